@@ -1,0 +1,79 @@
+#!/usr/bin/env python3
+"""Who may include whom. LAYERS is the whole dependency graph: folder -> folders it may include.
+
+Also refused: a cycle in LAYERS, an include that does not start at the root of the tree, generated
+protobuf headers outside proto/, the oracle in kernels/ref outside kernels/ref, tests and bench,
+and anything but the plugin ABI inside reward/plugins.
+"""
+import re
+
+import tree
+
+LAYERS = {
+    "core": [],
+    "proto": ["core"],
+    "text": ["core"],
+    "kernels": ["core"],
+    "sandbox": ["core"],
+    "model": ["core", "kernels"],
+    "transport": ["core", "proto"],
+    "reward": ["core", "proto", "text", "transport", "sandbox"],
+    "rollout_store": ["core", "proto", "text", "transport"],
+    "actor": ["core", "proto", "text", "transport", "kernels", "model"],
+    "learner": ["core", "proto", "text", "transport", "kernels", "model"],
+    "ops": ["core", "proto", "text", "transport"],
+}
+FREE = ("tests", "bench")
+PLUGIN_HEADER = "reward/weir_reward.h"
+INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"')
+
+
+def cycle_from(folder, seen=()):
+    if folder in seen:
+        return " -> ".join((*seen, folder))
+    for below in LAYERS[folder]:
+        found = cycle_from(below, (*seen, folder))
+        if found:
+            return found
+    return None
+
+
+def complaint(name, target):
+    """Why the file `name` must not include `target`; None when it may."""
+    folder, target_folder = name.split("/")[0], target.split("/")[0]
+    if name.startswith(("reward/plugins/", "examples/")):
+        return None if target == PLUGIN_HEADER else f"a plugin includes {PLUGIN_HEADER} only"
+    if "/" not in target or target_folder not in (*LAYERS, *FREE):
+        return "write includes from the root of the tree, as \"core/status.h\""
+    if target.endswith(".pb-c.h") and folder != "proto":
+        return "only the codec files of proto/ see generated protobuf headers"
+    if folder in FREE:
+        return None
+    if target_folder in FREE:
+        return f"{folder}/ must not include {target_folder}/"
+    if target.startswith("kernels/ref/") and not name.startswith("kernels/ref/"):
+        return "kernels/ref is the oracle of tests; only tests/ and bench/ may include it"
+    if target_folder != folder and target_folder not in LAYERS[folder]:
+        may = ", ".join(LAYERS[folder]) or "nothing"
+        return f"{folder}/ must not include {target_folder}/ (it may include: {may})"
+    return None
+
+
+def main():
+    root = tree.root_from_arguments()
+    findings = [f"ops/lint/check_layers.py: cycle {found}"
+                for found in map(cycle_from, LAYERS) if found]
+    for name in tree.files(root, ".c", ".h", ".cu", ".cuh"):
+        if name.split("/")[0] not in (*LAYERS, *FREE, "examples"):
+            findings.append(f"{name}:1: C sources live in {', '.join(LAYERS)}, tests or bench")
+            continue
+        for number, line in enumerate(tree.read(root, name).splitlines(), 1):
+            match = INCLUDE.match(line)
+            why = complaint(name, match[1]) if match else None
+            if why:
+                findings.append(f"{name}:{number}: {match[1]}: {why}")
+    tree.finish(findings, "layers; the table is at the top of ops/lint/check_layers.py")
+
+
+if __name__ == "__main__":
+    main()

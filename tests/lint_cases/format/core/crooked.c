@@ -1,0 +1,1 @@
+int  crooked(int x){return x;}

@@ -1,0 +1,91 @@
+#include "core/checksum.h"
+
+#include <pthread.h>
+#include <string.h>
+
+#include <xxhash.h>
+
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "words are read as they lie in memory");
+
+static uint32_t crc_table[256];
+
+static void crc_table_fill(void)
+{
+    for (uint32_t byte = 0; byte < 256; byte++) {
+        uint32_t crc = byte;
+        for (int bit = 0; bit < 8; bit++)
+            crc = (crc >> 1) ^ (crc & 1 ? 0x82f63b78u : 0); /* Castagnoli, reflected */
+        crc_table[byte] = crc;
+    }
+}
+
+uint32_t crc32c_table(uint32_t crc, const void *bytes, size_t size)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, crc_table_fill);
+    const uint8_t *from = bytes;
+    crc = ~crc;
+    for (size_t i = 0; i < size; i++)
+        crc = (crc >> 8) ^ crc_table[(crc ^ from[i]) & 0xff];
+    return ~crc;
+}
+
+#if defined(__x86_64__)
+#include <nmmintrin.h>
+
+__attribute__((target("sse4.2"))) static uint32_t crc32c_sse42(uint32_t crc, const void *bytes,
+                                                               size_t size)
+{
+    const uint8_t *from = bytes;
+    uint64_t state = (uint32_t)~crc;
+    for (; size >= 8; size -= 8, from += 8) {
+        uint64_t word;
+        memcpy(&word, from, sizeof word);
+        state = _mm_crc32_u64(state, word);
+    }
+    uint32_t tail = (uint32_t)state;
+    for (; size > 0; size--, from++)
+        tail = _mm_crc32_u8(tail, *from);
+    return ~tail;
+}
+#endif
+
+uint32_t crc32c(uint32_t crc, const void *bytes, size_t size)
+{
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("sse4.2"))
+        return crc32c_sse42(crc, bytes, size);
+#endif
+    return crc32c_table(crc, bytes, size);
+}
+
+uint64_t hash64(const void *bytes, size_t size, uint64_t seed)
+{
+    return XXH3_64bits_withSeed(bytes, size, seed);
+}
+
+static uint64_t digest_mix(uint64_t word, uint64_t index)
+{
+    uint64_t x = word + (index + 1) * UINT64_C(0x9E3779B97F4A7C15);
+    x = (x ^ (x >> 33)) * UINT64_C(0xff51afd7ed558ccd); /* fmix64 of MurmurHash3 */
+    x = (x ^ (x >> 33)) * UINT64_C(0xc4ceb9fe1a85ec53);
+    return x ^ (x >> 33);
+}
+
+uint64_t weight_digest(const void *bytes, size_t size, uint64_t first_word)
+{
+    const uint8_t *from = bytes;
+    uint64_t sum = 0;
+    uint64_t index = first_word;
+    for (; size >= 8; size -= 8, from += 8) {
+        uint64_t word;
+        memcpy(&word, from, sizeof word);
+        sum += digest_mix(word, index++);
+    }
+    if (size > 0) {
+        uint64_t word = 0;
+        memcpy(&word, from, size);
+        sum += digest_mix(word, index);
+    }
+    return sum;
+}

@@ -1,0 +1,160 @@
+/* core/settings.h - every setting of a run, in one table.
+ *
+ * One recipe (YAML) describes a run; each program reads the same file and looks at its own
+ * sections, so a setting has one name everywhere. docs/config.md is generated from here.
+ * Cross-setting rules live in settings_check(). */
+#ifndef CORE_SETTINGS_H
+#define CORE_SETTINGS_H
+
+#include "core/config.h"
+
+// clang-format off
+/*      type    name                    default     min    max      unit or choices  meaning */
+#define RUN_SETTINGS(ROW) \
+    ROW(text,   name,                   "",         0, 0,           "",          "Name of the run; its folder is run.root/name. Empty: made from the recipe's name and the time.") \
+    ROW(text,   root,                   "runs",     0, 0,           "path",      "Folder that holds the run folders.") \
+    ROW(u64,    seed,                   "1",        0, 9e15,        "",          "Key of every random draw of the run: sampling, prompt order, initialisation.") \
+    ROW(u32,    steps,                  "100",      1, 1e9,         "publishes", "Weight versions to train, then stop.") \
+    ROW(u32,    actors,                 "2",        1, 4096,        "processes", "Actors that `weir run` and `weir up` start.") \
+    ROW(u32,    reward_workers,         "1",        1, 1024,        "processes", "Reward workers that `weir run` and `weir up` start.") \
+    ROW(u32,    threads,                "1",        1, 1024,        "threads",   "CPU threads of each actor and learner; changes no bit of any result.") \
+    ROW(choice, device,                 "cpu",      0, 0,           "cpu|cuda",  "Backend of actors and learner.") \
+    ROW(flag,   resume,                 "false",    0, 0,           "",          "Go on with an existing run folder; without it an existing name is refused.") \
+    ROW(choice, log_level,              "info",     0, 0,           "debug|info|warn|error", "Least level written.") \
+    ROW(u32,    drain_s,                "20",       1, 86400,       "s",         "How long a drain on SIGTERM or Ctrl-C may take before processes are stopped.")
+
+#define MODEL_SETTINGS(ROW) \
+    ROW(text,   path,                   "",         0, 0,           "path",      "Hugging Face folder to start from: config.json, safetensors, tokenizer.json.") \
+    ROW(choice, tokenizer,              "auto",     0, 0,           "auto|json|byte", "auto: tokenizer.json of the folder, else the byte tokenizer; byte: ids are bytes, 256 ends a text.") \
+    ROW(choice, chat_format,            "none",     0, 0,           "none|chatml|minimax", "How a message list becomes a prompt; none joins the contents.") \
+    ROW(choice, lm_head,                "fp32",     0, 0,           "fp32|fp32_out|bf16", "Precision of the LM head in actor and learner (M1 section 3.2). The CPU backend has fp32 and, for the ablation, bf16.") \
+    ROW(u32,    lightning_chunk,        "32",       8, 256,         "tokens",    "Lightning state is advanced at multiples of this only; part of numerics_id.")
+
+#define DATA_SETTINGS(ROW) \
+    ROW(text,   train,                  "",         0, 0,           "path",      "Prompts: a JSONL file or a folder of them.") \
+    ROW(text,   key_prompt,             "prompt",   0, 0,           "",          "Key of the prompt: a string, or a list of {role, content}.") \
+    ROW(text,   key_answer,             "",         0, 0,           "",          "Key of the ground truth; empty: reward_model.ground_truth, else answer, solution, label, ground_truth.") \
+    ROW(text,   key_source,             "data_source", 0, 0,        "",          "Key that names the data source; rows without it use the file's name.") \
+    ROW(text,   prompt_prefix,          "",         0, 0,           "",          "Text put before each prompt string.") \
+    ROW(text,   prompt_suffix,          "",         0, 0,           "",          "Text put after each prompt string.") \
+    ROW(u32,    prompt_tokens_max,      "1024",     1, 1e6,         "tokens",    "Longer prompts are left out at load and counted.") \
+    ROW(flag,   shuffle,                "true",     0, 0,           "",          "Draw prompts in a pseudo-random order given by run.seed, a new one each epoch.")
+
+#define SAMPLING_SETTINGS(ROW) \
+    ROW(u32,    response_tokens_max,    "256",      1, 1e7,         "tokens",    "Budget of one rollout.") \
+    ROW(f64,    temperature,            "1.0",      0, 100,         "",          "Of sampling and of every logprob; 0 is greedy (evaluation only).") \
+    ROW(f64,    top_p,                  "1.0",      1e-6, 1,        "",          "Nucleus; 1 switches it off. Streamed logprobs stay those of the full softmax.") \
+    ROW(u32,    top_k,                  "0",        0, 262144,      "tokens",    "0 switches it off.") \
+    ROW(u32,    repetition_tokens,      "3000",     0, 1e7,         "tokens",    "Cut a rollout after this many consecutive tokens above repetition_probability (M1 section 3.2); 0 switches it off.") \
+    ROW(f64,    repetition_probability, "0.99",     0, 1,           "",          "Strictly above, of the untempered softmax.")
+
+#define STORE_SETTINGS(ROW) \
+    ROW(text,   endpoint,               "",         0, 0,           "",          "ZeroMQ endpoint of the store; empty: ipc socket in the run folder.") \
+    ROW(u32,    group_size,             "16",       2, 65536,       "rollouts",  "Rollouts of one prompt (G); advantages are normalised inside it.") \
+    ROW(u32,    groups_per_publish,     "32",       1, 1e6,         "groups",    "Groups that one weight version trains on.") \
+    ROW(u32,    max_staleness,          "1",        0, 1024,        "versions",  "Learner version at planning minus version of a sample's oldest token, at most; 0 is synchronous.") \
+    ROW(choice, over_age,               "hold",     0, 0,           "hold|mask|drop", "Groups that would pass max_staleness: hold the next version for them, mask their old tokens, or drop them.") \
+    ROW(flag,   dynamic_sampling,       "true",     0, 0,           "",          "Drop groups whose rewards are all equal and draw another prompt (DAPO).") \
+    ROW(u32,    max_consecutive_dropped, "1024",    1, 1e9,         "groups",    "Stop the run, with the reason, when this many groups in a row were dropped.") \
+    ROW(u32,    max_attempts,           "3",        1, 1000,        "attempts",  "Of generation and, separately, of scoring, for each rollout.") \
+    ROW(u32,    prompt_retries,         "1",        0, 1000,        "draws",     "How often a prompt returns under a new group after its group was dropped for failures.") \
+    ROW(u32,    lease_ms,               "2000",     100, 3600000,   "ms",        "A lease whose actor is silent for so long is given to another, with the tokens so far.") \
+    ROW(u32,    heartbeat_ms,           "200",      10, 60000,      "ms",        "Of every peer of the store.") \
+    ROW(u32,    prefill_share,          "64",       1, 65536,       "leases",    "Leases handed out in one answer, at most.")
+
+#define ACTOR_SETTINGS(ROW) \
+    ROW(u32,    slots,                  "64",       1, 65536,       "sequences", "Sequences one actor decodes together.") \
+    ROW(u32,    prefill_tokens,         "512",      16, 1048576,    "tokens",    "Prompt tokens prefilled between two decode steps, at most.") \
+    ROW(choice, kv_on_swap,             "keep",     0, 0,           "keep|recompute", "After new weights: go on with old keys and states, or prefill again.") \
+    ROW(u32,    segment_tokens,         "64",       1, 65536,       "tokens",    "A segment is sent when a sample has this many new tokens,") \
+    ROW(u32,    segment_ms,             "250",      1, 60000,       "ms",        "or after this time.") \
+    ROW(u32,    unacked_frames_max,     "64",       1, 65536,       "frames",    "Frames kept until the store has them on disk; then decoding waits.")
+
+#define LEARNER_SETTINGS(ROW) \
+    ROW(u32,    updates_per_publish,    "2",        1, 1024,        "minibatches", "Optimizer updates of one plan, then the weights are published.") \
+    ROW(u32,    microbatch_tokens,      "4096",     16, 16777216,   "tokens",    "Packed tokens of one forward and backward pass; a longer sequence goes alone.") \
+    ROW(u32,    checkpoint_every,       "20",       1, 1e9,         "publishes", "A checkpoint also follows the last step and a drain.") \
+    ROW(u32,    checkpoint_keep,        "2",        1, 1000,        "checkpoints", "Older ones are removed, the newest never.") \
+    ROW(u32,    plan_timeout_s,         "600",      1, 86400,       "s",         "Without a plan for so long the learner stops and says who it waited for.")
+
+#define LOSS_SETTINGS(ROW) \
+    ROW(choice, kind,                   "cispo",    0, 0,           "cispo|cispo_mask|reinforce|grpo|dapo|gspo|sft", "Policy loss; docs/losses.md has each formula.") \
+    ROW(f64,    weight_min,             "0",        0, 100,         "",          "Lower bound of the importance weight, absolute (0 = none, as in M1).") \
+    ROW(f64,    weight_max,             "5.0",      0, 1e6,         "",          "Upper bound of the importance weight, absolute: 1 + eps_IS_high (M1 eq. 5).") \
+    ROW(f64,    clip_low,               "0.2",      0, 1,           "",          "PPO-style epsilon of grpo, dapo, gspo and of the mask of cispo_mask.") \
+    ROW(f64,    clip_high,              "0.28",     0, 1000,        "",          "Upper one of the same.") \
+    ROW(choice, normaliser,             "prompt",   0, 0,           "prompt|batch|sample", "prompt: mean over prompts of the group's token mean (M1 eq. 4); batch: token mean; sample: mean of the samples' token means.") \
+    ROW(choice, advantage_std,          "population", 0, 0,         "population|sample|none", "Convention of the group's standard deviation; none subtracts the mean only.") \
+    ROW(f64,    aux_coefficient,        "0.001",    0, 10,          "",          "Router load-balancing loss (router_aux_loss_coef).")
+
+#define OPTIM_SETTINGS(ROW) \
+    ROW(f64,    lr,                     "1e-6",     0, 10,          "",          "Learning rate.") \
+    ROW(u32,    warmup_updates,         "0",        0, 1e9,         "updates",   "Linear warm-up.") \
+    ROW(f64,    beta1,                  "0.9",      0, 0.999999,    "",          "AdamW (M1 section 3.2).") \
+    ROW(f64,    beta2,                  "0.95",     0, 0.999999999, "",          "AdamW (M1 section 3.2).") \
+    ROW(f64,    eps,                    "1e-15",    1e-30, 1,       "",          "AdamW; the gradients go down to 1e-18 (M1 section 3.2).") \
+    ROW(f64,    weight_decay,           "0",        0, 10,          "",          "Decoupled, on every tensor.") \
+    ROW(f64,    grad_clip,              "1.0",      0, 1e9,         "",          "Global norm; 0 switches it off.")
+
+#define REWARD_SETTINGS(ROW) \
+    ROW(text,   plugin,                 "addition", 0, 0,           "",          "Name of a built-in plugin, or path of a .so.") \
+    ROW(text,   config,                 "{}",       0, 0,           "JSON",      "Given to the plugin's create.") \
+    ROW(u32,    timeout_ms,             "10000",    1, 86400000,    "ms",        "Deadline of one item; late results are ignored and counted.") \
+    ROW(u32,    queue,                  "1024",     1, 1e6,         "items",     "Items one worker takes at a time.") \
+    ROW(f64,    clip_low,               "-10",      -1e9, 1e9,      "",          "A score below it is an error of the plugin.") \
+    ROW(f64,    clip_high,              "10",       -1e9, 1e9,      "",          "A score above it is an error of the plugin.")
+
+#define REDIS_SETTINGS(ROW) \
+    ROW(choice, mode,                   "start",    0, 0,           "off|start|connect", "start: `weir run` starts a redis-server of its own; connect: use address. A view only.") \
+    ROW(text,   address,                "",         0, 0,           "",          "unix socket path or host:port; empty with start: a socket in the run folder. Port 6379 is Ray's.") \
+    ROW(text,   password,               "",         0, 0,           "secret",    "AUTH; better in WEIR_REDIS_PASSWORD than in a file.") \
+    ROW(u32,    publish_ms,             "500",      50, 60000,      "ms",        "Pause between two writes of counters.") \
+    ROW(u32,    rollouts_kept,          "2000",     0, 1000000,     "rollouts",  "Length of the stream of recent rollouts.")
+
+#define SFT_SETTINGS(ROW) \
+    ROW(text,   train,                  "",         0, 0,           "path",      "JSONL with prompt and completion (or messages); loss on the completion.") \
+    ROW(text,   out,                    "",         0, 0,           "path",      "Folder that receives the trained model.") \
+    ROW(u32,    steps,                  "1000",     1, 1e9,         "updates",   "") \
+    ROW(u32,    batch,                  "64",       1, 1e6,         "examples",  "Examples of one update.") \
+    ROW(f64,    lr,                     "1e-3",     0, 10,          "",          "Peak learning rate; warm-up and decay as below.") \
+    ROW(u32,    warmup_updates,         "20",       0, 1e9,         "updates",   "Linear warm-up.") \
+    ROW(f64,    lr_end,                 "0.1",      0, 1,           "",          "Cosine decay to this share of the peak at the last step; 1 is constant.")
+// clang-format on
+
+/* section, prefix of the table, struct */
+#define SETTINGS_SECTIONS(SECTION)                                                            \
+    SECTION(run, RUN) SECTION(model, MODEL) SECTION(data, DATA) SECTION(sampling, SAMPLING)   \
+    SECTION(store, STORE) SECTION(actor, ACTOR) SECTION(learner, LEARNER) SECTION(loss, LOSS) \
+    SECTION(optim, OPTIM) SECTION(reward, REWARD) SECTION(redis, REDIS) SECTION(sft, SFT)
+
+#define SECTION(name, PREFIX) struct name##_settings { PREFIX##_SETTINGS(CONFIG_MEMBER) };
+SETTINGS_SECTIONS(SECTION)
+#undef SECTION
+
+struct settings {
+#define SECTION(name, PREFIX) struct name##_settings name;
+    SETTINGS_SECTIONS(SECTION)
+#undef SECTION
+};
+
+/* The values behind the choice rows, in the order of their names above. */
+enum setting_device { DEVICE_CPU, DEVICE_CUDA };
+enum setting_tokenizer { TOKENIZER_AUTO, TOKENIZER_JSON, TOKENIZER_BYTE };
+enum setting_chat_format { CHAT_NONE, CHAT_CHATML, CHAT_MINIMAX };
+enum setting_lm_head { LM_HEAD_FP32, LM_HEAD_FP32_OUT, LM_HEAD_BF16 };
+enum setting_over_age { OVER_AGE_HOLD, OVER_AGE_MASK, OVER_AGE_DROP };
+enum setting_kv_on_swap { KV_ON_SWAP_KEEP, KV_ON_SWAP_RECOMPUTE };
+enum setting_loss { LOSS_CISPO, LOSS_CISPO_MASK, LOSS_REINFORCE, LOSS_GRPO, LOSS_DAPO, LOSS_GSPO, LOSS_SFT };
+enum setting_normaliser { NORMALISER_PROMPT, NORMALISER_BATCH, NORMALISER_SAMPLE };
+enum setting_advantage_std { ADVANTAGE_STD_POPULATION, ADVANTAGE_STD_SAMPLE, ADVANTAGE_STD_NONE };
+enum setting_redis { REDIS_OFF, REDIS_START, REDIS_CONNECT };
+
+extern const struct config_section settings_sections[];
+extern const size_t settings_section_count;
+
+/* config_load over settings_sections, then settings_check. Text values live as long as *config. */
+MUST_CHECK enum status settings_load(struct settings *settings, struct config **config, const struct config_input *input);
+/* Rules between settings; INVALID names both and what to change. */
+MUST_CHECK enum status settings_check(const struct settings *settings);
+
+#endif

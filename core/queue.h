@@ -2,7 +2,8 @@
  *
  * Any number of pushers and poppers. A full queue answers STATUS_LIMIT at once (back-pressure is "the
  * queue is full", never "the heap is full"); depth and high-water mark are counters. queue_fd() is an
- * eventfd, readable while the queue is not empty, for poll loops. */
+ * eventfd, readable while the queue is not empty and from queue_close on, for poll loops (only
+ * the queue reads it). A negative timeout waits without end. */
 #ifndef CORE_QUEUE_H
 #define CORE_QUEUE_H
 

@@ -49,7 +49,7 @@ MUST_CHECK enum status wait_condition(const char *name, const char *peer, int64_
 MUST_CHECK enum status wait_child(const char *name, const char *peer, int64_t timeout_ms, pid_t pid,
                                   int *exit_status);
 
-/* JSON array of {name, peer, since_ms, left_ms} of this process. */
+/* JSON array of {name, peer, since_ms, left_ms} of this process; left_ms -1: idle, no deadline. */
 MUST_CHECK enum status wait_table_json(struct buffer *json);
 
 C_END

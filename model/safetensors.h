@@ -1,0 +1,52 @@
+/* model/safetensors.h - reading and writing one .safetensors file, with strict header checks.
+ *
+ * Reading maps the file. Refused with file, tensor and numbers: a header longer than the file or than
+ * 100 MB, JSON that does not parse or has duplicate names, unknown dtypes, offsets that overlap, leave
+ * holes, do not match shape x dtype, or do not cover the data exactly (a truncated file). */
+#ifndef MODEL_SAFETENSORS_H
+#define MODEL_SAFETENSORS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/status.h"
+
+enum safetensors_dtype { ST_F64, ST_F32, ST_BF16, ST_F16, ST_I64, ST_I32, ST_U8, ST_DTYPE_COUNT };
+
+struct safetensor {
+    const char            *name;
+    enum safetensors_dtype dtype;
+    int32_t                dims;
+    int64_t                shape[8];
+    int64_t                count; /* elements */
+    const void            *bytes; /* in the mapped file */
+    size_t                 size;
+};
+
+struct safetensors; /* an open file */
+
+MUST_CHECK enum status safetensors_open(struct safetensors **file, const char *path);
+void safetensors_close(struct safetensors **file);
+int64_t safetensors_count(const struct safetensors *file);
+const struct safetensor *safetensors_at(const struct safetensors *file, int64_t index); /* in file order */
+const struct safetensor *safetensors_find(const struct safetensors *file, const char *name); /* NULL: none */
+/* Converts count elements to f32 / f64 / i32 (F64, F32, BF16, F16 and integers in; exact or rounded to nearest). */
+MUST_CHECK enum status safetensor_to_f32(const struct safetensor *tensor, float *out);
+MUST_CHECK enum status safetensor_to_f64(const struct safetensor *tensor, double *out);
+MUST_CHECK enum status safetensor_to_i32(const struct safetensor *tensor, int32_t *out);
+
+/* Writing: rows in the given order, data as f32 in memory, stored as `dtype` (F32 or BF16, round to nearest
+ * even). path.tmp, fsync, rename. metadata: {"format":"pt"} plus the given key/value pairs. */
+struct safetensors_row {
+    const char            *name;
+    enum safetensors_dtype dtype;
+    int32_t                dims;
+    int64_t                shape[8];
+    const float           *values;
+};
+MUST_CHECK enum status safetensors_write(const char *path, const struct safetensors_row *rows, int64_t count,
+                                         const char *const *metadata_keys, const char *const *metadata_values,
+                                         int64_t metadata_count);
+const char *safetensors_dtype_name(enum safetensors_dtype dtype);
+
+#endif

@@ -31,9 +31,12 @@ def main():
         tree.finish([], "")
     done = subprocess.run([tool, "--dry-run", "-Werror", "--style=file", *names], cwd=root,
                           capture_output=True, text=True, check=False)
-    pattern = re.compile(r"^(\S+?:\d+):\d+: error:")
-    places = dict.fromkeys(m[1] for m in map(pattern.match, done.stderr.splitlines()) if m)
-    findings = [f"{place}: run clang-format -i on the file" for place in places]
+    pattern = re.compile(r"^(\S+?):(\d+):\d+: error:")
+    places = {}
+    for match in filter(None, map(pattern.match, done.stderr.splitlines())):
+        places.setdefault(match[1], set()).add(int(match[2]))
+    findings = [f"{name}:{min(lines)}: {len(lines)} line(s) differ: run {tool} -i {name}"
+                for name, lines in places.items()]
     if done.returncode != 0 and not findings:
         findings = done.stderr.splitlines()[:20] or ["clang-format failed without a word"]
     tree.finish(findings, "format")

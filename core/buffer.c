@@ -81,6 +81,26 @@ enum status buffer_printf(struct buffer *buffer, const char *fmt, ...)
     return STATUS_OK;
 }
 
+enum status buffer_json_text(struct buffer *buffer, const char *text)
+{
+    size_t size_before = buffer->size;
+    enum status status = buffer_append(buffer, "\"", 1);
+    for (; *text != 0 && status == STATUS_OK; text++) {
+        unsigned char byte = (unsigned char)*text;
+        if (byte == '"' || byte == '\\')
+            status = buffer_printf(buffer, "\\%c", byte);
+        else if (byte < 0x20 || byte == 0x7f)
+            status = buffer_printf(buffer, "\\u%04x", byte);
+        else
+            status = buffer_append(buffer, text, 1);
+    }
+    if (status == STATUS_OK)
+        status = buffer_append(buffer, "\"", 1);
+    if (status != STATUS_OK)
+        buffer->size = size_before;
+    return status;
+}
+
 const char *buffer_string(struct buffer *buffer)
 {
     if (buffer->bytes == NULL)

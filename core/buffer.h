@@ -24,6 +24,8 @@ MUST_CHECK enum status buffer_reserve(struct buffer *buffer, size_t more);
 MUST_CHECK enum status buffer_append(struct buffer *buffer, const void *bytes, size_t size);
 MUST_CHECK enum status buffer_text(struct buffer *buffer, const char *text);      /* without the NUL */
 MUST_CHECK enum status buffer_printf(struct buffer *buffer, const char *fmt, ...) PRINTF_LIKE(2, 3);
+/* `text` (UTF-8) as a JSON string with its quotes. */
+MUST_CHECK enum status buffer_json_text(struct buffer *buffer, const char *text);
 /* Makes sure a NUL follows the contents (not counted in size); "" when empty. */
 const char *buffer_string(struct buffer *buffer);
 

@@ -58,7 +58,7 @@
     ROW(u32,    max_consecutive_dropped, "1024",    1, 1e9,         "groups",    "Stop the run, with the reason, when this many groups in a row were dropped.") \
     ROW(u32,    max_attempts,           "3",        1, 1000,        "attempts",  "Of generation and, separately, of scoring, for each rollout.") \
     ROW(u32,    prompt_retries,         "1",        0, 1000,        "draws",     "How often a prompt returns under a new group after its group was dropped for failures.") \
-    ROW(u32,    lease_ms,               "2000",     100, 3600000,   "ms",        "A lease whose actor is silent for so long is given to another, with the tokens so far.") \
+    ROW(u32,    lease_ms,               "1000",     100, 3600000,   "ms",        "A lease whose actor is silent for so long is given to another, with the tokens so far.") \
     ROW(u32,    heartbeat_ms,           "200",      10, 60000,      "ms",        "Of every peer of the store.") \
     ROW(u32,    prefill_share,          "64",       1, 65536,       "leases",    "Leases handed out in one answer, at most.")
 
@@ -156,5 +156,7 @@ extern const size_t settings_section_count;
 MUST_CHECK enum status settings_load(struct settings *settings, struct config **config, const struct config_input *input);
 /* Rules between settings; INVALID names both and what to change. */
 MUST_CHECK enum status settings_check(const struct settings *settings);
+/* settings_check, and what a training run refuses besides: temperature 0 and loss.kind sft. */
+MUST_CHECK enum status settings_check_run(const struct settings *settings);
 
 #endif

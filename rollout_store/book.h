@@ -1,0 +1,117 @@
+/* rollout_store/book.h - the store's mind: a pure state machine over records.
+ *
+ * Nothing here does I/O, reads a clock or sleeps. Messages and time come in; records and outgoing
+ * messages come out. The rule that makes it crash-safe: a decision is a *record*; book_apply changes
+ * state from a record and nothing else does, so replaying the ledger rebuilds the state. The driver
+ * (server.c) appends the records of a round to the ledger, syncs once, and only then sends.
+ *
+ *   prompt -> group (born, G samples queued) -> leased -> streaming(position) -> finished(reason)
+ *          -> scored(status, value) -> closed (eligible) -> planned(version) -> consumed
+ *                                   \-> dropped(reason), replaced by another prompt
+ *
+ * Rules (DESIGN.md part 4), w = newest registered version, P = groups_per_publish, s = max_staleness:
+ *   birth      while alive = open + eligible + planned with version > w is below (s + 1) P, and the run still needs
+ *              groups ((steps - w) P): the next prompt becomes a group with min_version = max(0, w + alive / P - s).
+ *   lease      only to an actor with weights >= min_version of the group (others get it with min_version set and
+ *              wait). All samples of a group together where they fit. Tokens so far travel with it.
+ *   expiry     an actor incarnation silent for lease_ms, or replaced by a newer incarnation, loses its leases; the
+ *              samples are queued again with their tokens; attempt + 1; a lease without any new token counts a failure,
+ *              max_attempts failures drop the group. A drained actor's abort counts none.
+ *   segment    must continue exactly at the sample's position under its current lease, with a known (version, digest)
+ *              and the group's numerics policy; a repeat of acknowledged tokens is acknowledged again and ignored; a
+ *              segment of a lost lease is ignored and the lease is named in frame_ack.cancelled.
+ *   score      finished samples go to reward workers with credit; TIMEOUT and ERROR are tried again, max_attempts in
+ *              all, then the group is dropped (scoring failed); SKIP and UNSCORABLE drop at once.
+ *   close      all G finished and scored. Equal rewards and dynamic_sampling: dropped (zero variance). Any drop counts
+ *              towards max_consecutive_dropped, a close as eligible resets it; reaching it stops the run with a sentence.
+ *   plan       for version w+1 of a learner at version w: needs P eligible groups, and with over_age = hold no open
+ *              group whose oldest token is older than w + 1 - s. Takes by (oldest version, group id), for s = 0 by group
+ *              id alone. Immutable; cuts as even as updates_per_publish allows. `mask` and `drop` treat over-age tokens.
+ *   register   (branch, version, parent, digest) before the learner's first broadcast byte. A re-made version must have
+ *              the recorded digest; otherwise branch + 1, later versions and plans of the old branch are void, and
+ *              groups with their tokens are dropped (dead branch).
+ *   checkpoint versions up to it are consumed: their groups leave memory.
+ *   end        after version `steps` is registered and its checkpoint reported: stopping = true.
+ *
+ * Invariants (CHECKed in debug, asserted by tests after every event): a group is planned at most once per branch;
+ * a live lease has one holder; tokens of a sample are contiguous; staleness bound; memory bounded by alive groups.
+ */
+#ifndef ROLLOUT_STORE_BOOK_H
+#define ROLLOUT_STORE_BOOK_H
+
+#include "core/buffer.h"
+#include "core/settings.h"
+#include "proto/messages.h"
+#include "rollout_store/prompts.h"
+#include "rollout_store/record.h"
+
+struct book;
+
+struct book_config {
+    struct store_settings    store;
+    struct sampling_settings sampling;
+    uint64_t                 run_seed;
+    uint64_t                 steps;
+    uint32_t                 updates_per_publish;
+    bool                     shuffle;
+    const struct prompts    *prompts; /* borrowed */
+    const char              *run;
+    const char              *settings_json; /* goes into plans; borrowed */
+};
+
+MUST_CHECK enum status book_create(struct book **book, const struct book_config *config);
+void book_destroy(struct book **book);
+
+/* What a round produced. Messages refer to memory of `arena` and of the book, valid until the next book call. */
+struct book_out {
+    struct buffer records; /* framed by record_pack, to be appended to the ledger */
+    struct arena *arena;
+    struct book_send {
+        uint32_t       peer;
+        struct message message;
+    } *sends;
+    size_t send_count, send_capacity;
+};
+
+/* Rebuilds state from one ledger record. CORRUPT when it contradicts what came before (text says how). */
+MUST_CHECK enum status book_apply(struct book *book, const struct record *record);
+/* After replay: nobody is connected; leases stay valid for lease_ms from now_ns. */
+void book_restarted(struct book *book, int64_t now_ns);
+
+/* A message of a peer (peer: the hub's id; role, index, incarnation as said at its hello). */
+MUST_CHECK enum status book_handle(struct book *book, int64_t now_ns, uint32_t peer, const struct message *message, struct book_out *out);
+/* Time passed: expiry, births, leases, scores to hand out, a plan that became possible. Call after each round and at
+ * least every heartbeat. */
+MUST_CHECK enum status book_tick(struct book *book, int64_t now_ns, struct book_out *out);
+
+/* Operators. */
+void book_drain(struct book *book, const char *reason);        /* no new births and leases; actors hand back */
+bool book_stopping(const struct book *book, const char **reason, bool *failed);
+MUST_CHECK enum status book_status_json(const struct book *book, int64_t now_ns, struct buffer *json);
+MUST_CHECK enum status book_why_json(const struct book *book, int64_t now_ns, struct buffer *json);
+
+/* Finished and scored rollouts, newest last, for tail, Redis and the index: the driver takes them after a round. */
+struct book_rollout {
+    uint64_t group_id, prompt_id, version_min, version_max;
+    uint32_t sample, attempt, count;
+    const uint32_t *ids; /* valid until the next book call */
+    enum segment_status finish;
+    enum score_status score_status;
+    double reward;
+    const char *detail_json;
+};
+size_t book_take_rollouts(struct book *book, struct book_rollout *out, size_t max);
+
+struct book_counters { /* for metrics and tests */
+    uint64_t groups_born, groups_eligible, groups_planned, groups_consumed, groups_open;
+    uint64_t dropped[DROP_REASON_COUNT];
+    uint64_t rollouts_finished, rollouts_scored, tokens, tokens_repeated_refused, tokens_regenerated;
+    uint64_t leases_issued, leases_expired, leases_continued, segments_refused, scores_refused, scores_retried;
+    uint64_t version, planned_version, checkpoint_version;
+    uint32_t branch, consecutive_dropped;
+    uint64_t staleness_max;
+    double   staleness_mean; /* of the last plan */
+};
+void book_read_counters(const struct book *book, struct book_counters *counters);
+
+#endif

@@ -73,13 +73,14 @@ MUST_CHECK enum status config_load(struct config **config, const struct config_s
                                    size_t section_count, const struct config_input *input, void *settings);
 void config_destroy(struct config **config); /* text values die with it */
 
-/* The resolved settings as YAML, each line with a comment that names its source. Parses back to the same values. */
+/* The resolved settings as YAML, each line with a comment that names its source. Parses back to the same values
+ * (a secret is written as "", it belongs in the environment). */
 MUST_CHECK enum status config_dump(const struct config *config, struct buffer *yaml);
 MUST_CHECK enum status config_help(const struct config_section *sections, size_t section_count, struct buffer *text);
 MUST_CHECK enum status config_markdown(const struct config_section *sections, size_t section_count, struct buffer *markdown);
 const char *config_choice_name(const struct config_field *field, uint32_t index, char *out, size_t size);
 
-/* "4 known names, nearest first": the known key with the least edit distance to `name`, NULL when nothing is near. */
+/* The known key with the least edit distance to `name`, NULL when nothing is near. */
 const char *config_nearest(const char *name, const char *const *known, size_t count);
 
 #endif

@@ -1,0 +1,145 @@
+#include "core/settings.h"
+
+#include <inttypes.h>
+
+/* The preprocessor cannot hand a struct's name through PREFIX##_SETTINGS(ROW), so each table says
+ * its own; a section that is missing here does not compile in settings_sections below. */
+// clang-format off
+#define ROW(...) CONFIG_FIELD(struct run_settings, __VA_ARGS__)
+static const struct config_field run_fields[] = {RUN_SETTINGS(ROW)};
+#undef ROW
+#define ROW(...) CONFIG_FIELD(struct model_settings, __VA_ARGS__)
+static const struct config_field model_fields[] = {MODEL_SETTINGS(ROW)};
+#undef ROW
+#define ROW(...) CONFIG_FIELD(struct data_settings, __VA_ARGS__)
+static const struct config_field data_fields[] = {DATA_SETTINGS(ROW)};
+#undef ROW
+#define ROW(...) CONFIG_FIELD(struct sampling_settings, __VA_ARGS__)
+static const struct config_field sampling_fields[] = {SAMPLING_SETTINGS(ROW)};
+#undef ROW
+#define ROW(...) CONFIG_FIELD(struct store_settings, __VA_ARGS__)
+static const struct config_field store_fields[] = {STORE_SETTINGS(ROW)};
+#undef ROW
+#define ROW(...) CONFIG_FIELD(struct actor_settings, __VA_ARGS__)
+static const struct config_field actor_fields[] = {ACTOR_SETTINGS(ROW)};
+#undef ROW
+#define ROW(...) CONFIG_FIELD(struct learner_settings, __VA_ARGS__)
+static const struct config_field learner_fields[] = {LEARNER_SETTINGS(ROW)};
+#undef ROW
+#define ROW(...) CONFIG_FIELD(struct loss_settings, __VA_ARGS__)
+static const struct config_field loss_fields[] = {LOSS_SETTINGS(ROW)};
+#undef ROW
+#define ROW(...) CONFIG_FIELD(struct optim_settings, __VA_ARGS__)
+static const struct config_field optim_fields[] = {OPTIM_SETTINGS(ROW)};
+#undef ROW
+#define ROW(...) CONFIG_FIELD(struct reward_settings, __VA_ARGS__)
+static const struct config_field reward_fields[] = {REWARD_SETTINGS(ROW)};
+#undef ROW
+#define ROW(...) CONFIG_FIELD(struct redis_settings, __VA_ARGS__)
+static const struct config_field redis_fields[] = {REDIS_SETTINGS(ROW)};
+#undef ROW
+#define ROW(...) CONFIG_FIELD(struct sft_settings, __VA_ARGS__)
+static const struct config_field sft_fields[] = {SFT_SETTINGS(ROW)};
+#undef ROW
+// clang-format on
+
+const struct config_section settings_sections[] = {
+#define SECTION(section, PREFIX)                                    \
+    {.name = #section,                                              \
+     .fields = section##_fields,                                    \
+     .count = sizeof section##_fields / sizeof section##_fields[0], \
+     .offset = offsetof(struct settings, section)},
+    SETTINGS_SECTIONS(SECTION)
+#undef SECTION
+};
+
+const size_t settings_section_count = sizeof settings_sections / sizeof settings_sections[0];
+
+enum status settings_load(struct settings *settings, struct config **config,
+                          const struct config_input *input)
+{
+    struct settings loaded;
+    struct config *made = NULL;
+    TRY(config_load(&made, settings_sections, settings_section_count, input, &loaded));
+    enum status status = settings_check(&loaded);
+    if (status != STATUS_OK) {
+        config_destroy(&made);
+        return status;
+    }
+    *settings = loaded;
+    *config = made;
+    return STATUS_OK;
+}
+
+static enum status check_model(const struct settings *settings)
+{
+    if (settings->model.lightning_chunk % 8 != 0)
+        return FAIL(STATUS_INVALID, "model.lightning_chunk is %u: make it a multiple of 8",
+                    settings->model.lightning_chunk);
+#ifndef WITH_CUDA
+    if (settings->run.device == DEVICE_CUDA)
+        return FAIL(STATUS_INVALID, "run.device is cuda, but this program was built without CUDA: "
+                                    "build with -DWITH_CUDA=ON or set run.device to cpu");
+#endif
+    if (settings->run.device == DEVICE_CPU && settings->model.lm_head == LM_HEAD_FP32_OUT)
+        return FAIL(STATUS_INVALID, "model.lm_head fp32_out needs run.device cuda, it is cpu: set "
+                                    "model.lm_head to fp32 (or bf16), or run.device to cuda");
+    return STATUS_OK;
+}
+
+static enum status check_loss(const struct settings *settings)
+{
+    const struct loss_settings *loss = &settings->loss;
+    if (loss->weight_min > loss->weight_max)
+        return FAIL(STATUS_INVALID,
+                    "loss.weight_min %g is above loss.weight_max %g: lower the "
+                    "first or raise the second",
+                    loss->weight_min, loss->weight_max);
+    if (settings->reward.clip_low >= settings->reward.clip_high)
+        return FAIL(STATUS_INVALID,
+                    "reward.clip_low %g is not below reward.clip_high %g: lower "
+                    "the first or raise the second",
+                    settings->reward.clip_low, settings->reward.clip_high);
+    if (settings->store.groups_per_publish < settings->learner.updates_per_publish)
+        return FAIL(STATUS_INVALID,
+                    "store.groups_per_publish %u is below "
+                    "learner.updates_per_publish %u, some updates would have no "
+                    "group: raise the first or lower the second",
+                    settings->store.groups_per_publish, settings->learner.updates_per_publish);
+    return STATUS_OK;
+}
+
+static enum status check_services(const struct settings *settings)
+{
+    const struct store_settings *store = &settings->store;
+    if (store->lease_ms < 4 * (uint64_t)store->heartbeat_ms)
+        return FAIL(STATUS_INVALID,
+                    "store.lease_ms %u is below 4 * store.heartbeat_ms %u, a late "
+                    "heartbeat would lose the lease: raise the first to %" PRIu64
+                    " or lower the second",
+                    store->lease_ms, store->heartbeat_ms, 4 * (uint64_t)store->heartbeat_ms);
+    if (settings->redis.mode == REDIS_CONNECT && settings->redis.address[0] == 0)
+        return FAIL(STATUS_INVALID, "redis.mode is connect, but redis.address is empty: set the "
+                                    "address, or redis.mode to start or off");
+    return STATUS_OK;
+}
+
+enum status settings_check(const struct settings *settings)
+{
+    TRY(check_model(settings));
+    TRY(check_loss(settings));
+    return check_services(settings);
+}
+
+enum status settings_check_run(const struct settings *settings)
+{
+    TRY(settings_check(settings));
+    if (settings->sampling.temperature <= 0)
+        return FAIL(STATUS_INVALID, "sampling.temperature is 0 (greedy), which a training run "
+                                    "cannot use: every rollout of a group would be the same and "
+                                    "its logprobs undefined; set it above 0, 1.0 is usual");
+    if (settings->loss.kind == LOSS_SFT)
+        return FAIL(STATUS_INVALID, "loss.kind sft is for `weir sft` only: set loss.kind to cispo "
+                                    "for a run, or start `weir sft`");
+    return STATUS_OK;
+}

@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
-"""docs/config.md and docs/metrics.md are what `weir docs` prints, and docs/*.md links lead somewhere.
+"""Links in *.md lead somewhere, docs/map.md is what make_map.py prints, and docs/config.md and
+docs/metrics.md are what `weir docs` prints.
 
-Arguments: root, then the built `weir` program. The first half is skipped without the program.
+Arguments: root, then the built `weir` program; without the program its two files are not checked.
 """
 import pathlib
 import re
 import subprocess
 import sys
 
+import make_map
 import tree
 
 GENERATED = ("config", "metrics")
@@ -36,6 +38,9 @@ def stale(root, program):
 def main():
     root = tree.root_from_arguments()
     findings = list(dead_links(root))
+    path = root / "docs/map.md"
+    if not path.is_file() or path.read_text() != make_map.map_text(root):
+        findings.append("docs/map.md:1: out of date: python3 ops/lint/make_map.py > docs/map.md")
     program = pathlib.Path(sys.argv[2]) if len(sys.argv) > 2 else None
     if program and program.is_file():
         findings += stale(root, str(program))

@@ -24,12 +24,29 @@ static inline int64_t panel_floats(int64_t n, int64_t k)
     return panel_count(n) * PANEL * k;
 }
 
-/* z[r, 0 .. PANEL) = x[r] . panel for `rows` rows, without bias. */
-void CPU_NAME(panel_product)(int64_t rows, int64_t k, const float *x, int64_t x_stride,
-                             const float *panel, float *z, int64_t z_stride);
+/* One block of a product: z[r, j] (+)= sum over i < chain of a[r * a_row + i * a_step] b[i * PANEL + j],
+ * for r < rows and j < columns, then + bias[j]. One of a_row and a_step is 1. */
+struct panel_block {
+    int64_t rows, chain,
+        columns; /* columns: those stored, any number of whole panels or less than one */
+    int64_t a_row, a_step;
+    int64_t panel_stride; /* floats between panels of b */
+    const float *a;
+    const float *b;
+    const float *bias; /* [columns] or NULL */
+    float *z;
+    int64_t z_row;
+    bool add; /* add to z instead of writing it */
+};
 
-/* As above for `rows` rows and any `n` outputs of the panels: y[r, 0 .. n). */
+void CPU_NAME(panel_multiply)(const struct panel_block *block);
+
+/* y[r, 0 .. n) = x[r] W^T + bias for a packed W of n outputs. */
 void CPU_NAME(panel_rows)(int64_t rows, int64_t n, int64_t k, const float *x, int64_t x_stride,
                           const float *panels, const float *bias, float *y, int64_t y_stride);
+
+/* Copies m rows of source[.., 0 .. columns) (columns <= PANEL) into b[m, PANEL], zeros behind. */
+void CPU_NAME(panel_copy)(int64_t m, int64_t columns, const float *source, int64_t stride,
+                          float *b);
 
 #endif

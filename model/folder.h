@@ -17,7 +17,8 @@ MUST_CHECK enum status model_folder_load(const char *folder, const struct model_
                                          const struct parameter_table *table, float *flat);
 /* Writes config.json, model.safetensors (sharded with an index above shard_bytes; 0 = 5 GB) and copies the
  * tokenizer and generation files of `like` (may be NULL). dtype ST_F32 for checkpoints, ST_BF16 for export
- * (STORAGE_F32 rows stay F32). The folder appears under its name only when complete (folder.tmp, fsync, rename). */
+ * (STORAGE_F32 rows stay F32). The folder appears under its name only when complete (folder.tmp, fsync, rename);
+ * a folder that exists already is refused, what a failed save left in folder.tmp goes with the next one. */
 MUST_CHECK enum status model_folder_save(const char *folder, const struct model_shape *shape,
                                          const struct parameter_table *table, const float *flat,
                                          enum safetensors_dtype dtype, const char *like, int64_t shard_bytes);

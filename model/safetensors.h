@@ -26,6 +26,9 @@ struct safetensor {
 struct safetensors; /* an open file */
 
 MUST_CHECK enum status safetensors_open(struct safetensors **file, const char *path);
+/* The same on bytes in memory, borrowed until close; name stands for the path in errors. */
+MUST_CHECK enum status safetensors_open_bytes(struct safetensors **file, const void *bytes, size_t size,
+                                              const char *name);
 void safetensors_close(struct safetensors **file);
 int64_t safetensors_count(const struct safetensors *file);
 const struct safetensor *safetensors_at(const struct safetensors *file, int64_t index); /* in file order */
@@ -35,8 +38,8 @@ MUST_CHECK enum status safetensor_to_f32(const struct safetensor *tensor, float 
 MUST_CHECK enum status safetensor_to_f64(const struct safetensor *tensor, double *out);
 MUST_CHECK enum status safetensor_to_i32(const struct safetensor *tensor, int32_t *out);
 
-/* Writing: rows in the given order, data as f32 in memory, stored as `dtype` (F32 or BF16, round to nearest
- * even). path.tmp, fsync, rename. metadata: {"format":"pt"} plus the given key/value pairs. */
+/* Writing: data as f32 in memory, stored as `dtype` (F32 or BF16, round to nearest even): the F32 rows in the
+ * given order, then the BF16 rows, so that every tensor is aligned to its element. path.tmp, fsync, rename. metadata: {"format":"pt"} plus the given key/value pairs. */
 struct safetensors_row {
     const char            *name;
     enum safetensors_dtype dtype;

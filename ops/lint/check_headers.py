@@ -11,7 +11,8 @@ import subprocess
 import tree
 
 FLAGS = ["-std=c17", "-D_GNU_SOURCE", "-fsyntax-only", "-Wall", "-Wextra", "-Wshadow",
-         "-Wconversion", "-Wstrict-prototypes", "-Wvla", "-Werror", "-Wno-psabi", "-I."]
+         "-Wconversion", "-Wstrict-prototypes", "-Wvla", "-Werror", "-Wno-psabi",
+         "-I.", '-DSOURCE_DIR="."', '-DBUILD_DIR="build"']
 
 
 def first_error(compiler, root, name):

@@ -91,8 +91,8 @@ struct ack { uint64_t request; bool ok; const char *error; };
 struct span { enum span_source source; bool train; uint32_t count; const uint32_t *ids; };
 struct lease_request {
     uint64_t incarnation;
-    uint32_t slots_free;
-    uint64_t tokens_free; /* of the KV cache */
+    uint32_t slots;  /* sequences it can hold in all; the store subtracts what it has leased */
+    uint64_t tokens; /* of its KV cache, likewise */
     uint64_t version;     /* weights in use */
 };
 struct lease {

@@ -1,0 +1,344 @@
+#include "actor/actor_state.h"
+
+#include "core/checksum.h"
+#include "core/clock.h"
+#include "core/file.h"
+#include "core/log.h"
+#include "core/memory.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+static const struct metric_row actor_metric_rows[] = {
+#define ROW(...) METRIC_ROW(struct actor_metrics, __VA_ARGS__)
+    ACTOR_METRICS(ROW)
+#undef ROW
+};
+
+const struct metric_row *actor_metrics_table(size_t *count)
+{
+    *count = sizeof actor_metric_rows / sizeof actor_metric_rows[0];
+    return actor_metric_rows;
+}
+
+/* ---- create ---- */
+
+/* The cache holds `slots` sequences of this length at the same time; a longer one takes the room of several.
+ * The store never leases more tokens than fit. */
+static int32_t positions_max(const struct settings *settings)
+{
+    return (int32_t)(settings->data.prompt_tokens_max + settings->sampling.response_tokens_max);
+}
+
+static enum status create_step(struct decode_step *step, int32_t rows_max, uint32_t slots)
+{
+    step->ids = memory_array((size_t)rows_max, sizeof *step->ids);
+    step->segments = memory_array((size_t)slots, sizeof *step->segments);
+    step->row_index = memory_array(slots, sizeof *step->row_index);
+    step->slot_index = memory_array(slots, sizeof *step->slot_index);
+    step->row = memory_array(slots, sizeof *step->row);
+    step->token = memory_array(slots, sizeof *step->token);
+    step->logprob = memory_array(slots, sizeof *step->logprob);
+    step->logprob_truncated = memory_array(slots, sizeof *step->logprob_truncated);
+    step->confident = memory_array(slots, sizeof *step->confident);
+    bool whole = step->ids && step->segments && step->row_index && step->slot_index && step->row && step->token &&
+                 step->logprob && step->logprob_truncated && step->confident;
+    return whole ? STATUS_OK : FAIL(STATUS_NO_MEMORY, "scratch of %d rows", rows_max);
+}
+
+static void destroy_step(struct decode_step *step)
+{
+    memory_free(step->ids);
+    memory_free(step->segments);
+    memory_free(step->row_index);
+    memory_free(step->slot_index);
+    memory_free(step->row);
+    memory_free(step->token);
+    memory_free(step->logprob);
+    memory_free(step->logprob_truncated);
+    memory_free(step->confident);
+}
+
+/* Ids that end a text: the tokenizer's and the model folder's. */
+static void collect_eos(struct actor *actor)
+{
+    int64_t eos = tokenizer_eos(actor->tokenizer);
+    if (eos >= 0)
+        actor->eos[actor->eos_count++] = (uint32_t)eos;
+    for (int32_t i = 0; i < actor->shape.eos_count; i++)
+        actor->eos[actor->eos_count++] = (uint32_t)actor->shape.eos_ids[i];
+}
+
+static enum status create_model(struct actor *actor)
+{
+    const struct settings *settings = actor->settings;
+    char path[FILE_PATH_MAX];
+    TRY(file_path(path, "%s/config.json", settings->model.path));
+    TRY(model_shape_load(&actor->shape, path));
+    TRY(tokenizer_open(&actor->tokenizer, settings->model.path, settings->model.tokenizer));
+    collect_eos(actor);
+    TRY(op_table_create_cpu(&actor->ops, (int32_t)settings->run.threads));
+
+    int32_t slots = (int32_t)settings->actor.slots;
+    int32_t rows_max = (int32_t)settings->actor.prefill_tokens + slots;
+    struct model_options options = {.rows_max = rows_max,
+                                    .lightning_chunk = (int32_t)settings->model.lightning_chunk,
+                                    .lm_head_bf16 = settings->model.lm_head == LM_HEAD_BF16};
+    TRY(model_create(&actor->model, &actor->shape, actor->ops, &options));
+    char numerics[256];
+    model_numerics(actor->model, numerics, sizeof numerics);
+    actor->numerics_id = hash64(numerics, strlen(numerics), 0);
+    actor->weights_bytes = (size_t)(model_parameters(actor->model)->elements * actor->ops->weight_bytes);
+    actor->staging = memory_alloc(actor->weights_bytes);
+    if (actor->staging == NULL)
+        return FAIL(STATUS_NO_MEMORY, "%zu bytes for a copy of the weights", actor->weights_bytes);
+    for (int i = 0; i < 2; i++)
+        TRY(model_weights_create(actor->model, &actor->weights[i]));
+
+    int32_t length = positions_max(settings);
+    int64_t pages_each = (length + actor->ops->kv_tile - 1) / actor->ops->kv_tile;
+    int64_t pages = pages_each * slots;
+    TRY(model_cache_create(actor->model, slots, (int32_t)pages, length, &actor->cache));
+    actor->cache_tokens = (uint64_t)(pages * actor->ops->kv_tile);
+    TRY(create_step(&actor->step, rows_max, (uint32_t)slots));
+    actor->slot_count = (uint32_t)slots;
+    actor->slots = memory_array(actor->slot_count, sizeof *actor->slots);
+    actor->ready = memory_array(actor->slot_count, sizeof *actor->ready);
+    if (actor->slots == NULL || actor->ready == NULL)
+        return FAIL(STATUS_NO_MEMORY, "%u slots", actor->slot_count);
+    return segment_writer_create(&actor->writer, settings->actor.unacked_frames_max);
+}
+
+static void fill_heartbeat(void *self, struct heartbeat *heartbeat)
+{
+    struct actor *actor = self;
+    static struct buffer json; /* one actor a process; valid until the next heartbeat */
+    buffer_clear(&json);
+    enum status status = buffer_text(&json, "{");
+    if (status == STATUS_OK)
+        status = metrics_json(actor_metric_rows, sizeof actor_metric_rows / sizeof actor_metric_rows[0], &actor->metrics, &json);
+    if (status == STATUS_OK)
+        status = buffer_text(&json, "}");
+    heartbeat->version = actor->active < 0 ? 0 : actor_version(actor);
+    heartbeat->stats_json = status == STATUS_OK ? buffer_string(&json) : "{}";
+}
+
+static enum status connect_store(struct actor *actor, const struct actor_options *options)
+{
+    char numerics[256], host[WIRE_NAME_MAX] = "localhost";
+    model_numerics(actor->model, numerics, sizeof numerics);
+    struct hello hello = {
+        .run = actor->run,
+        .role = ROLE_ACTOR,
+        .index = options->index,
+        .host = host,
+        .layout_hash = model_parameters(actor->model)->layout_hash,
+        .numerics_id = actor->numerics_id,
+        .numerics = numerics,
+    };
+    TRY(link_open(&actor->link, options->endpoint, &hello));
+    link_set_heartbeat(actor->link, fill_heartbeat, actor);
+    return arena_create(&actor->arena, (size_t)WIRE_MESSAGE_MAX * 2);
+}
+
+enum status actor_create(struct actor **out, const struct actor_options *options)
+{
+    *out = NULL;
+    struct actor *actor = memory_alloc(sizeof *actor);
+    if (actor == NULL)
+        return FAIL(STATUS_NO_MEMORY, "actor");
+    actor->settings = options->settings;
+    actor->index = options->index;
+    actor->active = -1;
+    actor->start_ns = actor->report_ns = clock_now_ns();
+    snprintf(actor->run, sizeof actor->run, "%s", options->run);
+    enum status status;
+    TRY_GOTO(fail, create_model(actor));
+    TRY_GOTO(fail, connect_store(actor, options));
+    if (options->settings->redis.mode != REDIS_OFF)
+        TRY_GOTO(fail, redis_view_open(&actor->redis, actor->run, options->settings->redis.address, options->settings->redis.password));
+    *out = actor;
+    return STATUS_OK;
+fail:
+    actor_destroy(&actor);
+    return status;
+}
+
+void actor_destroy(struct actor **actor_pointer)
+{
+    struct actor *actor = *actor_pointer;
+    if (actor == NULL)
+        return;
+    link_close(&actor->link, actor->stopping ? "the run is over" : "leaving");
+    redis_view_close(&actor->redis);
+    weight_receiver_close(&actor->receiver);
+    segment_writer_destroy(&actor->writer);
+    for (uint32_t i = 0; actor->slots != NULL && i < actor->slot_count; i++)
+        slot_clear(&actor->slots[i]);
+    memory_free(actor->slots);
+    memory_free(actor->ready);
+    destroy_step(&actor->step);
+    model_cache_destroy(&actor->cache);
+    for (int i = 0; actor->model != NULL && i < 2; i++)
+        model_weights_destroy(actor->model, &actor->weights[i]);
+    memory_free(actor->staging);
+    model_destroy(&actor->model);
+    op_table_destroy(&actor->ops);
+    tokenizer_close(&actor->tokenizer);
+    arena_destroy(&actor->arena);
+    memory_free(actor);
+    *actor_pointer = NULL;
+}
+
+/* ---- run ---- */
+
+static void note_path(struct actor *actor, const char *path)
+{
+    if (path[0] != '\0' && strcmp(path, actor->weights_path) != 0) {
+        snprintf(actor->weights_path, sizeof actor->weights_path, "%s", path);
+        weight_receiver_close(&actor->receiver);
+    }
+}
+
+static enum status take_notice(struct actor *actor, const struct notice *notice)
+{
+    note_path(actor, notice->weights_path);
+    if (notice->stopping && !actor->stopping) {
+        LOG_INFO("actor", "stopping", "reason=\"%s\"", notice->reason);
+        actor->stopping = true;
+    }
+    if (notice->draining && !actor->draining) {
+        LOG_INFO("actor", "draining", "reason=\"%s\"", notice->reason);
+        actor->draining = true;
+    }
+    return STATUS_OK;
+}
+
+static enum status take_message(struct actor *actor, const struct message *message)
+{
+    switch (message->type) {
+    case MESSAGE_welcome:
+        actor->run_seed = message->welcome.run_seed;
+        note_path(actor, message->welcome.weights_path);
+        return STATUS_OK;
+    case MESSAGE_refused:
+        return FAIL(STATUS_INVALID, "the store refused this actor: %s", message->refused.reason);
+    case MESSAGE_notice:
+        return take_notice(actor, &message->notice);
+    case MESSAGE_lease_grant:
+        return actor_take_grant(actor, &message->lease_grant);
+    case MESSAGE_frame_ack:
+        segment_writer_acknowledge(&actor->writer, message->frame_ack.frame_id);
+        actor_cancel(actor, message->frame_ack.cancelled, message->frame_ack.cancelled_count);
+        return STATUS_OK;
+    default:
+        LOG_WARN("actor", "ignored a message", "type=%s", message_name(message->type));
+        return STATUS_OK;
+    }
+}
+
+/* A capacity, said once per connection; the store subtracts what it has leased to us. */
+static enum status request_leases(struct actor *actor)
+{
+    if (!link_welcomed(actor->link) || actor->active < 0 || actor->draining)
+        return STATUS_OK;
+    if (actor->welcomes != link_reconnects(actor->link)) {
+        actor->welcomes = link_reconnects(actor->link);
+        actor->requested = false;
+        segment_writer_resend(&actor->writer);
+    }
+    if (actor->requested)
+        return STATUS_OK;
+    struct message message = {.type = MESSAGE_lease_request,
+                              .lease_request = {.incarnation = link_incarnation(actor->link),
+                                                .slots = actor->slot_count,
+                                                .tokens = actor->cache_tokens,
+                                                .version = actor_version(actor)}};
+    enum status status = link_send(actor->link, &message);
+    if (status == STATUS_AGAIN)
+        return STATUS_OK;
+    actor->requested = status == STATUS_OK;
+    return status;
+}
+
+static void report(struct actor *actor)
+{
+    int64_t now_ns = clock_now_ns(), span_ns = now_ns - actor->report_ns;
+    if (span_ns < (int64_t)actor->settings->redis.publish_ms * CLOCK_NS_PER_MS)
+        return;
+    double tokens = metric_read(&actor->metrics.tokens_sampled);
+    metric_set(&actor->metrics.tokens_per_s, (tokens - actor->tokens_reported) * 1e9 / (double)span_ns);
+    metric_set(&actor->metrics.idle_frac, 1.0 - (double)actor->busy_ns / (double)span_ns);
+    actor->tokens_reported = tokens;
+    actor->busy_ns = 0;
+    actor->report_ns = now_ns;
+    if (actor->redis == NULL)
+        return;
+    struct heartbeat heartbeat = {0};
+    fill_heartbeat(actor, &heartbeat);
+    char key[64];
+    snprintf(key, sizeof key, "proc:actor:%u", actor->index);
+    redis_view_hash(actor->redis, key, heartbeat.stats_json, 15);
+}
+
+static bool has_live_slots(const struct actor *actor)
+{
+    for (uint32_t i = 0; i < actor->slot_count; i++)
+        if (actor->slots[i].state != SLOT_FREE)
+            return true;
+    return false;
+}
+
+/* Messages, weights, one decode step, segments. Waits in link_poll only when there is nothing to compute. */
+static enum status turn(struct actor *actor, bool *worked)
+{
+    int64_t wait_ms = *worked ? 0 : 2;
+    if (!*worked && !has_live_slots(actor))
+        wait_ms = 20;
+    for (;;) {
+        struct message message = {0};
+        arena_reset(actor->arena);
+        TRY(link_poll(actor->link, wait_ms, -1, actor->arena, &message));
+        if (message.type == MESSAGE_NONE)
+            break;
+        TRY(take_message(actor, &message));
+        wait_ms = 0;
+    }
+    TRY(actor_swap_weights(actor));
+    TRY(request_leases(actor));
+    TRY(actor_decode(actor, worked));
+    TRY(actor_flush_segments(actor, false));
+    report(actor);
+    return STATUS_OK;
+}
+
+/* Leases go back with their tokens; the frames that carry them must be acknowledged, within drain_s. */
+static enum status drain(struct actor *actor)
+{
+    int64_t until_ns = clock_now_ns() + (int64_t)actor->settings->run.drain_s * CLOCK_NS_PER_S;
+    TRY(actor_hand_back(actor));
+    while ((actor->writer.count > 0 || has_live_slots(actor)) && clock_now_ns() < until_ns && !actor->stopping) {
+        struct message message = {0};
+        arena_reset(actor->arena);
+        TRY(actor_hand_back(actor));
+        TRY(actor_flush_segments(actor, true));
+        TRY(link_poll(actor->link, 10, -1, actor->arena, &message));
+        if (message.type != MESSAGE_NONE && message.type != MESSAGE_lease_grant)
+            TRY(take_message(actor, &message));
+    }
+    return STATUS_OK;
+}
+
+enum status actor_run(struct actor *actor, volatile sig_atomic_t *stop_signals)
+{
+    bool worked = false;
+    while (!actor->stopping) {
+        if (*stop_signals > 1)
+            return FAIL(STATUS_CANCELLED, "stopped by a second signal");
+        if (*stop_signals == 1 || actor->draining)
+            return drain(actor);
+        TRY(turn(actor, &worked));
+    }
+    return STATUS_OK;
+}

@@ -1,0 +1,32 @@
+/* actor/actor_main.c - weir-actor: generates rollouts (docs/dataflow.md). Started by `weir run` and `weir up`. */
+#include <stdio.h>
+#include <string.h>
+
+#include "actor/actor.h"
+#include "core/program.h"
+#include "core/log.h"
+
+int main(int argc, char **argv)
+{
+    struct program program;
+    int code = program_start(&program, argc, argv, ROLE_NAME_ACTOR,
+                             "Generates rollouts. (\"Actor\" here is the process that generates; in verl, AReaL, OpenRLHF and\n"
+                             "slime the word means the policy being trained, which is weir-learner.)");
+    if (code >= 0)
+        return code;
+    if (program.check) {
+        char text[1024];
+        enum status status = actor_budget_text(&program.settings, text, sizeof text);
+        if (status == STATUS_OK)
+            fputs(text, stdout);
+        return program_end(&program, status);
+    }
+    struct actor_options options = {
+        .settings = &program.settings, .endpoint = program.endpoint, .index = program.index, .run = program.run};
+    struct actor *actor = NULL;
+    enum status status = actor_create(&actor, &options);
+    if (status == STATUS_OK)
+        status = actor_run(actor, program_stop_signals());
+    actor_destroy(&actor);
+    return program_end(&program, status);
+}

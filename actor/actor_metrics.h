@@ -1,0 +1,33 @@
+#ifndef ACTOR_ACTOR_METRICS_H
+#define ACTOR_ACTOR_METRICS_H
+
+#include "core/metrics.h"
+
+// clang-format off
+/*      kind     name                 path                        unit        meaning */
+#define ACTOR_METRICS(ROW)                                                                                                   \
+    ROW(COUNTER, tokens_sampled,      "actor/tokens_sampled",     "tokens",   "Tokens sampled.")                               \
+    ROW(COUNTER, tokens_prefilled,    "actor/tokens_prefilled",   "tokens",   "Prompt and continued tokens run through the model.") \
+    ROW(COUNTER, rollouts_finished,   "actor/rollouts_finished",  "rollouts", "Rollouts that ended for any reason.")           \
+    ROW(COUNTER, rollouts_repetition, "actor/rollouts_repetition", "rollouts", "Rollouts cut by the repetition rule.")        \
+    ROW(COUNTER, rollouts_continued,  "actor/rollouts_continued", "rollouts", "Leases that came with tokens of an earlier attempt.") \
+    ROW(COUNTER, prefills_shared,     "actor/prefills_shared",    "rollouts", "Siblings that took their prompt from another sample's cache.") \
+    ROW(COUNTER, decode_steps,        "actor/decode_steps",       "steps",    "Forward passes.")                               \
+    ROW(COUNTER, frames_sent,         "actor/frames_sent",        "frames",   "Segment frames sent, repeats included.")        \
+    ROW(GAUGE,   frames_unacked,      "actor/frames_unacked",     "frames",   "Frames the store has not on disk yet.")         \
+    ROW(GAUGE,   sequences_running,   "actor/sequences_running",  "sequences", "Sequences in the batch now.")                  \
+    ROW(GAUGE,   sequences_waiting,   "actor/sequences_waiting",  "sequences", "Leases held back for newer weights.")          \
+    ROW(GAUGE,   kv_pages_free,       "actor/kv_pages_free",      "pages",    "KV cache pages free.")                          \
+    ROW(GAUGE,   tokens_per_s,        "actor/tokens_per_s",       "tokens/s", "Sampled, over the last reporting interval.")    \
+    ROW(GAUGE,   idle_frac,           "actor/idle_frac",          "",         "Share of the last interval without work.")      \
+    ROW(GAUGE,   policy_version,      "actor/policy_version",     "version",  "Weights that sample right now.")                \
+    ROW(COUNTER, swaps,               "actor/swaps",              "swaps",    "Weight swaps between two decode steps.")        \
+    ROW(GAUGE,   swap_ms,             "actor/swap_ms",            "ms",       "Pause of decoding in the last swap.")           \
+    ROW(COUNTER, digest_refused,      "actor/digest_refused",     "versions", "Weight copies whose digest was wrong: never served.")
+// clang-format on
+
+struct actor_metrics {
+    ACTOR_METRICS(METRIC_MEMBER)
+};
+
+#endif

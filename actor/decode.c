@@ -1,0 +1,167 @@
+/* actor/decode.c - one step of the continuous batch: prefill pieces and decode rows in one forward pass. */
+#include "actor/actor_state.h"
+
+#include "core/check.h"
+#include "core/clock.h"
+#include "core/log.h"
+
+/* Rows [cached, cached + count) of the slot join the batch; its last row samples when it completes the sequence. */
+static void add_rows(struct actor *actor, uint32_t index, uint32_t count)
+{
+    struct slot *slot = &actor->slots[index];
+    struct decode_step *step = &actor->step;
+    step->segments[step->segment_count++] = (struct op_segment){
+        .slot = (int32_t)index, .position = (int32_t)slot->cached, .row = step->rows, .count = (int32_t)count};
+    for (uint32_t i = 0; i < count; i++)
+        step->ids[step->rows++] = (int32_t)slot->ids[slot->cached + i];
+    slot->cached += count;
+    if (slot->kv_version_min > actor_version(actor))
+        slot->kv_version_min = actor_version(actor);
+}
+
+static void add_sample(struct actor *actor, uint32_t index, int32_t row)
+{
+    struct decode_step *step = &actor->step;
+    struct slot *slot = &actor->slots[index];
+    slot->sampling.position = slot_length(slot);
+    step->row_index[step->samples] = row;
+    step->slot_index[step->samples] = index;
+    step->row[step->samples] = slot->sampling;
+    step->samples++;
+}
+
+/* Decode rows first (they always fit: rows_max = prefill_tokens + slots), then prefill by slot order. */
+static void assemble(struct actor *actor)
+{
+    struct decode_step *step = &actor->step;
+    step->rows = step->segment_count = step->samples = 0;
+    for (uint32_t i = 0; i < actor->slot_count; i++)
+        if (actor->slots[i].state == SLOT_DECODE) {
+            add_rows(actor, i, 1);
+            add_sample(actor, i, step->rows - 1);
+        }
+    uint32_t left = actor->settings->actor.prefill_tokens;
+    for (uint32_t i = 0; i < actor->slot_count && left > 0; i++) {
+        struct slot *slot = &actor->slots[i];
+        if (slot->state != SLOT_PREFILL)
+            continue;
+        uint32_t missing = slot_length(slot) - slot->cached;
+        uint32_t count = missing < left ? missing : left;
+        add_rows(actor, i, count);
+        left -= count;
+        metric_add(&actor->metrics.tokens_prefilled, count);
+        if (slot->cached < slot_length(slot))
+            continue;
+        add_sample(actor, i, step->rows - 1);
+    }
+}
+
+/* Slots whose leader has just finished the prompt take a copy of its cache and sample from its row. */
+static enum status fork_followers(struct actor *actor)
+{
+    struct decode_step *step = &actor->step;
+    int32_t own = step->samples;
+    for (int32_t s = 0; s < own; s++) {
+        uint32_t leader = step->slot_index[s];
+        if (actor->slots[leader].state != SLOT_PREFILL)
+            continue;
+        for (uint32_t i = 0; i < actor->slot_count; i++) {
+            struct slot *slot = &actor->slots[i];
+            if (slot->state != SLOT_FOLLOWING || slot->leader != leader)
+                continue;
+            TRY(model_cache_fork(actor->cache, (int32_t)leader, (int32_t)i, (int32_t)slot->prompt));
+            slot->cached = slot->prompt;
+            slot->kv_version_min = actor->slots[leader].kv_version_min;
+            slot->state = SLOT_PREFILL;
+            add_sample(actor, i, step->row_index[s]);
+            metric_add(&actor->metrics.prefills_shared, 1);
+        }
+    }
+    return STATUS_OK;
+}
+
+static bool ends_text(const struct actor *actor, uint32_t token)
+{
+    for (uint32_t i = 0; i < actor->eos_count; i++)
+        if (actor->eos[i] == token)
+            return true;
+    return false;
+}
+
+static void push_token(struct actor *actor, int32_t s)
+{
+    struct decode_step *step = &actor->step;
+    struct slot *slot = &actor->slots[step->slot_index[s]];
+    uint32_t token = (uint32_t)step->token[s];
+    CHECK(slot->response < slot->budget);
+    slot->state = SLOT_DECODE;
+    slot->ids[slot_length(slot)] = token;
+    slot->logprobs[slot->response] = step->logprob[s];
+    slot->logprobs_truncated[slot->response] = step->logprob_truncated[s];
+    slot->response++;
+    bool repeats = repetition_guard_push(&slot->guard, step->confident[s] != 0);
+    if (ends_text(actor, token))
+        slot->finished = SEGMENT_EOS;
+    else if (repeats)
+        slot->finished = SEGMENT_REPETITION;
+    else if (slot->response == slot->budget)
+        slot->finished = SEGMENT_LENGTH;
+    if (slot->finished == SEGMENT_MORE)
+        return;
+    slot->state = SLOT_FOLLOWING; /* parked: holds its cache until its last segment is in the writer */
+    slot->leader = UINT32_MAX;
+    metric_add(&actor->metrics.rollouts_finished, 1);
+    if (slot->finished == SEGMENT_REPETITION)
+        metric_add(&actor->metrics.rollouts_repetition, 1);
+}
+
+/* Rows that share a temperature go through the head together; nearly always that is one call. */
+static enum status sample_all(struct actor *actor, const act *hidden)
+{
+    struct decode_step *step = &actor->step;
+    for (int32_t first = 0, last; first < step->samples; first = last) {
+        for (last = first + 1; last < step->samples && step->row[last].temperature == step->row[first].temperature; last++)
+            ;
+        struct model_sample sample = {
+            .rows = last - first,
+            .row_index = step->row_index + first,
+            .row = step->row + first,
+            .repetition_probability = (float)actor->settings->sampling.repetition_probability,
+            .token = step->token + first,
+            .logprob = step->logprob + first,
+            .logprob_truncated = step->logprob_truncated + first,
+            .confident = step->confident + first,
+        };
+        TRY(model_sample(actor->model, &actor->weights[actor->active], hidden, &sample));
+    }
+    return STATUS_OK;
+}
+
+enum status actor_decode(struct actor *actor, bool *worked)
+{
+    *worked = false;
+    if (actor->active < 0 || segment_writer_full(&actor->writer))
+        return STATUS_OK;
+    actor_start_waiting(actor);
+    assemble(actor);
+    struct decode_step *step = &actor->step;
+    if (step->rows == 0)
+        return STATUS_OK;
+    *worked = true;
+    int64_t begin_ns = clock_now_ns();
+    struct model_batch batch = {.rows = step->rows, .ids = step->ids, .segments = step->segments, .segment_count = step->segment_count};
+    act *hidden = NULL;
+    TRY(model_forward(actor->model, &actor->weights[actor->active], actor->cache, &batch, false, &hidden));
+    TRY(fork_followers(actor));
+    TRY(sample_all(actor, hidden));
+    for (int32_t s = 0; s < step->samples; s++)
+        push_token(actor, s);
+    if (actor->first_token_ns == 0 && step->samples > 0) {
+        actor->first_token_ns = clock_now_ns();
+        LOG_INFO("decode", "first token", "ms_since_start=%.1f", (double)(actor->first_token_ns - actor->start_ns) / CLOCK_NS_PER_MS);
+    }
+    metric_add(&actor->metrics.tokens_sampled, step->samples);
+    metric_add(&actor->metrics.decode_steps, 1);
+    actor->busy_ns += clock_now_ns() - begin_ns;
+    return STATUS_OK;
+}

@@ -1,0 +1,398 @@
+/* kernels/cpu/op_attention.c - causal softmax attention with grouped queries over pages.
+ *
+ * Forward: one function computes one head of one row, whoever asks - training, prefill in pieces or
+ * decode - so the bits are the same. It walks the tiles of the sequence from position 0; the tile and
+ * the merge formula are in kernels/ops.h. Keys past the row's position are replaced by selection,
+ * never by arithmetic, so what a page holds there does not matter.
+ *
+ * Backward (M1-SPEC 1.8, GQA): probabilities are recomputed from lse tile by tile; dk and dv of a tile
+ * gather queries in order, dq gathers tiles in order. A task is one key head of one sequence. */
+#include <math.h>
+#include <string.h>
+
+#include "core/check.h"
+#include "kernels/cpu/block_product.h"
+#include "kernels/cpu/isa.h"
+#include "kernels/cpu/kv_page.h"
+#include "kernels/cpu/vector.h"
+#include "kernels/cpu_pool.h"
+
+enum { TILE_VECTORS = KV_TILE / V16, HEAD_SIZE_MAX = 512 };
+
+static int64_t at_most(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static const int32_t *slot_pages(const int32_t *page_table, int32_t slot, int32_t pages_per_slot)
+{
+    return page_table + (int64_t)slot * pages_per_slot;
+}
+
+/* ---- writing pages ------------------------------------------------------------------------------ */
+static void write_row(const struct op_kv_write *args, const struct op_segment *segment, int64_t i)
+{
+    int64_t position = segment->position + i;
+    int64_t size = args->head_size;
+    const int32_t *pages = slot_pages(args->page_table, segment->slot, args->pages_per_slot);
+    CHECK(position / KV_TILE < args->pages_per_slot);
+    float *page = (float *)args->pages +
+                  (size_t)pages[position / KV_TILE] * kv_page_floats(args->kv_heads, size);
+    int64_t column = position % KV_TILE;
+    int64_t row = (segment->row + i) * args->row_stride;
+    for (int64_t g = 0; g < args->kv_heads; g++) {
+        const float *k = (const float *)args->k + row + g * size;
+        const float *v = (const float *)args->v + row + g * size;
+        float *keys = page + kv_page_keys(g, size);
+        float *values = page + kv_page_values(args->kv_heads, g, size);
+        for (int64_t d = 0; d < size; d++)
+            keys[d * KV_TILE + column] = k[d];
+        memcpy(values + column * size, v, (size_t)size * sizeof *v);
+    }
+}
+
+enum status CPU_NAME(kv_write)(void *context, const struct op_kv_write *args)
+{
+    (void)context;
+    for (int32_t s = 0; s < args->segment_count; s++)
+        for (int64_t i = 0; i < args->segments[s].count; i++)
+            write_row(args, &args->segments[s], i);
+    return STATUS_OK;
+}
+
+/* ---- forward, one head of one row ------------------------------------------------------------------ */
+struct row_state {
+    float m, s;             /* running maximum and sum */
+    float o[HEAD_SIZE_MAX]; /* running output */
+};
+
+/* score[j] = scale * (q . k_j) of 64 keys; every key is a chain over d. */
+static inline void tile_scores(const float *q, const float *keys, int64_t size, float scale,
+                               v16 score[TILE_VECTORS])
+{
+    v16 sum[TILE_VECTORS] = {{0}};
+    for (int64_t d = 0; d < size; d++)
+        for (int i = 0; i < TILE_VECTORS; i++)
+            sum[i] += v16_set(q[d]) * v16_load(keys + d * KV_TILE + i * V16);
+    for (int i = 0; i < TILE_VECTORS; i++)
+        score[i] = sum[i] * v16_set(scale);
+}
+
+static inline void mask_scores(v16 score[TILE_VECTORS], int64_t count)
+{
+    const v16i lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    for (int i = 0; i < TILE_VECTORS; i++)
+        score[i] = v16_select(lane + i * V16 < (int32_t)count, score[i], v16_set(-INFINITY));
+}
+
+/* o = o * scale + sum over j in order of p_j v_j */
+static inline void add_values(float *o, float scale, const float *p, const float *values,
+                              int64_t count, int64_t size)
+{
+    int64_t d = 0;
+    for (; d + 4 * V16 <= size; d += 4 * V16) {
+        v16 sum[4];
+        for (int i = 0; i < 4; i++)
+            sum[i] = v16_load(o + d + i * V16) * v16_set(scale);
+        for (int64_t j = 0; j < count; j++)
+            for (int i = 0; i < 4; i++)
+                sum[i] += v16_set(p[j]) * v16_load(values + j * size + d + i * V16);
+        for (int i = 0; i < 4; i++)
+            v16_store(o + d + i * V16, sum[i]);
+    }
+    for (; d < size; d += V16) {
+        v16 sum = v16_load(o + d) * v16_set(scale);
+        for (int64_t j = 0; j < count; j++)
+            sum += v16_set(p[j]) * v16_load_tail(values + j * size + d, size - d, 0);
+        v16_store(o + d, sum);
+    }
+}
+
+static inline void merge_tile(struct row_state *row, v16 score[TILE_VECTORS], const float *values,
+                              int64_t count, int64_t size)
+{
+    float largest = v16_max_lane(v16_max(v16_max(score[0], score[1]), v16_max(score[2], score[3])));
+    float m = largest > row->m ? largest : row->m;
+    float old = row->s > 0 ? v16_exp(v16_set(row->m - m))[0] : 0.0F;
+    v16 p[TILE_VECTORS];
+    float weight[KV_TILE];
+    for (int i = 0; i < TILE_VECTORS; i++) {
+        p[i] = v16_exp(score[i] - v16_set(m));
+        v16_store(weight + i * V16, p[i]);
+    }
+    float sum = v16_sum((p[0] + p[1]) + (p[2] + p[3]));
+    row->s = row->s * old + sum;
+    row->m = m;
+    add_values(row->o, old, weight, values, count, size);
+}
+
+struct head_call {
+    const float *q;
+    const float *pages;
+    const int32_t *page; /* of the slot */
+    int64_t position, size, kv_heads, kv_head;
+};
+
+static void attention_head(const struct head_call *call, float *y, float *lse)
+{
+    struct row_state row;
+    int64_t size = call->size;
+    float scale = (float)(1 / sqrt((double)size));
+    row.m = -INFINITY;
+    row.s = 0;
+    memset(row.o, 0, (size_t)padded(size) * sizeof row.o[0]);
+    for (int64_t first = 0; first <= call->position; first += KV_TILE) {
+        const float *page = call->pages + (size_t)call->page[first / KV_TILE] *
+                                              kv_page_floats(call->kv_heads, size);
+        int64_t count = at_most(KV_TILE, call->position + 1 - first);
+        v16 score[TILE_VECTORS];
+        tile_scores(call->q, page + kv_page_keys(call->kv_head, size), size, scale, score);
+        mask_scores(score, count);
+        merge_tile(&row, score, page + kv_page_values(call->kv_heads, call->kv_head, size), count,
+                   size);
+    }
+    float inverse = 1 / row.s;
+    for (int64_t d = 0; d < size; d++)
+        y[d] = row.o[d] * inverse;
+    if (lse != NULL)
+        *lse = row.m + logf(row.s);
+}
+
+/* A task is a run of up to ATTENTION_ROWS rows of one segment, for one key head. */
+enum { ATTENTION_ROWS = 16 };
+
+static int64_t segment_blocks(const struct op_segment *segment)
+{
+    return ((int64_t)segment->count + ATTENTION_ROWS - 1) / ATTENTION_ROWS;
+}
+
+static void attention_task(void *argument, int64_t task, int32_t worker)
+{
+    const struct op_attention *args = argument;
+    const struct op_segment *segment = args->segments;
+    int64_t per_group = args->heads / args->kv_heads;
+    int64_t g = task % args->kv_heads;
+    int64_t block = task / args->kv_heads;
+    (void)worker;
+    for (; block >= segment_blocks(segment); segment++)
+        block -= segment_blocks(segment);
+    struct head_call call = {.pages = args->pages,
+                             .page =
+                                 slot_pages(args->page_table, segment->slot, args->pages_per_slot),
+                             .size = args->head_size,
+                             .kv_heads = args->kv_heads,
+                             .kv_head = g};
+    int64_t end = at_most(segment->count, (block + 1) * ATTENTION_ROWS);
+    for (int64_t i = block * ATTENTION_ROWS; i < end; i++) {
+        int64_t t = segment->row + i;
+        call.position = segment->position + i;
+        for (int64_t h = g * per_group; h < (g + 1) * per_group; h++) {
+            call.q = (const float *)args->q + t * args->q_stride + h * args->head_size;
+            attention_head(&call, (float *)args->y + t * args->y_stride + h * args->head_size,
+                           args->lse != NULL ? args->lse + t * args->heads + h : NULL);
+        }
+    }
+}
+
+enum status CPU_NAME(attention)(void *context, const struct op_attention *args)
+{
+    CHECK(args->head_size <= HEAD_SIZE_MAX && args->heads % args->kv_heads == 0);
+    int64_t blocks = 0;
+    for (int32_t s = 0; s < args->segment_count; s++) {
+        const struct op_segment *segment = &args->segments[s];
+        CHECK(segment->position + segment->count <= (int64_t)args->pages_per_slot * KV_TILE);
+        blocks += segment_blocks(segment);
+    }
+    pool_run(context, attention_task, (void *)(uintptr_t)args, blocks * args->kv_heads);
+    return STATUS_OK;
+}
+
+/* ---- backward ------------------------------------------------------------------------------------- */
+/* Scratch of one worker. Q rows are (row, head of the group) pairs of a block of query rows. */
+enum { QUERY_PAIRS = 32 };
+
+struct backward_scratch {
+    float *k, *v, *kt, *vt, *dk, *dv; /* tile: [64, Dp] and transposed [D, 64] */
+    float *q, *dy, *dq;               /* [pairs, Dp] */
+    float *p, *ds;                    /* [pairs, 64] */
+};
+
+static int64_t pairs_max(int64_t per_group)
+{
+    return per_group > QUERY_PAIRS ? per_group : QUERY_PAIRS;
+}
+
+static size_t backward_bytes(int64_t size, int64_t per_group)
+{
+    int64_t wide = padded(size);
+    int64_t pairs = pairs_max(per_group);
+    return (size_t)(6 * KV_TILE * wide + 3 * pairs * wide + 2 * pairs * KV_TILE) * sizeof(float);
+}
+
+static struct backward_scratch backward_scratch(float *memory, int64_t size, int64_t per_group)
+{
+    struct backward_scratch s;
+    int64_t tile = KV_TILE * padded(size);
+    int64_t rows = pairs_max(per_group) * padded(size);
+    s.k = memory;
+    s.v = s.k + tile;
+    s.kt = s.v + tile;
+    s.vt = s.kt + tile;
+    s.dk = s.vt + tile;
+    s.dv = s.dk + tile;
+    s.q = s.dv + tile;
+    s.dy = s.q + rows;
+    s.dq = s.dy + rows;
+    s.p = s.dq + rows;
+    s.ds = s.p + pairs_max(per_group) * KV_TILE;
+    return s;
+}
+
+/* Copies `count` rows to [rows, Dp]; missing rows and channels are zero. */
+static void load_block(const float *source, int64_t stride, int64_t count, int64_t size,
+                       float *target, int64_t rows)
+{
+    int64_t wide = padded(size);
+    memset(target, 0, (size_t)(rows * wide) * sizeof *target);
+    for (int64_t i = 0; i < count; i++)
+        memcpy(target + i * wide, source + i * stride, (size_t)size * sizeof *target);
+}
+
+static void store_block(float *target, int64_t stride, int64_t count, int64_t size,
+                        const float *source)
+{
+    for (int64_t i = 0; i < count; i++)
+        memcpy(target + i * stride, source + i * padded(size), (size_t)size * sizeof *target);
+}
+
+struct backward_block {
+    const struct op_attention_backward *args;
+    struct backward_scratch scratch;
+    int64_t row;          /* of the sequence's first token in the call */
+    int64_t g;            /* key head */
+    int64_t tile_first;   /* position of the tile's first key */
+    int64_t first, count; /* query rows, positions */
+};
+
+/* p = exp(score - lse) for keys up to the query, and ds = p (dy . v_j - dy . y) / sqrt(D). */
+static void score_gradient(const struct backward_block *b, float scale)
+{
+    const struct op_attention_backward *args = b->args;
+    int64_t per_group = args->heads / args->kv_heads;
+    for (int64_t pair = 0; pair < b->count * per_group; pair++) {
+        int64_t position = b->first + pair / per_group;
+        int64_t h = b->g * per_group + pair % per_group;
+        int64_t t = b->row + position;
+        const float *y = (const float *)args->y + t * args->y_stride + h * args->head_size;
+        const float *dy = b->scratch.dy + pair * padded(args->head_size);
+        float *p = b->scratch.p + pair * KV_TILE;
+        float *ds = b->scratch.ds + pair * KV_TILE;
+        double delta = 0;
+        for (int64_t d = 0; d < args->head_size; d++)
+            delta += (double)dy[d] * (double)y[d];
+        v16 score[TILE_VECTORS];
+        for (int i = 0; i < TILE_VECTORS; i++)
+            score[i] = v16_load(p + i * V16) * v16_set(scale);
+        mask_scores(score, at_most(KV_TILE, position + 1 - b->tile_first));
+        for (int i = 0; i < TILE_VECTORS; i++) {
+            v16 p_i = v16_exp(score[i] - v16_set(args->lse[t * args->heads + h]));
+            v16 dp_i = v16_load(ds + i * V16) - v16_set((float)delta);
+            v16_store(p + i * V16, p_i);
+            v16_store(ds + i * V16, p_i * dp_i * v16_set(scale));
+        }
+    }
+}
+
+static void load_queries(const struct backward_block *b)
+{
+    const struct op_attention_backward *args = b->args;
+    int64_t size = args->head_size;
+    int64_t per_group = args->heads / args->kv_heads;
+    for (int64_t i = 0; i < b->count; i++) {
+        int64_t t = b->row + b->first + i;
+        int64_t at = i * per_group * padded(size);
+        int64_t head = b->g * per_group * size;
+        load_block((const float *)args->q + t * args->row_stride + head, size, per_group, size,
+                   b->scratch.q + at, per_group);
+        load_block((const float *)args->dy + t * args->y_stride + head, size, per_group, size,
+                   b->scratch.dy + at, per_group);
+        if (b->tile_first > 0)
+            load_block((const float *)args->dq + t * args->row_stride + head, size, per_group, size,
+                       b->scratch.dq + at, per_group);
+    }
+}
+
+/* One block of queries against one tile of keys. */
+static void backward_queries(const struct backward_block *b)
+{
+    const struct op_attention_backward *args = b->args;
+    const struct backward_scratch *s = &b->scratch;
+    int64_t size = args->head_size;
+    int64_t wide = padded(size);
+    int64_t per_group = args->heads / args->kv_heads;
+    int64_t pairs = b->count * per_group;
+    load_queries(b);
+    block_product(&(struct block_product){pairs, KV_TILE, size, s->q, wide, 1, s->kt, KV_TILE, s->p,
+                                          KV_TILE, false});
+    block_product(&(struct block_product){pairs, KV_TILE, size, s->dy, wide, 1, s->vt, KV_TILE,
+                                          s->ds, KV_TILE, false});
+    score_gradient(b, (float)(1 / sqrt((double)size)));
+    block_product(&(struct block_product){KV_TILE, wide, pairs, s->p, 1, KV_TILE, s->dy, wide,
+                                          s->dv, wide, true});
+    block_product(&(struct block_product){KV_TILE, wide, pairs, s->ds, 1, KV_TILE, s->q, wide,
+                                          s->dk, wide, true});
+    block_product(&(struct block_product){pairs, wide, KV_TILE, s->ds, KV_TILE, 1, s->k, wide,
+                                          s->dq, wide, b->tile_first > 0});
+    for (int64_t i = 0; i < b->count; i++) {
+        float *dq = (float *)args->dq + (b->row + b->first + i) * args->row_stride +
+                    b->g * per_group * size;
+        store_block(dq, size, per_group, size, s->dq + i * per_group * wide);
+    }
+}
+
+struct backward_job {
+    const struct op_attention_backward *args;
+    struct pool *pool;
+};
+
+static void backward_task(void *argument, int64_t task, int32_t worker)
+{
+    const struct backward_job *job = argument;
+    const struct op_attention_backward *args = job->args;
+    const struct op_segment *segment = &args->segments[task / args->kv_heads];
+    int64_t size = args->head_size;
+    int64_t per_group = args->heads / args->kv_heads;
+    int64_t rows = pairs_max(per_group) / per_group;
+    struct backward_block b = {.args = args, .row = segment->row};
+    struct backward_scratch *s = &b.scratch;
+    b.g = task % args->kv_heads;
+    b.scratch = backward_scratch(pool_scratch(job->pool, worker), size, per_group);
+    for (b.tile_first = 0; b.tile_first < segment->count; b.tile_first += KV_TILE) {
+        int64_t at = (segment->row + b.tile_first) * args->row_stride + b.g * size;
+        int64_t keys = at_most(KV_TILE, segment->count - b.tile_first);
+        int64_t tile = KV_TILE * padded(size);
+        load_block((const float *)args->k + at, args->row_stride, keys, size, s->k, KV_TILE);
+        load_block((const float *)args->v + at, args->row_stride, keys, size, s->v, KV_TILE);
+        block_transpose(s->k, padded(size), KV_TILE, size, s->kt, KV_TILE);
+        block_transpose(s->v, padded(size), KV_TILE, size, s->vt, KV_TILE);
+        memset(s->dk, 0, (size_t)tile * sizeof *s->dk);
+        memset(s->dv, 0, (size_t)tile * sizeof *s->dv);
+        for (b.first = b.tile_first; b.first < segment->count; b.first += rows) {
+            b.count = at_most(rows, segment->count - b.first);
+            backward_queries(&b);
+        }
+        store_block((float *)args->dk + at, args->row_stride, keys, size, s->dk);
+        store_block((float *)args->dv + at, args->row_stride, keys, size, s->dv);
+    }
+}
+
+enum status CPU_NAME(attention_backward)(void *context, const struct op_attention_backward *args)
+{
+    struct backward_job job = {args, context};
+    CHECK(args->head_size <= HEAD_SIZE_MAX && args->heads % args->kv_heads == 0);
+    for (int32_t s = 0; s < args->segment_count; s++)
+        CHECK(args->segments[s].position == 0);
+    TRY(pool_reserve(context, backward_bytes(args->head_size, args->heads / args->kv_heads)));
+    pool_run(context, backward_task, &job, (int64_t)args->segment_count * args->kv_heads);
+    return STATUS_OK;
+}

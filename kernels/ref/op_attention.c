@@ -141,7 +141,8 @@ enum status ref_attention_backward(void *context, const struct op_attention_back
 {
     (void)context;
     int64_t size = args->head_size, rows = args->rows;
-    size_t queries = (size_t)(rows * args->heads * size), keys = (size_t)(rows * args->kv_heads * size);
+    size_t queries = (size_t)(rows * args->heads * size),
+           keys = (size_t)(rows * args->kv_heads * size);
     double *scratch = memory_array(queries + 2 * keys + (size_t)rows, sizeof *scratch);
     if (!scratch)
         return FAIL(STATUS_NO_MEMORY, "gradients of %zu queries", queries);

@@ -46,6 +46,7 @@ MUST_CHECK enum status config_unknown(const struct config *config, const char *w
 /* Applies one YAML file (config_yaml.c). */
 MUST_CHECK enum status config_read_file(struct config *config, const char *path);
 
+bool config_is_utf8(const char *text);
 bool config_is_secret(const struct config_field *field);
 
 #endif

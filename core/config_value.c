@@ -103,7 +103,7 @@ static bool parse_choice(const struct config_field *field, const char *text,
 }
 
 /* A text value is UTF-8, or it could not be written to YAML and JSON and read back. */
-static bool is_utf8(const char *text)
+bool config_is_utf8(const char *text)
 {
     const unsigned char *c = (const unsigned char *)text;
     while (*c != 0) {
@@ -141,7 +141,7 @@ bool config_parse(const struct config_field *field, const char *text, struct con
         snprintf(why, CONFIG_WHY_BYTES, "is \"%.80s\", wanted: true or false", text);
         return false;
     case CONFIG_TEXT:
-        if (is_utf8(text))
+        if (config_is_utf8(text))
             return true;
         snprintf(why, CONFIG_WHY_BYTES, "is not valid UTF-8");
         return false;

@@ -16,14 +16,19 @@ struct yaml_reader {
     bool *seen_sections; /* [section_count] */
 };
 
-/* "path:line:column" of a scalar; of nothing else does libfyaml tell where it starts. */
+/* "path:line:column" of a scalar; of nothing else does libfyaml tell where it starts. Its mark of a
+ * quoted scalar is behind the quote, ours is on it. */
 static const char *where_is(const struct yaml_reader *reader, struct fy_node *node,
                             char out[YAML_WHERE_BYTES])
 {
     struct fy_token *token = fy_node_is_scalar(node) ? fy_node_get_scalar_token(node) : NULL;
     const struct fy_mark *mark = token != NULL ? fy_token_start_mark(token) : NULL;
-    snprintf(out, YAML_WHERE_BYTES, "%s:%d:%d", reader->path, mark != NULL ? mark->line + 1 : 1,
-             mark != NULL ? mark->column + 1 : 1);
+    enum fy_node_style style = fy_node_get_style(node);
+    bool quoted = style == FYNS_SINGLE_QUOTED || style == FYNS_DOUBLE_QUOTED;
+    int line = mark != NULL ? mark->line + 1 : 1;
+    int column = mark != NULL ? mark->column + 1 : 1;
+    snprintf(out, YAML_WHERE_BYTES, "%s:%d:%d", reader->path, line,
+             quoted && column > 1 ? column - 1 : column);
     return out;
 }
 
@@ -201,6 +206,10 @@ enum status config_read_file(struct config *config, const char *path)
     enum status status = reader.seen_sections != NULL
                              ? file_read(path, &text)
                              : FAIL(STATUS_LIMIT, "%s: too many settings", path);
+    /* libfyaml would guess at UTF-16 and may find nothing to complain about. */
+    if (status == STATUS_OK &&
+        (strlen(buffer_string(&text)) != text.size || !config_is_utf8(buffer_string(&text))))
+        status = FAIL(STATUS_INVALID, "%s: is not UTF-8 text; save it as UTF-8", path);
     if (status == STATUS_OK && text.size > 0)
         status = parse_text(&reader, &text);
     buffer_free(&text);

@@ -12,9 +12,9 @@ C_BEGIN
 
 struct buffer {
     uint8_t *bytes; /* [capacity], owned */
-    size_t   size;
-    size_t   capacity;
-    size_t   limit; /* 0 = none */
+    size_t size;
+    size_t capacity;
+    size_t limit; /* 0 = none */
 };
 
 void buffer_init(struct buffer *buffer, size_t limit);
@@ -22,7 +22,7 @@ void buffer_free(struct buffer *buffer); /* back to empty; may be used again */
 void buffer_clear(struct buffer *buffer);
 MUST_CHECK enum status buffer_reserve(struct buffer *buffer, size_t more);
 MUST_CHECK enum status buffer_append(struct buffer *buffer, const void *bytes, size_t size);
-MUST_CHECK enum status buffer_text(struct buffer *buffer, const char *text);      /* without the NUL */
+MUST_CHECK enum status buffer_text(struct buffer *buffer, const char *text); /* without the NUL */
 MUST_CHECK enum status buffer_printf(struct buffer *buffer, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* `text` (UTF-8) as a JSON string with its quotes. */
 MUST_CHECK enum status buffer_json_text(struct buffer *buffer, const char *text);

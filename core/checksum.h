@@ -15,9 +15,11 @@
 
 C_BEGIN
 
-uint32_t crc32c(uint32_t crc, const void *bytes, size_t size);   /* start with 0; crc32c(0,"123456789") = 0xe3069283 */
-uint32_t crc32c_table(uint32_t crc, const void *bytes, size_t size); /* same value without SSE4.2; crc32c picks */
-uint64_t hash64(const void *bytes, size_t size, uint64_t seed);  /* XXH3-64 */
+uint32_t crc32c(uint32_t crc, const void *bytes,
+                size_t size); /* start with 0; crc32c(0,"123456789") = 0xe3069283 */
+uint32_t crc32c_table(uint32_t crc, const void *bytes,
+                      size_t size); /* same value without SSE4.2; crc32c picks */
+uint64_t hash64(const void *bytes, size_t size, uint64_t seed); /* XXH3-64 */
 uint64_t weight_digest(const void *bytes, size_t size, uint64_t first_word);
 
 C_END

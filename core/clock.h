@@ -22,7 +22,7 @@ struct clock {
 };
 
 const struct clock *clock_system(void);
-int64_t clock_now_ns(void);  /* of the system clock */
+int64_t clock_now_ns(void); /* of the system clock */
 int64_t clock_wall_ns(void);
 void clock_sleep_ms(int64_t ms); /* tests and retry pauses only; waits go through core/wait.h */
 

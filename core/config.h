@@ -23,12 +23,12 @@
 
 enum config_type { CONFIG_U32, CONFIG_U64, CONFIG_F64, CONFIG_FLAG, CONFIG_TEXT, CONFIG_CHOICE };
 
-typedef uint32_t    config_u32;
-typedef uint64_t    config_u64;
-typedef double      config_f64;
-typedef bool        config_flag;
-typedef const char *config_text;   /* owned by the config; "" when empty */
-typedef uint32_t    config_choice; /* index into the names of the unit column */
+typedef uint32_t config_u32;
+typedef uint64_t config_u64;
+typedef double config_f64;
+typedef bool config_flag;
+typedef const char *config_text; /* owned by the config; "" when empty */
+typedef uint32_t config_choice;  /* index into the names of the unit column */
 #define CONFIG_TYPE_u32    CONFIG_U32
 #define CONFIG_TYPE_u64    CONFIG_U64
 #define CONFIG_TYPE_f64    CONFIG_F64
@@ -37,20 +37,20 @@ typedef uint32_t    config_choice; /* index into the names of the unit column */
 #define CONFIG_TYPE_choice CONFIG_CHOICE
 
 struct config_field {
-    const char      *name;
+    const char *name;
     enum config_type type;
-    size_t           offset;
-    const char      *fallback; /* text of the default */
-    double           min, max; /* numbers only */
-    const char      *unit;     /* "" when it has none; for a choice its names: "cispo|grpo|dapo" */
-    const char      *help;
+    size_t offset;
+    const char *fallback; /* text of the default */
+    double min, max;      /* numbers only */
+    const char *unit;     /* "" when it has none; for a choice its names: "cispo|grpo|dapo" */
+    const char *help;
 };
 
 struct config_section {
-    const char                *name;   /* "learner" */
+    const char *name; /* "learner" */
     const struct config_field *fields;
-    size_t                     count;
-    size_t                     offset; /* of the section's struct inside the whole settings struct */
+    size_t count;
+    size_t offset; /* of the section's struct inside the whole settings struct */
 };
 
 #define CONFIG_MEMBER(type, name, fallback, min, max, unit, help) config_##type name;
@@ -61,24 +61,28 @@ struct config; /* the parsed settings with the source of each value; owns all te
 
 struct config_input {
     const char *const *files; /* YAML, deep-merged in order */
-    size_t             file_count;
+    size_t file_count;
     const char *const *overrides; /* "section.name=value" */
-    size_t             override_count;
-    bool               environment; /* read WEIR_* variables */
+    size_t override_count;
+    bool environment; /* read WEIR_* variables */
 };
 
 /* Fills `settings` (a struct of all sections) and keeps the sources. A mapping under `data.sources`
  * or any other key that is not a row is an error: recipes hold rows of the table only. */
 MUST_CHECK enum status config_load(struct config **config, const struct config_section *sections,
-                                   size_t section_count, const struct config_input *input, void *settings);
+                                   size_t section_count, const struct config_input *input,
+                                   void *settings);
 void config_destroy(struct config **config); /* text values die with it */
 
 /* The resolved settings as YAML, each line with a comment that names its source. Parses back to the same values
  * (a secret is written as "", it belongs in the environment). */
 MUST_CHECK enum status config_dump(const struct config *config, struct buffer *yaml);
-MUST_CHECK enum status config_help(const struct config_section *sections, size_t section_count, struct buffer *text);
-MUST_CHECK enum status config_markdown(const struct config_section *sections, size_t section_count, struct buffer *markdown);
-const char *config_choice_name(const struct config_field *field, uint32_t index, char *out, size_t size);
+MUST_CHECK enum status config_help(const struct config_section *sections, size_t section_count,
+                                   struct buffer *text);
+MUST_CHECK enum status config_markdown(const struct config_section *sections, size_t section_count,
+                                       struct buffer *markdown);
+const char *config_choice_name(const struct config_field *field, uint32_t index, char *out,
+                               size_t size);
 
 /* The known key with the least edit distance to `name`, NULL when nothing is near. */
 const char *config_nearest(const char *name, const char *const *known, size_t count);

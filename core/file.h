@@ -14,13 +14,14 @@ C_BEGIN
 
 enum { FILE_PATH_MAX = 1024 };
 
-MUST_CHECK enum status file_read(const char *path, struct buffer *contents); /* appends; NOT_FOUND, LIMIT, IO */
+MUST_CHECK enum status file_read(const char *path,
+                                 struct buffer *contents); /* appends; NOT_FOUND, LIMIT, IO */
 MUST_CHECK enum status file_write_all(int fd, const void *bytes, size_t size, const char *path);
 /* path.tmp, fsync, rename, fsync of the directory. */
 MUST_CHECK enum status file_replace(const char *path, const void *bytes, size_t size);
-MUST_CHECK enum status file_make_dirs(const char *path);         /* mkdir -p */
+MUST_CHECK enum status file_make_dirs(const char *path); /* mkdir -p */
 MUST_CHECK enum status file_sync_dir(const char *path);
-MUST_CHECK enum status file_remove_tree(const char *path);       /* rm -r; missing is OK */
+MUST_CHECK enum status file_remove_tree(const char *path); /* rm -r; missing is OK */
 bool file_exists(const char *path);
 /* snprintf that fails with LIMIT instead of cutting. */
 MUST_CHECK enum status file_path(char out[FILE_PATH_MAX], const char *fmt, ...) PRINTF_LIKE(2, 3);

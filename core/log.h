@@ -3,7 +3,7 @@
  *     LOG_INFO("ledger", "opened", "path=%s records=%" PRIu64, path, count);
  *
  * Goes to stderr in one write(2) (and the launcher sends stderr to logs/). No token text at
- * info level. Each call site is limited to log_rate_per_s lines a second; what was held back is
+ * info level. Each call site is limited to 20 lines a second; what was held back is
  * counted on its next line. Any thread. */
 #ifndef CORE_LOG_H
 #define CORE_LOG_H
@@ -36,6 +36,7 @@ void log_line(struct log_site *site, enum log_level level, const char *module, c
 #define LOG_WARN(module, text, ...)  LOG_AT(LOG_LEVEL_WARN, module, text, __VA_ARGS__)
 #define LOG_ERROR(module, text, ...) LOG_AT(LOG_LEVEL_ERROR, module, text, __VA_ARGS__)
 /* The last error of this thread as an error line. */
-#define LOG_FAILURE(module, text, status) LOG_ERROR(module, text, "status=%s why=\"%s\"", status_name(status), status_last_error())
+#define LOG_FAILURE(module, text, status) \
+    LOG_ERROR(module, text, "status=%s why=\"%s\"", status_name(status), status_last_error())
 
 #endif

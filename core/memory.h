@@ -17,13 +17,14 @@
 
 C_BEGIN
 
-void *memory_alloc(size_t bytes);                          /* NULL when out of memory */
-void *memory_array(size_t count, size_t item_bytes);       /* overflow-checked; NULL likewise */
-void *memory_grow(void *block, size_t old_bytes, size_t new_bytes); /* keeps contents, zeroes the rest; NULL leaves block */
-char *memory_text(const char *text);                       /* copy of a NUL-terminated string */
-void  memory_free(void *block);                            /* NULL is fine */
-void  memory_fail_after(int64_t n);
-int64_t memory_blocks_live(void);                          /* leak checks in tests */
+void *memory_alloc(size_t bytes);                    /* NULL when out of memory */
+void *memory_array(size_t count, size_t item_bytes); /* overflow-checked; NULL likewise */
+void *memory_grow(void *block, size_t old_bytes,
+                  size_t new_bytes); /* keeps contents, zeroes the rest; NULL leaves block */
+char *memory_text(const char *text); /* copy of a NUL-terminated string */
+void memory_free(void *block);       /* NULL is fine */
+void memory_fail_after(int64_t n);
+int64_t memory_blocks_live(void); /* leak checks in tests */
 
 C_END
 #endif

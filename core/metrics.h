@@ -22,12 +22,12 @@
 enum metric_kind { METRIC_COUNTER, METRIC_GAUGE };
 
 struct metric_row {
-    const char      *name; /* identifier */
-    const char      *path; /* "reward/mean" */
+    const char *name; /* identifier */
+    const char *path; /* "reward/mean" */
     enum metric_kind kind;
-    size_t           offset;
-    const char      *unit;
-    const char      *help;
+    size_t offset;
+    const char *unit;
+    const char *help;
 };
 
 typedef _Atomic double metric;
@@ -36,14 +36,17 @@ typedef _Atomic double metric;
 #define METRIC_ROW(STRUCT, kind, name, path, unit, help) \
     {#name, path, METRIC_##kind, offsetof(STRUCT, name), unit, help},
 
-void   metric_add(metric *m, double n);
-void   metric_set(metric *m, double n);
+void metric_add(metric *m, double n);
+void metric_set(metric *m, double n);
 double metric_read(const metric *m);
 
-MUST_CHECK enum status metrics_prometheus(const struct metric_row *rows, size_t count, const void *metrics,
-                                          const char *labels, struct buffer *text); /* weir_reward_mean{labels} ... */
+MUST_CHECK enum status metrics_prometheus(const struct metric_row *rows, size_t count,
+                                          const void *metrics, const char *labels,
+                                          struct buffer *text); /* weir_reward_mean{labels} ... */
 /* Appends "path":value pairs, comma separated, no braces; NaN and infinities as null. */
-MUST_CHECK enum status metrics_json(const struct metric_row *rows, size_t count, const void *metrics, struct buffer *json);
-MUST_CHECK enum status metrics_markdown(const char *title, const struct metric_row *rows, size_t count, struct buffer *markdown);
+MUST_CHECK enum status metrics_json(const struct metric_row *rows, size_t count,
+                                    const void *metrics, struct buffer *json);
+MUST_CHECK enum status metrics_markdown(const char *title, const struct metric_row *rows,
+                                        size_t count, struct buffer *markdown);
 
 #endif

@@ -17,9 +17,11 @@ struct queue;
 
 MUST_CHECK enum status queue_create(struct queue **queue, const char *name, uint32_t capacity);
 void queue_destroy(struct queue **queue); /* items left are the caller's problem: drain first */
-MUST_CHECK enum status queue_push(struct queue *queue, void *item);                       /* LIMIT, CANCELLED after close */
-MUST_CHECK enum status queue_pop(struct queue *queue, int64_t timeout_ms, void **item);   /* TIMEOUT, CANCELLED; 0 = do not wait */
-void queue_close(struct queue *queue); /* poppers drain what is left, then get CANCELLED */
+MUST_CHECK enum status queue_push(struct queue *queue,
+                                  void *item); /* LIMIT, CANCELLED after close */
+MUST_CHECK enum status queue_pop(struct queue *queue, int64_t timeout_ms,
+                                 void **item); /* TIMEOUT, CANCELLED; 0 = do not wait */
+void queue_close(struct queue *queue);         /* poppers drain what is left, then get CANCELLED */
 int queue_fd(const struct queue *queue);
 uint32_t queue_depth(struct queue *queue);
 uint32_t queue_depth_max(struct queue *queue);

@@ -29,12 +29,13 @@ struct rng {
     uint32_t block[4];
     uint32_t used;
 };
-void     rng_init(struct rng *rng, uint64_t seed, uint64_t stream, enum rng_domain domain);
+void rng_init(struct rng *rng, uint64_t seed, uint64_t stream, enum rng_domain domain);
 uint32_t rng_u32(struct rng *rng);
 uint64_t rng_u64(struct rng *rng);
-uint32_t rng_below(struct rng *rng, uint32_t bound); /* uniform in [0, bound), unbiased; bound > 0 */
-double   rng_uniform(struct rng *rng);               /* in (0, 1) */
-double   rng_normal(struct rng *rng);                /* Box-Muller */
+uint32_t rng_below(struct rng *rng,
+                   uint32_t bound);  /* uniform in [0, bound), unbiased; bound > 0 */
+double rng_uniform(struct rng *rng); /* in (0, 1) */
+double rng_normal(struct rng *rng);  /* Box-Muller */
 /* i-th element (0 <= i < count) of a pseudo-random permutation of [0, count) given by seed: a Feistel
  * walk, so an epoch's order needs no array and can be resumed at any position. */
 uint64_t rng_permute(uint64_t seed, uint64_t count, uint64_t i);

@@ -23,56 +23,54 @@
 C_BEGIN
 
 /* Rows are only ever added at the end: the numbers travel between processes. */
-#define STATUS_ROWS(ROW)                                     \
-    ROW(OK,        "success")                                \
-    ROW(AGAIN,     "not ready, try again")                   \
-    ROW(TIMEOUT,   "deadline passed")                        \
-    ROW(CANCELLED, "caller asked to stop")                   \
-    ROW(INVALID,   "argument or message breaks its contract") \
-    ROW(LIMIT,     "a configured limit was reached")         \
-    ROW(NO_MEMORY, "out of memory")                          \
-    ROW(NOT_FOUND, "no such item")                           \
-    ROW(STALE,     "policy version too old")                 \
-    ROW(CORRUPT,   "checksum or format mismatch")            \
-    ROW(IO,        "operating system call failed")           \
-    ROW(NETWORK,   "peer unreachable or gone")               \
-    ROW(CUDA,      "CUDA, cuBLAS or NCCL call failed")       \
+#define STATUS_ROWS(ROW)                                    \
+    ROW(OK, "success")                                      \
+    ROW(AGAIN, "not ready, try again")                      \
+    ROW(TIMEOUT, "deadline passed")                         \
+    ROW(CANCELLED, "caller asked to stop")                  \
+    ROW(INVALID, "argument or message breaks its contract") \
+    ROW(LIMIT, "a configured limit was reached")            \
+    ROW(NO_MEMORY, "out of memory")                         \
+    ROW(NOT_FOUND, "no such item")                          \
+    ROW(STALE, "policy version too old")                    \
+    ROW(CORRUPT, "checksum or format mismatch")             \
+    ROW(IO, "operating system call failed")                 \
+    ROW(NETWORK, "peer unreachable or gone")                \
+    ROW(CUDA, "CUDA, cuBLAS or NCCL call failed")           \
     ROW(UNSUPPORTED, "not supported by this build or model")
 
 enum status {
 #define ROW(name, text) STATUS_##name,
     STATUS_ROWS(ROW)
 #undef ROW
-    STATUS_COUNT
+        STATUS_COUNT
 };
 
-#define MUST_CHECK __attribute__((warn_unused_result))
+#define MUST_CHECK             __attribute__((warn_unused_result))
 #define PRINTF_LIKE(fmt, args) __attribute__((format(printf, fmt, args)))
 
 const char *status_name(enum status status); /* "STALE" */
 const char *status_text(enum status status); /* "policy version too old" */
 const char *status_last_error(void);         /* "store.c:88 (open): ..." */
 
-enum status status_fail(enum status status, const char *file, int line,
-                        const char *func, const char *fmt, ...)
-    PRINTF_LIKE(5, 6);
+enum status status_fail(enum status status, const char *file, int line, const char *func,
+                        const char *fmt, ...) PRINTF_LIKE(5, 6);
 
-#define FAIL(status, ...) \
-    status_fail((status), __FILE__, __LINE__, __func__, __VA_ARGS__)
+#define FAIL(status, ...) status_fail((status), __FILE__, __LINE__, __func__, __VA_ARGS__)
 
-#define TRY(call)                                  \
-    do {                                           \
-        enum status try_status_ = (call);          \
-        if (try_status_ != STATUS_OK)              \
-            return try_status_;                    \
+#define TRY(call)                         \
+    do {                                  \
+        enum status try_status_ = (call); \
+        if (try_status_ != STATUS_OK)     \
+            return try_status_;           \
     } while (0)
 
 /* For functions that own something: sets `status` and jumps to the one exit. */
-#define TRY_GOTO(label, call)                      \
-    do {                                           \
-        status = (call);                           \
-        if (status != STATUS_OK)                   \
-            goto label;                            \
+#define TRY_GOTO(label, call)    \
+    do {                         \
+        status = (call);         \
+        if (status != STATUS_OK) \
+            goto label;          \
     } while (0)
 
 C_END

@@ -26,21 +26,23 @@ C_BEGIN
 enum { WAIT_TABLE_MAX = 64, WAIT_FOREVER = -1 };
 
 struct wait {
-    int         slot;        /* in the table, -1 when it is full (still valid) */
-    const char *name;        /* borrowed until wait_end; a literal */
-    const char *peer;        /* borrowed until wait_end */
-    int64_t     begin_ns;
-    int64_t     deadline_ns; /* INT64_MAX for WAIT_FOREVER */
+    int slot;         /* in the table, -1 when it is full (still valid) */
+    const char *name; /* borrowed until wait_end; a literal */
+    const char *peer; /* borrowed until wait_end */
+    int64_t begin_ns;
+    int64_t deadline_ns; /* INT64_MAX for WAIT_FOREVER */
 };
 
 /* WAIT_FOREVER is for idle loops only (a server with nothing to do): it is listed as idle. */
 struct wait wait_begin(const char *name, const char *peer, int64_t timeout_ms);
-int64_t wait_left_ms(const struct wait *wait);              /* >= 0 */
-int wait_slice_ms(const struct wait *wait, int64_t at_most_ms); /* min(left, at_most) as a poll timeout */
+int64_t wait_left_ms(const struct wait *wait); /* >= 0 */
+int wait_slice_ms(const struct wait *wait,
+                  int64_t at_most_ms); /* min(left, at_most) as a poll timeout */
 MUST_CHECK enum status wait_end(struct wait *wait, bool done); /* OK, or TIMEOUT with text */
 
 MUST_CHECK enum status wait_poll(const char *name, const char *peer, int64_t timeout_ms,
-                                 struct pollfd *fds, nfds_t count); /* TIMEOUT, IO; EINTR counts as OK */
+                                 struct pollfd *fds,
+                                 nfds_t count); /* TIMEOUT, IO; EINTR counts as OK */
 /* Mutex held by the caller, as pthread_cond_wait; condition made with wait_condition_init. */
 MUST_CHECK enum status wait_condition_init(pthread_cond_t *condition);
 MUST_CHECK enum status wait_condition(const char *name, const char *peer, int64_t deadline_ns,

@@ -31,6 +31,21 @@ static void test_buffer_appends_grow_and_read_back(void **state)
     buffer_free(&buffer);
 }
 
+static void test_buffer_always_has_room_for_the_nul(void **state)
+{
+    (void)state;
+    char text[200];
+    memset(text, 'x', sizeof text);
+    for (size_t size = 0; size <= sizeof text; size++) {
+        struct buffer buffer;
+        buffer_init(&buffer, 0);
+        assert_int_equal(buffer_append(&buffer, text, size), STATUS_OK);
+        assert_true(size == 0 || buffer.capacity > size);
+        assert_int_equal(strlen(buffer_string(&buffer)), size);
+        buffer_free(&buffer);
+    }
+}
+
 static void test_buffer_limit_refuses_and_keeps_contents(void **state)
 {
     (void)state;
@@ -75,6 +90,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_buffer_appends_grow_and_read_back),
+        cmocka_unit_test(test_buffer_always_has_room_for_the_nul),
         cmocka_unit_test(test_buffer_limit_refuses_and_keeps_contents),
         cmocka_unit_test(test_buffer_failed_allocation_keeps_contents),
         cmocka_unit_test(test_buffer_json_text_escapes_what_json_forbids),

@@ -17,12 +17,13 @@
 struct model_options {
     int32_t rows_max;        /* rows of one forward call */
     int32_t lightning_chunk; /* settings.model.lightning_chunk */
-    bool    lm_head_bf16;    /* settings.model.lm_head = bf16 */
-    bool    train;           /* backward will be called */
+    bool lm_head_bf16;       /* settings.model.lm_head = bf16 */
+    bool train;              /* backward will be called */
 };
 
 struct model;
-MUST_CHECK enum status model_create(struct model **model, const struct model_shape *shape, const struct op_table *ops,
+MUST_CHECK enum status model_create(struct model **model, const struct model_shape *shape,
+                                    const struct op_table *ops,
                                     const struct model_options *options);
 void model_destroy(struct model **model);
 const struct model_shape *model_get_shape(const struct model *model);
@@ -30,93 +31,105 @@ const struct parameter_table *model_parameters(const struct model *model);
 /* Everything that decides a bit of a logprob: backend, instruction set class, tile sizes, chunk, head
  * precision. Hashed to the numerics_id said at hello. */
 void model_numerics(const struct model *model, char *text, size_t size);
+/* Bytes of activations that model_create will take, all of them: with the train option everything the backward
+ * pass keeps or needs is in it. Grows linearly with rows_max; weights, cache and RoPE tables come on top, and
+ * the logits of model_sample or model_head (at most 256 MiB). For --check: needs no model. */
+MUST_CHECK enum status model_workspace_bytes(const struct model_shape *shape,
+                                             const struct op_table *ops,
+                                             const struct model_options *options, int64_t *bytes);
 
 /* ---- weights ---- */
 struct model_weights {
-    weight_t *flat;    /* device, [elements] */
-    void     *packed;  /* device */
-    uint64_t  version;
-    uint64_t  digest;  /* of flat, set by model_weights_load */
+    weight_t *flat; /* device, [elements] */
+    void *packed;   /* device */
+    uint64_t version;
+    uint64_t digest; /* of flat, set by model_weights_load */
 };
 MUST_CHECK enum status model_weights_create(struct model *model, struct model_weights *weights);
 void model_weights_destroy(struct model *model, struct model_weights *weights);
 /* Copies flat host values to the device (f32 on cpu), computes the digest of the stored bytes and packs.
  * Nothing else may change weights->flat. */
-MUST_CHECK enum status model_weights_load(struct model *model, struct model_weights *weights, const void *flat, uint64_t version);
+MUST_CHECK enum status model_weights_load(struct model *model, struct model_weights *weights,
+                                          const void *flat, uint64_t version);
 /* Packs again after the optimizer wrote flat in place; recomputes the digest. */
 MUST_CHECK enum status model_weights_repack(struct model *model, struct model_weights *weights);
 
 /* ---- cache ---- */
 struct model_cache;
 /* slots sequences, pages of op_table.kv_tile tokens shared by all slots. */
-MUST_CHECK enum status model_cache_create(struct model *model, int32_t slots, int32_t pages, int32_t positions_max,
-                                          struct model_cache **cache);
+MUST_CHECK enum status model_cache_create(struct model *model, int32_t slots, int32_t pages,
+                                          int32_t positions_max, struct model_cache **cache);
 void model_cache_destroy(struct model_cache **cache);
 int32_t model_cache_pages_free(const struct model_cache *cache);
 int32_t model_cache_pages_needed(const struct model_cache *cache, int32_t positions);
-int64_t model_cache_bytes(const struct model *model, int32_t slots, int32_t pages); /* for --check */
+int64_t model_cache_bytes(const struct model *model, int32_t slots,
+                          int32_t pages); /* for --check */
 /* Slot becomes an empty sequence with room for `positions` tokens. LIMIT when no pages are free. */
 MUST_CHECK enum status model_cache_open(struct model_cache *cache, int32_t slot, int32_t positions);
 void model_cache_close(struct model_cache *cache, int32_t slot);
 /* target becomes a copy of source's first `positions` tokens (= all it has); pages that are full are shared
- * (reference counted), the last partial page, states and buffers are copied: siblings prefill once. */
-MUST_CHECK enum status model_cache_fork(struct model_cache *cache, int32_t source, int32_t target, int32_t positions);
+ * (reference counted), the last partial page, states and buffers are copied: siblings prefill once. An open target
+ * keeps its room (its pages that become shared go back to the free ones); a closed one gets the source's room. */
+MUST_CHECK enum status model_cache_fork(struct model_cache *cache, int32_t source, int32_t target,
+                                        int32_t positions);
 
 /* ---- forward ---- */
 struct model_batch {
-    int32_t                  rows;
-    const int32_t           *ids;      /* [rows] host */
+    int32_t rows;
+    const int32_t *ids;                /* [rows] host */
     const struct op_segment *segments; /* host; rows in segment order */
-    int32_t                  segment_count;
+    int32_t segment_count;
 };
 /* Runs all layers on the rows and writes the final-normed hidden state to *hidden [rows, C] (device, valid until the
  * next call). With train option and save = true keeps activations for model_backward. After it the cache
  * of each slot holds position + count tokens. */
-MUST_CHECK enum status model_forward(struct model *model, const struct model_weights *weights, struct model_cache *cache,
-                                     const struct model_batch *batch, bool save, act **hidden);
+MUST_CHECK enum status model_forward(struct model *model, const struct model_weights *weights,
+                                     struct model_cache *cache, const struct model_batch *batch,
+                                     bool save, act **hidden);
 
 /* LM head on `rows` rows of hidden chosen by row_index (host, NULL = all in order). Host outputs; any may be NULL. */
 struct model_head {
-    int32_t        rows;
+    int32_t rows;
     const int32_t *row_index; /* [rows] host, into the rows of the forward call */
-    float          temperature;
-    const int32_t *target;  /* [rows] host, may be NULL */
-    float         *logprob; /* host out */
-    float         *entropy; /* host out */
-    float         *logits;  /* host out [rows, V] untempered: tests and verify */
+    float temperature;
+    const int32_t *target; /* [rows] host, may be NULL */
+    float *logprob;        /* host out */
+    float *entropy;        /* host out */
+    float *logits;         /* host out [rows, V] untempered: tests and verify */
 };
-MUST_CHECK enum status model_head(struct model *model, const struct model_weights *weights, const act *hidden,
-                                  const struct model_head *head);
+MUST_CHECK enum status model_head(struct model *model, const struct model_weights *weights,
+                                  const act *hidden, const struct model_head *head);
 
 /* Decode: samples one token for each of `rows` chosen rows in one pass over the vocabulary. Host outputs. */
 struct model_sample {
-    int32_t                     rows;
-    const int32_t              *row_index;
+    int32_t rows;
+    const int32_t *row_index;
     const struct op_sample_row *row; /* [rows] host; all rows of a call share one temperature */
-    float                       repetition_probability;
-    int32_t                    *token;
-    float                      *logprob;
-    float                      *logprob_truncated;
-    uint8_t                    *confident;
+    float repetition_probability;
+    int32_t *token;
+    float *logprob;
+    float *logprob_truncated;
+    uint8_t *confident;
 };
-MUST_CHECK enum status model_sample(struct model *model, const struct model_weights *weights, const act *hidden,
-                                    const struct model_sample *sample);
+MUST_CHECK enum status model_sample(struct model *model, const struct model_weights *weights,
+                                    const act *hidden, const struct model_sample *sample);
 
 /* ---- backward (train option) ---- */
 /* Gradient of sum_t dlogprob[t] * logprob[t] for the saved forward call whose head was run with the same
  * row_index, targets and temperature; adds into grads [elements] f32 (device). aux_coefficient > 0 adds the router
  * loss gradient with the statistics of this call's rows (aux_loss out, may be NULL). */
 struct model_backward {
-    int32_t        rows;
+    int32_t rows;
     const int32_t *row_index;
-    float          temperature;
-    const int32_t *target;   /* host */
-    const float   *dlogprob; /* host */
-    double         aux_coefficient;
-    double        *aux_loss; /* host out, may be NULL */
+    float temperature;
+    const int32_t *target; /* host */
+    const float *dlogprob; /* host */
+    double aux_coefficient;
+    double *aux_loss; /* host out, may be NULL */
 };
-MUST_CHECK enum status model_backward(struct model *model, const struct model_weights *weights, const act *hidden,
-                                      const struct model_backward *backward, float *grads);
+MUST_CHECK enum status model_backward(struct model *model, const struct model_weights *weights,
+                                      const act *hidden, const struct model_backward *backward,
+                                      float *grads);
 
 /* Hidden states for `weir verify`: when set, model_forward copies the embedding output, each layer's output and the
  * final norm to host buffers [L + 2][rows, C]; NULL switches it off. */

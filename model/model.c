@@ -1,0 +1,350 @@
+/* model/model.c - a shape bound to an op table: creation, the weights and their packed copy, the
+ * tables that depend on the shape alone (decay slopes, RoPE), and the two ways a GEMM block is used. */
+#include "model/model.h"
+
+#include <math.h>
+#include <stdio.h>
+
+#include "core/checksum.h"
+#include "core/memory.h"
+#include "model/internal.h"
+
+enum { PACK_ALIGNMENT = 64 };
+
+enum status device_write(const struct model *model, void *memory, const void *host, size_t bytes)
+{
+    return model->ops->memory_write(model->ops->context, memory, host, bytes);
+}
+
+enum status device_read(const struct model *model, const void *memory, void *host, size_t bytes)
+{
+    return model->ops->memory_read(model->ops->context, memory, host, bytes);
+}
+
+/* ---- blocks ---- */
+
+static struct gemm_block block_at(int64_t offset, int64_t experts, int64_t n, int64_t k)
+{
+    return (struct gemm_block){
+        .offset = offset, .bias = -1, .experts = experts, .n = n, .k = k, .packed = 0};
+}
+
+static void name_blocks(struct model *model)
+{
+    const struct model_shape *shape = &model->shape;
+    int64_t c = shape->hidden, f = shape->intermediate;
+    int64_t attention = (int64_t)shape->heads * shape->head_size;
+    int64_t experts = shape->experts > 0 ? shape->experts : 1;
+    for (int32_t l = 0; l < shape->layers; l++) {
+        const struct layer_offsets *at = &model->parameters.layers[l];
+        struct gemm_block *block = model->blocks[l];
+        block[BLOCK_QKV] = block_at(at->qkv, 1, qkv_width(shape, l), c);
+        if (!is_lightning(shape, l))
+            block[BLOCK_QKV].bias = at->qkv_bias;
+        block[BLOCK_OUTPUT_GATE] = block_at(at->output_gate, 1, attention, c);
+        block[BLOCK_ATTENTION_OUT] = block_at(at->attention_out, 1, c, attention);
+        block[BLOCK_ROUTER] = block_at(at->router, 1, shape->experts, c);
+        block[BLOCK_GATE_UP] = block_at(at->gate_up, experts, 2 * f, c);
+        block[BLOCK_DOWN] = block_at(at->down, experts, c, f);
+    }
+    model->head = block_at(model->parameters.lm_head, 1, shape->vocabulary, c);
+}
+
+static void place_block(struct model *model, struct gemm_block *block)
+{
+    if (block->offset < 0)
+        return;
+    size_t bytes =
+        model->ops->packed_bytes(model->ops->context, block->experts, block->n, block->k);
+    block->packed = model->packed_bytes;
+    model->packed_bytes += (bytes + PACK_ALIGNMENT - 1) / PACK_ALIGNMENT * PACK_ALIGNMENT;
+}
+
+static void place_blocks(struct model *model)
+{
+    for (int32_t l = 0; l < model->shape.layers; l++)
+        for (int32_t b = 0; b < BLOCK_COUNT; b++)
+            place_block(model, &model->blocks[l][b]);
+    place_block(model, &model->head);
+}
+
+enum status gemm_forward(const struct model *model, const struct model_weights *weights,
+                         const struct gemm_block *block, int64_t rows, const int32_t *expert_offset,
+                         const act *x, act *y)
+{
+    RUN(model, linear, .rows = rows, .experts = block->experts, .n = block->n, .k = block->k,
+        .x_stride = block->k, .y_stride = block->n, .virtual_tp = 1, .x = x,
+        .packed = (const char *)weights->packed + block->packed,
+        .bias = block->bias < 0 ? NULL : weight_at(model, weights, block->bias),
+        .expert_offset = expert_offset, .y = y);
+    return STATUS_OK;
+}
+
+enum status gemm_backward(const struct model *model, const struct model_weights *weights,
+                          const struct gemm_block *block, const struct gemm_gradient *gradient,
+                          float *grads)
+{
+    RUN(model, linear_backward_weight, .rows = gradient->rows, .experts = block->experts,
+        .n = block->n, .k = block->k, .dy_stride = block->n, .x_stride = block->k,
+        .dy = gradient->dy, .x = gradient->x, .expert_offset = gradient->expert_offset,
+        .dweight = grads + block->offset, .dbias = block->bias < 0 ? NULL : grads + block->bias);
+    RUN(model, linear_backward_input, .rows = gradient->rows, .experts = block->experts,
+        .n = block->n, .k = block->k, .dy_stride = block->n, .dx_stride = block->k,
+        .accumulate = gradient->accumulate, .dy = gradient->dy,
+        .weight = weight_at(model, weights, block->offset),
+        .expert_offset = gradient->expert_offset, .dx = gradient->dx);
+    return STATUS_OK;
+}
+
+/* ---- create ---- */
+
+static enum status check_options(const struct model_shape *shape, const struct op_table *ops,
+                                 const struct model_options *options)
+{
+    if (options->rows_max < 1)
+        return FAIL(STATUS_INVALID, "a model for %d rows in a call: at least 1 is needed",
+                    options->rows_max);
+    if (options->lightning_chunk < 1)
+        return FAIL(STATUS_INVALID, "lightning_chunk is %d: at least 1 token is needed",
+                    options->lightning_chunk);
+    if (shape->experts > 0 && ops->act_bytes != (int64_t)sizeof(float))
+        return FAIL(STATUS_UNSUPPORTED,
+                    "mixture of experts on the %s backend: router logits must be f32, its "
+                    "activations have %lld bytes",
+                    ops->name, (long long)ops->act_bytes);
+    return STATUS_OK;
+}
+
+static enum status create_slopes(struct model *model)
+{
+    const struct model_shape *shape = &model->shape;
+    size_t row = (size_t)shape->heads * sizeof(float);
+    float *host = memory_array((size_t)shape->layers, row);
+    if (!host)
+        return FAIL(STATUS_NO_MEMORY, "decay slopes of %d layers", shape->layers);
+    for (int32_t l = 0; l < shape->layers; l++)
+        model_lightning_slopes(shape, l, host + (int64_t)l * shape->heads);
+    void *device = NULL;
+    enum status status;
+    size_t bytes = row * (size_t)shape->layers;
+    TRY_GOTO(out, model->ops->memory_create(model->ops->context, bytes, &device));
+    model->slopes = device;
+    TRY_GOTO(out, device_write(model, device, host, bytes));
+out:
+    memory_free(host);
+    return status;
+}
+
+static enum status create_parts(struct model *model)
+{
+    const struct model_shape *shape = &model->shape;
+    TRY(parameter_table_create(&model->parameters, shape));
+    model->blocks = memory_array((size_t)shape->layers, sizeof(*model->blocks));
+    model->records = memory_array((size_t)shape->layers, sizeof(*model->records));
+    if (!model->blocks || !model->records)
+        return FAIL(STATUS_NO_MEMORY, "records of %d layers", shape->layers);
+    name_blocks(model);
+    place_blocks(model);
+    model->work.bytes = workspace_layout(model, NULL);
+    TRY(model->ops->memory_create(model->ops->context, model->work.bytes, &model->work.memory));
+    workspace_layout(model, model->work.memory);
+    return create_slopes(model);
+}
+
+enum status model_create(struct model **model, const struct model_shape *shape,
+                         const struct op_table *ops, const struct model_options *options)
+{
+    TRY(check_options(shape, ops, options));
+    struct model *made = memory_alloc(sizeof(*made));
+    if (!made)
+        return FAIL(STATUS_NO_MEMORY, "a model");
+    made->shape = *shape;
+    made->ops = ops;
+    made->options = *options;
+    enum status status = create_parts(made);
+    if (status != STATUS_OK) {
+        model_destroy(&made);
+        return status;
+    }
+    *model = made;
+    return STATUS_OK;
+}
+
+static void device_destroy(const struct model *model, void *memory)
+{
+    if (memory)
+        model->ops->memory_destroy(model->ops->context, &memory);
+}
+
+void model_destroy(struct model **model)
+{
+    struct model *gone = *model;
+    if (!gone)
+        return;
+    device_destroy(gone, gone->work.memory);
+    device_destroy(gone, gone->slopes);
+    device_destroy(gone, gone->cosine);
+    device_destroy(gone, gone->sine);
+    device_destroy(gone, gone->logits);
+    memory_free(gone->blocks);
+    memory_free(gone->records);
+    parameter_table_destroy(&gone->parameters);
+    memory_free(gone);
+    *model = NULL;
+}
+
+const struct model_shape *model_get_shape(const struct model *model)
+{
+    return &model->shape;
+}
+
+const struct parameter_table *model_parameters(const struct model *model)
+{
+    return &model->parameters;
+}
+
+void model_numerics(const struct model *model, char *text, size_t size)
+{
+    /* "forward 1": counts changes of model/ itself that move a bit, such as the RoPE formula. */
+    (void)snprintf(text, size, "forward 1; %s; %s; chunk %d; lm_head %s", model->ops->name,
+                   model->ops->numerics, model->options.lightning_chunk,
+                   model->options.lm_head_bf16 ? "bf16" : "fp32");
+}
+
+void model_trace(struct model *model, float *const *hidden_states)
+{
+    model->trace = hidden_states;
+}
+
+/* ---- RoPE tables ---- */
+
+/* Angles, cosines and sines in f64, rounded once: at position 70,000 a product in f32 would be off by
+ * 0.004 rad. */
+static void fill_rope(const struct model_shape *shape, int64_t positions, float *cosine,
+                      float *sine)
+{
+    int32_t half = shape->rotary / 2;
+    for (int32_t j = 0; j < half; j++) {
+        double frequency = pow(shape->rope_theta, -2.0 * j / shape->rotary);
+        for (int64_t p = 0; p < positions; p++) {
+            double angle = (double)p * frequency;
+            cosine[p * half + j] = (float)cos(angle);
+            sine[p * half + j] = (float)sin(angle);
+        }
+    }
+}
+
+static enum status replace_rope(struct model *model, int64_t positions, float *host)
+{
+    const struct op_table *ops = model->ops;
+    int64_t count = positions * (model->shape.rotary / 2);
+    size_t bytes = (size_t)count * sizeof(float);
+    void *cosine = NULL, *sine = NULL;
+    enum status status;
+    TRY_GOTO(fail, ops->memory_create(ops->context, bytes, &cosine));
+    TRY_GOTO(fail, ops->memory_create(ops->context, bytes, &sine));
+    fill_rope(&model->shape, positions, host, host + count);
+    TRY_GOTO(fail, device_write(model, cosine, host, bytes));
+    TRY_GOTO(fail, device_write(model, sine, host + count, bytes));
+    device_destroy(model, model->cosine);
+    device_destroy(model, model->sine);
+    model->cosine = cosine;
+    model->sine = sine;
+    model->rope_rows = positions;
+    return STATUS_OK;
+fail:
+    device_destroy(model, cosine);
+    device_destroy(model, sine);
+    return status;
+}
+
+enum status model_rope_grow(struct model *model, int64_t positions, int64_t positions_max)
+{
+    if (positions <= model->rope_rows || model->shape.rotary == 0)
+        return STATUS_OK;
+    int64_t rows = 2 * model->rope_rows;
+    rows = rows > positions_max ? positions_max : rows;
+    rows = rows < positions ? positions : rows;
+    float *host = memory_array((size_t)(rows * model->shape.rotary), sizeof(float));
+    if (!host)
+        return FAIL(STATUS_NO_MEMORY, "RoPE tables for %lld positions", (long long)rows);
+    enum status status = replace_rope(model, rows, host);
+    memory_free(host);
+    return status;
+}
+
+/* ---- weights ---- */
+
+enum status model_weights_create(struct model *model, struct model_weights *weights)
+{
+    const struct op_table *ops = model->ops;
+    size_t bytes = (size_t)(model->parameters.elements * ops->weight_bytes);
+    void *flat = NULL, *packed = NULL;
+    TRY(ops->memory_create(ops->context, bytes, &flat));
+    enum status status = ops->memory_create(ops->context, model->packed_bytes, &packed);
+    if (status != STATUS_OK) {
+        device_destroy(model, flat);
+        return status;
+    }
+    *weights = (struct model_weights){.flat = flat, .packed = packed};
+    return STATUS_OK;
+}
+
+void model_weights_destroy(struct model *model, struct model_weights *weights)
+{
+    device_destroy(model, weights->flat);
+    device_destroy(model, weights->packed);
+    *weights = (struct model_weights){0};
+}
+
+static enum status pack_block(struct model *model, struct model_weights *weights,
+                              const struct gemm_block *block)
+{
+    if (block->offset < 0)
+        return STATUS_OK;
+    RUN(model, linear_pack, .experts = block->experts, .n = block->n, .k = block->k,
+        .weight = weight_at(model, weights, block->offset),
+        .packed = (char *)weights->packed + block->packed);
+    return STATUS_OK;
+}
+
+static enum status pack_all(struct model *model, struct model_weights *weights)
+{
+    for (int32_t l = 0; l < model->shape.layers; l++)
+        for (int32_t b = 0; b < BLOCK_COUNT; b++)
+            TRY(pack_block(model, weights, &model->blocks[l][b]));
+    return pack_block(model, weights, &model->head);
+}
+
+enum status model_weights_load(struct model *model, struct model_weights *weights, const void *flat,
+                               uint64_t version)
+{
+    size_t bytes = (size_t)(model->parameters.elements * model->ops->weight_bytes);
+    TRY(device_write(model, weights->flat, flat, bytes));
+    weights->digest = weight_digest(flat, bytes, 0);
+    weights->version = version;
+    return pack_all(model, weights);
+}
+
+/* The digest is a sum over 8-byte words, so it is read back in pieces of this many bytes. */
+enum { DIGEST_PIECE = 1 << 20 };
+
+enum status model_weights_repack(struct model *model, struct model_weights *weights)
+{
+    size_t bytes = (size_t)(model->parameters.elements * model->ops->weight_bytes);
+    char *piece = memory_alloc(DIGEST_PIECE);
+    if (!piece)
+        return FAIL(STATUS_NO_MEMORY, "weight digest");
+    enum status status = STATUS_OK;
+    uint64_t digest = 0;
+    for (size_t done = 0; done < bytes; done += DIGEST_PIECE) {
+        size_t size = bytes - done < DIGEST_PIECE ? bytes - done : DIGEST_PIECE;
+        TRY_GOTO(out, device_read(model, (const char *)weights->flat + done, piece, size));
+        digest += weight_digest(piece, size, done / sizeof(uint64_t));
+    }
+    weights->digest = digest;
+    status = pack_all(model, weights);
+out:
+    memory_free(piece);
+    return status;
+}

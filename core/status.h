@@ -23,28 +23,30 @@
 C_BEGIN
 
 /* Rows are only ever added at the end: the numbers travel between processes. */
-#define STATUS_ROWS(ROW)                                    \
-    ROW(OK, "success")                                      \
-    ROW(AGAIN, "not ready, try again")                      \
-    ROW(TIMEOUT, "deadline passed")                         \
-    ROW(CANCELLED, "caller asked to stop")                  \
-    ROW(INVALID, "argument or message breaks its contract") \
-    ROW(LIMIT, "a configured limit was reached")            \
-    ROW(NO_MEMORY, "out of memory")                         \
-    ROW(NOT_FOUND, "no such item")                          \
-    ROW(STALE, "policy version too old")                    \
-    ROW(CORRUPT, "checksum or format mismatch")             \
-    ROW(IO, "operating system call failed")                 \
-    ROW(NETWORK, "peer unreachable or gone")                \
-    ROW(CUDA, "CUDA, cuBLAS or NCCL call failed")           \
+// clang-format off
+#define STATUS_ROWS(ROW) \
+    ROW(OK,          "success") \
+    ROW(AGAIN,       "not ready, try again") \
+    ROW(TIMEOUT,     "deadline passed") \
+    ROW(CANCELLED,   "caller asked to stop") \
+    ROW(INVALID,     "argument or message breaks its contract") \
+    ROW(LIMIT,       "a configured limit was reached") \
+    ROW(NO_MEMORY,   "out of memory") \
+    ROW(NOT_FOUND,   "no such item") \
+    ROW(STALE,       "policy version too old") \
+    ROW(CORRUPT,     "checksum or format mismatch") \
+    ROW(IO,          "operating system call failed") \
+    ROW(NETWORK,     "peer unreachable or gone") \
+    ROW(CUDA,        "CUDA, cuBLAS or NCCL call failed") \
     ROW(UNSUPPORTED, "not supported by this build or model")
 
 enum status {
 #define ROW(name, text) STATUS_##name,
     STATUS_ROWS(ROW)
 #undef ROW
-        STATUS_COUNT
+    STATUS_COUNT
 };
+// clang-format on
 
 #define MUST_CHECK             __attribute__((warn_unused_result))
 #define PRINTF_LIKE(fmt, args) __attribute__((format(printf, fmt, args)))

@@ -122,12 +122,16 @@
 // clang-format on
 
 /* section, prefix of the table, struct */
-#define SETTINGS_SECTIONS(SECTION)                                                            \
-    SECTION(run, RUN) SECTION(model, MODEL) SECTION(data, DATA) SECTION(sampling, SAMPLING)   \
-    SECTION(store, STORE) SECTION(actor, ACTOR) SECTION(learner, LEARNER) SECTION(loss, LOSS) \
-    SECTION(optim, OPTIM) SECTION(reward, REWARD) SECTION(redis, REDIS) SECTION(sft, SFT)
+#define SETTINGS_SECTIONS(SECTION)                                                                \
+    SECTION(run, RUN)                                                                             \
+    SECTION(model, MODEL) SECTION(data, DATA) SECTION(sampling, SAMPLING) SECTION(store, STORE)   \
+        SECTION(actor, ACTOR) SECTION(learner, LEARNER) SECTION(loss, LOSS) SECTION(optim, OPTIM) \
+            SECTION(reward, REWARD) SECTION(redis, REDIS) SECTION(sft, SFT)
 
-#define SECTION(name, PREFIX) struct name##_settings { PREFIX##_SETTINGS(CONFIG_MEMBER) };
+#define SECTION(name, PREFIX)            \
+    struct name##_settings {             \
+        PREFIX##_SETTINGS(CONFIG_MEMBER) \
+    };
 SETTINGS_SECTIONS(SECTION)
 #undef SECTION
 
@@ -144,7 +148,15 @@ enum setting_chat_format { CHAT_NONE, CHAT_CHATML, CHAT_MINIMAX };
 enum setting_lm_head { LM_HEAD_FP32, LM_HEAD_FP32_OUT, LM_HEAD_BF16 };
 enum setting_over_age { OVER_AGE_HOLD, OVER_AGE_MASK, OVER_AGE_DROP };
 enum setting_kv_on_swap { KV_ON_SWAP_KEEP, KV_ON_SWAP_RECOMPUTE };
-enum setting_loss { LOSS_CISPO, LOSS_CISPO_MASK, LOSS_REINFORCE, LOSS_GRPO, LOSS_DAPO, LOSS_GSPO, LOSS_SFT };
+enum setting_loss {
+    LOSS_CISPO,
+    LOSS_CISPO_MASK,
+    LOSS_REINFORCE,
+    LOSS_GRPO,
+    LOSS_DAPO,
+    LOSS_GSPO,
+    LOSS_SFT
+};
 enum setting_normaliser { NORMALISER_PROMPT, NORMALISER_BATCH, NORMALISER_SAMPLE };
 enum setting_advantage_std { ADVANTAGE_STD_POPULATION, ADVANTAGE_STD_SAMPLE, ADVANTAGE_STD_NONE };
 enum setting_redis { REDIS_OFF, REDIS_START, REDIS_CONNECT };
@@ -153,7 +165,8 @@ extern const struct config_section settings_sections[];
 extern const size_t settings_section_count;
 
 /* config_load over settings_sections, then settings_check. Text values live as long as *config. */
-MUST_CHECK enum status settings_load(struct settings *settings, struct config **config, const struct config_input *input);
+MUST_CHECK enum status settings_load(struct settings *settings, struct config **config,
+                                     const struct config_input *input);
 /* Rules between settings; INVALID names both and what to change. */
 MUST_CHECK enum status settings_check(const struct settings *settings);
 /* settings_check, and what a training run refuses besides: temperature 0 and loss.kind sft. */

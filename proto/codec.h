@@ -1,7 +1,7 @@
 /* proto/codec.h - messages to wire bytes and back. Pure: same input, same output, no I/O; any thread.
  *
- * Wire bytes = 16-byte header {u32 magic "WEIR", u16 protocol, u16 type, u32 body bytes, u32 CRC32C of the
- * body} little-endian, then the protobuf body (proto/weir.proto). Bulk arrays (ids, logprobs) travel as
+ * Wire bytes = 16-byte header {u32 magic "WEIR", u16 protocol, u16 type, u32 body bytes, u32 CRC32C of
+ * these 12 bytes and the body} little-endian, then the protobuf body (proto/weir.proto). Bulk arrays (ids, logprobs) travel as
  * `bytes` fields, little-endian: 7 times cheaper than packed varints at 128 tokens.
  *
  * Unpack errors: CORRUPT (magic, length, CRC, not protobuf), INVALID (breaks a promise of messages.h; text

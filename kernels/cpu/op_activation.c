@@ -2,6 +2,7 @@
  *
  * Every element goes through the same sixteen-lane code, the last ones in a padded vector, so its bits
  * do not depend on where it stands. Loads come before stores: outputs may be inputs. */
+#include "kernels/cpu/fused.h"
 #include "kernels/cpu/isa.h"
 #include "kernels/cpu/spans.h"
 #include "kernels/cpu/vector.h"
@@ -87,7 +88,7 @@ static void axpby_span(const void *argument, int64_t begin, int64_t end)
         int64_t n = args->count - i;
         v16 sum = alpha * v16_load_tail(a + i, n, 0);
         if (args->beta != 0)
-            sum = beta * v16_load_tail(b + i, n, 0) + sum;
+            sum = v16_fused(beta, v16_load_tail(b + i, n, 0), sum);
         v16_store_tail(y + i, sum, n);
     }
 }

@@ -5,6 +5,7 @@
  * in order; threads share its channels. */
 #include <math.h>
 
+#include "kernels/cpu/fused.h"
 #include "kernels/cpu/isa.h"
 #include "kernels/cpu/spans.h"
 #include "kernels/cpu/vector.h"
@@ -88,7 +89,7 @@ static void backward_vector(const float *x, const float *gain, const float *dy, 
     float mean = (float)(tree(lanes) * (double)r / (double)channels); /* of dxh * xh */
     for (int64_t c = 0; c < channels; c++) {
         float xh = x[c] * r;
-        dx[c] = r * (dy[c] * gain[c] - xh * mean);
+        dx[c] = r * fused(dy[c], gain[c], -(xh * mean));
     }
 }
 

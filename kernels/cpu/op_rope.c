@@ -1,6 +1,7 @@
 /* kernels/cpu/op_rope.c - rotary positions (M1-SPEC 1.5), in place.
  *
  * Each pair is rotated by the angle of its row's position, with one fixed order of the two products. */
+#include "kernels/cpu/fused.h"
 #include "kernels/cpu/isa.h"
 #include "kernels/cpu/spans.h"
 #include "kernels/cpu/vector.h"
@@ -15,8 +16,8 @@ static void rotate(float *a, float *b, const float *cosine, const float *sine, f
         v16 b_j = v16_load_tail(b + j, n, 0);
         v16 cos_j = v16_load_tail(cosine + j, n, 0);
         v16 sin_j = v16_set(sign) * v16_load_tail(sine + j, n, 0);
-        v16_store_tail(a + j, a_j * cos_j - b_j * sin_j, n);
-        v16_store_tail(b + j, b_j * cos_j + a_j * sin_j, n);
+        v16_store_tail(a + j, v16_fused(a_j, cos_j, -(b_j * sin_j)), n);
+        v16_store_tail(b + j, v16_fused(b_j, cos_j, a_j * sin_j), n);
     }
 }
 

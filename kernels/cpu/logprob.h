@@ -3,12 +3,13 @@
 #ifndef KERNELS_CPU_LOGPROB_H
 #define KERNELS_CPU_LOGPROB_H
 
-/* logit / temperature - lse in nats, in f64. lse was rounded, so a token of probability 1 may come
- * out at +1e-7; a logprob is never above 0. NaN stays NaN. */
-static inline double logprob_of(float logit, float temperature, float lse)
+/* log of probability / mass in nats, in f64: logit / temperature - lse - log(mass), mass = 1 for the
+ * whole softmax. lse was rounded, so a token of probability 1 may come out at +1e-7; a logprob is
+ * never above 0. NaN stays NaN. */
+static inline float logprob_of(float logit, float temperature, float lse, double log_mass)
 {
-    const double logprob = (double)logit / (double)temperature - (double)lse;
-    return logprob > 0 ? 0 : logprob;
+    const double logprob = (double)logit / (double)temperature - (double)lse - log_mass;
+    return logprob > 0 ? 0.0f : (float)logprob;
 }
 
 #endif

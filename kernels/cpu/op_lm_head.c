@@ -164,7 +164,7 @@ static void finish_row(const struct forward_job *job, int64_t r)
     if (args->entropy)
         args->entropy[row] = (float)(log_s - total.u / total.s);
     if (args->logprob && args->target && args->target[row] >= 0)
-        args->logprob[row] = (float)logprob_of(job->target_logit[r], args->temperature, lse);
+        args->logprob[row] = logprob_of(job->target_logit[r], args->temperature, lse, 0.0);
     else if (args->logprob)
         args->logprob[row] = 0.0f;
 }

@@ -223,12 +223,11 @@ static void sample_row(const struct op_sample *args, int64_t t, void *scratch)
     } else {
         token = choose_any(row, logits, vocabulary, scratch);
     }
-    const double logprob =
-        logprob_of(logits[token], greedy ? 1.0f : row->temperature, args->lse[t]);
-    const double truncated = logprob - log(mass);
+    const float temperature = greedy ? 1.0f : row->temperature;
+    const double log_mass = cut ? log(mass) : 0.0;
     args->token[t] = token;
-    args->logprob[t] = (float)logprob;
-    args->logprob_truncated[t] = (float)(!cut ? logprob : truncated < 0 ? truncated : 0.0);
+    args->logprob[t] = logprob_of(logits[token], temperature, args->lse[t], 0.0);
+    args->logprob_truncated[t] = logprob_of(logits[token], temperature, args->lse[t], log_mass);
     args->confident[t] = exp((double)logits[token] - (double)args->lse_raw[t]) >
                          (double)args->repetition_probability;
 }

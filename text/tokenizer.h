@@ -6,7 +6,7 @@
  * trains on the wrong tokens. Ids are those of the text alone; post-processors (begin of text and such)
  * are not applied, a chat format writes such tokens into the text (text/chat.h).
  *
- * The byte tokenizer needs no file: ids 0..255 are bytes, 256 ends a text.
+ * The byte tokenizer needs no file: ids 0..255 are bytes, 256 ends a text (and has no text itself).
  *
  *     TRY(tokenizer_open(&tokenizer, folder, TOKENIZER_AUTO));
  *     TRY(tokenizer_encode(tokenizer, text, strlen(text), arena, &ids, &count));

@@ -145,6 +145,12 @@ static USED void assert_close(const float *values, const double *expected, int64
     }
 }
 
+static USED void assert_near(double value, double expected, double tolerance)
+{
+    if (!(fabs(value - expected) <= tolerance * (1 + fabs(expected))))
+        fail_msg("%.12g, expected %.12g", value, expected);
+}
+
 static USED void assert_bits(const float *a, const float *b, int64_t count)
 {
     assert_memory_equal(a, b, (size_t)count * sizeof *a);

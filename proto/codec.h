@@ -15,8 +15,10 @@
 
 C_BEGIN
 
-MUST_CHECK enum status message_pack(const struct message *message, struct buffer *bytes); /* appends */
-MUST_CHECK enum status message_unpack(struct message *message, struct arena *arena, const void *bytes, size_t size);
+MUST_CHECK enum status message_pack(const struct message *message,
+                                    struct buffer *bytes); /* appends */
+MUST_CHECK enum status message_unpack(struct message *message, struct arena *arena,
+                                      const void *bytes, size_t size);
 
 C_END
 #endif

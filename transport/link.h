@@ -1,10 +1,15 @@
 /* transport/link.h - how a process talks to the store: one ZeroMQ socket with names, credits and deadlines.
  *
  * Client side (`link`): a DEALER owned by one thread. Hello, reconnect and heartbeats are inside:
- * after link_open every (re)connection says hello first; a refusal ends the process with its reason.
- * Server side (`hub`): the store's ROUTER. Peers are identified by role, index and incarnation.
- * Blocking happens in link_poll / hub_poll only, through core/wait.h.
+ * after link_open every (re)connection says hello first, every 500 ms until the store answers; a
+ * refusal ends the process with its reason.
+ * Server side (`hub`): the store's ROUTER, owned by one thread. Peers are identified by role, index and
+ * incarnation. Who the hub does not know (it was restarted) is asked for a hello, which makes the link
+ * say it again; the peer's owner sees link_reconnects grow and sends again what is not acknowledged.
+ * Blocking happens in link_poll / hub_poll only, through core/wait.h; a signal ends both early with
+ * MESSAGE_NONE.
  * Limits: ZMQ_MAXMSGSIZE = WIRE_MESSAGE_MAX, HWM set, LINGER bounded, heartbeats on, MANDATORY routing.
+ * Endpoints: ipc://PATH (107 bytes) or tcp://127.0.0.1:PORT. Links are not encrypted, so nothing else.
  * The virtual seam for a simulator is `struct message` in and out: state machines never see sockets. */
 #ifndef TRANSPORT_LINK_H
 #define TRANSPORT_LINK_H
@@ -14,46 +19,66 @@
 
 /* ---- client ---- */
 struct link;
-MUST_CHECK enum status link_open(struct link **link, const char *endpoint, const struct hello *hello);
-void link_close(struct link **link, const char *bye_reason); /* sends bye, waits at most 200 ms for it to leave */
-/* Queues one message. AGAIN when the peer takes nothing (caller keeps it and tries after link_poll). */
+/* Returns at once, connected or not. hello is copied; incarnation 0 is replaced by one made from the
+ * wall clock. */
+MUST_CHECK enum status link_open(struct link **link, const char *endpoint,
+                                 const struct hello *hello);
+void link_close(struct link **link,
+                const char *bye_reason); /* sends bye, waits at most 200 ms for it to leave */
+/* Queues one message. AGAIN when the peer takes nothing or has not welcomed us yet (caller keeps it and
+ * tries after link_poll). */
 MUST_CHECK enum status link_send(struct link *link, const struct message *message);
-/* Waits up to timeout_ms for a message or for `extra_fd` (-1 none) to become readable; handles heartbeats:
- * calls link's heartbeat filler when one is due. *message->type is MESSAGE_NONE when nothing came.
- * The message lives in `arena` (reset by the caller). NETWORK with a sentence when the store was silent for
- * silent_limit_ms (see link_set_silence). */
-MUST_CHECK enum status link_poll(struct link *link, int64_t timeout_ms, int extra_fd, struct arena *arena,
-                                 struct message *message);
-typedef void (*link_heartbeat_fn)(void *self, struct heartbeat *heartbeat); /* fills version, stats_json */
+/* Waits up to timeout_ms (negative: for ever) for a message or for `extra_fd` (-1 none) to become
+ * readable; handles heartbeats: calls link's heartbeat filler when one is due. message->type is
+ * MESSAGE_NONE when nothing came, or only what the link keeps to itself. The message lives in `arena` (reset by the caller). Welcomes and
+ * notices are handed on too. NETWORK with a sentence when the store was silent for silent_limit_ms (see
+ * link_set_silence), CANCELLED with the reason when the store refused us: print it and exit. */
+MUST_CHECK enum status link_poll(struct link *link, int64_t timeout_ms, int extra_fd,
+                                 struct arena *arena, struct message *message);
+/* Fills version, stats_json; the texts must live until the next call. incarnation and waits_json are
+ * filled already. */
+typedef void (*link_heartbeat_fn)(void *self, struct heartbeat *heartbeat);
 void link_set_heartbeat(struct link *link, link_heartbeat_fn fill, void *self);
-void link_set_silence(struct link *link, int64_t silent_limit_ms); /* 0 = endure for ever (store restart); default 0 */
+/* Counted from the first hello or heartbeat that got no answer, so a process that computes for long
+ * between polls does not blame the store. 0 = endure for ever (store restart); default 0. */
+void link_set_silence(struct link *link, int64_t silent_limit_ms);
 bool link_welcomed(const struct link *link);
 uint64_t link_incarnation(const struct link *link);
 int64_t link_silent_ms(const struct link *link); /* since the store was last heard */
-uint32_t link_reconnects(const struct link *link); /* welcomes beyond the first: resend what is unacknowledged */
+/* Welcomes beyond the first: resend what is unacknowledged. */
+uint32_t link_reconnects(const struct link *link);
 
 /* ---- server ---- */
 enum { HUB_PEERS_MAX = 4096 };
 struct hub;
 struct hub_peer { /* valid until the next hub call */
-    uint32_t    id; /* small index, stable while the peer lives */
-    enum role   role;
-    uint32_t    index;
-    uint64_t    incarnation;
-    char        name[WIRE_NAME_MAX]; /* "actor.3" */
-    int64_t     last_heard_ns;
+    uint32_t id;  /* small index, stable while the peer lives */
+    enum role role;
+    uint32_t index;
+    uint64_t incarnation;
+    char name[WIRE_NAME_MAX]; /* "actor.3" */
+    int64_t last_heard_ns;
 };
-MUST_CHECK enum status hub_open(struct hub **hub, const char *endpoint); /* a taken port names who may hold it */
+/* A taken port or socket file names who may hold it. */
+MUST_CHECK enum status hub_open(struct hub **hub, const char *endpoint);
 void hub_close(struct hub **hub);
 const char *hub_endpoint(const struct hub *hub); /* with the real port when bound to :0 */
-/* One message from any peer. A first message that is not a hello gives a peer with role ROLE_NONE. Broken
- * bytes are counted, logged with the peer's name and skipped. */
-MUST_CHECK enum status hub_poll(struct hub *hub, int64_t timeout_ms, int extra_fd, struct arena *arena,
-                                struct hub_peer *peer, struct message *message);
-MUST_CHECK enum status hub_send(struct hub *hub, uint32_t peer_id, const struct message *message); /* NETWORK when gone, AGAIN when full */
+/* One message from any peer; MESSAGE_NONE on timeout and after one that was skipped. A peer exists from its hello on (handed on: answer
+ * with welcome, or with refused and hub_forget); before it, an identity is only asked for one. A hello
+ * with a newer incarnation replaces the peer of the same role and index, which is told so (control peers
+ * live side by side). A peer that said bye is forgotten at the next hub_poll. Broken bytes are counted,
+ * logged with the peer's name and skipped. */
+MUST_CHECK enum status hub_poll(struct hub *hub, int64_t timeout_ms, int extra_fd,
+                                struct arena *arena, struct hub_peer *peer,
+                                struct message *message);
+/* NETWORK when gone, AGAIN when full. */
+MUST_CHECK enum status hub_send(struct hub *hub, uint32_t peer_id, const struct message *message);
 uint32_t hub_peer_count(const struct hub *hub);
-const struct hub_peer *hub_peer_at(const struct hub *hub, uint32_t i);
+const struct hub_peer *hub_peer_at(const struct hub *hub, uint32_t i); /* i < hub_peer_count */
 void hub_forget(struct hub *hub, uint32_t peer_id);
 uint64_t hub_corrupt_count(const struct hub *hub);
+
+/* Tests: the n-th next send of this process fails once with AGAIN; n < 0 switches it off. */
+void transport_fail_after(int64_t n);
 
 #endif

@@ -1,0 +1,576 @@
+/* links: transport proto core */
+/* label: unit */
+/* timeout: 60 */
+/* Links and hubs over real sockets. A driver thread (or a forked process) plays the store. */
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <zmq.h>
+
+#include <cmocka.h>
+
+#include "core/clock.h"
+#include "core/memory.h"
+#include "transport/link.h"
+
+enum { PATIENCE_MS = 10000 };
+
+/* ---- the store's driver ---- */
+
+struct driver {
+    struct hub *hub;
+    pthread_t thread;
+    _Atomic bool stop;
+    _Atomic uint32_t hellos, byes, peers, controls;
+    _Atomic uint64_t corrupt;
+};
+
+static void answer(struct driver *driver, const struct hub_peer *peer, const struct message *got)
+{
+    struct message reply = {.type = MESSAGE_NONE};
+    switch (got->type) {
+    case MESSAGE_hello:
+        atomic_fetch_add(&driver->hellos, 1);
+        if (strcmp(got->hello.run, "run-1") != 0) {
+            reply =
+                (struct message){.type = MESSAGE_refused, .refused = {"this store serves run-1"}};
+            break;
+        }
+        reply = (struct message){.type = MESSAGE_welcome,
+                                 .welcome = {.run_seed = 7, .heartbeat_ms = 50}};
+        break;
+    case MESSAGE_heartbeat:
+        reply =
+            (struct message){.type = MESSAGE_notice, .notice = {.version = got->heartbeat.version}};
+        break;
+    case MESSAGE_control:
+        atomic_fetch_add(&driver->controls, 1);
+        reply = (struct message){.type = MESSAGE_control_reply,
+                                 .control_reply = {got->control.request, true, "{}"}};
+        break;
+    case MESSAGE_bye:
+        atomic_fetch_add(&driver->byes, 1);
+        return;
+    default:
+        return;
+    }
+    while (hub_send(driver->hub, peer->id, &reply) == STATUS_AGAIN)
+        clock_sleep_ms(1);
+    if (reply.type == MESSAGE_refused)
+        hub_forget(driver->hub, peer->id);
+}
+
+static void *drive(void *self)
+{
+    struct driver *driver = self;
+    struct arena *arena = NULL;
+    if (arena_create(&arena, 64 << 20) != STATUS_OK)
+        return NULL;
+    while (!atomic_load(&driver->stop)) {
+        struct hub_peer peer;
+        struct message got;
+        arena_reset(arena);
+        if (hub_poll(driver->hub, 20, -1, arena, &peer, &got) != STATUS_OK)
+            break;
+        if (got.type != MESSAGE_NONE)
+            answer(driver, &peer, &got);
+        atomic_store(&driver->peers, hub_peer_count(driver->hub));
+        atomic_store(&driver->corrupt, hub_corrupt_count(driver->hub));
+    }
+    arena_destroy(&arena);
+    return NULL;
+}
+
+static void driver_start(struct driver *driver, const char *endpoint)
+{
+    memset(driver, 0, sizeof *driver);
+    enum status status = hub_open(&driver->hub, endpoint);
+    if (status != STATUS_OK)
+        print_error("%s\n", status_last_error());
+    assert_int_equal(status, STATUS_OK);
+    assert_int_equal(pthread_create(&driver->thread, NULL, drive, driver), 0);
+}
+
+static void driver_stop(struct driver *driver)
+{
+    atomic_store(&driver->stop, true);
+    pthread_join(driver->thread, NULL);
+    hub_close(&driver->hub);
+}
+
+static char ipc[64];
+
+static const char *ipc_endpoint(void)
+{
+    static int number;
+    snprintf(ipc, sizeof ipc, "ipc:///tmp/weir-test-%d-%d.sock", (int)getpid(), number++);
+    return ipc;
+}
+
+/* ---- the client's side ---- */
+
+static struct arena *arena;
+
+static int setup(void **state)
+{
+    (void)state;
+    return arena_create(&arena, 64 << 20) == STATUS_OK ? 0 : 1;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    arena_destroy(&arena);
+    return 0;
+}
+
+static struct link *link_to(const char *endpoint, uint32_t index, uint64_t incarnation)
+{
+    struct hello hello = {.run = "run-1",
+                          .role = ROLE_ACTOR,
+                          .index = index,
+                          .incarnation = incarnation,
+                          .host = "here"};
+    struct link *link = NULL;
+    assert_int_equal(link_open(&link, endpoint, &hello), STATUS_OK);
+    return link;
+}
+
+/* Polls until a message of `type` comes. */
+static enum status poll_for(struct link *link, enum message_type type, struct message *message)
+{
+    int64_t deadline = clock_now_ns() + PATIENCE_MS * (int64_t)CLOCK_NS_PER_MS;
+    while (clock_now_ns() < deadline) {
+        arena_reset(arena);
+        TRY(link_poll(link, 100, -1, arena, message));
+        if (message->type == type)
+            return STATUS_OK;
+    }
+    return STATUS_TIMEOUT;
+}
+
+static void wait_welcomed(struct link *link)
+{
+    struct message message;
+    assert_int_equal(poll_for(link, MESSAGE_welcome, &message), STATUS_OK);
+    assert_true(link_welcomed(link));
+    assert_int_equal(message.welcome.run_seed, 7);
+}
+
+static void wait_for_count(_Atomic uint32_t *counter, uint32_t wanted)
+{
+    for (int i = 0; i < PATIENCE_MS / 5 && atomic_load(counter) != wanted; i++)
+        clock_sleep_ms(5);
+    assert_int_equal(atomic_load(counter), wanted);
+}
+
+static void exchange(const char *endpoint, uint32_t count)
+{
+    struct driver driver;
+    driver_start(&driver, endpoint);
+    struct link *link = link_to(hub_endpoint(driver.hub), 3, 0);
+    assert_int_not_equal(link_incarnation(link), 0);
+    struct message control = {.type = MESSAGE_control, .control = {0, "tail", "{}"}}, got;
+    assert_int_equal(link_send(link, &control), STATUS_AGAIN); /* not welcomed yet */
+    wait_welcomed(link);
+    uint32_t sent = 0, answered = 0;
+    int64_t deadline = clock_now_ns() + PATIENCE_MS * (int64_t)CLOCK_NS_PER_MS;
+    while (answered < count && clock_now_ns() < deadline) {
+        control.control.request = sent;
+        if (sent < count && sent - answered < 500 && link_send(link, &control) == STATUS_OK)
+            sent++;
+        arena_reset(arena);
+        assert_int_equal(link_poll(link, sent < count ? 0 : 10, -1, arena, &got), STATUS_OK);
+        if (got.type != MESSAGE_control_reply)
+            continue;
+        assert_int_equal(got.control_reply.request, answered); /* in order, none lost */
+        answered++;
+    }
+    assert_int_equal(answered, count);
+    assert_int_equal(link_reconnects(link), 0);
+    link_close(&link, "done");
+    assert_null(link);
+    wait_for_count(&driver.byes, 1);
+    wait_for_count(&driver.peers, 0);
+    driver_stop(&driver);
+}
+
+static void test_link_ten_thousand_messages_over_ipc_arrive_in_order(void **state)
+{
+    (void)state;
+    exchange(ipc_endpoint(), 10000);
+}
+
+static void test_link_ten_thousand_messages_over_tcp_arrive_in_order(void **state)
+{
+    (void)state;
+    exchange("tcp://127.0.0.1:0", 10000);
+}
+
+static uint32_t fills;
+static void fill(void *self, struct heartbeat *heartbeat)
+{
+    (void)self;
+    fills++;
+    heartbeat->version = 42;
+}
+
+static void test_link_heartbeats_are_sent_while_it_waits(void **state)
+{
+    (void)state;
+    struct driver driver;
+    driver_start(&driver, ipc_endpoint());
+    struct link *link = link_to(ipc, 0, 1);
+    link_set_heartbeat(link, fill, NULL);
+    fills = 0;
+    wait_welcomed(link);
+    struct message message;
+    assert_int_equal(poll_for(link, MESSAGE_notice, &message), STATUS_OK);
+    assert_int_equal(message.notice.version, 42);
+    assert_true(fills >= 1);
+    assert_true(link_silent_ms(link) < 5000);
+    link_close(&link, NULL);
+    driver_stop(&driver);
+}
+
+static void test_link_restarted_store_gets_hello_again_and_owner_sees_it(void **state)
+{
+    (void)state;
+    struct driver driver;
+    driver_start(&driver, ipc_endpoint());
+    struct link *link = link_to(ipc, 0, 1);
+    wait_welcomed(link);
+    for (uint32_t restart = 1; restart <= 2; restart++) {
+        driver_stop(&driver);
+        driver_start(&driver, ipc);
+        wait_welcomed(link);
+        assert_int_equal(link_reconnects(link), restart);
+        wait_for_count(&driver.peers, 1);
+    }
+    link_close(&link, NULL);
+    driver_stop(&driver);
+}
+
+/* The connection stays, but the hub no longer knows the peer: the "hello?" path. */
+static void test_link_forgotten_peer_says_hello_again(void **state)
+{
+    (void)state;
+    struct hub *hub = NULL;
+    struct hub_peer peer;
+    struct message got = {.type = MESSAGE_NONE}, mine;
+    assert_int_equal(hub_open(&hub, ipc_endpoint()), STATUS_OK);
+    struct link *link = link_to(ipc, 5, 9);
+    int welcomes = 0;
+    for (int i = 0; i < 2000 && welcomes < 2; i++) {
+        arena_reset(arena);
+        assert_int_equal(link_poll(link, 1, -1, arena, &mine), STATUS_OK);
+        assert_int_equal(hub_poll(hub, 1, -1, arena, &peer, &got), STATUS_OK);
+        if (got.type == MESSAGE_hello) {
+            assert_string_equal(peer.name, "actor.5");
+            assert_int_equal(peer.incarnation, 9);
+            struct message welcome = {.type = MESSAGE_welcome, .welcome = {.heartbeat_ms = 20}};
+            assert_int_equal(hub_send(hub, peer.id, &welcome), STATUS_OK);
+        }
+        if (mine.type == MESSAGE_welcome && welcomes++ == 0)
+            hub_forget(hub, peer.id);
+    }
+    assert_int_equal(welcomes, 2);
+    assert_int_equal(link_reconnects(link), 1);
+    assert_int_equal(hub_peer_count(hub), 1);
+    link_close(&link, NULL);
+    hub_close(&hub);
+}
+
+static void test_link_other_run_is_refused_with_the_stores_reason(void **state)
+{
+    (void)state;
+    struct driver driver;
+    driver_start(&driver, ipc_endpoint());
+    struct hello hello = {.run = "run-2", .role = ROLE_REWARD};
+    struct link *link = NULL;
+    assert_int_equal(link_open(&link, ipc, &hello), STATUS_OK);
+    struct message message;
+    assert_int_equal(poll_for(link, MESSAGE_welcome, &message), STATUS_CANCELLED);
+    assert_non_null(strstr(status_last_error(), "refused reward.0: this store serves run-1"));
+    link_close(&link, NULL);
+    driver_stop(&driver);
+}
+
+static void test_link_newer_process_replaces_older_of_same_role_and_index(void **state)
+{
+    (void)state;
+    struct driver driver;
+    driver_start(&driver, ipc_endpoint());
+    struct link *old = link_to(ipc, 3, 100), *fresh = link_to(ipc, 3, 200);
+    wait_welcomed(old);
+    wait_welcomed(fresh);
+    struct message message;
+    assert_int_equal(poll_for(old, MESSAGE_welcome, &message), STATUS_CANCELLED);
+    assert_non_null(strstr(status_last_error(), "took your place"));
+    struct link *stale = link_to(ipc, 3, 150);
+    assert_int_equal(poll_for(stale, MESSAGE_welcome, &message), STATUS_CANCELLED);
+    wait_for_count(&driver.peers, 1);
+    link_close(&old, NULL);
+    link_close(&fresh, NULL);
+    link_close(&stale, NULL);
+    driver_stop(&driver);
+}
+
+static void test_link_stopped_store_is_noticed_by_its_silence(void **state)
+{
+    (void)state;
+    const char *endpoint = ipc_endpoint();
+    pid_t store = fork();
+    if (store == 0) {
+        struct driver driver = {0};
+        if (hub_open(&driver.hub, endpoint) == STATUS_OK)
+            drive(&driver);
+        _exit(1);
+    }
+    struct link *link = link_to(endpoint, 0, 1);
+    wait_welcomed(link);
+    link_set_silence(link, 400);
+    struct message message;
+    int64_t began = clock_now_ns();
+    while (clock_now_ns() - began < CLOCK_NS_PER_S) { /* alive: no complaint */
+        arena_reset(arena);
+        assert_int_equal(link_poll(link, 50, -1, arena, &message), STATUS_OK);
+    }
+    kill(store, SIGSTOP);
+    began = clock_now_ns();
+    enum status status = poll_for(link, MESSAGE_welcome, &message);
+    int64_t took_ms = (clock_now_ns() - began) / CLOCK_NS_PER_MS;
+    kill(store, SIGKILL);
+    waitpid(store, NULL, 0);
+    unlink(endpoint + 6);
+    assert_int_equal(status, STATUS_NETWORK);
+    assert_non_null(strstr(status_last_error(), "is weir-store running"));
+    assert_in_range(took_ms, 200, 3000);
+    link_close(&link, NULL);
+}
+
+static void test_link_absent_store_is_noticed_by_its_silence(void **state)
+{
+    (void)state;
+    struct link *link = link_to(ipc_endpoint(), 0, 1);
+    link_set_silence(link, 200);
+    struct message message;
+    assert_int_equal(poll_for(link, MESSAGE_welcome, &message), STATUS_NETWORK);
+    assert_non_null(strstr(status_last_error(), "never heard of it"));
+    int64_t began = clock_now_ns();
+    link_close(&link, NULL);
+    assert_true(clock_now_ns() - began < CLOCK_NS_PER_S);
+}
+
+static void test_link_extra_descriptor_wakes_both_polls(void **state)
+{
+    (void)state;
+    int ends[2];
+    assert_int_equal(pipe(ends), 0);
+    assert_int_equal(write(ends[1], "x", 1), 1);
+    struct hub *hub = NULL;
+    assert_int_equal(hub_open(&hub, ipc_endpoint()), STATUS_OK);
+    struct link *link = link_to(ipc, 0, 1);
+    struct hub_peer peer;
+    struct message message;
+    int64_t began = clock_now_ns();
+    assert_int_equal(link_poll(link, 5000, ends[0], arena, &message), STATUS_OK);
+    assert_int_equal(message.type, MESSAGE_NONE);
+    while (message.type == MESSAGE_NONE && clock_now_ns() - began < CLOCK_NS_PER_S)
+        assert_int_equal(hub_poll(hub, 5000, ends[0], arena, &peer, &message), STATUS_OK);
+    assert_int_equal(message.type, MESSAGE_hello);
+    assert_int_equal(hub_poll(hub, 5000, ends[0], arena, &peer, &message), STATUS_OK);
+    assert_int_equal(message.type, MESSAGE_NONE);
+    assert_true(clock_now_ns() - began < 2 * CLOCK_NS_PER_S);
+    link_close(&link, NULL);
+    hub_close(&hub);
+    close(ends[0]);
+    close(ends[1]);
+}
+
+/* A peer that speaks ZeroMQ but not our protocol. */
+static void test_link_garbage_is_counted_and_others_go_on(void **state)
+{
+    (void)state;
+    struct driver driver;
+    driver_start(&driver, ipc_endpoint());
+    void *context = zmq_ctx_new();
+    void *raw = zmq_socket(context, ZMQ_DEALER);
+    zmq_setsockopt(raw, ZMQ_LINGER, &(int){100}, sizeof(int));
+    assert_int_equal(zmq_connect(raw, ipc), 0);
+    assert_int_equal(zmq_send(raw, "garbage", 7, 0), 7);
+    assert_int_equal(zmq_send(raw, "", 0, 0), 0);
+    assert_int_equal(zmq_send(raw, "two", 3, ZMQ_SNDMORE), 3);
+    assert_int_equal(zmq_send(raw, "parts", 5, 0), 5);
+    struct buffer bytes; /* a hello under a name that is not its own */
+    buffer_init(&bytes, 0);
+    struct message hello = {.type = MESSAGE_hello, .hello = {.run = "run-1", .role = ROLE_ACTOR}};
+    assert_int_equal(message_pack(&hello, &bytes), STATUS_OK);
+    assert_true(zmq_send(raw, bytes.bytes, bytes.size, 0) > 0);
+    for (int i = 0; i < 1000 && atomic_load(&driver.corrupt) < 4; i++)
+        clock_sleep_ms(5);
+    assert_int_equal(atomic_load(&driver.corrupt), 4);
+    struct link *link = link_to(ipc, 0, 1);
+    wait_welcomed(link);
+    assert_int_equal(atomic_load(&driver.hellos), 1);
+    buffer_free(&bytes);
+    zmq_close(raw);
+    zmq_ctx_term(context);
+    link_close(&link, NULL);
+    driver_stop(&driver);
+}
+
+static void test_link_oversize_message_never_reaches_the_store(void **state)
+{
+    (void)state;
+    struct driver driver;
+    driver_start(&driver, ipc_endpoint());
+    void *context = zmq_ctx_new();
+    void *raw = zmq_socket(context, ZMQ_DEALER);
+    zmq_setsockopt(raw, ZMQ_LINGER, &(int){0}, sizeof(int));
+    assert_int_equal(zmq_connect(raw, ipc), 0);
+    zmq_msg_t big;
+    assert_int_equal(zmq_msg_init_size(&big, (size_t)WIRE_MESSAGE_MAX + 1), 0);
+    assert_true(zmq_msg_send(&big, raw, 0) > 0);
+    struct link *link = link_to(ipc, 0, 1);
+    wait_welcomed(link);
+    clock_sleep_ms(200);
+    assert_int_equal(atomic_load(&driver.corrupt), 0);
+    zmq_close(raw);
+    zmq_ctx_term(context);
+    link_close(&link, NULL);
+    driver_stop(&driver);
+}
+
+static void expect_open_fails(const char *endpoint, enum status wanted, const char *part)
+{
+    struct hub *hub = NULL;
+    assert_int_equal(hub_open(&hub, endpoint), wanted);
+    assert_null(hub);
+    if (strstr(status_last_error(), part) == NULL)
+        print_error("\"%s\" lacks \"%s\"\n", status_last_error(), part);
+    assert_non_null(strstr(status_last_error(), part));
+}
+
+static void test_link_bad_endpoints_are_refused_with_a_sentence(void **state)
+{
+    (void)state;
+    static const char *const leaving[] = {"tcp://0.0.0.0:5", "tcp://*:5", "tcp://10.0.0.1:5",
+                                          "tcp://127.evil.org:5"};
+    for (size_t i = 0; i < 4; i++)
+        expect_open_fails(leaving[i], STATUS_INVALID, "leaves this machine");
+    expect_open_fails("udp://x", STATUS_INVALID, "is not ipc://PATH");
+    expect_open_fails("tcp://127.0.0.1:", STATUS_INVALID, "has no port");
+    expect_open_fails("tcp://127.0.0.1:x", STATUS_INVALID, "has no port");
+    expect_open_fails("ipc://", STATUS_INVALID, "has no path");
+    char path[200] = "ipc:///tmp/";
+    memset(path + 11, 'x', 103); /* 5 + 103 = 108 bytes of path */
+    expect_open_fails(path, STATUS_INVALID, "has 108 bytes, a unix socket takes 107");
+    path[113] = '\0';
+    struct hub *hub = NULL;
+    assert_int_equal(hub_open(&hub, path), STATUS_OK);
+    hub_close(&hub);
+    struct link *link = NULL;
+    struct hello hello = {.run = "run-1", .role = ROLE_ACTOR};
+    assert_int_equal(link_open(&link, "tcp://example.org:1", &hello), STATUS_INVALID);
+    hello.role = ROLE_NONE;
+    assert_int_equal(link_open(&link, "ipc:///tmp/x", &hello), STATUS_INVALID);
+    assert_null(link);
+}
+
+static void test_link_taken_endpoint_names_who_may_hold_it(void **state)
+{
+    (void)state;
+    struct hub *tcp = NULL, *file = NULL;
+    assert_int_equal(hub_open(&tcp, "tcp://localhost:0"), STATUS_OK);
+    assert_non_null(strstr(hub_endpoint(tcp), "tcp://127.0.0.1:"));
+    expect_open_fails(hub_endpoint(tcp), STATUS_NETWORK, "ss -ltnp");
+    assert_int_equal(hub_open(&file, ipc_endpoint()), STATUS_OK);
+    expect_open_fails(ipc, STATUS_NETWORK, "somebody listens");
+    hub_close(&tcp);
+    hub_close(&file);
+    assert_int_equal(hub_open(&file, ipc), STATUS_OK); /* free again */
+    hub_close(&file);
+}
+
+static void test_link_failed_sends_are_reported_and_can_be_repeated(void **state)
+{
+    (void)state;
+    struct hub *hub = NULL;
+    struct hub_peer peer;
+    struct message message;
+    assert_int_equal(hub_open(&hub, ipc_endpoint()), STATUS_OK);
+    struct link *link = link_to(ipc, 0, 1);
+    do {
+        assert_int_equal(link_poll(link, 1, -1, arena, &message), STATUS_OK);
+        assert_int_equal(hub_poll(hub, 10, -1, arena, &peer, &message), STATUS_OK);
+    } while (message.type != MESSAGE_hello);
+    struct message welcome = {.type = MESSAGE_welcome, .welcome = {.heartbeat_ms = 10000}};
+    transport_fail_after(1);
+    assert_int_equal(hub_send(hub, peer.id, &welcome), STATUS_AGAIN);
+    assert_int_equal(hub_send(hub, peer.id, &welcome), STATUS_OK);
+    assert_int_equal(poll_for(link, MESSAGE_welcome, &message), STATUS_OK);
+    struct message report = {.type = MESSAGE_step_report, .step_report = {5, "{}"}};
+    transport_fail_after(2);
+    assert_int_equal(link_send(link, &report), STATUS_OK);
+    assert_int_equal(link_send(link, &report), STATUS_AGAIN);
+    assert_int_equal(link_send(link, &report), STATUS_OK);
+    transport_fail_after(-1);
+    int reports = 0;
+    for (int i = 0; i < 50 && reports < 2; i++) {
+        assert_int_equal(hub_poll(hub, 100, -1, arena, &peer, &message), STATUS_OK);
+        reports += message.type == MESSAGE_step_report;
+    }
+    assert_int_equal(reports, 2);
+    assert_int_equal(hub_send(hub, peer.id + 1, &welcome), STATUS_NETWORK);
+    link_close(&link, NULL);
+    hub_close(&hub);
+}
+
+static void test_link_without_memory_opens_fail_and_leak_nothing(void **state)
+{
+    (void)state;
+    struct hello hello = {.run = "run-1", .role = ROLE_ACTOR, .host = "h", .numerics = "n"};
+    int64_t live = memory_blocks_live();
+    for (int64_t n = 1; n <= 4; n++) {
+        struct link *link = NULL;
+        memory_fail_after(n);
+        assert_int_equal(link_open(&link, "ipc:///tmp/weir-none", &hello), STATUS_NO_MEMORY);
+        struct hub *hub = NULL;
+        memory_fail_after(n);
+        assert_int_equal(hub_open(&hub, ipc_endpoint()), STATUS_NO_MEMORY);
+        memory_fail_after(-1);
+        assert_int_equal(memory_blocks_live(), live);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_link_stopped_store_is_noticed_by_its_silence),
+        cmocka_unit_test(test_link_ten_thousand_messages_over_ipc_arrive_in_order),
+        cmocka_unit_test(test_link_ten_thousand_messages_over_tcp_arrive_in_order),
+        cmocka_unit_test(test_link_heartbeats_are_sent_while_it_waits),
+        cmocka_unit_test(test_link_restarted_store_gets_hello_again_and_owner_sees_it),
+        cmocka_unit_test(test_link_forgotten_peer_says_hello_again),
+        cmocka_unit_test(test_link_other_run_is_refused_with_the_stores_reason),
+        cmocka_unit_test(test_link_newer_process_replaces_older_of_same_role_and_index),
+        cmocka_unit_test(test_link_absent_store_is_noticed_by_its_silence),
+        cmocka_unit_test(test_link_extra_descriptor_wakes_both_polls),
+        cmocka_unit_test(test_link_garbage_is_counted_and_others_go_on),
+        cmocka_unit_test(test_link_oversize_message_never_reaches_the_store),
+        cmocka_unit_test(test_link_bad_endpoints_are_refused_with_a_sentence),
+        cmocka_unit_test(test_link_taken_endpoint_names_who_may_hold_it),
+        cmocka_unit_test(test_link_failed_sends_are_reported_and_can_be_repeated),
+        cmocka_unit_test(test_link_without_memory_opens_fail_and_leak_nothing),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}

@@ -1,0 +1,187 @@
+#include "transport/socket.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/un.h>
+#include <zmq.h>
+
+#include "transport/link.h"
+
+static _Atomic int64_t sends_until_failure = -1;
+
+void transport_fail_after(int64_t n)
+{
+    atomic_store(&sends_until_failure, n == 0 ? 1 : n);
+}
+
+/* True for the one send that is to fail. */
+static bool planned_failure(void)
+{
+    if (atomic_load_explicit(&sends_until_failure, memory_order_relaxed) < 0)
+        return false;
+    if (atomic_fetch_sub(&sends_until_failure, 1) != 1)
+        return false;
+    atomic_store(&sends_until_failure, -1);
+    return true;
+}
+
+const char *role_name(enum role role)
+{
+    static const char *const names[ROLE_COUNT] = {"none",   "store",   "actor",
+                                                  "reward", "learner", "control"};
+    return (unsigned)role < ROLE_COUNT ? names[role] : "unknown";
+}
+
+void socket_identity(enum role role, uint32_t index, uint64_t incarnation,
+                     char out[SOCKET_IDENTITY_MAX])
+{
+    snprintf(out, SOCKET_IDENTITY_MAX, "%s.%" PRIu32 ".%016" PRIx64, role_name(role), index,
+             incarnation);
+}
+
+static enum status endpoint_ipc(const char *endpoint, const char *path)
+{
+    size_t most = sizeof((struct sockaddr_un *)0)->sun_path - 1;
+    if (path[0] == '\0')
+        return FAIL(STATUS_INVALID, "endpoint \"%s\" has no path: write ipc:///run/weir/store.sock",
+                    endpoint);
+    if (strlen(path) > most)
+        return FAIL(STATUS_INVALID,
+                    "path of endpoint \"%s\" has %zu bytes, a unix socket takes %zu: choose a "
+                    "shorter run folder or tcp://127.0.0.1:0",
+                    endpoint, strlen(path), most);
+    return STATUS_OK;
+}
+
+static enum status endpoint_tcp(const char *endpoint, const char *host, const char *out_host_end)
+{
+    size_t size = (size_t)(out_host_end - host);
+    bool loopback =
+        size > 4 && strncmp(host, "127.", 4) == 0 && strspn(host, "0123456789.") == size;
+    if (!loopback)
+        return FAIL(STATUS_INVALID,
+                    "endpoint \"%s\" leaves this machine, and links are not encrypted yet: use "
+                    "tcp://127.0.0.1:PORT or ipc://PATH",
+                    endpoint);
+    const char *port = out_host_end + 1;
+    size_t digits = strspn(port, "0123456789");
+    if (digits == 0 || digits > 5 || port[digits] != '\0')
+        return FAIL(STATUS_INVALID, "endpoint \"%s\" has no port: write tcp://127.0.0.1:PORT",
+                    endpoint);
+    return STATUS_OK;
+}
+
+enum status socket_endpoint(const char *endpoint, char out[SOCKET_ENDPOINT_MAX])
+{
+    static const char tcp[] = "tcp://", ipc[] = "ipc://", localhost[] = "tcp://localhost:";
+    int size = strncmp(endpoint, localhost, sizeof localhost - 1) == 0
+                   ? snprintf(out, SOCKET_ENDPOINT_MAX, "tcp://127.0.0.1:%s",
+                              endpoint + sizeof localhost - 1)
+                   : snprintf(out, SOCKET_ENDPOINT_MAX, "%s", endpoint);
+    if (size >= SOCKET_ENDPOINT_MAX)
+        return FAIL(STATUS_INVALID, "endpoint \"%.80s...\" has %d bytes, limit %d", endpoint, size,
+                    SOCKET_ENDPOINT_MAX - 1);
+    if (strncmp(out, ipc, sizeof ipc - 1) == 0)
+        return endpoint_ipc(endpoint, out + sizeof ipc - 1);
+    const char *host = out + sizeof tcp - 1;
+    const char *host_end = strncmp(out, tcp, sizeof tcp - 1) == 0 ? strrchr(host, ':') : NULL;
+    if (host_end == NULL)
+        return FAIL(STATUS_INVALID, "endpoint \"%s\" is not ipc://PATH or tcp://127.0.0.1:PORT",
+                    endpoint);
+    return endpoint_tcp(endpoint, host, host_end);
+}
+
+enum status socket_open(int type, void **context, void **socket)
+{
+    *context = zmq_ctx_new();
+    if (*context == NULL)
+        return FAIL(STATUS_NO_MEMORY, "zmq_ctx_new: %s", zmq_strerror(errno));
+    *socket = zmq_socket(*context, type);
+    if (*socket == NULL) {
+        enum status status = FAIL(STATUS_IO, "zmq_socket: %s", zmq_strerror(errno));
+        socket_close(context, socket);
+        return status;
+    }
+    const struct {
+        int name, value;
+    } options[] = {
+        {ZMQ_SNDHWM, SOCKET_HWM},
+        {ZMQ_RCVHWM, SOCKET_HWM},
+        {ZMQ_LINGER, SOCKET_LINGER_MS},
+        {ZMQ_HEARTBEAT_IVL, SOCKET_HEARTBEAT_MS},
+        {ZMQ_HEARTBEAT_TIMEOUT, SOCKET_HEARTBEAT_DEAD_MS},
+        {ZMQ_TCP_KEEPALIVE, 1},
+        {ZMQ_TCP_KEEPALIVE_IDLE, 10},
+        {ZMQ_TCP_KEEPALIVE_INTVL, 5},
+        {ZMQ_TCP_KEEPALIVE_CNT, 3},
+        {ZMQ_RECONNECT_IVL, 50},
+        {ZMQ_RECONNECT_IVL_MAX, 1000},
+        {ZMQ_HANDSHAKE_IVL, 5000},
+    };
+    int failed = 0;
+    for (size_t i = 0; i < sizeof options / sizeof options[0]; i++)
+        failed |= zmq_setsockopt(*socket, options[i].name, &options[i].value, sizeof(int));
+    int64_t bytes_max = WIRE_MESSAGE_MAX;
+    failed |= zmq_setsockopt(*socket, ZMQ_MAXMSGSIZE, &bytes_max, sizeof bytes_max);
+    int on = 1;
+    if (type == ZMQ_ROUTER) {
+        failed |= zmq_setsockopt(*socket, ZMQ_ROUTER_MANDATORY, &on, sizeof on);
+        failed |= zmq_setsockopt(*socket, ZMQ_ROUTER_HANDOVER, &on, sizeof on);
+    }
+    if (failed == 0)
+        return STATUS_OK;
+    enum status status = FAIL(STATUS_IO, "zmq_setsockopt: %s", zmq_strerror(errno));
+    socket_close(context, socket);
+    return status;
+}
+
+void socket_close(void **context, void **socket)
+{
+    if (*socket != NULL)
+        zmq_close(*socket);
+    *socket = NULL;
+    if (*context != NULL)
+        while (zmq_ctx_term(*context) != 0 && zmq_errno() == EINTR) {
+        }
+    *context = NULL;
+}
+
+/* zmq_send that a test can make fail; retries a signal. */
+static int send_frame(void *socket, const void *bytes, size_t size, int flags)
+{
+    if (planned_failure()) {
+        errno = EAGAIN;
+        return -1;
+    }
+    int rc;
+    do
+        rc = zmq_send(socket, bytes, size, flags | ZMQ_DONTWAIT);
+    while (rc < 0 && errno == EINTR);
+    return rc;
+}
+
+enum status socket_send(void *socket, const void *identity, size_t identity_size,
+                        const struct buffer *bytes)
+{
+    int rc = 0;
+    if (identity_size > 0)
+        rc = send_frame(socket, identity, identity_size, ZMQ_SNDMORE);
+    if (rc >= 0 && identity_size > 0) {
+        /* The pipe was checked with the identity: the body belongs to it and is taken whole. */
+        do
+            rc = zmq_send(socket, bytes->bytes, bytes->size, ZMQ_DONTWAIT);
+        while (rc < 0 && errno == EINTR);
+    } else if (rc >= 0) {
+        rc = send_frame(socket, bytes->bytes, bytes->size, 0);
+    }
+    if (rc >= 0)
+        return STATUS_OK;
+    if (errno == EAGAIN)
+        return FAIL(STATUS_AGAIN, "the peer takes nothing now (%d messages queued)", SOCKET_HWM);
+    if (errno == EHOSTUNREACH)
+        return FAIL(STATUS_NETWORK, "the peer is gone");
+    return FAIL(STATUS_NETWORK, "zmq_send: %s", zmq_strerror(errno));
+}

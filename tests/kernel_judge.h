@@ -2,7 +2,7 @@
  *
  * side 0 is the table under test, side 1 the oracle. Each array lives in both tables' memory between
  * guard cells; outputs start as NaN, so a cell that only one side wrote is found; inputs must come back
- * unchanged. Values agree when |a - b| <= bound * (|b| + rms(b)), b from the oracle. The bits of side 0
+ * unchanged. Values agree when |a - b| <= bound * (|b| + max(rms(b), size)), b from the oracle. The bits of side 0
  * go into a hash: runs that must give equal bits compare hashes. */
 #ifndef TESTS_KERNEL_JUDGE_H
 #define TESTS_KERNEL_JUDGE_H
@@ -30,6 +30,7 @@ struct array {
     enum array_kind kind;
     bool output;
     double bound;
+    double size;     /* of the numbers it is a difference of, where that is more than its rms */
     size_t bytes;    /* without guards; of an opaque array: of the larger side */
     uint8_t *host;   /* first contents, guards included */
     void *memory[2]; /* of each table */
@@ -183,7 +184,7 @@ static inline void compare_f32(struct judge *judge, const struct array *array, c
         if (memcmp(&got[i], &want[i], sizeof(float)) == 0)
             continue;
         double error = fabs((double)got[i] - (double)want[i]);
-        double allowed = array->bound * (fabs((double)want[i]) + rms);
+        double allowed = array->bound * (fabs((double)want[i]) + fmax(rms, array->size));
         if (error <= allowed)
             judge->worst = fmax(judge->worst, error / allowed);
         else

@@ -1,0 +1,259 @@
+/* tests/kernel_cases_attention.h - parity cases: softmax attention over pages, lightning attention. */
+#ifndef TESTS_KERNEL_CASES_ATTENTION_H
+#define TESTS_KERNEL_CASES_ATTENTION_H
+
+#include "tests/kernel_shapes.h"
+
+/* ---- softmax attention ---------------------------------------------------------------------------- */
+
+#define SLOTS          3
+#define PAGES_PER_SLOT 5
+
+static const int64_t head_list[][3] = {{4, 2, 8}, {3, 1, 16}, {4, 2, 64}, {2, 2, 128}, {4, 2, 24}};
+
+/* Pages of the slots are interleaved and not in order. */
+static inline struct array *page_table_of(struct judge *judge)
+{
+    struct array *table = input_i32(judge, "page_table", SLOTS * PAGES_PER_SLOT);
+    for (int32_t i = 0; i < SLOTS * PAGES_PER_SLOT; i++)
+        table->i[i] = i * 7 % (SLOTS * PAGES_PER_SLOT);
+    return table;
+}
+
+static inline size_t pages_bytes(struct judge *judge, int64_t kv_heads, int64_t size)
+{
+    struct op_table *a = judge->table[0], *b = judge->table[1];
+    size_t first = a->kv_page_bytes(a->context, kv_heads, size);
+    size_t second = b->kv_page_bytes(b->context, kv_heads, size);
+    return SLOTS * PAGES_PER_SLOT * (first > second ? first : second);
+}
+
+/* Segments on both sides of tile ends and at odd positions. */
+static const struct op_segment kv_segments[] = {
+    {.slot = 1, .position = 0, .row = 0, .count = 1},
+    {.slot = 0, .position = 61, .row = 1, .count = 70},
+    {.slot = 2, .position = 127, .row = 71, .count = 2},
+};
+
+/* Both tables keep K as [G][D][tile] and V as [G][tile][D]: pages are compared as they are, and cells
+ * outside the segments must stay untouched. */
+static inline void case_kv_write(struct judge *judge)
+{
+    for (int h = 0; h < COUNT(head_list); h++) {
+        int64_t kv_heads = head_list[h][1], size = head_list[h][2], rows = 73;
+        int64_t stride = 2 * kv_heads * size + 3;
+        SHAPE(judge, "kv heads %" PRId64 " size %" PRId64, kv_heads, size);
+        struct array *k = input(judge, "k", rows * stride, 1);
+        struct array *v = input(judge, "v", rows * stride, 1);
+        struct array *table = page_table_of(judge);
+        int64_t floats = (int64_t)(pages_bytes(judge, kv_heads, size) / sizeof(float));
+        struct array *pages = output(judge, "pages", floats, 0);
+        RUN(judge, kv_write, .rows = rows, .kv_heads = kv_heads, .head_size = size,
+            .row_stride = stride, .segments = kv_segments, .segment_count = COUNT(kv_segments),
+            .k = AT(k), .v = AT(v), .pages = AT(pages), .page_table = AT(table),
+            .pages_per_slot = PAGES_PER_SLOT);
+        judge_compare(judge);
+    }
+}
+
+/* Scores of size about 2 carry an error of sum_bound(D) each, which exp turns into a relative one; the
+ * weighted mean over up to 300 values adds its own. 4 covers the size of the scores and the merges. */
+static inline double attention_bound(int64_t size)
+{
+    return 4.0 * (sum_bound(size) + sum_bound(300));
+}
+
+/* Writes whole sequences into pages on both sides; query rows then stand anywhere in them. */
+static inline struct array *filled_pages(struct judge *judge, struct array *table, int64_t kv_heads,
+                                         int64_t size, int64_t tokens)
+{
+    struct op_segment whole[SLOTS];
+    for (int32_t i = 0; i < SLOTS; i++)
+        whole[i] = (struct op_segment){i, 0, (int32_t)(i * tokens), (int32_t)tokens};
+    int64_t stride = kv_heads * size;
+    struct array *k = input(judge, "k", SLOTS * tokens * stride, 2.0 / sqrt(sqrt((double)size)));
+    struct array *v = input(judge, "v", SLOTS * tokens * stride, 1);
+    struct array *pages = opaque(judge, "pages", pages_bytes(judge, kv_heads, size));
+    RUN(judge, kv_write, .rows = SLOTS * tokens, .kv_heads = kv_heads, .head_size = size,
+        .row_stride = stride, .segments = whole, .segment_count = SLOTS, .k = AT(k), .v = AT(v),
+        .pages = AT(pages), .page_table = AT(table), .pages_per_slot = PAGES_PER_SLOT);
+    return pages;
+}
+
+static inline void case_attention(struct judge *judge)
+{
+    static const struct op_segment segments[][SLOTS] = {
+        {{2, 0, 0, 65}, {0, 63, 65, 1}, {1, 64, 66, 3}},
+        {{0, 257, 0, 1}, {1, 127, 1, 2}, {2, 0, 3, 1}},
+        {{1, 31, 0, 200}, {0, 128, 200, 64}, {2, 5, 264, 7}},
+    };
+    for (int h = 0; h < COUNT(head_list); h++)
+        for (int s = 0; s < COUNT(segments); s++) {
+            int64_t heads = head_list[h][0], kv_heads = head_list[h][1], size = head_list[h][2];
+            const struct op_segment *last = &segments[s][SLOTS - 1];
+            int64_t rows = last->row + last->count, stride = heads * size;
+            SHAPE(judge, "heads %" PRId64 "/%" PRId64 " size %" PRId64 " segments %d", heads,
+                  kv_heads, size, s);
+            struct array *table = page_table_of(judge);
+            struct array *pages = filled_pages(judge, table, kv_heads, size, 270);
+            struct array *q =
+                input(judge, "q", rows * (stride + 4), 1.0 / sqrt(sqrt((double)size)) * 2.0);
+            struct array *y = output(judge, "y", rows * (stride + 2), attention_bound(size));
+            struct array *lse = output(judge, "lse", rows * heads, attention_bound(size));
+            if (!judge->run_failed)
+                RUN(judge, attention, .rows = rows, .heads = heads, .kv_heads = kv_heads,
+                    .head_size = size, .q_stride = stride + 4, .y_stride = stride + 2,
+                    .segments = segments[s], .segment_count = SLOTS, .q = AT(q), .pages = AT(pages),
+                    .page_table = AT(table), .pages_per_slot = PAGES_PER_SLOT, .y = AT(y),
+                    .lse = s == 1 ? NULL : AT(lse));
+            judge_compare(judge);
+        }
+}
+
+/* y and lse of both sides come from the oracle's forward pass: gradients only are judged. */
+static inline void oracle_forward(struct judge *judge, const struct op_attention *args,
+                                  struct array *k, struct array *v, int64_t stride)
+{
+    struct op_table *oracle = judge->table[1];
+    static const int32_t table[SLOTS * PAGES_PER_SLOT] = {0, 1, 2,  3,  4,  5,  6, 7,
+                                                          8, 9, 10, 11, 12, 13, 14};
+    void *pages = memory_alloc(pages_bytes(judge, args->kv_heads, args->head_size));
+    CHECK(pages);
+    struct op_kv_write write = {.rows = args->rows,
+                                .kv_heads = args->kv_heads,
+                                .head_size = args->head_size,
+                                .row_stride = stride,
+                                .segments = args->segments,
+                                .segment_count = args->segment_count,
+                                .k = k->f,
+                                .v = v->f,
+                                .pages = pages,
+                                .page_table = table,
+                                .pages_per_slot = PAGES_PER_SLOT};
+    struct op_attention attention = *args;
+    attention.pages = pages;
+    attention.page_table = table;
+    attention.pages_per_slot = PAGES_PER_SLOT;
+    CHECK(oracle->kv_write(oracle->context, &write) == STATUS_OK);
+    CHECK(oracle->attention(oracle->context, &attention) == STATUS_OK);
+    memory_free(pages);
+}
+
+/* dS = P (dP - sum P dP) loses what dP and the mean have in common: twice the forward bound. */
+static inline void case_attention_backward(struct judge *judge)
+{
+    static const struct op_segment segments[] = {{1, 0, 0, 1}, {0, 0, 1, 130}, {2, 0, 131, 67}};
+    for (int h = 0; h < COUNT(head_list); h++) {
+        int64_t heads = head_list[h][0], kv_heads = head_list[h][1], size = head_list[h][2];
+        int64_t rows = 198, stride = heads * size + 6, y_stride = heads * size + 2;
+        double scale = 2.0 / sqrt(sqrt((double)size)), bound = 2 * attention_bound(size);
+        SHAPE(judge, "heads %" PRId64 "/%" PRId64 " size %" PRId64, heads, kv_heads, size);
+        struct array *q = input(judge, "q", rows * stride, scale);
+        struct array *k = input(judge, "k", rows * stride, scale);
+        struct array *v = input(judge, "v", rows * stride, 1);
+        struct array *y = input(judge, "y", rows * y_stride, 0);
+        struct array *lse = input(judge, "lse", rows * heads, 0);
+        struct array *dy = input(judge, "dy", rows * y_stride, 1);
+        struct array *dq = output(judge, "dq", rows * stride, bound);
+        struct array *dk = output(judge, "dk", rows * stride, bound);
+        struct array *dv = output(judge, "dv", rows * stride, bound);
+        const struct op_attention forward = {.rows = rows,
+                                             .heads = heads,
+                                             .kv_heads = kv_heads,
+                                             .head_size = size,
+                                             .q_stride = stride,
+                                             .y_stride = y_stride,
+                                             .segments = segments,
+                                             .segment_count = SLOTS,
+                                             .q = q->f,
+                                             .y = y->f,
+                                             .lse = lse->f};
+        oracle_forward(judge, &forward, k, v, stride);
+        RUN(judge, attention_backward, .rows = rows, .heads = heads, .kv_heads = kv_heads,
+            .head_size = size, .row_stride = stride, .y_stride = y_stride, .segments = segments,
+            .segment_count = SLOTS, .q = AT(q), .k = AT(k), .v = AT(v), .y = AT(y), .dy = AT(dy),
+            .lse = AT(lse), .dq = AT(dq), .dk = AT(dk), .dv = AT(dv));
+        judge_compare(judge);
+    }
+}
+
+/* ---- lightning attention -------------------------------------------------------------------------- */
+
+struct lightning_shape {
+    int64_t heads, size, chunk;
+};
+
+static const struct lightning_shape lightning_list[] = {
+    {4, 8, 8}, {3, 16, 32}, {2, 64, 32}, {3, 64, 8}, {2, 24, 16}};
+
+static inline struct array *slopes_of(struct judge *judge, int64_t heads)
+{
+    struct array *slopes = input(judge, "slopes", heads, 0);
+    for (int64_t h = 0; h < heads; h++)
+        slopes->f[h] = (float)pow(2.0, -(double)(2 * h) - 1.0); /* decay over 2 to 500 tokens */
+    return slopes;
+}
+
+/* A row is a sum over D products, times at most 200 decayed terms; the state path adds one rounding of
+ * the state for each chunk. Products of two sums: the terms of both count. */
+static inline double lightning_bound(int64_t size)
+{
+    return 2.0 * (sum_bound(size) + sum_bound(200));
+}
+
+/* The same sequences in calls of three: what one call leaves in state and buffers, the next reads. The
+ * first call holds whole starts, judged against the direct sum; the later ones continue. */
+static inline void case_lightning(struct judge *judge)
+{
+    static const struct op_segment calls[][SLOTS] = {
+        {{1, 0, 0, 65}, {0, 0, 65, 7}, {2, 0, 72, 32}},
+        {{0, 7, 0, 1}, {1, 65, 1, 31}, {2, 32, 32, 100}},
+        {{2, 132, 0, 5}, {1, 96, 5, 1}, {0, 8, 6, 9}},
+    };
+    for (int n = 0; n < COUNT(lightning_list); n++) {
+        struct lightning_shape s = lightning_list[n];
+        int64_t head_stride = 3 * s.size, stride = s.heads * head_stride + 4;
+        SHAPE(judge, "heads %" PRId64 " size %" PRId64 " chunk %" PRId64, s.heads, s.size, s.chunk);
+        struct array *slopes = slopes_of(judge, s.heads);
+        int64_t cells = SLOTS * s.heads * s.size;
+        double bound = lightning_bound(s.size);
+        struct array *state = in_out(judge, "state", cells * s.size, 5, bound);
+        struct array *k_buffer =
+            opaque(judge, "k_buffer", (size_t)(cells * s.chunk) * sizeof(float));
+        struct array *v_buffer =
+            opaque(judge, "v_buffer", (size_t)(cells * s.chunk) * sizeof(float));
+        for (int c = 0; c < COUNT(calls); c++) {
+            int64_t rows = calls[c][SLOTS - 1].row + calls[c][SLOTS - 1].count;
+            struct array *qkv = input(judge, "qkv", rows * stride, 1);
+            struct array *y = output(judge, "y", rows * s.heads * s.size, bound);
+            RUN(judge, lightning, .rows = rows, .heads = s.heads, .head_size = s.size,
+                .row_stride = stride, .head_stride = head_stride, .chunk = s.chunk,
+                .slopes = AT(slopes), .segments = calls[c], .segment_count = SLOTS, .q = AT(qkv),
+                .k = (float *)AT(qkv) + s.size, .v = (float *)AT(qkv) + 2 * s.size,
+                .state = AT(state), .k_buffer = AT(k_buffer), .v_buffer = AT(v_buffer), .y = AT(y));
+        }
+        judge_compare(judge);
+    }
+}
+
+static inline void case_lightning_backward(struct judge *judge)
+{
+    static const struct op_segment segments[] = {{1, 0, 0, 1}, {0, 0, 1, 97}, {2, 0, 98, 64}};
+    for (int n = 0; n < COUNT(lightning_list); n++) {
+        struct lightning_shape s = lightning_list[n];
+        int64_t head_stride = 3 * s.size, stride = s.heads * head_stride + 4, rows = 162;
+        SHAPE(judge, "heads %" PRId64 " size %" PRId64 " chunk %" PRId64, s.heads, s.size, s.chunk);
+        struct array *slopes = slopes_of(judge, s.heads);
+        struct array *qkv = input(judge, "qkv", rows * stride, 1);
+        struct array *dy = input(judge, "dy", rows * s.heads * s.size, 1);
+        struct array *dqkv = output(judge, "dqkv", rows * stride, lightning_bound(s.size));
+        RUN(judge, lightning_backward, .rows = rows, .heads = s.heads, .head_size = s.size,
+            .row_stride = stride, .head_stride = head_stride, .chunk = s.chunk,
+            .slopes = AT(slopes), .segments = segments, .segment_count = SLOTS, .q = AT(qkv),
+            .k = (float *)AT(qkv) + s.size, .v = (float *)AT(qkv) + 2 * s.size, .dy = AT(dy),
+            .dq = AT(dqkv), .dk = (float *)AT(dqkv) + s.size, .dv = (float *)AT(dqkv) + 2 * s.size);
+        judge_compare(judge);
+    }
+}
+
+#endif

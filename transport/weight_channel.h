@@ -15,20 +15,25 @@
 #include "core/status.h"
 
 struct weight_sender;
-MUST_CHECK enum status weight_sender_open(struct weight_sender **sender, const char *path, uint64_t layout_hash, size_t bytes);
+MUST_CHECK enum status weight_sender_open(struct weight_sender **sender, const char *path,
+                                          uint64_t layout_hash, size_t bytes);
 void weight_sender_close(struct weight_sender **sender); /* removes the file */
 /* Where version `version` is to be written; begins the write. */
 void *weight_sender_begin(struct weight_sender *sender, uint64_t version);
-void weight_sender_commit(struct weight_sender *sender, uint64_t version, uint32_t branch, uint64_t digest);
+void weight_sender_commit(struct weight_sender *sender, uint64_t version, uint32_t branch,
+                          uint64_t digest);
 
 struct weight_receiver;
 /* NOT_FOUND while the learner has not made it; CORRUPT on another layout_hash or size (text says both). */
-MUST_CHECK enum status weight_receiver_open(struct weight_receiver **receiver, const char *path, uint64_t layout_hash, size_t bytes);
+MUST_CHECK enum status weight_receiver_open(struct weight_receiver **receiver, const char *path,
+                                            uint64_t layout_hash, size_t bytes);
 void weight_receiver_close(struct weight_receiver **receiver);
 /* Newest complete version in the channel; 0xffff.. when none. */
-uint64_t weight_receiver_version(const struct weight_receiver *receiver, uint32_t *branch, uint64_t *digest);
+uint64_t weight_receiver_version(const struct weight_receiver *receiver, uint32_t *branch,
+                                 uint64_t *digest);
 /* Copies version (version, digest) into out [bytes]. AGAIN: overwritten meanwhile, ask for a newer one.
  * CORRUPT: the copy's digest differs. */
-MUST_CHECK enum status weight_receiver_copy(struct weight_receiver *receiver, uint64_t version, uint64_t digest, void *out);
+MUST_CHECK enum status weight_receiver_copy(struct weight_receiver *receiver, uint64_t version,
+                                            uint64_t digest, void *out);
 
 #endif

@@ -85,27 +85,34 @@ static inline void mask_scores(v16 score[TILE_VECTORS], int64_t count)
         score[i] = v16_select(lane + i * V16 < (int32_t)count, score[i], v16_set(-INFINITY));
 }
 
+/* 16 * vectors channels of o from d on; `left` exist of the last 16. Inlined with constants: a full
+ * vector is loaded without a test. */
+static inline __attribute__((always_inline)) void add_channels(float *o, float scale,
+                                                               const float *p, const float *values,
+                                                               int64_t count, int64_t size,
+                                                               int64_t d, int vectors, int64_t left)
+{
+    v16 sum[TILE_VECTORS];
+    for (int i = 0; i < vectors; i++)
+        sum[i] = v16_load(o + d + i * V16) * v16_set(scale);
+    for (int64_t j = 0; j < count; j++)
+        for (int i = 0; i < vectors; i++)
+            sum[i] += v16_set(p[j]) * v16_load_tail(values + j * size + d + i * V16, left, 0);
+    for (int i = 0; i < vectors; i++)
+        v16_store(o + d + i * V16, sum[i]);
+}
+
 /* o = o * scale + sum over j in order of p_j v_j */
 static inline void add_values(float *o, float scale, const float *p, const float *values,
                               int64_t count, int64_t size)
 {
     int64_t d = 0;
-    for (; d + 4 * V16 <= size; d += 4 * V16) {
-        v16 sum[4];
-        for (int i = 0; i < 4; i++)
-            sum[i] = v16_load(o + d + i * V16) * v16_set(scale);
-        for (int64_t j = 0; j < count; j++)
-            for (int i = 0; i < 4; i++)
-                sum[i] += v16_set(p[j]) * v16_load(values + j * size + d + i * V16);
-        for (int i = 0; i < 4; i++)
-            v16_store(o + d + i * V16, sum[i]);
-    }
-    for (; d < size; d += V16) {
-        v16 sum = v16_load(o + d) * v16_set(scale);
-        for (int64_t j = 0; j < count; j++)
-            sum += v16_set(p[j]) * v16_load_tail(values + j * size + d, size - d, 0);
-        v16_store(o + d, sum);
-    }
+    for (; d + 4 * V16 <= size; d += 4 * V16)
+        add_channels(o, scale, p, values, count, size, d, 4, V16);
+    for (; d + V16 <= size; d += V16)
+        add_channels(o, scale, p, values, count, size, d, 1, V16);
+    if (d < size)
+        add_channels(o, scale, p, values, count, size, d, 1, size - d);
 }
 
 static inline void merge_tile(struct row_state *row, v16 score[TILE_VECTORS], const float *values,

@@ -69,13 +69,13 @@ static void key_weights(const struct head *head, const float *q, int64_t i, floa
         weight[j] *= head->decay[i - j];
 }
 
-/* 16 * vectors channels of o from d on, `size` of which exist (fewer only when vectors is 1). */
+/* 16 * vectors channels of o from d on; `left` exist of the last 16. Inlined with constants: a full
+ * vector is loaded without a test. */
 static inline __attribute__((always_inline)) void
 output_channels(const struct head *head, const float *q, const float *weight, int64_t i,
-                bool with_state, int64_t d, int vectors, float *y)
+                bool with_state, int64_t d, int vectors, int64_t left, float *y)
 {
     v16 sum[KEY_VECTORS] = {{0}};
-    int64_t left = head->size - d;
     if (with_state) {
         for (int64_t c = 0; c < head->size; c++)
             for (int v = 0; v < vectors; v++)
@@ -100,19 +100,19 @@ static void lightning_row(const struct head *head, const float *q, int64_t i, bo
     int64_t d = 0;
     key_weights(head, q, i, weight);
     for (; d + KEY_VECTORS * V16 <= head->size; d += KEY_VECTORS * V16)
-        output_channels(head, q, weight, i, with_state, d, KEY_VECTORS, y);
-    for (; d < head->size; d += V16)
-        output_channels(head, q, weight, i, with_state, d, 1, y);
+        output_channels(head, q, weight, i, with_state, d, KEY_VECTORS, V16, y);
+    for (; d + V16 <= head->size; d += V16)
+        output_channels(head, q, weight, i, with_state, d, 1, V16, y);
+    if (d < head->size)
+        output_channels(head, q, weight, i, with_state, d, 1, head->size - d, y);
 }
 
-/* 16 * vectors value channels from d on of row c of the state, of which `size - d` exist. */
-static inline __attribute__((always_inline)) void advance_channels(const struct head *head,
-                                                                   const float *weight,
-                                                                   bool with_state, int64_t c,
-                                                                   int64_t d, int vectors)
+/* 16 * vectors value channels from d on of row c of the state; `left` as above. */
+static inline __attribute__((always_inline)) void
+advance_channels(const struct head *head, const float *weight, bool with_state, int64_t c,
+                 int64_t d, int vectors, int64_t left)
 {
     float *state = head->state + c * head->size + d;
-    int64_t left = head->size - d;
     v16 sum[KEY_VECTORS] = {{0}};
     if (with_state)
         for (int v = 0; v < vectors; v++)
@@ -134,9 +134,11 @@ static void advance_state(const struct head *head, bool with_state)
         for (int64_t j = 0; j < head->chunk; j++)
             weight[j] = head->keys[c * head->chunk + j] * head->decay[head->chunk - 1 - j];
         for (; d + KEY_VECTORS * V16 <= head->size; d += KEY_VECTORS * V16)
-            advance_channels(head, weight, with_state, c, d, KEY_VECTORS);
-        for (; d < head->size; d += V16)
-            advance_channels(head, weight, with_state, c, d, 1);
+            advance_channels(head, weight, with_state, c, d, KEY_VECTORS, V16);
+        for (; d + V16 <= head->size; d += V16)
+            advance_channels(head, weight, with_state, c, d, 1, V16);
+        if (d < head->size)
+            advance_channels(head, weight, with_state, c, d, 1, head->size - d);
     }
 }
 

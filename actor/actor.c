@@ -42,8 +42,8 @@ static enum status create_step(struct decode_step *step, int32_t rows_max, uint3
     step->logprob = memory_array(slots, sizeof *step->logprob);
     step->logprob_truncated = memory_array(slots, sizeof *step->logprob_truncated);
     step->confident = memory_array(slots, sizeof *step->confident);
-    bool whole = step->ids && step->segments && step->row_index && step->slot_index && step->row && step->token &&
-                 step->logprob && step->logprob_truncated && step->confident;
+    bool whole = step->ids && step->segments && step->row_index && step->slot_index && step->row &&
+                 step->token && step->logprob && step->logprob_truncated && step->confident;
     return whole ? STATUS_OK : FAIL(STATUS_NO_MEMORY, "scratch of %d rows", rows_max);
 }
 
@@ -89,7 +89,8 @@ static enum status create_model(struct actor *actor)
     char numerics[256];
     model_numerics(actor->model, numerics, sizeof numerics);
     actor->numerics_id = hash64(numerics, strlen(numerics), 0);
-    actor->weights_bytes = (size_t)(model_parameters(actor->model)->elements * actor->ops->weight_bytes);
+    actor->weights_bytes =
+        (size_t)(model_parameters(actor->model)->elements * actor->ops->weight_bytes);
     actor->staging = memory_alloc(actor->weights_bytes);
     if (actor->staging == NULL)
         return FAIL(STATUS_NO_MEMORY, "%zu bytes for a copy of the weights", actor->weights_bytes);
@@ -117,7 +118,9 @@ static void fill_heartbeat(void *self, struct heartbeat *heartbeat)
     buffer_clear(&json);
     enum status status = buffer_text(&json, "{");
     if (status == STATUS_OK)
-        status = metrics_json(actor_metric_rows, sizeof actor_metric_rows / sizeof actor_metric_rows[0], &actor->metrics, &json);
+        status =
+            metrics_json(actor_metric_rows, sizeof actor_metric_rows / sizeof actor_metric_rows[0],
+                         &actor->metrics, &json);
     if (status == STATUS_OK)
         status = buffer_text(&json, "}");
     heartbeat->version = actor->active < 0 ? 0 : actor_version(actor);
@@ -157,7 +160,8 @@ enum status actor_create(struct actor **out, const struct actor_options *options
     TRY_GOTO(fail, create_model(actor));
     TRY_GOTO(fail, connect_store(actor, options));
     if (options->settings->redis.mode != REDIS_OFF)
-        TRY_GOTO(fail, redis_view_open(&actor->redis, actor->run, options->settings->redis.address, options->settings->redis.password));
+        TRY_GOTO(fail, redis_view_open(&actor->redis, actor->run, options->settings->redis.address,
+                                       options->settings->redis.password));
     *out = actor;
     return STATUS_OK;
 fail:
@@ -268,7 +272,8 @@ static void report(struct actor *actor)
     if (span_ns < (int64_t)actor->settings->redis.publish_ms * CLOCK_NS_PER_MS)
         return;
     double tokens = metric_read(&actor->metrics.tokens_sampled);
-    metric_set(&actor->metrics.tokens_per_s, (tokens - actor->tokens_reported) * 1e9 / (double)span_ns);
+    metric_set(&actor->metrics.tokens_per_s,
+               (tokens - actor->tokens_reported) * 1e9 / (double)span_ns);
     metric_set(&actor->metrics.idle_frac, 1.0 - (double)actor->busy_ns / (double)span_ns);
     actor->tokens_reported = tokens;
     actor->busy_ns = 0;
@@ -318,7 +323,8 @@ static enum status drain(struct actor *actor)
 {
     int64_t until_ns = clock_now_ns() + (int64_t)actor->settings->run.drain_s * CLOCK_NS_PER_S;
     TRY(actor_hand_back(actor));
-    while ((actor->writer.count > 0 || has_live_slots(actor)) && clock_now_ns() < until_ns && !actor->stopping) {
+    while ((actor->writer.count > 0 || has_live_slots(actor)) && clock_now_ns() < until_ns &&
+           !actor->stopping) {
         struct message message = {0};
         arena_reset(actor->arena);
         TRY(actor_hand_back(actor));
@@ -340,5 +346,30 @@ enum status actor_run(struct actor *actor, volatile sig_atomic_t *stop_signals)
             return drain(actor);
         TRY(turn(actor, &worked));
     }
+    return STATUS_OK;
+}
+
+enum status actor_budget_text(const struct settings *settings, char *text, size_t size)
+{
+    struct model_shape shape;
+    struct parameter_table table;
+    char path[FILE_PATH_MAX];
+    TRY(file_path(path, "%s/config.json", settings->model.path));
+    TRY(model_shape_load(&shape, path));
+    TRY(parameter_table_create(&table, &shape));
+    int64_t lightning = 0, length = positions_max(settings), slots = settings->actor.slots;
+    for (int32_t l = 0; l < shape.layers; l++)
+        lightning += shape.layer_kind[l] == LAYER_LIGHTNING;
+    int64_t state = (int64_t)shape.heads * shape.head_size *
+                    (shape.head_size + 2 * (int64_t)settings->model.lightning_chunk);
+    int64_t kv = 2 * (int64_t)shape.kv_heads * shape.head_size * length;
+    double cache =
+        (double)(slots * (lightning * state + (shape.layers - lightning) * kv)) * sizeof(float);
+    snprintf(text, size,
+             "actor: %s, %" PRId64 " parameters, %" PRId64 " sequences of %" PRId64
+             " tokens, weights %.1f MB (two sets, packed twice), cache %.1f MB\n",
+             model_arch_name(shape.arch), table.elements, slots, length,
+             (double)table.elements * 5 * sizeof(float) / 1e6, cache / 1e6);
+    parameter_table_destroy(&table);
     return STATUS_OK;
 }

@@ -18,9 +18,9 @@ struct actor;
 
 struct actor_options {
     const struct settings *settings; /* borrowed */
-    const char            *endpoint; /* of the store */
-    uint32_t               index;
-    const char            *run;
+    const char *endpoint;            /* of the store */
+    uint32_t index;
+    const char *run;
 };
 
 MUST_CHECK enum status actor_create(struct actor **actor, const struct actor_options *options);

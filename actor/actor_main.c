@@ -9,9 +9,11 @@
 int main(int argc, char **argv)
 {
     struct program program;
-    int code = program_start(&program, argc, argv, ROLE_NAME_ACTOR,
-                             "Generates rollouts. (\"Actor\" here is the process that generates; in verl, AReaL, OpenRLHF and\n"
-                             "slime the word means the policy being trained, which is weir-learner.)");
+    int code =
+        program_start(&program, argc, argv, ROLE_NAME_ACTOR,
+                      "Generates rollouts. (\"Actor\" here is the process that generates; in verl, "
+                      "AReaL, OpenRLHF and\n"
+                      "slime the word means the policy being trained, which is weir-learner.)");
     if (code >= 0)
         return code;
     if (program.check) {
@@ -21,8 +23,10 @@ int main(int argc, char **argv)
             fputs(text, stdout);
         return program_end(&program, status);
     }
-    struct actor_options options = {
-        .settings = &program.settings, .endpoint = program.endpoint, .index = program.index, .run = program.run};
+    struct actor_options options = {.settings = &program.settings,
+                                    .endpoint = program.endpoint,
+                                    .index = program.index,
+                                    .run = program.run};
     struct actor *actor = NULL;
     enum status status = actor_create(&actor, &options);
     if (status == STATUS_OK)

@@ -17,62 +17,63 @@ enum { ACTOR_EOS_MAX = MODEL_EOS_MAX + 1 };
 
 /* Scratch of one decode step, sized once: rows_max rows, `slots` segments and samples. */
 struct decode_step {
-    int32_t            *ids;
-    struct op_segment  *segments;
-    int32_t             rows, segment_count;
-    int32_t            *row_index;  /* [slots] row that samples */
-    uint32_t           *slot_index; /* [slots] for which slot */
+    int32_t *ids;
+    struct op_segment *segments;
+    int32_t rows, segment_count;
+    int32_t *row_index;   /* [slots] row that samples */
+    uint32_t *slot_index; /* [slots] for which slot */
     struct op_sample_row *row;
-    int32_t            *token;
-    float              *logprob, *logprob_truncated;
-    uint8_t            *confident;
-    int32_t             samples;
+    int32_t *token;
+    float *logprob, *logprob_truncated;
+    uint8_t *confident;
+    int32_t samples;
 };
 
 struct actor {
     const struct settings *settings;
-    struct actor_metrics   metrics;
-    char                   run[WIRE_NAME_MAX];
-    uint32_t               index;
+    struct actor_metrics metrics;
+    char run[WIRE_NAME_MAX];
+    uint32_t index;
 
-    struct op_table     *ops;
-    struct model_shape   shape;
-    struct model        *model;
-    struct model_cache  *cache;
+    struct op_table *ops;
+    struct model_shape shape;
+    struct model *model;
+    struct model_cache *cache;
     struct model_weights weights[2];
-    int                  active;     /* of weights; -1 before the first */
-    void                *staging;    /* host bytes a version is copied to */
-    size_t               weights_bytes;
-    uint64_t             numerics_id;
-    struct tokenizer    *tokenizer;
-    uint32_t             eos[ACTOR_EOS_MAX];
-    uint32_t             eos_count;
+    int active;    /* of weights; -1 before the first */
+    void *staging; /* host bytes a version is copied to */
+    size_t weights_bytes;
+    uint64_t numerics_id;
+    struct tokenizer *tokenizer;
+    uint32_t eos[ACTOR_EOS_MAX];
+    uint32_t eos_count;
 
-    struct link            *link;
-    struct arena           *arena; /* of the message in hand */
+    struct link *link;
+    struct arena *arena; /* of the message in hand */
     struct weight_receiver *receiver;
-    struct redis_view      *redis;
-    struct segment_writer   writer;
-    struct segment         *ready; /* [slots] segments of the frame in the making */
-    int64_t                 frame_due_ns;
-    uint64_t                run_seed;
+    struct redis_view *redis;
+    struct segment_writer writer;
+    struct segment *ready; /* [slots] segments of the frame in the making */
+    int64_t frame_due_ns;
+    uint64_t run_seed;
 
-    struct slot       *slots; /* [slot_count] */
-    uint32_t           slot_count;
-    uint64_t           cache_tokens; /* capacity said to the store */
+    struct slot *slots; /* [slot_count] */
+    uint32_t slot_count;
+    uint64_t cache_tokens; /* capacity said to the store */
     struct decode_step step;
 
-    uint64_t    version_wanted, digest_wanted; /* newest registered */
-    uint32_t    branch;
-    char        weights_path[FILENAME_MAX];
-    uint32_t    welcomes; /* seen so far, to notice a reconnect */
-    bool        requested, draining, stopping;
-    int64_t     start_ns, first_token_ns, report_ns, busy_ns;
-    double      tokens_reported;
+    uint64_t version_wanted, digest_wanted; /* newest registered */
+    uint32_t branch;
+    char weights_path[FILENAME_MAX];
+    uint32_t welcomes; /* seen so far, to notice a reconnect */
+    bool requested, draining, stopping;
+    int64_t start_ns, first_token_ns, report_ns, busy_ns;
+    double tokens_reported;
 };
 
 /* weights.c */
-MUST_CHECK enum status actor_swap_weights(struct actor *actor); /* looks for newer weights and takes them */
+MUST_CHECK enum status
+actor_swap_weights(struct actor *actor); /* looks for newer weights and takes them */
 static inline uint64_t actor_version(const struct actor *actor)
 {
     return actor->active < 0 ? UINT64_MAX : actor->weights[actor->active].version;
@@ -80,10 +81,12 @@ static inline uint64_t actor_version(const struct actor *actor)
 /* leases.c */
 MUST_CHECK enum status actor_take_grant(struct actor *actor, const struct lease_grant *grant);
 void actor_cancel(struct actor *actor, const uint64_t *leases, uint32_t count);
-void actor_start_waiting(struct actor *actor); /* WAITING slots that may run get cache and a state */
+void actor_start_waiting(
+    struct actor *actor); /* WAITING slots that may run get cache and a state */
 /* segments.c */
 MUST_CHECK enum status actor_flush_segments(struct actor *actor, bool all);
-MUST_CHECK enum status actor_hand_back(struct actor *actor); /* aborts every live slot with its tokens */
+MUST_CHECK enum status
+actor_hand_back(struct actor *actor); /* aborts every live slot with its tokens */
 /* decode.c */
 MUST_CHECK enum status actor_decode(struct actor *actor, bool *worked);
 

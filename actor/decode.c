@@ -10,8 +10,10 @@ static void add_rows(struct actor *actor, uint32_t index, uint32_t count)
 {
     struct slot *slot = &actor->slots[index];
     struct decode_step *step = &actor->step;
-    step->segments[step->segment_count++] = (struct op_segment){
-        .slot = (int32_t)index, .position = (int32_t)slot->cached, .row = step->rows, .count = (int32_t)count};
+    step->segments[step->segment_count++] = (struct op_segment){.slot = (int32_t)index,
+                                                                .position = (int32_t)slot->cached,
+                                                                .row = step->rows,
+                                                                .count = (int32_t)count};
     for (uint32_t i = 0; i < count; i++)
         step->ids[step->rows++] = (int32_t)slot->ids[slot->cached + i];
     slot->cached += count;
@@ -108,7 +110,8 @@ static void push_token(struct actor *actor, int32_t s)
         slot->finished = SEGMENT_LENGTH;
     if (slot->finished == SEGMENT_MORE)
         return;
-    slot->state = SLOT_FOLLOWING; /* parked: holds its cache until its last segment is in the writer */
+    slot->state =
+        SLOT_FOLLOWING; /* parked: holds its cache until its last segment is in the writer */
     slot->leader = UINT32_MAX;
     metric_add(&actor->metrics.rollouts_finished, 1);
     if (slot->finished == SEGMENT_REPETITION)
@@ -120,7 +123,9 @@ static enum status sample_all(struct actor *actor, const act *hidden)
 {
     struct decode_step *step = &actor->step;
     for (int32_t first = 0, last; first < step->samples; first = last) {
-        for (last = first + 1; last < step->samples && step->row[last].temperature == step->row[first].temperature; last++)
+        for (last = first + 1;
+             last < step->samples && step->row[last].temperature == step->row[first].temperature;
+             last++)
             ;
         struct model_sample sample = {
             .rows = last - first,
@@ -149,16 +154,21 @@ enum status actor_decode(struct actor *actor, bool *worked)
         return STATUS_OK;
     *worked = true;
     int64_t begin_ns = clock_now_ns();
-    struct model_batch batch = {.rows = step->rows, .ids = step->ids, .segments = step->segments, .segment_count = step->segment_count};
+    struct model_batch batch = {.rows = step->rows,
+                                .ids = step->ids,
+                                .segments = step->segments,
+                                .segment_count = step->segment_count};
     act *hidden = NULL;
-    TRY(model_forward(actor->model, &actor->weights[actor->active], actor->cache, &batch, false, &hidden));
+    TRY(model_forward(actor->model, &actor->weights[actor->active], actor->cache, &batch, false,
+                      &hidden));
     TRY(fork_followers(actor));
     TRY(sample_all(actor, hidden));
     for (int32_t s = 0; s < step->samples; s++)
         push_token(actor, s);
     if (actor->first_token_ns == 0 && step->samples > 0) {
         actor->first_token_ns = clock_now_ns();
-        LOG_INFO("decode", "first token", "ms_since_start=%.1f", (double)(actor->first_token_ns - actor->start_ns) / CLOCK_NS_PER_MS);
+        LOG_INFO("decode", "first token", "ms_since_start=%.1f",
+                 (double)(actor->first_token_ns - actor->start_ns) / CLOCK_NS_PER_MS);
     }
     metric_add(&actor->metrics.tokens_sampled, step->samples);
     metric_add(&actor->metrics.decode_steps, 1);

@@ -42,7 +42,8 @@ static const void *keep(struct buffer *storage, const void *bytes, size_t size)
     return copy;
 }
 
-enum status segment_writer_add(struct segment_writer *writer, uint64_t incarnation, const struct segment *segments, uint32_t count)
+enum status segment_writer_add(struct segment_writer *writer, uint64_t incarnation,
+                               const struct segment *segments, uint32_t count)
 {
     if (segment_writer_full(writer))
         return FAIL(STATUS_LIMIT, "%u frames wait for the store", writer->count);
@@ -62,9 +63,11 @@ enum status segment_writer_add(struct segment_writer *writer, uint64_t incarnati
     CHECK(frame->storage.size <= frame->storage.capacity);
     frame->frame_id = writer->next_frame_id++;
     frame->sent = false;
-    frame->message = (struct message){
-        .type = MESSAGE_segment_frame,
-        .segment_frame = {.frame_id = frame->frame_id, .incarnation = incarnation, .count = count, .segments = copies}};
+    frame->message = (struct message){.type = MESSAGE_segment_frame,
+                                      .segment_frame = {.frame_id = frame->frame_id,
+                                                        .incarnation = incarnation,
+                                                        .count = count,
+                                                        .segments = copies}};
     writer->count++;
     return STATUS_OK;
 }

@@ -10,11 +10,11 @@
 
 struct segment_writer {
     struct kept_frame {
-        uint64_t       frame_id;
-        struct message message;  /* segments point into storage */
-        struct buffer  storage;  /* owned copies of segments and arrays */
-        bool           sent;
-    } *frames; /* ring [limit], owned */
+        uint64_t frame_id;
+        struct message message; /* segments point into storage */
+        struct buffer storage;  /* owned copies of segments and arrays */
+        bool sent;
+    } * frames; /* ring [limit], owned */
     uint32_t limit, head, count;
     uint64_t next_frame_id;
 };
@@ -27,10 +27,14 @@ static inline bool segment_writer_full(const struct segment_writer *writer)
     return writer->count == writer->limit;
 }
 /* Copies the segments into a new frame. LIMIT when full. */
-MUST_CHECK enum status segment_writer_add(struct segment_writer *writer, uint64_t incarnation, const struct segment *segments, uint32_t count);
+MUST_CHECK enum status segment_writer_add(struct segment_writer *writer, uint64_t incarnation,
+                                          const struct segment *segments, uint32_t count);
 /* Sends what is not sent yet, oldest first; stops without error when the link takes no more. *sent counts frames. */
-MUST_CHECK enum status segment_writer_flush(struct segment_writer *writer, struct link *link, uint32_t *sent);
-void segment_writer_acknowledge(struct segment_writer *writer, uint64_t frame_id); /* and everything before it */
-void segment_writer_resend(struct segment_writer *writer);                         /* after a reconnect: all unacknowledged again */
+MUST_CHECK enum status segment_writer_flush(struct segment_writer *writer, struct link *link,
+                                            uint32_t *sent);
+void segment_writer_acknowledge(struct segment_writer *writer,
+                                uint64_t frame_id); /* and everything before it */
+void segment_writer_resend(
+    struct segment_writer *writer); /* after a reconnect: all unacknowledged again */
 
 #endif

@@ -8,7 +8,8 @@ static bool cuts_sampling(const struct slot *slot)
     return slot->sampling.top_p < 1.0f || slot->sampling.top_k > 0;
 }
 
-static struct segment make_segment(const struct actor *actor, const struct slot *slot, enum segment_status status)
+static struct segment make_segment(const struct actor *actor, const struct slot *slot,
+                                   enum segment_status status)
 {
     const struct model_weights *weights = &actor->weights[actor->active];
     uint32_t from = slot->reported;
@@ -24,7 +25,8 @@ static struct segment make_segment(const struct actor *actor, const struct slot 
         .logprobs_truncated = cuts_sampling(slot) ? slot->logprobs_truncated + from : NULL,
         .version = weights->version,
         .digest = weights->digest,
-        .kv_version_min = slot->kv_version_min < weights->version ? slot->kv_version_min : weights->version,
+        .kv_version_min =
+            slot->kv_version_min < weights->version ? slot->kv_version_min : weights->version,
         .rebuilt_at = slot->rebuilt_at,
         .repetition_run = slot->guard.run,
         .numerics_id = actor->numerics_id,
@@ -44,8 +46,13 @@ static enum status collect(struct actor *actor, bool all, bool abort_live)
             continue;
         bool finished = slot->finished != SEGMENT_MORE;
         bool tokens = slot->response > slot->reported;
-        if (finished || abort_live || (tokens && (all || slot->response - slot->reported >= actor->settings->actor.segment_tokens)))
-            actor->ready[count++] = make_segment(actor, slot, finished ? slot->finished : abort_live ? SEGMENT_ABORT : SEGMENT_MORE);
+        if (finished || abort_live ||
+            (tokens &&
+             (all || slot->response - slot->reported >= actor->settings->actor.segment_tokens)))
+            actor->ready[count++] = make_segment(actor, slot,
+                                                 finished     ? slot->finished
+                                                 : abort_live ? SEGMENT_ABORT
+                                                              : SEGMENT_MORE);
     }
     if (count == 0)
         return STATUS_OK;
@@ -69,7 +76,8 @@ static bool any_due(const struct actor *actor)
 {
     for (uint32_t i = 0; i < actor->slot_count; i++) {
         const struct slot *slot = &actor->slots[i];
-        if (slot->state != SLOT_FREE && slot->response - slot->reported >= actor->settings->actor.segment_tokens)
+        if (slot->state != SLOT_FREE &&
+            slot->response - slot->reported >= actor->settings->actor.segment_tokens)
             return true;
     }
     return false;
@@ -79,7 +87,8 @@ enum status actor_flush_segments(struct actor *actor, bool all)
 {
     int64_t now_ns = clock_now_ns();
     bool timer = now_ns >= actor->frame_due_ns;
-    if (actor->active >= 0 && !segment_writer_full(&actor->writer) && (all || timer || any_due(actor))) {
+    if (actor->active >= 0 && !segment_writer_full(&actor->writer) &&
+        (all || timer || any_due(actor))) {
         TRY(collect(actor, all || timer, false));
         actor->frame_due_ns = now_ns + (int64_t)actor->settings->actor.segment_ms * CLOCK_NS_PER_MS;
     }

@@ -16,17 +16,21 @@ static enum status measure_spans(const struct lease *lease, uint64_t *prompt, ui
             *response += span->count;
         } else {
             if (*response > 0)
-                return FAIL(STATUS_UNSUPPORTED, "lease %" PRIu64 ": a prompt span after a model span", lease->lease_id);
+                return FAIL(STATUS_UNSUPPORTED,
+                            "lease %" PRIu64 ": a prompt span after a model span", lease->lease_id);
             *prompt += span->count;
         }
     }
     if (*prompt == 0 || *prompt + *response + lease->budget > WIRE_TOKENS_MAX)
-        return FAIL(STATUS_INVALID, "lease %" PRIu64 ": prompt %" PRIu64 " + response %" PRIu64 " + budget %u tokens",
+        return FAIL(STATUS_INVALID,
+                    "lease %" PRIu64 ": prompt %" PRIu64 " + response %" PRIu64
+                    " + budget %u tokens",
                     lease->lease_id, *prompt, *response, lease->budget);
     return STATUS_OK;
 }
 
-enum status slot_fill(struct slot *slot, const struct lease *lease, uint64_t seed, uint32_t repetition_tokens)
+enum status slot_fill(struct slot *slot, const struct lease *lease, uint64_t seed,
+                      uint32_t repetition_tokens)
 {
     uint64_t prompt = 0, response = 0;
     TRY(measure_spans(lease, &prompt, &response));

@@ -25,21 +25,22 @@ struct slot {
     enum slot_state state;
     uint64_t lease_id, group_id, prompt_id, min_version;
     uint32_t sample, attempt;
-    uint32_t budget; /* response tokens allowed in all */
+    uint32_t budget;               /* response tokens allowed in all */
     struct op_sample_row sampling; /* position is filled in at each step */
     struct repetition_guard guard;
 
-    uint32_t *ids;      /* [capacity] owned */
-    uint32_t capacity;  /* prompt + budget */
+    uint32_t *ids;     /* [capacity] owned */
+    uint32_t capacity; /* prompt + budget */
     uint32_t prompt, response;
     uint32_t inherited; /* response tokens that came with the lease */
     uint32_t cached;
     uint32_t leader; /* SLOT_FOLLOWING: slot that prefills */
 
-    float   *logprobs, *logprobs_truncated; /* [budget] of response tokens, owned */
-    uint32_t reported;       /* response tokens already in frames */
-    uint64_t kv_version_min; /* oldest weights in the cache */
-    uint32_t rebuilt_at;     /* response index where the cache was rebuilt since the last segment; UINT32_MAX none */
+    float *logprobs, *logprobs_truncated; /* [budget] of response tokens, owned */
+    uint32_t reported;                    /* response tokens already in frames */
+    uint64_t kv_version_min;              /* oldest weights in the cache */
+    uint32_t
+        rebuilt_at; /* response index where the cache was rebuilt since the last segment; UINT32_MAX none */
     enum segment_status finished; /* SEGMENT_MORE while it runs */
 };
 
@@ -48,7 +49,8 @@ static inline uint32_t slot_length(const struct slot *slot)
     return slot->prompt + slot->response;
 }
 
-MUST_CHECK enum status slot_fill(struct slot *slot, const struct lease *lease, uint64_t seed, uint32_t repetition_tokens);
+MUST_CHECK enum status slot_fill(struct slot *slot, const struct lease *lease, uint64_t seed,
+                                 uint32_t repetition_tokens);
 void slot_clear(struct slot *slot); /* frees its arrays; state FREE */
 
 #endif

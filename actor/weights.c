@@ -22,8 +22,9 @@ static enum status take_version(struct actor *actor, uint64_t version, uint64_t 
     TRY(model_weights_load(actor->model, &actor->weights[next], actor->staging, version));
     if (actor->weights[next].digest != digest) {
         metric_add(&actor->metrics.digest_refused, 1);
-        LOG_ERROR("weights", "digest after loading differs", "version=%" PRIu64 " announced=%016" PRIx64 " own=%016" PRIx64,
-                  version, digest, actor->weights[next].digest);
+        LOG_ERROR("weights", "digest after loading differs",
+                  "version=%" PRIu64 " announced=%016" PRIx64 " own=%016" PRIx64, version, digest,
+                  actor->weights[next].digest);
         return STATUS_AGAIN;
     }
     actor->active = next;
@@ -58,8 +59,9 @@ enum status actor_swap_weights(struct actor *actor)
     if (actor->weights_path[0] == '\0')
         return STATUS_OK;
     if (actor->receiver == NULL) {
-        enum status status = weight_receiver_open(&actor->receiver, actor->weights_path,
-                                                  model_parameters(actor->model)->layout_hash, actor->weights_bytes);
+        enum status status =
+            weight_receiver_open(&actor->receiver, actor->weights_path,
+                                 model_parameters(actor->model)->layout_hash, actor->weights_bytes);
         if (status == STATUS_NOT_FOUND)
             return STATUS_OK;
         if (status != STATUS_OK)
@@ -70,7 +72,8 @@ enum status actor_swap_weights(struct actor *actor)
     uint64_t version = weight_receiver_version(actor->receiver, &branch, &digest);
     if (version == UINT64_MAX)
         return STATUS_OK;
-    bool newer = actor->active < 0 || branch > actor->branch || (branch == actor->branch && version > actor_version(actor));
+    bool newer = actor->active < 0 || branch > actor->branch ||
+                 (branch == actor->branch && version > actor_version(actor));
     if (!newer)
         return STATUS_OK;
     /* Tokens of the old weights leave first; when the writer is full the swap waits for an acknowledgement. */
@@ -90,6 +93,7 @@ enum status actor_swap_weights(struct actor *actor)
     metric_set(&actor->metrics.swap_ms, ms);
     metric_set(&actor->metrics.policy_version, (double)version);
     log_set_version(version);
-    LOG_DEBUG("weights", "swapped", "version=%" PRIu64 " digest=%016" PRIx64 " ms=%.2f", version, digest, ms);
+    LOG_DEBUG("weights", "swapped", "version=%" PRIu64 " digest=%016" PRIx64 " ms=%.2f", version,
+              digest, ms);
     return STATUS_OK;
 }

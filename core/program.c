@@ -74,50 +74,76 @@ static bool parse_count(const char *text, long *value)
 static int parse_arguments(struct program *program, int argc, char **argv, const char *about)
 {
     enum { CONFIG = 1, ENDPOINT, RUN, FOLDER, INDEX, PARENT, CHECK_ONLY, HELP, VERSION };
-    static const struct option options[] = {
-        {"config", required_argument, NULL, CONFIG}, {"endpoint", required_argument, NULL, ENDPOINT},
-        {"run", required_argument, NULL, RUN},       {"folder", required_argument, NULL, FOLDER},
-        {"index", required_argument, NULL, INDEX},   {"parent", required_argument, NULL, PARENT},
-        {"check", no_argument, NULL, CHECK_ONLY},    {"help", no_argument, NULL, HELP},
-        {"version", no_argument, NULL, VERSION},     {NULL, 0, NULL, 0}};
+    static const struct option options[] = {{"config", required_argument, NULL, CONFIG},
+                                            {"endpoint", required_argument, NULL, ENDPOINT},
+                                            {"run", required_argument, NULL, RUN},
+                                            {"folder", required_argument, NULL, FOLDER},
+                                            {"index", required_argument, NULL, INDEX},
+                                            {"parent", required_argument, NULL, PARENT},
+                                            {"check", no_argument, NULL, CHECK_ONLY},
+                                            {"help", no_argument, NULL, HELP},
+                                            {"version", no_argument, NULL, VERSION},
+                                            {NULL, 0, NULL, 0}};
     long number = 0, parent = 0;
     int option;
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
         switch (option) {
         case CONFIG:
             if (program->file_count == PROGRAM_FILES_MAX)
-                return fprintf(stderr, "weir-%s: more than %d --config files\n", program->role, PROGRAM_FILES_MAX), EXIT_CODE_USAGE;
+                return fprintf(stderr, "weir-%s: more than %d --config files\n", program->role,
+                               PROGRAM_FILES_MAX),
+                       EXIT_CODE_USAGE;
             program->files[program->file_count++] = optarg;
             break;
-        case ENDPOINT: program->endpoint = optarg; break;
-        case RUN: program->run = optarg; break;
-        case FOLDER: program->run_folder = optarg; break;
+        case ENDPOINT:
+            program->endpoint = optarg;
+            break;
+        case RUN:
+            program->run = optarg;
+            break;
+        case FOLDER:
+            program->run_folder = optarg;
+            break;
         case INDEX:
         case PARENT:
             if (!parse_count(optarg, &number))
-                return fprintf(stderr, "weir-%s: \"%s\" is not a whole number\n", program->role, optarg), EXIT_CODE_USAGE;
+                return fprintf(stderr, "weir-%s: \"%s\" is not a whole number\n", program->role,
+                               optarg),
+                       EXIT_CODE_USAGE;
             if (option == INDEX)
                 program->index = (unsigned)number;
             else
                 parent = number;
             break;
-        case CHECK_ONLY: program->check = true; break;
-        case HELP: print_help(program->role, about); return EXIT_CODE_OK;
-        case VERSION: puts("weir-" WEIR_VERSION); return EXIT_CODE_OK;
-        default: fprintf(stderr, "weir-%s: see --help\n", program->role); return EXIT_CODE_USAGE;
+        case CHECK_ONLY:
+            program->check = true;
+            break;
+        case HELP:
+            print_help(program->role, about);
+            return EXIT_CODE_OK;
+        case VERSION:
+            puts("weir-" WEIR_VERSION);
+            return EXIT_CODE_OK;
+        default:
+            fprintf(stderr, "weir-%s: see --help\n", program->role);
+            return EXIT_CODE_USAGE;
         }
     }
     for (; optind < argc; optind++) {
         if (program->override_count == PROGRAM_OVERRIDES_MAX)
-            return fprintf(stderr, "weir-%s: more than %d overrides\n", program->role, PROGRAM_OVERRIDES_MAX), EXIT_CODE_USAGE;
+            return fprintf(stderr, "weir-%s: more than %d overrides\n", program->role,
+                           PROGRAM_OVERRIDES_MAX),
+                   EXIT_CODE_USAGE;
         program->overrides[program->override_count++] = argv[optind];
     }
     if (follow_parent(parent) != 0)
-        return fprintf(stderr, "weir-%s: parent %ld is gone\n", program->role, parent), EXIT_CODE_PEER;
+        return fprintf(stderr, "weir-%s: parent %ld is gone\n", program->role, parent),
+               EXIT_CODE_PEER;
     return -1;
 }
 
-int program_start(struct program *program, int argc, char **argv, const char *role, const char *about)
+int program_start(struct program *program, int argc, char **argv, const char *role,
+                  const char *about)
 {
     *program = (struct program){.role = role, .run_folder = ""};
     install_signals();
@@ -145,22 +171,29 @@ int program_start(struct program *program, int argc, char **argv, const char *ro
 int program_exit_code(enum status status)
 {
     switch (status) {
-    case STATUS_OK: return EXIT_CODE_OK;
+    case STATUS_OK:
+        return EXIT_CODE_OK;
     case STATUS_INVALID:
     case STATUS_CORRUPT:
-    case STATUS_NOT_FOUND: return EXIT_CODE_INPUT;
-    case STATUS_UNSUPPORTED: return EXIT_CODE_USAGE;
+    case STATUS_NOT_FOUND:
+        return EXIT_CODE_INPUT;
+    case STATUS_UNSUPPORTED:
+        return EXIT_CODE_USAGE;
     case STATUS_TIMEOUT:
-    case STATUS_NETWORK: return EXIT_CODE_PEER;
-    case STATUS_CANCELLED: return EXIT_CODE_INTERRUPTED;
-    default: return EXIT_CODE_FAILED;
+    case STATUS_NETWORK:
+        return EXIT_CODE_PEER;
+    case STATUS_CANCELLED:
+        return EXIT_CODE_INTERRUPTED;
+    default:
+        return EXIT_CODE_FAILED;
     }
 }
 
 int program_end(struct program *program, enum status status)
 {
     if (status != STATUS_OK)
-        LOG_ERROR(program->role, "ended", "status=%s why=\"%s\"", status_name(status), status_last_error());
+        LOG_ERROR(program->role, "ended", "status=%s why=\"%s\"", status_name(status),
+                  status_last_error());
     config_destroy(&program->config);
     return program_exit_code(status);
 }

@@ -20,11 +20,11 @@ enum { PROGRAM_FILES_MAX = 16, PROGRAM_OVERRIDES_MAX = 256 };
 /* docs/exit-codes.md */
 enum exit_code {
     EXIT_CODE_OK = 0,
-    EXIT_CODE_FAILED = 1,      /* the run or the operation failed; the sentence says why */
-    EXIT_CODE_USAGE = 2,       /* bad arguments or settings */
-    EXIT_CODE_DEPENDENCY = 3,  /* something must be installed or started */
-    EXIT_CODE_INPUT = 4,       /* bad data file, model folder or checkpoint */
-    EXIT_CODE_PEER = 5,        /* a peer was lost, or a deadline passed */
+    EXIT_CODE_FAILED = 1,     /* the run or the operation failed; the sentence says why */
+    EXIT_CODE_USAGE = 2,      /* bad arguments or settings */
+    EXIT_CODE_DEPENDENCY = 3, /* something must be installed or started */
+    EXIT_CODE_INPUT = 4,      /* bad data file, model folder or checkpoint */
+    EXIT_CODE_PEER = 5,       /* a peer was lost, or a deadline passed */
     EXIT_CODE_INTERRUPTED = 130
 };
 
@@ -34,22 +34,23 @@ enum exit_code {
 #define ROLE_NAME_LEARNER "learner"
 
 struct program {
-    const char     *role;
+    const char *role;
     struct settings settings;
-    struct config  *config;
-    const char     *endpoint;   /* of the store; settings.store.endpoint when not given */
-    const char     *run;        /* name of the run */
-    const char     *run_folder; /* "" when not given */
-    unsigned        index;
-    bool            check;
-    const char     *files[PROGRAM_FILES_MAX];
-    size_t          file_count;
-    const char     *overrides[PROGRAM_OVERRIDES_MAX];
-    size_t          override_count;
+    struct config *config;
+    const char *endpoint;   /* of the store; settings.store.endpoint when not given */
+    const char *run;        /* name of the run */
+    const char *run_folder; /* "" when not given */
+    unsigned index;
+    bool check;
+    const char *files[PROGRAM_FILES_MAX];
+    size_t file_count;
+    const char *overrides[PROGRAM_OVERRIDES_MAX];
+    size_t override_count;
 };
 
 /* -1: go on. >= 0: exit with it (--help, --version, or an error that was printed). */
-int program_start(struct program *program, int argc, char **argv, const char *role, const char *about);
+int program_start(struct program *program, int argc, char **argv, const char *role,
+                  const char *about);
 volatile sig_atomic_t *program_stop_signals(void);
 /* Prints the last error when status is not OK; frees the settings; the exit code of the process. */
 int program_end(struct program *program, enum status status);

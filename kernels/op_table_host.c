@@ -37,6 +37,13 @@ static enum status host_read(void *context, const void *memory, void *host, size
     return STATUS_OK;
 }
 
+static enum status host_zero(void *context, void *memory, size_t bytes)
+{
+    (void)context;
+    memset(memory, 0, bytes);
+    return STATUS_OK;
+}
+
 /* Keys [G][D][tile] (transposed: scores run over tokens in lanes), then values [G][tile][D]. */
 static size_t host_kv_page_bytes(void *context, int64_t kv_heads, int64_t head_size)
 {
@@ -53,6 +60,7 @@ void op_table_host_fill(struct op_table *table)
     table->memory_destroy = host_destroy;
     table->memory_write = host_write;
     table->memory_read = host_read;
+    table->memory_zero = host_zero;
     table->kv_page_bytes = host_kv_page_bytes;
 }
 

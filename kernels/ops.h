@@ -427,6 +427,7 @@ struct op_table {
     void (*memory_destroy)(void *context, void **memory);
     enum status (*memory_write)(void *context, void *memory, const void *host, size_t bytes);
     enum status (*memory_read)(void *context, const void *memory, void *host, size_t bytes);
+    enum status (*memory_zero)(void *context, void *memory, size_t bytes);
     size_t (*packed_bytes)(void *context, int64_t experts, int64_t n, int64_t k);
     size_t (*kv_page_bytes)(void *context, int64_t kv_heads, int64_t head_size);
     void (*destroy)(struct op_table *table); /* frees context and table */

@@ -1,0 +1,249 @@
+#include "learner/checkpoint.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/checksum.h"
+#include "core/file.h"
+#include "core/log.h"
+#include "core/memory.h"
+#include "model/folder.h"
+
+/* m and v of the flat layout; host pointers on the cpu backend. */
+static enum status read_state_arrays(struct trainer *trainer, float *host[2])
+{
+    size_t bytes = (size_t)model_parameters(trainer->model)->elements * sizeof(float);
+    const float *device[2] = {trainer->m, trainer->v};
+    for (int i = 0; i < 2; i++) {
+        host[i] = memory_alloc(bytes);
+        if (host[i] == NULL)
+            return FAIL(STATUS_NO_MEMORY, "%zu bytes for optimizer state", bytes);
+        TRY(trainer->ops->memory_read(trainer->ops->context, device[i], host[i], bytes));
+    }
+    return STATUS_OK;
+}
+
+static enum status write_optimizer(const char *folder, struct trainer *trainer, uint64_t digests[2])
+{
+    int64_t elements = model_parameters(trainer->model)->elements;
+    float *host[2] = {NULL, NULL};
+    char path[FILE_PATH_MAX];
+    enum status status;
+    TRY_GOTO(out, read_state_arrays(trainer, host));
+    for (int i = 0; i < 2; i++)
+        digests[i] = weight_digest(host[i], (size_t)elements * sizeof(float), 0);
+    struct safetensors_row rows[2] = {
+        {.name = "m", .dtype = ST_F32, .dims = 1, .shape = {elements}, .values = host[0]},
+        {.name = "v", .dtype = ST_F32, .dims = 1, .shape = {elements}, .values = host[1]}};
+    TRY_GOTO(out, file_path(path, "%s/optimizer.safetensors", folder));
+    status = safetensors_write(path, rows, 2, NULL, NULL, 0);
+out:
+    memory_free(host[0]);
+    memory_free(host[1]);
+    return status;
+}
+
+static enum status write_state(const char *folder, const struct checkpoint_state *state,
+                               const uint64_t digests[2], uint64_t layout_hash)
+{
+    char path[FILE_PATH_MAX], text[1024];
+    int size = snprintf(text, sizeof text,
+                        "{\n  \"format\": 1,\n  \"version\": %" PRIu64
+                        ",\n  \"branch\": %u,\n  \"updates\": %" PRIu64 ",\n  \"skipped\": %" PRIu64
+                        ",\n  \"layout_hash\": \"%016" PRIx64 "\",\n  \"digest\": \"%016" PRIx64
+                        "\",\n  \"digest_m\": \"%016" PRIx64 "\",\n  \"digest_v\": \"%016" PRIx64
+                        "\"\n}\n",
+                        state->version, state->branch, state->updates, state->skipped, layout_hash,
+                        state->digest, digests[0], digests[1]);
+    TRY(file_path(path, "%s/state.json", folder));
+    return file_replace(path, text, (size_t)size);
+}
+
+/* Versions of the complete checkpoints of a folder, newest first; at most `max`. */
+static size_t list_versions(const char *folder, uint64_t *versions, size_t max)
+{
+    size_t count = 0;
+    DIR *directory = opendir(folder);
+    if (directory == NULL)
+        return 0;
+    for (struct dirent *entry; count < max && (entry = readdir(directory)) != NULL;) {
+        char *end = NULL;
+        if (strncmp(entry->d_name, "step_", 5) != 0)
+            continue;
+        uint64_t version = strtoull(entry->d_name + 5, &end, 10);
+        if (end == entry->d_name + 5 || *end != '\0')
+            continue;
+        size_t at = count++;
+        for (; at > 0 && versions[at - 1] < version; at--)
+            versions[at] = versions[at - 1];
+        versions[at] = version;
+    }
+    closedir(directory);
+    return count;
+}
+
+enum { VERSIONS_MAX = 4096 };
+
+static enum status remove_old(const char *folder, uint32_t keep)
+{
+    static uint64_t versions[VERSIONS_MAX]; /* one learner thread a process */
+    size_t count = list_versions(folder, versions, VERSIONS_MAX);
+    for (size_t i = keep; i < count; i++) {
+        char path[FILE_PATH_MAX];
+        TRY(file_path(path, "%s/step_%" PRIu64, folder, versions[i]));
+        TRY(file_remove_tree(path));
+    }
+    return STATUS_OK;
+}
+
+enum status checkpoint_save(const char *folder, struct trainer *trainer,
+                            const struct checkpoint_state *state, const char *like, uint32_t keep,
+                            char *out, size_t out_size)
+{
+    const struct parameter_table *table = model_parameters(trainer->model);
+    char partial[FILE_PATH_MAX], path[FILE_PATH_MAX], model[FILE_PATH_MAX];
+    TRY(file_path(path, "%s/step_%" PRIu64, folder, state->version));
+    TRY(file_path(partial, "%s/partial", folder));
+    TRY(file_path(model, "%s/hf", partial));
+    TRY(file_remove_tree(partial));
+    TRY(file_make_dirs(partial));
+    float *flat = memory_array((size_t)table->elements, sizeof *flat);
+    if (flat == NULL)
+        return FAIL(STATUS_NO_MEMORY, "%" PRId64 " parameters", table->elements);
+    enum status status;
+    uint64_t digests[2] = {0};
+    TRY_GOTO(out, trainer->ops->memory_read(trainer->ops->context, trainer->master, flat,
+                                            (size_t)table->elements * sizeof *flat));
+    TRY_GOTO(out, model_folder_save(model, &trainer->shape, table, flat, ST_F32, like, 0));
+    TRY_GOTO(out, write_optimizer(partial, trainer, digests));
+    TRY_GOTO(out, write_state(partial, state, digests, table->layout_hash));
+    TRY_GOTO(out, file_sync_dir(partial));
+    TRY_GOTO(out, file_remove_tree(path)); /* of an earlier attempt at the same version */
+    if (rename(partial, path) != 0) {
+        status = FAIL(STATUS_IO, "rename %s to %s: %s", partial, path, strerror(errno));
+        goto out;
+    }
+    TRY_GOTO(out, file_sync_dir(folder));
+    snprintf(out, out_size, "%s", path);
+    status = remove_old(folder, keep);
+out:
+    memory_free(flat);
+    return status;
+}
+
+static enum status hex_member(const json_t *root, const char *key, const char *path,
+                              uint64_t *value)
+{
+    const char *text = json_string_value(json_object_get(root, key));
+    char *end = NULL;
+    if (text == NULL || (*value = strtoull(text, &end, 16), *end != '\0'))
+        return FAIL(STATUS_CORRUPT, "%s: \"%s\" is no hexadecimal text", path, key);
+    return STATUS_OK;
+}
+
+static enum status read_state(const char *folder, struct checkpoint_state *state,
+                              uint64_t digests[2], uint64_t *layout_hash)
+{
+    char path[FILE_PATH_MAX];
+    TRY(file_path(path, "%s/state.json", folder));
+    json_error_t error;
+    json_t *root = json_load_file(path, JSON_REJECT_DUPLICATES, &error);
+    if (root == NULL)
+        return FAIL(file_exists(path) ? STATUS_CORRUPT : STATUS_NOT_FOUND, "%s:%d: %s", path,
+                    error.line, error.text);
+    enum status status = STATUS_OK;
+    if (json_integer_value(json_object_get(root, "format")) != 1)
+        status = FAIL(STATUS_CORRUPT, "%s: format is not 1", path);
+    const char *names[] = {"version", "branch", "updates", "skipped"};
+    uint64_t numbers[4] = {0};
+    for (int i = 0; status == STATUS_OK && i < 4; i++) {
+        const json_t *value = json_object_get(root, names[i]);
+        if (!json_is_integer(value) || json_integer_value(value) < 0)
+            status = FAIL(STATUS_CORRUPT, "%s: \"%s\" is no whole number", path, names[i]);
+        else
+            numbers[i] = (uint64_t)json_integer_value(value);
+    }
+    if (status == STATUS_OK)
+        status = hex_member(root, "digest", path, &state->digest);
+    if (status == STATUS_OK)
+        status = hex_member(root, "digest_m", path, &digests[0]);
+    if (status == STATUS_OK)
+        status = hex_member(root, "digest_v", path, &digests[1]);
+    if (status == STATUS_OK)
+        status = hex_member(root, "layout_hash", path, layout_hash);
+    json_decref(root);
+    state->version = numbers[0];
+    state->branch = (uint32_t)numbers[1];
+    state->updates = numbers[2];
+    state->skipped = numbers[3];
+    return status;
+}
+
+enum status checkpoint_newest(const char *folder, char *path, size_t path_size)
+{
+    static uint64_t versions[VERSIONS_MAX];
+    size_t count = list_versions(folder, versions, VERSIONS_MAX);
+    for (size_t i = 0; i < count; i++) {
+        struct checkpoint_state state;
+        uint64_t digests[2], layout_hash;
+        char candidate[FILE_PATH_MAX];
+        TRY(file_path(candidate, "%s/step_%" PRIu64, folder, versions[i]));
+        enum status status = read_state(candidate, &state, digests, &layout_hash);
+        if (status == STATUS_OK) {
+            snprintf(path, path_size, "%s", candidate);
+            return STATUS_OK;
+        }
+        LOG_FAILURE("checkpoint", "passed over", status);
+    }
+    return FAIL(STATUS_NOT_FOUND, "%s holds no checkpoint", folder);
+}
+
+static enum status load_array(const struct safetensors *file, const char *path, const char *name,
+                              uint64_t digest, struct trainer *trainer, float *device)
+{
+    int64_t elements = model_parameters(trainer->model)->elements;
+    const struct safetensor *tensor = safetensors_find(file, name);
+    if (tensor == NULL || tensor->dtype != ST_F32 || tensor->count != elements)
+        return FAIL(STATUS_CORRUPT, "%s: tensor \"%s\" of %" PRId64 " F32 values is not there",
+                    path, name, elements);
+    uint64_t found = weight_digest(tensor->bytes, tensor->size, 0);
+    if (found != digest)
+        return FAIL(STATUS_CORRUPT,
+                    "%s: digest of \"%s\" is %016" PRIx64 ", state.json says %016" PRIx64, path,
+                    name, found, digest);
+    return trainer->ops->memory_write(trainer->ops->context, device, tensor->bytes, tensor->size);
+}
+
+enum status checkpoint_load(const char *folder, struct trainer *trainer,
+                            struct checkpoint_state *state)
+{
+    uint64_t digests[2], layout_hash;
+    TRY(read_state(folder, state, digests, &layout_hash));
+    if (layout_hash != model_parameters(trainer->model)->layout_hash)
+        return FAIL(STATUS_CORRUPT,
+                    "%s: parameter layout %016" PRIx64 ", the model's is %016" PRIx64, folder,
+                    layout_hash, model_parameters(trainer->model)->layout_hash);
+    char path[FILE_PATH_MAX];
+    TRY(file_path(path, "%s/optimizer.safetensors", folder));
+    struct safetensors *file = NULL;
+    TRY(safetensors_open(&file, path));
+    enum status status = load_array(file, path, "m", digests[0], trainer, trainer->m);
+    if (status == STATUS_OK)
+        status = load_array(file, path, "v", digests[1], trainer, trainer->v);
+    safetensors_close(&file);
+    if (status != STATUS_OK)
+        return status;
+    trainer->updates = state->updates;
+    trainer->skipped = state->skipped;
+    TRY(trainer_refresh(trainer, state->version));
+    if (trainer->weights.digest != state->digest)
+        return FAIL(STATUS_CORRUPT,
+                    "%s/hf: weight digest is %016" PRIx64 ", state.json says %016" PRIx64, folder,
+                    trainer->weights.digest, state->digest);
+    return STATUS_OK;
+}

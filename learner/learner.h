@@ -1,0 +1,33 @@
+/* learner/learner.h - the process that trains: plans in, weight versions out.
+ *
+ * One thread. It asks the store for the plan that makes version v + 1, fetches its groups, trains the plan's
+ * minibatches in order, registers (version, digest) with the store, and publishes the weights; checkpoints
+ * let a killed learner go on bit for bit, because the store hands out the same plans again. */
+#ifndef LEARNER_LEARNER_H
+#define LEARNER_LEARNER_H
+
+#include <signal.h>
+
+#include "core/settings.h"
+
+struct learner;
+
+struct learner_options {
+    const struct settings *settings; /* borrowed */
+    const char *endpoint, *run, *folder;
+};
+
+MUST_CHECK enum status learner_create(struct learner **learner,
+                                      const struct learner_options *options);
+void learner_destroy(struct learner **learner);
+/* OK: the last version was trained and its checkpoint reported, or a drain ended in a checkpoint. */
+MUST_CHECK enum status learner_run(struct learner *learner, volatile sig_atomic_t *stop_signals);
+MUST_CHECK enum status learner_budget_text(const struct settings *settings, char *text,
+                                           size_t size);
+
+/* `weir sft`: supervised training on prompt and completion rows, with the same trainer. progress may be NULL. */
+MUST_CHECK enum status sft_run(const struct settings *settings, volatile sig_atomic_t *stop_signals,
+                               void (*progress)(uint32_t step, uint32_t steps, double loss,
+                                                double tokens_per_s));
+
+#endif

@@ -1,0 +1,115 @@
+/* learner/learner_main.c - weir-learner: trains. `weir` starts it for runs, and for the commands that need a
+ * model: sft, verify, init, explain. */
+#include <stdio.h>
+#include <string.h>
+
+#include "core/log.h"
+#include "core/program.h"
+#include "learner/learner.h"
+#include "learner/losses.h"
+#include "model/folder.h"
+#include "model/verify.h"
+
+static int train(int argc, char **argv)
+{
+    struct program program;
+    int code = program_start(&program, argc, argv, ROLE_NAME_LEARNER,
+                             "Trains the policy from the plans of the store.");
+    if (code >= 0)
+        return code;
+    enum status status = settings_check_run(&program.settings);
+    if (status == STATUS_OK && program.check) {
+        char text[1024];
+        status = learner_budget_text(&program.settings, text, sizeof text);
+        if (status == STATUS_OK)
+            fputs(text, stdout);
+        return program_end(&program, status);
+    }
+    struct learner_options options = {.settings = &program.settings,
+                                      .endpoint = program.endpoint,
+                                      .run = program.run,
+                                      .folder = program.run_folder};
+    struct learner *learner = NULL;
+    if (status == STATUS_OK)
+        status = learner_create(&learner, &options);
+    if (status == STATUS_OK)
+        status = learner_run(learner, program_stop_signals());
+    learner_destroy(&learner);
+    return program_end(&program, status);
+}
+
+static void show_progress(uint32_t step, uint32_t steps, double loss, double tokens_per_s)
+{
+    printf("sft %u/%u  loss %.4f  %.0f tokens/s\n", step, steps, loss, tokens_per_s);
+    fflush(stdout);
+}
+
+static int sft(int argc, char **argv)
+{
+    struct program program;
+    int code = program_start(&program, argc, argv, "sft",
+                             "Supervised warm start: rows of {\"prompt\", \"completion\"}.");
+    if (code >= 0)
+        return code;
+    return program_end(&program, sft_run(&program.settings, program_stop_signals(), show_progress));
+}
+
+static int explain(int argc, char **argv)
+{
+    struct program program;
+    int code = program_start(&program, argc, argv, "explain",
+                             "Prints the objective with this run's numbers.");
+    if (code >= 0)
+        return code;
+    struct buffer text;
+    buffer_init(&text, 0);
+    enum status status = settings_check_run(&program.settings);
+    if (status == STATUS_OK)
+        status = losses_explain(&program.settings.loss, &text);
+    if (status == STATUS_OK)
+        fputs(buffer_string(&text), stdout);
+    buffer_free(&text);
+    return program_end(&program, status);
+}
+
+static int init(int argc, char **argv)
+{
+    if (argc < 3 || argc > 4) {
+        fputs("usage: weir init CONFIG_JSON OUT_FOLDER [SEED]\n"
+              "Makes a model folder with random weights (f32); tokenizer files beside CONFIG_JSON "
+              "are copied.\n",
+              stderr);
+        return EXIT_CODE_USAGE;
+    }
+    unsigned long long seed = 1;
+    char rest;
+    if (argc == 4 && sscanf(argv[3], "%llu%c", &seed, &rest) != 1) {
+        fprintf(stderr, "weir init: seed \"%s\" is not a whole number\n", argv[3]);
+        return EXIT_CODE_USAGE;
+    }
+    char like[FILENAME_MAX];
+    snprintf(like, sizeof like, "%s", argv[1]);
+    char *slash = strrchr(like, '/');
+    snprintf(slash != NULL ? slash : like, 2, "%s", slash != NULL ? "" : ".");
+    enum status status = model_folder_init(argv[1], argv[2], seed, ST_F32, like);
+    if (status != STATUS_OK)
+        fprintf(stderr, "weir init: %s\n", status_last_error());
+    return program_exit_code(status);
+}
+
+static int verify(int argc, char **argv)
+{
+    return verify_main(argc, argv, stdout);
+}
+
+int main(int argc, char **argv)
+{
+    static const struct {
+        const char *name;
+        int (*run)(int argc, char **argv);
+    } commands[] = {{"sft", sft}, {"explain", explain}, {"init", init}, {"verify", verify}};
+    for (size_t i = 0; argc > 1 && i < sizeof commands / sizeof commands[0]; i++)
+        if (strcmp(argv[1], commands[i].name) == 0)
+            return commands[i].run(argc - 1, argv + 1);
+    return train(argc, argv);
+}

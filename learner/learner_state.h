@@ -1,0 +1,58 @@
+/* learner/learner_state.h - what the files of learner/ share; nobody outside includes it. */
+#ifndef LEARNER_LEARNER_STATE_H
+#define LEARNER_LEARNER_STATE_H
+
+#include <stdio.h>
+
+#include "core/arena.h"
+#include "learner/checkpoint.h"
+#include "learner/learner.h"
+#include "learner/learner_metrics.h"
+#include "learner/trainer.h"
+#include "transport/link.h"
+#include "transport/redis_view.h"
+#include "transport/weight_channel.h"
+
+struct learner {
+    const struct settings *settings;
+    struct learner_metrics metrics;
+    char run[WIRE_NAME_MAX], folder[FILENAME_MAX], checkpoints[FILENAME_MAX];
+    char weights_path[FILENAME_MAX];
+    char start_folder[FILENAME_MAX]; /* model the run began with: tokenizer files */
+    struct trainer trainer;
+    struct link *link;
+    struct arena *arena; /* the plan in hand and its groups */
+    struct weight_sender *sender;
+    struct redis_view *redis;
+    FILE *metrics_file;
+
+    uint64_t version; /* of the weights in the trainer */
+    uint32_t branch;
+    uint64_t checkpoint_version, checkpoint_digest; /* loaded at start or last written */
+    uint64_t request;                               /* counter of acknowledged requests */
+    uint64_t
+        published; /* newest version the store knew when we connected: replays below it are not news */
+    bool draining, stopping;
+    volatile sig_atomic_t *stop_signals;
+    int64_t step_begin_ns;
+};
+
+/* store.c: requests to the store, each with a name and a deadline. */
+MUST_CHECK enum status learner_connect(struct learner *learner, const char *endpoint);
+/* CANCELLED: the run stops or drains. The plan and what it points to live in learner->arena. */
+MUST_CHECK enum status learner_fetch_plan(struct learner *learner, struct plan *plan);
+MUST_CHECK enum status learner_fetch_groups(struct learner *learner, const struct plan *plan,
+                                            struct group_data *groups);
+MUST_CHECK enum status learner_register(struct learner *learner, uint64_t version, uint64_t parent,
+                                        uint64_t digest);
+MUST_CHECK enum status learner_report_checkpoint(struct learner *learner, uint64_t version,
+                                                 uint64_t digest, const char *path);
+MUST_CHECK enum status
+learner_idle(struct learner *learner); /* handles messages that are there; never waits */
+/* report.c */
+MUST_CHECK enum status learner_report(struct learner *learner, const struct plan *plan,
+                                      const struct group_data *groups,
+                                      const struct train_stats *stats, double wait_s,
+                                      double train_s, double sync_s);
+
+#endif

@@ -1,0 +1,182 @@
+/* learner/report.c - one line of metrics.jsonl a step, the same to Redis and to the store. */
+#include "core/clock.h"
+#include "core/memory.h"
+#include "learner/learner_state.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct metric_row learner_metric_rows[] = {
+#define ROW(...) METRIC_ROW(struct learner_metrics, __VA_ARGS__)
+    LEARNER_METRICS(ROW)
+#undef ROW
+};
+
+const struct metric_row *learner_metrics_table(size_t *count)
+{
+    *count = sizeof learner_metric_rows / sizeof learner_metric_rows[0];
+    return learner_metric_rows;
+}
+
+static int by_length(const void *a, const void *b)
+{
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* Nearest-rank percentile of sorted values. */
+static double percentile(const uint32_t *sorted, uint64_t count, double share)
+{
+    uint64_t rank = (uint64_t)ceil(share * (double)count);
+    return sorted[rank > 0 ? rank - 1 : 0];
+}
+
+static void set_lengths(struct learner_metrics *metrics, uint32_t *lengths, uint64_t count)
+{
+    qsort(lengths, count, sizeof *lengths, by_length);
+    metric_set(&metrics->len_p50, percentile(lengths, count, 0.5));
+    metric_set(&metrics->len_p90, percentile(lengths, count, 0.9));
+    metric_set(&metrics->len_p99, percentile(lengths, count, 0.99));
+    metric_set(&metrics->len_max, lengths[count - 1]);
+}
+
+static uint64_t oldest_version(const struct group_sample *sample)
+{
+    uint64_t oldest = UINT64_MAX;
+    for (uint32_t p = 0; p < sample->piece_count; p++)
+        oldest = sample->pieces[p].version < oldest ? sample->pieces[p].version : oldest;
+    return oldest;
+}
+
+static enum status measure_rollouts(struct learner *learner, const struct plan *plan,
+                                    const struct group_data *groups)
+{
+    struct learner_metrics *metrics = &learner->metrics;
+    uint64_t count = 0, tokens = 0, truncated = 0, repeated = 0;
+    double sum = 0, squares = 0, least = INFINITY, most = -INFINITY, stale_sum = 0, stale_max = 0;
+    for (uint32_t g = 0; g < plan->group_count; g++)
+        count += groups[g].sample_count;
+    uint32_t *lengths = memory_array(count + 1, sizeof *lengths);
+    if (lengths == NULL)
+        return FAIL(STATUS_NO_MEMORY, "%" PRIu64 " lengths", count);
+    uint64_t at = 0;
+    for (uint32_t g = 0; g < plan->group_count; g++)
+        for (uint32_t s = 0; s < groups[g].sample_count; s++) {
+            const struct group_sample *sample = &groups[g].samples[s];
+            lengths[at++] = sample->count;
+            tokens += sample->count;
+            truncated += sample->finish == SEGMENT_LENGTH;
+            repeated += sample->finish == SEGMENT_REPETITION;
+            sum += sample->reward;
+            squares += sample->reward * sample->reward;
+            least = fmin(least, sample->reward);
+            most = fmax(most, sample->reward);
+            double stale = sample->piece_count > 0
+                               ? (double)(plan->version - 1) - (double)oldest_version(sample)
+                               : 0;
+            stale_sum += stale;
+            stale_max = fmax(stale_max, stale);
+        }
+    double n = (double)count, mean = sum / n;
+    metric_set(&metrics->reward_mean, mean);
+    metric_set(&metrics->reward_min, least);
+    metric_set(&metrics->reward_max, most);
+    metric_set(&metrics->reward_std, sqrt(fmax(0, squares / n - mean * mean)));
+    metric_set(&metrics->len_mean, (double)tokens / n);
+    metric_set(&metrics->len_truncated, (double)truncated / n);
+    metric_set(&metrics->rep_cut, (double)repeated / n);
+    metric_set(&metrics->stale_mean, stale_sum / n);
+    metric_set(&metrics->stale_max, stale_max);
+    metric_set(&metrics->rollouts, n);
+    metric_set(&metrics->tokens, (double)tokens);
+    metric_set(&metrics->zero_std,
+               (double)plan->groups_dropped / ((double)plan->groups_dropped + plan->group_count));
+    if (count > 0)
+        set_lengths(metrics, lengths, count);
+    memory_free(lengths);
+    return STATUS_OK;
+}
+
+static void measure_training(struct learner *learner, const struct plan *plan,
+                             const struct train_stats *stats)
+{
+    struct learner_metrics *metrics = &learner->metrics;
+    double n = stats->tokens > 0 ? (double)stats->tokens : 1, cuts = plan->cut_count;
+    metric_set(&metrics->entropy, stats->entropy_sum / n);
+    metric_set(&metrics->loss, stats->loss / cuts);
+    metric_set(&metrics->aux_loss, stats->aux_loss / cuts);
+    metric_set(&metrics->is_mean, stats->ratio_sum / n);
+    metric_set(&metrics->is_min, stats->ratio_min);
+    metric_set(&metrics->is_max, stats->ratio_max);
+    metric_set(&metrics->is_ess, stats->ratio_sq_sum > 0 ? stats->ratio_sum * stats->ratio_sum /
+                                                               (stats->ratio_sq_sum * n)
+                                                         : 0);
+    metric_set(&metrics->clip_frac, (double)stats->clipped / n);
+    metric_set(&metrics->mismatch, stats->mismatch_max);
+    metric_set(&metrics->mismatch_tokens, (double)stats->current_tokens);
+    metric_set(&metrics->mismatch_share, (double)stats->current_tokens / n);
+    double covariance = stats->pab / n - stats->pa / n * stats->pb / n;
+    double spread = (stats->paa / n - stats->pa / n * stats->pa / n) *
+                    (stats->pbb / n - stats->pb / n * stats->pb / n);
+    metric_set(&metrics->pearson, spread > 0 ? covariance / sqrt(spread) : 1);
+    metric_set(&metrics->abs_mean, stats->abs_diff_sum / n);
+    metric_set(&metrics->k3_kl, stats->k3_sum / n);
+    metric_set(&metrics->grad_norm, stats->grad_norm);
+    metric_set(&metrics->updates, (double)learner->trainer.updates);
+    metric_set(&metrics->skipped, (double)learner->trainer.skipped);
+}
+
+static enum status write_line(struct learner *learner, const struct buffer *line)
+{
+    if (fwrite(line->bytes, 1, line->size, learner->metrics_file) != line->size ||
+        fputc('\n', learner->metrics_file) == EOF || fflush(learner->metrics_file) != 0)
+        return FAIL(STATUS_IO, "%s/metrics.jsonl: write failed; is the disk full?",
+                    learner->folder);
+    return STATUS_OK;
+}
+
+enum status learner_report(struct learner *learner, const struct plan *plan,
+                           const struct group_data *groups, const struct train_stats *stats,
+                           double wait_s, double train_s, double sync_s)
+{
+    struct learner_metrics *metrics = &learner->metrics;
+    int64_t now_ns = clock_now_ns();
+    double step_s = (double)(now_ns - learner->step_begin_ns) / 1e9;
+    learner->step_begin_ns = now_ns;
+    TRY(measure_rollouts(learner, plan, groups));
+    measure_training(learner, plan, stats);
+    metric_set(&metrics->step_s, step_s);
+    metric_set(&metrics->wait_s, wait_s);
+    metric_set(&metrics->train_s, train_s);
+    metric_set(&metrics->sync_s, sync_s);
+    metric_set(&metrics->tok_s, metric_read(&metrics->tokens) / fmax(step_s, 1e-9));
+
+    struct buffer line;
+    buffer_init(&line, 1 << 20);
+    size_t count = 0;
+    const struct metric_row *rows = learner_metrics_table(&count);
+    enum status status =
+        buffer_printf(&line,
+                      "{\"step\":%" PRIu64 ",\"version\":%" PRIu64
+                      ",\"branch\":%u,\"wall\":%.3f,\"digest\":\"%016" PRIx64 "\",",
+                      plan->version, plan->version, learner->branch, (double)clock_wall_ns() / 1e9,
+                      learner->trainer.weights.digest);
+    if (status == STATUS_OK)
+        status = metrics_json(rows, count, metrics, &line);
+    if (status == STATUS_OK)
+        status = buffer_text(&line, "}");
+    if (status == STATUS_OK)
+        status = write_line(learner, &line);
+    if (status == STATUS_OK) {
+        const char *json = buffer_string(&line);
+        redis_view_stream(learner->redis, "metrics", json, 200000);
+        struct message report = {.type = MESSAGE_step_report,
+                                 .step_report = {.version = plan->version, .metrics_json = json}};
+        enum status sent = link_send(learner->link, &report);
+        status = sent == STATUS_AGAIN ? STATUS_OK : sent;
+    }
+    buffer_free(&line);
+    return status;
+}

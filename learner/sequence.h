@@ -1,0 +1,23 @@
+/* learner/sequence.h - what the trainer trains on: one prompt with one response. */
+#ifndef LEARNER_SEQUENCE_H
+#define LEARNER_SEQUENCE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* A response token is trained when its mask is 1. Arrays are borrowed for the call. */
+struct train_sequence {
+    const uint32_t *prompt_ids; /* [prompt_count], > 0 */
+    uint32_t prompt_count;
+    const uint32_t *response_ids; /* [response_count], > 0 */
+    uint32_t response_count;
+    const float *logprob_old; /* [response_count] as streamed; NULL for sft */
+    const float *mask;        /* [response_count] */
+    const uint8_t *
+        current; /* [response_count] 1: made by exactly the weights being trained, cache included; NULL: none */
+    double advantage;
+    uint32_t group; /* index of its group in the minibatch, ascending */
+    float temperature;
+};
+
+#endif

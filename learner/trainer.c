@@ -1,0 +1,453 @@
+#include "learner/trainer.h"
+
+#include "core/check.h"
+#include "core/file.h"
+#include "core/log.h"
+#include "core/memory.h"
+#include "learner/losses.h"
+#include "learner/normaliser.h"
+#include "learner/packing.h"
+#include "model/folder.h"
+
+#include <math.h>
+#include <string.h>
+
+/* Device and host arrays of one micro-batch, sized once. */
+struct trainer_scratch {
+    struct packing packing;
+    float *logprob, *entropy, *dlogprob, *ratio; /* host [rows_max] */
+    uint8_t *clipped;
+    float
+        *device_floats; /* [7 * rows_max]: logprob, old, advantage, mask, scale, ratio, dlogprob */
+    void *device_clipped, *device_starts;
+};
+
+void train_stats_init(struct train_stats *stats)
+{
+    *stats = (struct train_stats){.ratio_min = INFINITY, .ratio_max = -INFINITY};
+}
+
+void train_stats_add(struct train_stats *sum, const struct train_stats *part)
+{
+    sum->tokens += part->tokens;
+    sum->sequences += part->sequences;
+    sum->clipped += part->clipped;
+    sum->loss += part->loss;
+    sum->aux_loss += part->aux_loss;
+    sum->grad_norm = part->grad_norm;
+    sum->entropy_sum += part->entropy_sum;
+    sum->ratio_sum += part->ratio_sum;
+    sum->ratio_sq_sum += part->ratio_sq_sum;
+    sum->ratio_min = fmin(sum->ratio_min, part->ratio_min);
+    sum->ratio_max = fmax(sum->ratio_max, part->ratio_max);
+    sum->logprob_sum += part->logprob_sum;
+    sum->k3_sum += part->k3_sum;
+    sum->abs_diff_sum += part->abs_diff_sum;
+    sum->pa += part->pa;
+    sum->pb += part->pb;
+    sum->paa += part->paa;
+    sum->pbb += part->pbb;
+    sum->pab += part->pab;
+    sum->current_tokens += part->current_tokens;
+    sum->mismatch_max = fmax(sum->mismatch_max, part->mismatch_max);
+    sum->updated = sum->updated || part->updated;
+    sum->non_finite = sum->non_finite || part->non_finite;
+}
+
+/* ---- create ---- */
+
+static enum status create_device(const struct op_table *ops, int64_t bytes, void *out)
+{
+    void *memory = NULL;
+    TRY(ops->memory_create(ops->context, (size_t)bytes, &memory));
+    *(void **)out = memory;
+    return STATUS_OK;
+}
+
+static void destroy_device(const struct op_table *ops, void *in)
+{
+    void **memory = in;
+    if (*memory != NULL)
+        ops->memory_destroy(ops->context, memory);
+}
+
+static enum status create_scratch(struct trainer *trainer)
+{
+    struct trainer_scratch *scratch = memory_alloc(sizeof *scratch);
+    trainer->scratch = scratch;
+    if (scratch == NULL)
+        return FAIL(STATUS_NO_MEMORY, "trainer scratch");
+    size_t rows = (size_t)trainer->rows_max;
+    TRY(packing_create(&scratch->packing, trainer->rows_max, trainer->slots));
+    scratch->logprob = memory_array(rows, sizeof(float));
+    scratch->entropy = memory_array(rows, sizeof(float));
+    scratch->dlogprob = memory_array(rows, sizeof(float));
+    scratch->ratio = memory_array(rows, sizeof(float));
+    scratch->clipped = memory_array(rows, 1);
+    if (!scratch->logprob || !scratch->entropy || !scratch->dlogprob || !scratch->ratio ||
+        !scratch->clipped)
+        return FAIL(STATUS_NO_MEMORY, "%zu rows of scratch", rows);
+    TRY(create_device(trainer->ops, (int64_t)rows * 7 * (int64_t)sizeof(float),
+                      &scratch->device_floats));
+    TRY(create_device(trainer->ops, (int64_t)rows, &scratch->device_clipped));
+    return create_device(trainer->ops, (trainer->slots + 1) * (int64_t)sizeof(int32_t),
+                         &scratch->device_starts);
+}
+
+/* f32 master from the folder, the forward copy from the master: on a bf16 backend the copy is rounded,
+ * the master is not. */
+static enum status load_parameters(struct trainer *trainer, const char *folder)
+{
+    const struct parameter_table *table = model_parameters(trainer->model);
+    float *flat = memory_array((size_t)table->elements, sizeof *flat);
+    if (flat == NULL)
+        return FAIL(STATUS_NO_MEMORY, "%lld parameters", (long long)table->elements);
+    enum status status = model_folder_load(folder, &trainer->shape, table, flat);
+    if (status == STATUS_OK)
+        status = trainer->ops->memory_write(trainer->ops->context, trainer->master, flat,
+                                            (size_t)table->elements * sizeof *flat);
+    memory_free(flat);
+    return status;
+}
+
+enum status trainer_refresh(struct trainer *trainer, uint64_t version)
+{
+    const struct op_table *ops = trainer->ops;
+    int64_t elements = model_parameters(trainer->model)->elements;
+    /* An AdamW pass with lr 0 and update 0 would touch m and v; the copy alone is a cast. The cpu backend
+     * stores f32, so it is a copy of bytes; other backends bring their own cast op with their table. */
+    if (ops->weight_bytes != (int64_t)sizeof(float))
+        return FAIL(STATUS_UNSUPPORTED, "%s: weights of %lld bytes", ops->name,
+                    (long long)ops->weight_bytes);
+    TRY(ops->memory_write(ops->context, trainer->weights.flat, trainer->master,
+                          (size_t)elements * sizeof(float)));
+    TRY(model_weights_repack(trainer->model, &trainer->weights));
+    trainer->weights.version = version;
+    return STATUS_OK;
+}
+
+enum status trainer_create(struct trainer *trainer, const struct settings *settings,
+                           const char *folder, int64_t longest)
+{
+    *trainer = (struct trainer){.settings = settings};
+    char path[FILE_PATH_MAX];
+    TRY(file_path(path, "%s/config.json", folder));
+    TRY(model_shape_load(&trainer->shape, path));
+    TRY(op_table_create_cpu(&trainer->ops, (int32_t)settings->run.threads));
+    int64_t rows = settings->learner.microbatch_tokens > longest
+                       ? settings->learner.microbatch_tokens
+                       : longest;
+    if (rows > INT32_MAX)
+        return FAIL(STATUS_LIMIT, "a micro-batch of %lld tokens", (long long)rows);
+    trainer->rows_max = (int32_t)rows;
+    /* Lightning states cost H D D floats a layer and slot; few sequences of a micro-batch are shorter than 16 tokens. */
+    trainer->slots = trainer->rows_max / 16 + 1 < 256 ? trainer->rows_max / 16 + 1 : 256;
+    struct model_options options = {.rows_max = trainer->rows_max,
+                                    .lightning_chunk = (int32_t)settings->model.lightning_chunk,
+                                    .lm_head_bf16 = settings->model.lm_head == LM_HEAD_BF16,
+                                    .train = true};
+    TRY(model_create(&trainer->model, &trainer->shape, trainer->ops, &options));
+    TRY(model_weights_create(trainer->model, &trainer->weights));
+    int32_t pages = (int32_t)(rows / trainer->ops->kv_tile) + trainer->slots;
+    TRY(model_cache_create(trainer->model, trainer->slots, pages, trainer->rows_max,
+                           &trainer->cache));
+    int64_t bytes = model_parameters(trainer->model)->elements * (int64_t)sizeof(float);
+    TRY(create_device(trainer->ops, bytes, &trainer->master));
+    TRY(create_device(trainer->ops, bytes, &trainer->m));
+    TRY(create_device(trainer->ops, bytes, &trainer->v));
+    TRY(create_device(trainer->ops, bytes, &trainer->grads));
+    TRY(create_scratch(trainer));
+    TRY(load_parameters(trainer, folder));
+    return trainer_refresh(trainer, 0);
+}
+
+void trainer_destroy(struct trainer *trainer)
+{
+    struct trainer_scratch *scratch = trainer->scratch;
+    if (scratch != NULL) {
+        packing_destroy(&scratch->packing);
+        memory_free(scratch->logprob);
+        memory_free(scratch->entropy);
+        memory_free(scratch->dlogprob);
+        memory_free(scratch->ratio);
+        memory_free(scratch->clipped);
+        destroy_device(trainer->ops, &scratch->device_floats);
+        destroy_device(trainer->ops, &scratch->device_clipped);
+        destroy_device(trainer->ops, &scratch->device_starts);
+        memory_free(scratch);
+    }
+    if (trainer->ops != NULL) {
+        destroy_device(trainer->ops, &trainer->master);
+        destroy_device(trainer->ops, &trainer->m);
+        destroy_device(trainer->ops, &trainer->v);
+        destroy_device(trainer->ops, &trainer->grads);
+    }
+    if (trainer->model != NULL)
+        model_weights_destroy(trainer->model, &trainer->weights);
+    model_cache_destroy(&trainer->cache);
+    model_destroy(&trainer->model);
+    op_table_destroy(&trainer->ops);
+    *trainer = (struct trainer){0};
+}
+
+int64_t trainer_bytes(const struct model_shape *shape, int64_t elements, int64_t rows_max)
+{
+    /* master, m, v, gradients, forward copy and its packed form; activations: about 20 values of C and 6 of F a layer and row */
+    int64_t width =
+        20 * (int64_t)shape->hidden +
+        6 * (int64_t)shape->intermediate * (shape->experts > 0 ? shape->experts_per_token : 1);
+    return elements * 6 * (int64_t)sizeof(float) +
+           rows_max * shape->layers * width * (int64_t)sizeof(float);
+}
+
+/* ---- one update ---- */
+
+static void add_token(struct train_stats *stats, float logprob, float old, float entropy,
+                      float ratio, bool clipped)
+{
+    double difference = (double)logprob - (double)old, p = exp((double)logprob),
+           q = exp((double)old);
+    stats->tokens++;
+    stats->clipped += clipped;
+    stats->entropy_sum += entropy;
+    stats->logprob_sum += logprob;
+    stats->ratio_sum += ratio;
+    stats->ratio_sq_sum += (double)ratio * ratio;
+    stats->ratio_min = fmin(stats->ratio_min, ratio);
+    stats->ratio_max = fmax(stats->ratio_max, ratio);
+    stats->k3_sum += exp(difference) - 1 - difference;
+    stats->abs_diff_sum += fabs(p - q);
+    stats->pa += p;
+    stats->pb += q;
+    stats->paa += p * p;
+    stats->pbb += q * q;
+    stats->pab += p * q;
+}
+
+static void add_stats(const struct trainer_scratch *scratch, struct train_stats *stats)
+{
+    const struct packing *packing = &scratch->packing;
+    for (int32_t i = 0; i < packing->heads; i++) {
+        if (packing->mask[i] == 0)
+            continue;
+        add_token(stats, scratch->logprob[i], packing->logprob_old[i], scratch->entropy[i],
+                  scratch->ratio[i], scratch->clipped[i] != 0);
+        if (!packing->current[i])
+            continue;
+        stats->current_tokens++;
+        stats->mismatch_max = fmax(stats->mismatch_max, fabs((double)scratch->logprob[i] -
+                                                             (double)packing->logprob_old[i]));
+    }
+}
+
+static enum status policy_loss(struct trainer *trainer, const struct trainer_loss *objective,
+                               double *loss)
+{
+    const struct op_table *ops = trainer->ops;
+    struct trainer_scratch *scratch = trainer->scratch;
+    const struct packing *packing = &scratch->packing;
+    size_t bytes = (size_t)packing->heads * sizeof(float);
+    float *device[7];
+    for (int i = 0; i < 7; i++)
+        device[i] = scratch->device_floats + (int64_t)i * trainer->rows_max;
+    const float *inputs[5] = {scratch->logprob, packing->logprob_old, packing->advantage,
+                              packing->mask, packing->scale};
+    for (int i = 0; i < 5; i++)
+        TRY(ops->memory_write(ops->context, device[i], inputs[i], bytes));
+    TRY(ops->memory_write(ops->context, scratch->device_starts, packing->starts,
+                          (size_t)(packing->sequences + 1) * sizeof(int32_t)));
+    struct op_policy_loss args = {
+        .rows = packing->heads,
+        .sequences = packing->sequences,
+        .sequence_start = scratch->device_starts,
+        .logprob = device[0],
+        .logprob_old = device[1],
+        .advantage = device[2],
+        .mask = device[3],
+        .scale = device[4],
+        .ratio = device[5],
+        .dlogprob = device[6],
+        .clipped = scratch->device_clipped,
+        .loss = loss,
+    };
+    losses_fill(&objective->loss, &args);
+    TRY(ops->policy_loss(ops->context, &args));
+    TRY(ops->memory_read(ops->context, device[5], scratch->ratio, bytes));
+    TRY(ops->memory_read(ops->context, device[6], scratch->dlogprob, bytes));
+    return ops->memory_read(ops->context, scratch->device_clipped, scratch->clipped,
+                            (size_t)packing->heads);
+}
+
+/* Forward, loss and backward of what is in the packing; gradients add up. */
+static enum status micro_batch(struct trainer *trainer, const struct trainer_loss *objective,
+                               double aux_share, struct train_stats *stats)
+{
+    struct trainer_scratch *scratch = trainer->scratch;
+    const struct packing *packing = &scratch->packing;
+    for (int32_t s = 0; s < packing->sequences; s++)
+        TRY(model_cache_open(trainer->cache, s, packing->segments[s].count));
+    struct model_batch batch = {.rows = packing->rows,
+                                .ids = packing->ids,
+                                .segments = packing->segments,
+                                .segment_count = packing->sequences};
+    act *hidden = NULL;
+    TRY(model_forward(trainer->model, &trainer->weights, trainer->cache, &batch, true, &hidden));
+    struct model_head head = {.rows = packing->heads,
+                              .row_index = packing->row_index,
+                              .temperature = packing->temperature,
+                              .target = packing->target,
+                              .logprob = scratch->logprob,
+                              .entropy = scratch->entropy};
+    TRY(model_head(trainer->model, &trainer->weights, hidden, &head));
+    double loss = 0, aux = 0;
+    TRY(policy_loss(trainer, objective, &loss));
+    add_stats(scratch, stats);
+    stats->loss += loss;
+    struct model_backward backward = {.rows = packing->heads,
+                                      .row_index = packing->row_index,
+                                      .temperature = packing->temperature,
+                                      .target = packing->target,
+                                      .dlogprob = scratch->dlogprob,
+                                      .aux_coefficient =
+                                          objective->loss.aux_coefficient * aux_share,
+                                      .aux_loss = &aux};
+    TRY(model_backward(trainer->model, &trainer->weights, hidden, &backward, trainer->grads));
+    stats->aux_loss += aux * aux_share;
+    for (int32_t s = 0; s < packing->sequences; s++)
+        model_cache_close(trainer->cache, s);
+    return STATUS_OK;
+}
+
+static enum status apply(struct trainer *trainer, const struct trainer_loss *objective,
+                         struct train_stats *stats)
+{
+    const struct op_table *ops = trainer->ops;
+    int64_t elements = model_parameters(trainer->model)->elements;
+    double squares = 0;
+    int64_t non_finite = 0;
+    struct op_grad_norm norm = {.count = elements,
+                                .grad = trainer->grads,
+                                .sum_squares = &squares,
+                                .non_finite = &non_finite};
+    TRY(ops->grad_norm(ops->context, &norm));
+    stats->grad_norm = sqrt(squares);
+    stats->non_finite = non_finite > 0 || !isfinite(stats->loss);
+    if (stats->non_finite) {
+        trainer->skipped++;
+        LOG_ERROR("trainer", "update skipped: not finite", "gradients=%lld loss=%g",
+                  (long long)non_finite, stats->loss);
+        return STATUS_OK;
+    }
+    double scale = objective->grad_clip > 0 && stats->grad_norm > objective->grad_clip
+                       ? objective->grad_clip / stats->grad_norm
+                       : 1;
+    const struct optim_settings *optim = &trainer->settings->optim;
+    struct op_adamw adamw = {
+        .count = elements,
+        .update = (int64_t)trainer->updates + 1,
+        .lr = objective->lr,
+        .beta1 = optim->beta1,
+        .beta2 = optim->beta2,
+        .eps = optim->eps,
+        .weight_decay = objective->weight_decay,
+        .grad_scale = scale,
+        .parameter = trainer->master,
+        .m = trainer->m,
+        .v = trainer->v,
+        .grad = trainer->grads,
+        .copy = trainer->weights.flat,
+    };
+    TRY(ops->adamw(ops->context, &adamw));
+    trainer->updates++;
+    stats->updated = true;
+    return model_weights_repack(trainer->model, &trainer->weights);
+}
+
+/* Without one token that pulls (all advantages 0), AdamW with eps 1e-15 would still move by its momentum
+ * at full rate: such updates are skipped and counted. */
+static bool has_signal(const struct train_sequence *sequences, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        for (uint32_t t = 0; sequences[i].advantage != 0 && t < sequences[i].response_count; t++)
+            if (sequences[i].mask[t] != 0)
+                return true;
+    return false;
+}
+
+static int64_t trained_tokens(const struct train_sequence *sequence)
+{
+    int64_t tokens = 0;
+    for (uint32_t t = 0; t < sequence->response_count; t++)
+        tokens += sequence->mask[t] != 0;
+    return tokens;
+}
+
+/* w of each sequence's tokens, from the counts of the whole minibatch. scale [count], tokens [count] scratch. */
+static void sequence_scales(enum setting_normaliser kind, const struct train_sequence *sequences,
+                            uint32_t count, int64_t *tokens, double *scale)
+{
+    struct normaliser minibatch = {.kind = kind};
+    for (uint32_t first = 0, last; first < count; first = last) {
+        for (last = first; last < count && sequences[last].group == sequences[first].group; last++)
+            tokens[last] = trained_tokens(&sequences[last]);
+        int64_t group_tokens =
+            normaliser_add_group(&minibatch, tokens + first, (int32_t)(last - first));
+        for (uint32_t i = first; i < last; i++)
+            scale[i] = (double)group_tokens; /* kept for the second pass */
+    }
+    for (uint32_t i = 0; i < count; i++)
+        scale[i] = normaliser_scale(&minibatch, (int64_t)scale[i], tokens[i]);
+}
+
+static enum status accumulate(struct trainer *trainer, const struct train_sequence *sequences,
+                              uint32_t count, const double *scale,
+                              const struct trainer_loss *objective, struct train_stats *stats)
+{
+    struct packing *packing = &trainer->scratch->packing;
+    int64_t total_rows = 0;
+    for (uint32_t i = 0; i < count; i++)
+        total_rows += sequences[i].prompt_count + sequences[i].response_count - 1;
+    for (uint32_t i = 0; i < count;) {
+        packing_clear(packing);
+        for (; i < count && packing_fits(packing, &sequences[i]); i++)
+            packing_add(packing, &sequences[i], scale[i]);
+        if (packing->sequences == 0)
+            return FAIL(STATUS_LIMIT,
+                        "a sequence of %u + %u tokens does not fit into %d rows; raise "
+                        "data.prompt_tokens_max or "
+                        "learner.microbatch_tokens",
+                        sequences[i].prompt_count, sequences[i].response_count, trainer->rows_max);
+        TRY(micro_batch(trainer, objective, (double)packing->rows / (double)total_rows, stats));
+    }
+    return STATUS_OK;
+}
+
+enum status trainer_update(struct trainer *trainer, const struct train_sequence *sequences,
+                           uint32_t count, const struct trainer_loss *objective,
+                           struct train_stats *stats)
+{
+    train_stats_init(stats);
+    stats->sequences = count;
+    if (!has_signal(sequences, count)) {
+        trainer->skipped++;
+        return STATUS_OK;
+    }
+    int64_t *tokens = memory_array(count, sizeof *tokens);
+    double *scale = memory_array(count, sizeof *scale);
+    enum status status =
+        tokens != NULL && scale != NULL ? STATUS_OK : FAIL(STATUS_NO_MEMORY, "%u sequences", count);
+    if (status == STATUS_OK) {
+        sequence_scales((enum setting_normaliser)objective->loss.normaliser, sequences, count,
+                        tokens, scale);
+        status = trainer->ops->memory_zero(trainer->ops->context, trainer->grads,
+                                           (size_t)model_parameters(trainer->model)->elements *
+                                               sizeof(float));
+    }
+    if (status == STATUS_OK)
+        status = accumulate(trainer, sequences, count, scale, objective, stats);
+    if (status == STATUS_OK)
+        status = apply(trainer, objective, stats);
+    memory_free(tokens);
+    memory_free(scale);
+    return status;
+}

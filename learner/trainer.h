@@ -1,0 +1,63 @@
+/* learner/trainer.h - parameters, optimizer state and one update: pack, forward, loss, backward, AdamW.
+ *
+ * RL and `weir sft` share it. Sequences of a minibatch are packed without padding into micro-batches;
+ * the forward pass is the actors' own (model/model.h), so the logprob of a token made by these weights is
+ * the streamed one bit for bit, and train_stats.mismatch_max must print 0. One thread. */
+#ifndef LEARNER_TRAINER_H
+#define LEARNER_TRAINER_H
+
+#include "core/settings.h"
+#include "learner/sequence.h"
+#include "model/model.h"
+
+struct trainer {
+    const struct settings *settings; /* borrowed */
+    struct op_table *ops;
+    struct model_shape shape;
+    struct model *model;
+    struct model_cache *cache;
+    struct model_weights weights; /* what forward reads, and what is broadcast */
+    float *master, *m, *v;        /* [elements] f32, device */
+    float *grads;                 /* [elements] */
+    uint64_t updates;             /* AdamW steps so far */
+    uint64_t skipped;             /* updates without signal or not finite */
+    int32_t rows_max, slots;
+    struct trainer_scratch *scratch;
+};
+
+/* Sums over the trained tokens of one minibatch. Plain numbers; trainer_stats_add merges two. */
+struct train_stats {
+    uint64_t tokens, sequences, clipped;
+    double loss, aux_loss, grad_norm;
+    double entropy_sum, ratio_sum, ratio_sq_sum, ratio_min, ratio_max, logprob_sum;
+    double k3_sum;                /* exp(d) - 1 - d, d = logprob - logprob_old */
+    double abs_diff_sum;          /* |exp(logprob) - exp(logprob_old)| */
+    double pa, pb, paa, pbb, pab; /* sums for the Pearson correlation of probabilities */
+    uint64_t current_tokens;      /* made by exactly these weights */
+    double mismatch_max;          /* max |logprob - logprob_old| over them: must be 0 */
+    bool updated;                 /* false: no signal, or not finite */
+    bool non_finite;
+};
+void train_stats_init(struct train_stats *stats);
+void train_stats_add(struct train_stats *sum, const struct train_stats *part);
+
+struct trainer_loss { /* one minibatch's objective */
+    struct loss_settings loss;
+    double lr;
+    double weight_decay, grad_clip;
+};
+
+/* folder: Hugging Face folder to start from. longest: tokens of the longest sequence that will come. */
+MUST_CHECK enum status trainer_create(struct trainer *trainer, const struct settings *settings,
+                                      const char *folder, int64_t longest);
+void trainer_destroy(struct trainer *trainer);
+/* One optimizer update on `count` sequences, those of a group next to each other. */
+MUST_CHECK enum status trainer_update(struct trainer *trainer,
+                                      const struct train_sequence *sequences, uint32_t count,
+                                      const struct trainer_loss *objective,
+                                      struct train_stats *stats);
+/* After master, m, v were set from a checkpoint: rebuilds the forward copy. */
+MUST_CHECK enum status trainer_refresh(struct trainer *trainer, uint64_t version);
+int64_t trainer_bytes(const struct model_shape *shape, int64_t elements, int64_t rows_max);
+
+#endif

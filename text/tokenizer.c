@@ -43,6 +43,8 @@ enum status text_append_utf8(struct buffer *text, const void *bytes, size_t size
 {
     const uint8_t *from = bytes;
     size_t start = 0, at = 0, bad = 0;
+    if (size == 0)
+        return STATUS_OK;
     while (at < size) {
         size_t length = character(from + at, size - at, &bad);
         if (length > 0) {

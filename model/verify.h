@@ -1,9 +1,17 @@
 /* model/verify.h - `weir verify`: does this build compute what the published model code computes?
  *
- * A reference case is a folder with config.json, model.safetensors (the model), case.safetensors and
- * case.json (what Hugging Face transformers got for it in float64; tests/golden/model/README.md). The
- * case is run through the production path - packed forward, LM head, policy loss, backward, AdamW,
- * prefill and decode - and every number is held against its bound. */
+ * A reference case is a folder with config.json and model.safetensors (the model), and what Hugging Face
+ * transformers got for it in float64. It is run through the production path - packed forward, LM head,
+ * policy loss, backward, AdamW, prefill and decode - and every number is held against its bound.
+ *
+ * case.safetensors (s sequences packed one after another, of length L, vocabulary V):
+ *   input_ids, seq_lens [s], prompt_lens [s]; logits.<i> [L, V] of sequence i; hidden.0.<k> of sequence 0
+ *   (k = 0 embedding, then after each layer, the last one after the final norm); logprob, old_logprob,
+ *   is_ratio: of token t + 1, L - 1 a sequence; entropy: L a sequence; advantage [s]; grad.<tensor>;
+ *   adamw1.<tensor>: parameters after one AdamW step (decay on all) from these gradients; greedy_ids: the
+ *   prompt of sequence 0 and its continuation; greedy_margin: distance of the two best logits.
+ * case.json: loss_value (CISPO, weight within [1 - eps_low, 1 + eps_high], mean over response tokens),
+ *   eps_low, eps_high, grad_norm, adamw {lr, beta1, beta2, eps, weight_decay}. */
 #ifndef MODEL_VERIFY_H
 #define MODEL_VERIFY_H
 

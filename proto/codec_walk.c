@@ -1,6 +1,7 @@
 /* codec_walk.c - one walk over plain structs and generated messages, led by shapes. */
 #include "proto/codec_shape.h"
 
+#include <float.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdarg.h>
@@ -127,10 +128,10 @@ static enum status check_floats(const struct wire_field *field, const float *val
                                 const struct wire_path *path)
 {
     bool mask = field->kind == FIELD_MASK;
-    float least = mask ? 0.0F : -INFINITY, most = mask ? 1.0F : 0.0F;
+    float least = mask ? 0.0F : -FLT_MAX, most = mask ? 1.0F : 0.0F;
     for (uint32_t i = 0; i < count; i++) {
-        if (values[i] >= least && values[i] <= most && isfinite(values[i]))
-            continue;
+        if ((values[i] >= least) & (values[i] <= most))
+            continue; /* NaN compares false */
         return wire_invalid(path, field->name, "[%" PRIu32 "] is %g, %s", i, (double)values[i],
                             mask ? "a mask is in [0, 1]" : "a logprob is finite and <= 0");
     }

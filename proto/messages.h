@@ -24,52 +24,88 @@
 C_BEGIN
 
 enum {
-    WIRE_PROTOCOL = 1,              /* first field of every envelope; another number is refused */
-    WIRE_TOKENS_MAX = 1 << 24,      /* of one sequence: positions are 24 bits */
+    WIRE_PROTOCOL = 1,         /* first field of every envelope; another number is refused */
+    WIRE_TOKENS_MAX = 1 << 24, /* of one sequence: positions are 24 bits */
     WIRE_SEGMENT_TOKENS_MAX = 65536,
     WIRE_FRAME_SEGMENTS_MAX = 65536,
     WIRE_LEASES_MAX = 65536,
-    WIRE_GROUPS_MAX = 1000000,      /* in one plan */
+    WIRE_GROUPS_MAX = 1000000, /* in one plan */
     WIRE_GROUP_SIZE_MAX = 65536,
-    WIRE_TEXT_MAX = 16 << 20,       /* one text field */
-    WIRE_NAME_MAX = 64,             /* process and plugin names */
-    WIRE_MESSAGE_MAX = 256 << 20    /* bytes of one message */
+    WIRE_TEXT_MAX = 16 << 20,    /* one text field */
+    WIRE_NAME_MAX = 64,          /* process and plugin names */
+    WIRE_MESSAGE_MAX = 256 << 20 /* bytes of one message */
 };
 
-enum role { ROLE_NONE, ROLE_STORE, ROLE_ACTOR, ROLE_REWARD, ROLE_LEARNER, ROLE_CONTROL, ROLE_COUNT };
+enum role {
+    ROLE_NONE,
+    ROLE_STORE,
+    ROLE_ACTOR,
+    ROLE_REWARD,
+    ROLE_LEARNER,
+    ROLE_CONTROL,
+    ROLE_COUNT
+};
 enum purpose { PURPOSE_TRAIN, PURPOSE_EVAL, PURPOSE_SERVE, PURPOSE_COUNT };
 enum span_source { SPAN_PROMPT, SPAN_MODEL, SPAN_ENV, SPAN_SOURCE_COUNT };
-enum segment_status { SEGMENT_MORE, SEGMENT_EOS, SEGMENT_LENGTH, SEGMENT_REPETITION, SEGMENT_STOP, SEGMENT_TURN,
-                      SEGMENT_ABORT, SEGMENT_STATUS_COUNT };
+enum segment_status {
+    SEGMENT_MORE,
+    SEGMENT_EOS,
+    SEGMENT_LENGTH,
+    SEGMENT_REPETITION,
+    SEGMENT_STOP,
+    SEGMENT_TURN,
+    SEGMENT_ABORT,
+    SEGMENT_STATUS_COUNT
+};
 enum proof { PROOF_OWN, PROOF_ASSERTED, PROOF_NONE, PROOF_COUNT };
-enum score_status { SCORE_OK, SCORE_FAIL, SCORE_TIMEOUT, SCORE_ERROR, SCORE_SKIP, SCORE_UNSCORABLE, SCORE_STATUS_COUNT };
-enum drop_reason { DROP_NONE, DROP_ZERO_VARIANCE, DROP_STALE, DROP_GENERATION_FAILED, DROP_SCORING_FAILED, DROP_INVALID,
-                   DROP_DRAINED, DROP_DEAD_BRANCH, DROP_REASON_COUNT };
+enum score_status {
+    SCORE_OK,
+    SCORE_FAIL,
+    SCORE_TIMEOUT,
+    SCORE_ERROR,
+    SCORE_SKIP,
+    SCORE_UNSCORABLE,
+    SCORE_STATUS_COUNT
+};
+enum drop_reason {
+    DROP_NONE,
+    DROP_ZERO_VARIANCE,
+    DROP_STALE,
+    DROP_GENERATION_FAILED,
+    DROP_SCORING_FAILED,
+    DROP_INVALID,
+    DROP_DRAINED,
+    DROP_DEAD_BRANCH,
+    DROP_REASON_COUNT
+};
 
 /* ---- everybody ---- */
 struct hello {
-    const char *run;         /* run name; another run's store refuses */
-    enum role   role;
-    uint32_t    index;       /* actor 3, reward 0, learner rank 0 */
-    uint64_t    incarnation; /* new at each process start; a newer one replaces an older of the same role and index */
-    uint32_t    pid;
+    const char *run; /* run name; another run's store refuses */
+    enum role role;
+    uint32_t index; /* actor 3, reward 0, learner rank 0 */
+    uint64_t
+        incarnation; /* new at each process start; a newer one replaces an older of the same role and index */
+    uint32_t pid;
     const char *host;
-    uint64_t    layout_hash; /* actor, learner; 0 else */
-    uint64_t    numerics_id; /* actor, learner; 0 else */
-    const char *numerics;    /* text behind numerics_id */
+    uint64_t layout_hash; /* actor, learner; 0 else */
+    uint64_t numerics_id; /* actor, learner; 0 else */
+    const char *numerics; /* text behind numerics_id */
 };
 struct welcome { /* answer to hello */
-    uint64_t    run_seed;
-    uint32_t    heartbeat_ms;
-    uint64_t    version;     /* newest registered; 0 is the starting model */
-    uint64_t    digest;      /* of that version; 0 when none is registered yet */
-    uint32_t    branch;
+    uint64_t run_seed;
+    uint32_t heartbeat_ms;
+    uint64_t version; /* newest registered; 0 is the starting model */
+    uint64_t digest;  /* of that version; 0 when none is registered yet */
+    uint32_t branch;
     const char *weights_path; /* of the weight channel, "" when not yet known */
 };
-struct refused { const char *reason; }; /* the peer prints it and exits */
+struct refused {
+    const char *reason;
+}; /* the peer prints it and exits */
 struct heartbeat {
-    uint64_t    incarnation;
-    uint64_t    version;    /* weights in use */
+    uint64_t incarnation;
+    uint64_t version;       /* weights in use */
     const char *stats_json; /* counters for `weir status`, a JSON object */
     const char *waits_json; /* wait_table_json() */
 };
@@ -77,51 +113,76 @@ struct heartbeat {
 struct notice {
     uint64_t version, digest; /* newest registered */
     uint32_t branch;
-    bool     draining;        /* finish or hand back what you hold, then bye */
-    bool     stopping;        /* the run is over: exit 0 */
-    const char *reason;       /* of draining or stopping; "" */
+    bool draining;      /* finish or hand back what you hold, then bye */
+    bool stopping;      /* the run is over: exit 0 */
+    const char *reason; /* of draining or stopping; "" */
     const char *weights_path;
 };
-struct bye { const char *reason; };
-struct control { uint64_t request; const char *command; const char *arguments_json; }; /* status, why, tail, drain, stop, events */
-struct control_reply { uint64_t request; bool ok; const char *json; };
-struct ack { uint64_t request; bool ok; const char *error; };
+struct bye {
+    const char *reason;
+};
+struct control {
+    uint64_t request;
+    const char *command;
+    const char *arguments_json;
+}; /* status, why, tail, drain, stop, events */
+struct control_reply {
+    uint64_t request;
+    bool ok;
+    const char *json;
+};
+struct ack {
+    uint64_t request;
+    bool ok;
+    const char *error;
+};
 
 /* ---- store <-> actor ---- */
-struct span { enum span_source source; bool train; uint32_t count; const uint32_t *ids; };
+struct span {
+    enum span_source source;
+    bool train;
+    uint32_t count;
+    const uint32_t *ids;
+};
 struct lease_request {
     uint64_t incarnation;
-    uint32_t slots;  /* sequences it can hold in all; the store subtracts what it has leased */
-    uint64_t tokens; /* of its KV cache, likewise */
-    uint64_t version;     /* weights in use */
+    uint32_t slots;   /* sequences it can hold in all; the store subtracts what it has leased */
+    uint64_t tokens;  /* of its KV cache, likewise */
+    uint64_t version; /* weights in use */
 };
 struct lease {
-    uint64_t     lease_id, group_id;
-    uint32_t     sample, attempt;
+    uint64_t lease_id, group_id;
+    uint32_t sample, attempt;
     enum purpose purpose;
-    uint64_t     prompt_id;    /* row of the data */
-    uint64_t     min_version;  /* an actor with older weights waits with it */
-    uint32_t     budget;       /* new tokens still allowed */
-    float        temperature, top_p;
-    uint32_t     top_k;
-    uint32_t     repetition_run; /* carried run of p > bound */
-    uint64_t     kv_version_min; /* of the tokens so far (oldest weights); = UINT64_MAX when there are none */
-    uint32_t     span_count;
-    const struct span *spans;   /* prompt, then model tokens so far (and env spans): prefill them all */
+    uint64_t prompt_id;   /* row of the data */
+    uint64_t min_version; /* an actor with older weights waits with it */
+    uint32_t budget;      /* new tokens still allowed */
+    float temperature, top_p;
+    uint32_t top_k;
+    uint32_t repetition_run; /* carried run of p > bound */
+    uint64_t
+        kv_version_min; /* of the tokens so far (oldest weights); = UINT64_MAX when there are none */
+    uint32_t span_count;
+    const struct span
+        *spans; /* prompt, then model tokens so far (and env spans): prefill them all */
 };
-struct lease_grant { uint32_t count; const struct lease *leases; };
+struct lease_grant {
+    uint32_t count;
+    const struct lease *leases;
+};
 struct segment {
     uint64_t lease_id, group_id;
     uint32_t sample, attempt;
     uint32_t first_position; /* index in the response: 0 = first generated token */
     uint32_t count;          /* 0 only with a final status */
     const uint32_t *ids;
-    const float    *logprobs;            /* [count] full softmax at the sampling temperature, <= 0 */
-    const float    *logprobs_truncated;  /* [count] or NULL when nothing was cut */
-    uint64_t version, digest;            /* the weights that made all of it */
-    uint64_t kv_version_min;             /* oldest weights in the cache that was read */
-    uint32_t rebuilt_at;                 /* position where the cache was rebuilt before this segment; UINT32_MAX none */
-    uint32_t repetition_run;             /* after the last token */
+    const float *logprobs;           /* [count] full softmax at the sampling temperature, <= 0 */
+    const float *logprobs_truncated; /* [count] or NULL when nothing was cut */
+    uint64_t version, digest;        /* the weights that made all of it */
+    uint64_t kv_version_min;         /* oldest weights in the cache that was read */
+    uint32_t
+        rebuilt_at; /* position where the cache was rebuilt before this segment; UINT32_MAX none */
+    uint32_t repetition_run; /* after the last token */
     uint64_t numerics_id;
     enum proof proof;
     enum segment_status status;
@@ -139,7 +200,10 @@ struct frame_ack {
 };
 
 /* ---- store <-> reward worker ---- */
-struct score_request { uint64_t incarnation; uint32_t free; };
+struct score_request {
+    uint64_t incarnation;
+    uint32_t free;
+};
 struct score_item {
     uint64_t group_id;
     uint32_t sample, attempt;
@@ -153,7 +217,10 @@ struct score_item {
     uint64_t version; /* of the first token */
     enum purpose purpose;
 };
-struct score_work { uint32_t count; const struct score_item *items; };
+struct score_work {
+    uint32_t count;
+    const struct score_item *items;
+};
 struct score {
     uint64_t group_id;
     uint32_t sample, attempt;
@@ -161,19 +228,25 @@ struct score {
     double value;            /* finite; 0 unless OK or FAIL */
     const char *detail_json; /* named sub-metrics and text, "{}" */
 };
-struct score_result { uint64_t frame_id, incarnation; uint32_t count; const struct score *scores; };
-struct score_ack { uint64_t frame_id; };
+struct score_result {
+    uint64_t frame_id, incarnation;
+    uint32_t count;
+    const struct score *scores;
+};
+struct score_ack {
+    uint64_t frame_id;
+};
 
 /* ---- store <-> learner ---- */
 struct plan_request {
-    uint64_t version;    /* the learner's weights now; it wants the plan that makes version + 1 */
+    uint64_t version; /* the learner's weights now; it wants the plan that makes version + 1 */
     uint32_t branch;
     uint64_t checkpoint_version, checkpoint_digest; /* what it loaded at start */
 };
 struct plan {
     uint32_t branch;
-    uint64_t version;        /* made by training this plan */
-    uint64_t digest;         /* != 0: this version exists already; the re-made digest must equal it */
+    uint64_t version; /* made by training this plan */
+    uint64_t digest;  /* != 0: this version exists already; the re-made digest must equal it */
     uint32_t group_count;
     const uint64_t *group_ids; /* ordered */
     uint32_t cut_count;
@@ -182,7 +255,9 @@ struct plan {
     const char *settings_json; /* loss settings and length stage in force */
     uint32_t groups_dropped;   /* zero-variance groups since the last plan */
 };
-struct group_request { uint64_t group_id; };
+struct group_request {
+    uint64_t group_id;
+};
 struct group_piece { /* tokens made by one weight version */
     uint32_t count;
     uint64_t version, kv_version_min;
@@ -190,9 +265,9 @@ struct group_piece { /* tokens made by one weight version */
 struct group_sample {
     uint32_t sample, attempt;
     uint32_t count;
-    const uint32_t *ids;      /* [count] response */
-    const float    *logprobs; /* [count] */
-    const float    *mask;     /* [count] 1 = trained */
+    const uint32_t *ids;   /* [count] response */
+    const float *logprobs; /* [count] */
+    const float *mask;     /* [count] 1 = trained */
     uint32_t piece_count;
     const struct group_piece *pieces; /* counts add up to count */
     enum segment_status finish;
@@ -201,29 +276,44 @@ struct group_sample {
 };
 struct group_data {
     uint64_t group_id, prompt_id;
-    float    temperature;
+    float temperature;
     uint32_t prompt_count;
     const uint32_t *prompt_ids;
     uint32_t sample_count;
     const struct group_sample *samples;
 };
-struct version_register { uint64_t request; uint32_t branch; uint64_t version, parent, digest; const char *weights_path; };
-struct checkpoint_report { uint64_t request; uint32_t branch; uint64_t version, digest; const char *path; };
-struct step_report { uint64_t version; const char *metrics_json; }; /* for status and the event stream; not acknowledged */
+struct version_register {
+    uint64_t request;
+    uint32_t branch;
+    uint64_t version, parent, digest;
+    const char *weights_path;
+};
+struct checkpoint_report {
+    uint64_t request;
+    uint32_t branch;
+    uint64_t version, digest;
+    const char *path;
+};
+struct step_report {
+    uint64_t version;
+    const char *metrics_json;
+}; /* for status and the event stream; not acknowledged */
 
 /* All messages, in wire order: numbers are the protocol, only append. */
-#define MESSAGE_ROWS(ROW)                                                                                   \
-    ROW(hello) ROW(welcome) ROW(refused) ROW(heartbeat) ROW(notice) ROW(bye) ROW(control) ROW(control_reply) \
-    ROW(ack) ROW(lease_request) ROW(lease_grant) ROW(segment_frame) ROW(frame_ack) ROW(score_request)        \
-    ROW(score_work) ROW(score_result) ROW(score_ack) ROW(plan_request) ROW(plan) ROW(group_request)          \
-    ROW(group_data) ROW(version_register) ROW(checkpoint_report) ROW(step_report)
+#define MESSAGE_ROWS(ROW)                                                                         \
+    ROW(hello)                                                                                    \
+    ROW(welcome) ROW(refused) ROW(heartbeat) ROW(notice) ROW(bye) ROW(control) ROW(control_reply) \
+        ROW(ack) ROW(lease_request) ROW(lease_grant) ROW(segment_frame) ROW(frame_ack)            \
+            ROW(score_request) ROW(score_work) ROW(score_result) ROW(score_ack) ROW(plan_request) \
+                ROW(plan) ROW(group_request) ROW(group_data) ROW(version_register)                \
+                    ROW(checkpoint_report) ROW(step_report)
 
 enum message_type {
     MESSAGE_NONE,
 #define ROW(name) MESSAGE_##name,
     MESSAGE_ROWS(ROW)
 #undef ROW
-    MESSAGE_COUNT
+        MESSAGE_COUNT
 };
 
 struct message {

@@ -520,6 +520,7 @@ static void test_link_taken_endpoint_names_who_may_hold_it(void **state)
     expect_open_fails(ipc, STATUS_NETWORK, "somebody listens");
     hub_close(&tcp);
     hub_close(&file);
+    assert_int_equal(access(ipc + 6, F_OK), -1);       /* no file is left behind */
     assert_int_equal(hub_open(&file, ipc), STATUS_OK); /* free again */
     hub_close(&file);
 }

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 #include <zmq.h>
@@ -41,6 +42,7 @@ struct hub {
     uint32_t leaving; /* said bye: forgotten at the next poll; NO_PEER none */
     uint64_t corrupt;
     struct buffer bytes;
+    struct stat socket_file; /* ipc: the file we made; st_ino 0 otherwise */
 };
 
 /* ---- peers ---- */
@@ -165,6 +167,8 @@ static enum status bind_endpoint(struct hub *hub)
     size_t size = sizeof hub->endpoint;
     if (zmq_getsockopt(hub->socket, ZMQ_LAST_ENDPOINT, hub->endpoint, &size) != 0)
         return FAIL(STATUS_IO, "ZMQ_LAST_ENDPOINT: %s", zmq_strerror(errno));
+    if (strncmp(hub->endpoint, "ipc://", 6) == 0 && stat(hub->endpoint + 6, &hub->socket_file) != 0)
+        return FAIL(STATUS_IO, "stat %s: %s", hub->endpoint + 6, strerror(errno));
     return STATUS_OK;
 }
 
@@ -195,10 +199,23 @@ out:
     return status;
 }
 
+/* libzmq leaves the socket file behind. A newer store may have put its own there: that one stays. */
+static void remove_socket_file(const struct hub *hub)
+{
+    struct stat now;
+    const struct stat *ours = &hub->socket_file;
+    if (ours->st_ino == 0 || stat(hub->endpoint + 6, &now) != 0)
+        return;
+    if (now.st_ino == ours->st_ino && now.st_dev == ours->st_dev && unlink(hub->endpoint + 6) != 0)
+        LOG_WARN("hub", "socket file not removed", "path=%s why=\"%s\"", hub->endpoint + 6,
+                 strerror(errno));
+}
+
 void hub_close(struct hub **hub)
 {
     if (*hub == NULL)
         return;
+    remove_socket_file(*hub);
     socket_close(&(*hub)->context, &(*hub)->socket);
     buffer_free(&(*hub)->bytes);
     memory_free((*hub)->slots);

@@ -661,6 +661,20 @@ static void test_model_sample_logprob_is_the_trained_one(void **state)
     assert_int_equal(model_head(setup.model, &setup.weights, hidden, &head), STATUS_OK);
     assert_memory_equal(logprob, again, sizeof(again));
     assert_true(truncated[1] > logprob[1]);
+    /* Logits made one row at a time (as when the vocabulary is large) change nothing. */
+    float pieces[2], logits[2 * 67], whole[2 * 67];
+    int32_t token_pieces[2];
+    head.logits = whole;
+    assert_int_equal(model_head(setup.model, &setup.weights, hidden, &head), STATUS_OK);
+    setup.model->logits_rows = 1;
+    sample.token = token_pieces;
+    sample.logprob = pieces;
+    head.logits = logits;
+    assert_int_equal(model_sample(setup.model, &setup.weights, hidden, &sample), STATUS_OK);
+    assert_int_equal(model_head(setup.model, &setup.weights, hidden, &head), STATUS_OK);
+    assert_memory_equal(token_id, token_pieces, sizeof(token_id));
+    assert_memory_equal(logprob, pieces, sizeof(pieces));
+    assert_memory_equal(whole, logits, sizeof(logits));
     row[1].temperature = 1.0F;
     assert_int_equal(model_sample(setup.model, &setup.weights, hidden, &sample), STATUS_INVALID);
     close_setup(&setup);

@@ -300,15 +300,15 @@ struct step_report {
 }; /* for status and the event stream; not acknowledged */
 
 /* All messages, in wire order: numbers are the protocol, only append. */
-#define MESSAGE_ROWS(ROW)                                                                        \
-    ROW(hello)                                                                                   \
-    ROW(welcome)                                                                                 \
-    ROW(refused)                                                                                 \
-    ROW(heartbeat) ROW(notice) ROW(bye) ROW(control) ROW(control_reply) ROW(ack)                 \
-        ROW(lease_request) ROW(lease_grant) ROW(segment_frame) ROW(frame_ack) ROW(score_request) \
-            ROW(score_work) ROW(score_result) ROW(score_ack) ROW(plan_request) ROW(plan)         \
-                ROW(group_request) ROW(group_data) ROW(version_register) ROW(checkpoint_report)  \
-                    ROW(step_report)
+// clang-format off
+#define MESSAGE_ROWS(ROW)                                                                          \
+    ROW(hello) ROW(welcome) ROW(refused) ROW(heartbeat) ROW(notice) ROW(bye) ROW(control)          \
+    ROW(control_reply) ROW(ack)                                                                    \
+    ROW(lease_request) ROW(lease_grant) ROW(segment_frame) ROW(frame_ack)                          \
+    ROW(score_request) ROW(score_work) ROW(score_result) ROW(score_ack)                            \
+    ROW(plan_request) ROW(plan) ROW(group_request) ROW(group_data) ROW(version_register)           \
+    ROW(checkpoint_report) ROW(step_report)
+// clang-format on
 
 enum message_type {
     MESSAGE_NONE,

@@ -10,6 +10,7 @@
 
 #include "core/arena.h"
 #include "core/clock.h"
+#include "core/file.h"
 #include "core/log.h"
 #include "core/memory.h"
 #include "core/rng.h"
@@ -197,6 +198,8 @@ enum status sft_run(const struct settings *settings, volatile sig_atomic_t *stop
 {
     if (settings->sft.out[0] == '\0')
         return FAIL(STATUS_INVALID, "sft.out is empty: name the folder that receives the model");
+    if (file_exists(settings->sft.out))
+        return FAIL(STATUS_INVALID, "sft.out: %s is there already; name another folder or remove it", settings->sft.out);
     struct sft sft = {.settings = settings};
     enum status status;
     TRY_GOTO(out, arena_create(&sft.arena, (size_t)64 << 30));

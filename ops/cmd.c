@@ -1,0 +1,108 @@
+#include "ops/cmd.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "ops/store_query.h"
+
+const struct command commands[] = {
+    {"run", cmd_run, "RECIPE... [section.name=value ...] [--name NAME] [--quiet] [--check]",
+     "train in the foreground: starts all processes, shows each step, ends with them"},
+    {"up", cmd_up, "RECIPE... [section.name=value ...] [--name NAME]",
+     "the same in the background"},
+    {"down", cmd_down, "[RUN]", "drain a run and wait for its end; a second time: stop at once"},
+    {"status", cmd_status, "[RUN] [--json]", "where a run stands: version, groups, processes"},
+    {"why", cmd_why, "[RUN] [--json]", "who waits for whom, since when, until when"},
+    {"tail", cmd_tail, "[RUN] [-n N] [--group G] [--follow] [--json]",
+     "latest rollouts as text with their reward"},
+    {"top", cmd_top, "[RUN]", "status and reward curve, every second"},
+    {"drain", cmd_drain, "[RUN]", "ask for a drain and return at once"},
+    {"init", cmd_init, "CONFIG OUT [section.name=value ...]",
+     "make a model folder with random weights from a config.json"},
+    {"sft", cmd_sft, "RECIPE... [section.name=value ...]",
+     "supervised warm start with the learner's code"},
+    {"verify", cmd_verify, "CASE...", "run reference cases and print the worst errors"},
+    {"explain", cmd_explain, "RECIPE... [section.name=value ...]",
+     "the objective a run would train, with its numbers"},
+    {"doctor", cmd_doctor, "", "what this machine has and lacks"},
+    {"docs", cmd_docs, "config|metrics", "reference pages as markdown"},
+    {"help", cmd_help, "[COMMAND|config]", "this text, one command, or every setting"},
+};
+
+const size_t command_count = sizeof commands / sizeof commands[0];
+
+const char *error_sentence(void)
+{
+    const char *text = status_last_error();
+    const char *place = strstr(text, ".c:"), *end = strstr(text, "): ");
+    if (place != NULL && end != NULL && end > place && strchr(text, ' ') > place)
+        text = end + 3;
+    size_t name = strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZ_");
+    return name > 0 && strncmp(text + name, ": ", 2) == 0 ? text + name + 2 : text;
+}
+
+int command_failed(const char *name, enum status status)
+{
+    fprintf(stderr, "weir %s: %s\n", name, error_sentence());
+    return program_exit_code(status);
+}
+
+int command_usage(const char *name, const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    fprintf(stderr, "weir %s: ", name);
+    vfprintf(stderr, fmt, args);
+    fprintf(stderr, "; see `weir help %s`\n", name);
+    va_end(args);
+    return EXIT_CODE_USAGE;
+}
+
+enum status program_path(const char *program, char out[FILE_PATH_MAX])
+{
+    char self[FILE_PATH_MAX], path[FILE_PATH_MAX];
+    ssize_t size = readlink("/proc/self/exe", self, sizeof self - 1);
+    self[size > 0 ? size : 0] = 0;
+    char *slash = strrchr(self, '/');
+    if (slash == NULL)
+        return FAIL(STATUS_IO, "/proc/self/exe cannot be read, so %s cannot be found", program);
+    *slash = 0;
+    TRY(file_path(path, "%s/%s", self, program));
+    if (access(path, X_OK) != 0)
+        return FAIL(STATUS_NOT_FOUND,
+                    "%s is missing or cannot be executed: build it (cmake --build "
+                    "build/release)",
+                    path);
+    memcpy(out, path, sizeof path);
+    return STATUS_OK;
+}
+
+const char *runs_root(void)
+{
+    const char *root = getenv("WEIR_RUN_ROOT");
+    return root != NULL && root[0] != 0 ? root : "runs";
+}
+
+enum status known_run_find(struct known_run *known, const char *run)
+{
+    struct known_run found = {0};
+    char path[FILE_PATH_MAX];
+    TRY(run_folder_find(runs_root(), run, found.folder, found.name));
+    found.supervisor = run_folder_holder(found.folder, found.state);
+    TRY(file_path(path, "%s/config.resolved.yaml", found.folder));
+    const char *files[] = {path};
+    struct config_input input = {.files = files, .file_count = 1};
+    struct settings settings;
+    struct config *config;
+    TRY(settings_load(&settings, &config, &input));
+    found.steps = settings.run.steps;
+    found.drain_s = settings.run.drain_s;
+    enum status status = store_endpoint(&settings, found.folder, found.endpoint);
+    config_destroy(&config);
+    if (status == STATUS_OK)
+        *known = found;
+    return status;
+}

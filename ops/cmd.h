@@ -1,0 +1,65 @@
+/* ops/cmd.h - the subcommands of `weir`: one table for dispatch, help and docs.
+ *
+ * A command gets the arguments after its name and returns an exit code (docs/exit-codes.md); it has
+ * printed why. */
+#ifndef OPS_CMD_H
+#define OPS_CMD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "core/file.h"
+#include "core/program.h"
+#include "ops/run_folder.h"
+
+struct command {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    const char *usage; /* after "weir name" */
+    const char *what;  /* one line */
+};
+
+extern const struct command commands[];
+extern const size_t command_count;
+
+int cmd_init(int argc, char **argv);
+int cmd_run(int argc, char **argv);
+int cmd_up(int argc, char **argv);
+int cmd_down(int argc, char **argv);
+int cmd_status(int argc, char **argv);
+int cmd_why(int argc, char **argv);
+int cmd_tail(int argc, char **argv);
+int cmd_top(int argc, char **argv);
+int cmd_drain(int argc, char **argv);
+int cmd_explain(int argc, char **argv);
+int cmd_sft(int argc, char **argv);
+int cmd_verify(int argc, char **argv);
+int cmd_doctor(int argc, char **argv);
+int cmd_docs(int argc, char **argv);
+int cmd_help(int argc, char **argv);
+
+/* ---- shared by the commands ---- */
+
+/* The last error without the place in the source: people read it. */
+const char *error_sentence(void);
+/* "weir NAME: <last error>" on stderr; the exit code of `status`. */
+int command_failed(const char *name, enum status status);
+/* "weir NAME: <text>; see weir help NAME"; EXIT_CODE_USAGE. */
+int command_usage(const char *name, const char *fmt, ...) PRINTF_LIKE(2, 3);
+/* Path of one of our programs, beside this one. NOT_FOUND with what to do. */
+MUST_CHECK enum status program_path(const char *program, char out[FILE_PATH_MAX]);
+/* Where runs are looked for: WEIR_RUN_ROOT, else the default of run.root. */
+const char *runs_root(void);
+
+/* A run of this machine, for the commands that look at one. */
+struct known_run {
+    char name[RUN_NAME_MAX], folder[FILE_PATH_MAX], endpoint[FILE_PATH_MAX];
+    pid_t supervisor; /* 0: the run is over */
+    char state[16];   /* "running", "draining" */
+    uint64_t steps;   /* run.steps */
+    uint32_t drain_s;
+};
+/* `run`: name or folder, NULL: the only one running. */
+MUST_CHECK enum status known_run_find(struct known_run *known, const char *run);
+
+#endif

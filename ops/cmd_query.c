@@ -1,0 +1,324 @@
+/* weir status, why, tail, top, drain: questions to the store of a run. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/clock.h"
+#include "ops/cmd.h"
+#include "ops/json_text.h"
+#include "ops/screen.h"
+#include "ops/store_query.h"
+
+enum { FOLLOW_PAUSE_MS = 1000, TAIL_DEFAULT = 5, TAIL_MAX = 10000, TOP_COLUMNS = 100 };
+
+/* ---- one question ---- */
+
+struct query_options {
+    const char *run;
+    bool json, follow;
+    uint64_t count, group;
+    bool has_group;
+};
+
+static bool parse_number(const char *text, uint64_t *value)
+{
+    char *end;
+    *value = strtoull(text, &end, 10);
+    return text[0] >= '0' && text[0] <= '9' && *end == 0;
+}
+
+static int parse(const char *name, int argc, char **argv, struct query_options *options)
+{
+    bool tail = strcmp(name, "tail") == 0;
+    for (int i = 0; i < argc; i++) {
+        bool count = tail && strcmp(argv[i], "-n") == 0;
+        bool group = tail && strcmp(argv[i], "--group") == 0;
+        if (count || group) {
+            uint64_t *value = count ? &options->count : &options->group;
+            if (i + 1 == argc || !parse_number(argv[i + 1], value))
+                return command_usage(name, "%s wants a whole number", argv[i]);
+            options->has_group |= group;
+            i++;
+        } else if (strcmp(argv[i], "--json") == 0) {
+            options->json = true;
+        } else if (tail && strcmp(argv[i], "--follow") == 0) {
+            options->follow = true;
+        } else if (argv[i][0] == '-' || options->run != NULL) {
+            return command_usage(name, "unexpected argument %s", argv[i]);
+        } else {
+            options->run = argv[i];
+        }
+    }
+    if (tail && (options->count == 0 || options->count > TAIL_MAX))
+        return command_usage(name, "-n takes 1 to %d", TAIL_MAX);
+    return EXIT_CODE_OK;
+}
+
+static void keep_line(void *self, const json_t *object)
+{
+    json_t **last = self;
+    json_decref(*last);
+    *last = json_deep_copy(object);
+}
+
+/* After the end the store is gone; what is left is on disk. */
+static int say_over(const struct known_run *known)
+{
+    char path[FILE_PATH_MAX];
+    struct metrics_tail tail;
+    json_t *last = NULL;
+    struct buffer text;
+    buffer_init(&text, 0);
+    if (file_path(path, "%s/metrics.jsonl", known->folder) == STATUS_OK &&
+        metrics_tail_open(&tail, path) == STATUS_OK) {
+        if (metrics_tail_poll(&tail, keep_line, &last) == STATUS_OK && last != NULL &&
+            step_line(last, known->steps, &text) == STATUS_OK)
+            printf("%s\n", buffer_string(&text));
+        metrics_tail_close(&tail);
+    }
+    printf("run %s is over: metrics in %s, logs in %s/logs/latest; go on with weir run "
+           "%s/config.resolved.yaml run.resume=true\n",
+           known->name, path, known->folder, known->folder);
+    json_decref(last);
+    buffer_free(&text);
+    return EXIT_CODE_OK;
+}
+
+static enum status ask(const struct known_run *known, const char *question, const char *arguments,
+                       struct buffer *json)
+{
+    struct store_query *query = NULL;
+    TRY(store_query_open(&query, known->endpoint, known->name));
+    enum status status = store_query_ask(query, question, arguments, STORE_QUERY_MS, json);
+    store_query_close(&query);
+    return status;
+}
+
+static enum status show(const struct buffer *json, bool as_json)
+{
+    if (as_json) {
+        printf("%.*s\n", (int)json->size, (const char *)json->bytes);
+        return STATUS_OK;
+    }
+    json_error_t error;
+    json_t *value = json_loadb((const char *)json->bytes, json->size, JSON_DECODE_ANY, &error);
+    if (value == NULL)
+        return FAIL(STATUS_CORRUPT, "the store's answer is not JSON: %s", error.text);
+    struct buffer text;
+    buffer_init(&text, 0);
+    enum status status = json_text(value, &text);
+    if (status == STATUS_OK)
+        fputs(buffer_string(&text), stdout);
+    buffer_free(&text);
+    json_decref(value);
+    return status;
+}
+
+static int question(const char *name, int argc, char **argv)
+{
+    struct query_options options = {0};
+    struct known_run known;
+    struct buffer json;
+    int code = parse(name, argc, argv, &options);
+    if (code != EXIT_CODE_OK)
+        return code;
+    enum status status = known_run_find(&known, options.run);
+    if (status != STATUS_OK)
+        return command_failed(name, status);
+    if (known.supervisor == 0)
+        return say_over(&known);
+    buffer_init(&json, 0);
+    status = ask(&known, name, "{}", &json);
+    if (status == STATUS_OK)
+        status = show(&json, options.json);
+    buffer_free(&json);
+    return status == STATUS_OK ? EXIT_CODE_OK : command_failed(name, status);
+}
+
+int cmd_status(int argc, char **argv)
+{
+    return question("status", argc, argv);
+}
+
+int cmd_why(int argc, char **argv)
+{
+    return question("why", argc, argv);
+}
+
+int cmd_drain(int argc, char **argv)
+{
+    return question("drain", argc, argv);
+}
+
+/* ---- tail ---- */
+
+/* Names of a rollout's long texts, in the order of reading. */
+static const char *const text_keys[] = {"prompt", "text", "response", "completion"};
+
+static bool is_text_key(const char *key)
+{
+    for (size_t i = 0; i < sizeof text_keys / sizeof text_keys[0]; i++)
+        if (strcmp(key, text_keys[i]) == 0)
+            return true;
+    return false;
+}
+
+static enum status rollout_text(const json_t *rollout, struct buffer *text)
+{
+    const char *key;
+    json_t *value;
+    TRY(buffer_text(text, "---"));
+    json_object_foreach((json_t *)(uintptr_t)rollout, key, value)
+    {
+        if (is_text_key(key))
+            continue;
+        TRY(buffer_printf(text, " %s ", key));
+        TRY(json_text_scalar(value, text));
+    }
+    TRY(buffer_text(text, "\n"));
+    for (size_t i = 0; i < sizeof text_keys / sizeof text_keys[0]; i++) {
+        const char *words = json_string_value(json_object_get(rollout, text_keys[i]));
+        if (words == NULL)
+            continue;
+        TRY(buffer_printf(text, "%s:\n", text_keys[i]));
+        TRY(json_text_block(words, "  ", text));
+    }
+    return STATUS_OK;
+}
+
+/* Prints the rollouts after *last (newest last in the list; all when *last is not in it). */
+static enum status print_rollouts(const struct buffer *json, struct buffer *last)
+{
+    json_error_t error;
+    json_t *value = json_loadb((const char *)json->bytes, json->size, JSON_DECODE_ANY, &error);
+    const json_t *list = json_is_object(value) ? json_object_get(value, "rollouts") : value;
+    struct buffer one;
+    buffer_init(&one, 0);
+    enum status status = STATUS_OK;
+    if (!json_is_array(list))
+        status = FAIL(STATUS_CORRUPT, "the store's answer is not a list of rollouts: %s",
+                      value == NULL ? error.text : "another shape");
+    size_t count = status == STATUS_OK ? json_array_size(list) : 0, from = count;
+    while (status == STATUS_OK && from > 0) {
+        buffer_clear(&one);
+        status = rollout_text(json_array_get(list, from - 1), &one);
+        if (one.size == last->size && last->size > 0 &&
+            memcmp(one.bytes, last->bytes, one.size) == 0)
+            break;
+        from--;
+    }
+    for (; status == STATUS_OK && from < count; from++) {
+        buffer_clear(last);
+        status = rollout_text(json_array_get(list, from), last);
+        if (status == STATUS_OK)
+            fputs(buffer_string(last), stdout);
+    }
+    fflush(stdout);
+    buffer_free(&one);
+    json_decref(value);
+    return status;
+}
+
+int cmd_tail(int argc, char **argv)
+{
+    struct query_options options = {.count = TAIL_DEFAULT};
+    struct known_run known;
+    int code = parse("tail", argc, argv, &options);
+    if (code != EXIT_CODE_OK)
+        return code;
+    enum status status = known_run_find(&known, options.run);
+    if (status != STATUS_OK)
+        return command_failed("tail", status);
+    if (known.supervisor == 0)
+        return say_over(&known);
+    char arguments[96];
+    if (options.has_group)
+        snprintf(arguments, sizeof arguments, "{\"n\":%" PRIu64 ",\"group\":%" PRIu64 "}",
+                 options.count, options.group);
+    else
+        snprintf(arguments, sizeof arguments, "{\"n\":%" PRIu64 "}", options.count);
+    struct buffer json, last;
+    buffer_init(&json, 0);
+    buffer_init(&last, 0);
+    do {
+        status = ask(&known, "tail", arguments, &json);
+        if (status == STATUS_OK)
+            status = options.json ? show(&json, true) : print_rollouts(&json, &last);
+        if (status == STATUS_OK && options.follow)
+            clock_sleep_ms(FOLLOW_PAUSE_MS);
+    } while (status == STATUS_OK && options.follow && run_folder_holder(known.folder, NULL) != 0);
+    buffer_free(&json);
+    buffer_free(&last);
+    return status == STATUS_OK ? EXIT_CODE_OK : command_failed("tail", status);
+}
+
+/* ---- top ---- */
+
+static void keep_curve(void *self, const json_t *object)
+{
+    struct curve *curve = self;
+    const json_t *step = json_object_get(object, "step");
+    const json_t *reward = json_object_get(object, "reward/mean");
+    if (json_is_number(step) && json_is_number(reward))
+        curve_add(curve, (uint64_t)json_number_value(step), json_number_value(reward));
+}
+
+static enum status top_page(const struct known_run *known, struct metrics_tail *tail,
+                            struct curve *curve, struct buffer *page)
+{
+    struct buffer json;
+    buffer_init(&json, 0);
+    enum status status;
+    TRY_GOTO(out, metrics_tail_poll(tail, keep_curve, curve));
+    TRY_GOTO(out, buffer_printf(page, "weir top: run %s (process %ld, %s), mean reward ",
+                                known->name, (long)known->supervisor, known->state));
+    TRY_GOTO(out, curve_line(curve, TOP_COLUMNS / 2, isatty(STDOUT_FILENO) == 1, page));
+    TRY_GOTO(out, buffer_printf(page, " %.3f\n\n", curve->last));
+    if (ask(known, "status", "{}", &json) != STATUS_OK) {
+        status = buffer_printf(page, "%s\n", error_sentence());
+        goto out;
+    }
+    json_t *value = json_loadb((const char *)json.bytes, json.size, JSON_DECODE_ANY, NULL);
+    status = json_text(value, page);
+    json_decref(value);
+out:
+    buffer_free(&json);
+    return status;
+}
+
+int cmd_top(int argc, char **argv)
+{
+    static struct curve curve;
+    struct query_options options = {0};
+    struct known_run known;
+    struct metrics_tail tail;
+    char path[FILE_PATH_MAX];
+    int code = parse("top", argc, argv, &options);
+    if (code != EXIT_CODE_OK)
+        return code;
+    enum status status = known_run_find(&known, options.run);
+    if (status == STATUS_OK && known.supervisor == 0)
+        return say_over(&known);
+    if (status == STATUS_OK)
+        status = file_path(path, "%s/metrics.jsonl", known.folder);
+    if (status == STATUS_OK)
+        status = metrics_tail_open(&tail, path);
+    if (status != STATUS_OK)
+        return command_failed("top", status);
+    struct buffer page;
+    buffer_init(&page, 0);
+    bool terminal = isatty(STDOUT_FILENO) == 1;
+    while (status == STATUS_OK && run_folder_holder(known.folder, known.state) != 0) {
+        buffer_clear(&page);
+        status = top_page(&known, &tail, &curve, &page);
+        if (status == STATUS_OK)
+            printf("%s%s", terminal ? "\033[H\033[2J" : "", buffer_string(&page));
+        fflush(stdout);
+        clock_sleep_ms(FOLLOW_PAUSE_MS);
+    }
+    buffer_free(&page);
+    metrics_tail_close(&tail);
+    return status == STATUS_OK ? say_over(&known) : command_failed("top", status);
+}

@@ -1,0 +1,154 @@
+#include "ops/redis_server.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "core/clock.h"
+#include "core/wait.h"
+#include "transport/redis_view.h"
+
+enum { READY_MS = 5000, PROBE_PAUSE_MS = 20 };
+
+enum status redis_server_find(char path[FILE_PATH_MAX])
+{
+    const char *list = getenv("PATH");
+    for (const char *at = list != NULL ? list : "/usr/bin:/bin"; *at != 0;) {
+        size_t length = strcspn(at, ":");
+        char candidate[FILE_PATH_MAX];
+        if (length > 0 && file_path(candidate, "%.*s/redis-server", (int)length, at) == STATUS_OK &&
+            access(candidate, X_OK) == 0) {
+            memcpy(path, candidate, sizeof candidate);
+            return STATUS_OK;
+        }
+        at += length + (at[length] == ':');
+    }
+    return FAIL(STATUS_NOT_FOUND,
+                "redis-server is not installed and redis.mode is start: install it "
+                "(apt-get install redis-server, or ops/deps), or set redis.mode=off");
+}
+
+enum status redis_server_address(const struct settings *settings, const struct run_folder *folder,
+                                 char out[FILE_PATH_MAX])
+{
+    struct sockaddr_un address;
+    if (settings->redis.address[0] != 0)
+        return file_path(out, "%s", settings->redis.address);
+    char path[FILE_PATH_MAX];
+    TRY(file_path(path, "%s/redis.sock", folder->path));
+    if (strlen(path) >= sizeof address.sun_path)
+        return FAIL(STATUS_LIMIT,
+                    "%s is too long for a unix socket (at most %zu bytes): choose a shorter "
+                    "run.root, or set redis.address",
+                    path, sizeof address.sun_path - 1);
+    memcpy(out, path, sizeof path);
+    return STATUS_OK;
+}
+
+/* Quotes and backslashes would end the value in redis.conf; nothing we write there needs them. */
+static enum status quoted(struct buffer *conf, const char *name, const char *value)
+{
+    if (strpbrk(value, "\"\\\n") != NULL)
+        return FAIL(STATUS_INVALID, "%s for redis-server holds a quote, backslash or line end",
+                    name);
+    return buffer_printf(conf, "%s \"%s\"\n", name, value);
+}
+
+static enum status write_conf(const struct settings *settings, const char *address,
+                              const char *path)
+{
+    struct buffer conf;
+    buffer_init(&conf, 0);
+    enum status status;
+    const char *colon = strrchr(address, ':');
+    bool tcp = strchr(address, '/') == NULL && colon != NULL;
+    int fd = -1;
+    TRY_GOTO(out, buffer_text(&conf, "# made by weir run; a view only, nothing is kept\n"
+                                     "save \"\"\nappendonly no\ndaemonize no\n"));
+    if (tcp) {
+        TRY_GOTO(out, buffer_printf(&conf, "bind %.*s\nport %s\n", (int)(colon - address), address,
+                                    colon + 1));
+    } else {
+        TRY_GOTO(out, buffer_text(&conf, "port 0\nunixsocketperm 700\n"));
+        TRY_GOTO(out, quoted(&conf, "unixsocket", address));
+    }
+    if (settings->redis.password[0] != 0)
+        TRY_GOTO(out, quoted(&conf, "requirepass", settings->redis.password));
+    fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (fd < 0)
+        status = FAIL(STATUS_IO, "%s: %s", path, strerror(errno));
+    else
+        status = file_write_all(fd, conf.bytes, conf.size, path);
+out:
+    if (fd >= 0)
+        close(fd);
+    buffer_free(&conf);
+    return status;
+}
+
+static enum status wait_ready(const struct settings *settings, const char *address,
+                              struct process *process)
+{
+    struct wait wait = wait_begin("start of redis-server", address, READY_MS);
+    bool ready = false;
+    int wait_status = 0;
+    while (!ready && wait_left_ms(&wait) > 0) {
+        if (process_reap(process, &wait_status))
+            break;
+        ready = redis_probe(address, settings->redis.password) == STATUS_OK;
+        if (!ready)
+            clock_sleep_ms(PROBE_PAUSE_MS);
+    }
+    bool dead = process->pid == 0;
+    enum status status = wait_end(&wait, ready || dead);
+    if (!dead)
+        return status;
+    char words[400];
+    process_last_words(process, words, sizeof words);
+    return FAIL(STATUS_INVALID, "redis-server for %s ended at once: %s (all in %s)", address,
+                words[0] != 0 ? words : "it said nothing", process->log);
+}
+
+enum status redis_server_start(const struct settings *settings, const struct run_folder *folder,
+                               const char *address, struct arena *arena, struct process *process)
+{
+    enum status probed = redis_probe(address, settings->redis.password);
+    if (probed == STATUS_OK)
+        return FAIL(STATUS_INVALID,
+                    "a Redis answers at %s already, this run would start its own there: set "
+                    "redis.mode=connect to use it, or another redis.address",
+                    address);
+    if (probed != STATUS_NOT_FOUND)
+        return probed;
+    char program[FILE_PATH_MAX], conf[FILE_PATH_MAX];
+    TRY(redis_server_find(program));
+    TRY(file_path(conf, "%s/redis.conf", folder->path));
+    TRY(write_conf(settings, address, conf));
+    *process = (struct process){.name = "redis", .duty = DUTY_VIEW};
+    TRY(file_path(process->log, "%s/redis.log", folder->logs));
+    process->arguments[0] = arena_text(arena, program);
+    process->arguments[1] = arena_text(arena, conf);
+    if (process->arguments[0] == NULL || process->arguments[1] == NULL)
+        return FAIL(STATUS_NO_MEMORY, "arguments of redis-server");
+    TRY(process_start(process, clock_now_ns()));
+    enum status status = wait_ready(settings, address, process);
+    if (status != STATUS_OK && process->pid > 0)
+        process_signal(process, SIGKILL);
+    return status;
+}
+
+enum status redis_server_probe(const struct settings *settings, const char *address)
+{
+    enum status status = redis_probe(address, settings->redis.password);
+    if (status == STATUS_NOT_FOUND)
+        return FAIL(STATUS_NOT_FOUND,
+                    "redis.mode is connect, but nothing answers at redis.address %s: start it, or "
+                    "set redis.mode to start or off",
+                    address);
+    return status;
+}

@@ -1,0 +1,403 @@
+#include "ops/run.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/clock.h"
+#include "core/memory.h"
+#include "ops/cmd.h"
+#include "ops/redis_server.h"
+
+enum { ARGUMENT_BYTES_MAX = 64 << 20, QUESTION_EVERY_MS = 1000, DRAIN_ASK_MS = 1000 };
+
+/* ---- arguments ---- */
+
+int run_parse(struct run_request *request, int argc, char **argv)
+{
+    for (int i = 0; i < argc; i++) {
+        const char *argument = argv[i];
+        if (strcmp(argument, "--quiet") == 0) {
+            request->quiet = true;
+        } else if (strcmp(argument, "--check") == 0) {
+            request->check = true;
+        } else if (strcmp(argument, "--name") == 0) {
+            if (++i == argc)
+                return command_usage(request->command, "--name wants a name");
+            request->name = argv[i];
+        } else if (argument[0] == '-') {
+            return command_usage(request->command, "unknown option %s", argument);
+        } else if (strchr(argument, '=') != NULL) {
+            if (request->override_count == PROGRAM_OVERRIDES_MAX)
+                return command_usage(request->command, "more than %d settings",
+                                     PROGRAM_OVERRIDES_MAX);
+            request->overrides[request->override_count++] = argument;
+        } else {
+            if (request->file_count == PROGRAM_FILES_MAX)
+                return command_usage(request->command, "more than %d recipes", PROGRAM_FILES_MAX);
+            request->files[request->file_count++] = argument;
+        }
+    }
+    if (request->file_count == 0)
+        return command_usage(request->command,
+                             "name a recipe, as examples/recipes/quickstart.yaml");
+    return EXIT_CODE_OK;
+}
+
+/* ---- prepare ---- */
+
+static enum status load(struct run *run, const struct run_request *request)
+{
+    struct config_input input = {.files = request->files,
+                                 .file_count = request->file_count,
+                                 .overrides = request->overrides,
+                                 .override_count = request->override_count,
+                                 .environment = true};
+    config_destroy(&run->config);
+    TRY(settings_load(&run->settings, &run->config, &input));
+    return settings_check_run(&run->settings);
+}
+
+/* Programs of a run. */
+static const char *const program_names[] = {"weir-store", "weir-learner", "weir-actor",
+                                            "weir-reward"};
+
+static enum status check_programs(const struct run *run)
+{
+    char path[FILE_PATH_MAX];
+    for (size_t i = 0; i < sizeof program_names / sizeof program_names[0]; i++)
+        TRY(program_path(program_names[i], path));
+    return run->settings.redis.mode == REDIS_START ? redis_server_find(path) : STATUS_OK;
+}
+
+/* Read properly by learner and store later; here only so that a typo costs no run folder. */
+static enum status check_inputs(const struct run *run)
+{
+    char path[FILE_PATH_MAX];
+    if (run->settings.model.path[0] == 0)
+        return FAIL(STATUS_NOT_FOUND, "model.path is empty: name the model folder to start from");
+    TRY(file_path(path, "%s/config.json", run->settings.model.path));
+    if (!file_exists(path))
+        return FAIL(STATUS_NOT_FOUND,
+                    "model.path: %s does not exist; make a model folder with `weir init` or "
+                    "`weir sft`, or name another",
+                    path);
+    if (run->settings.data.train[0] == 0 || !file_exists(run->settings.data.train))
+        return FAIL(STATUS_NOT_FOUND,
+                    "data.train: \"%s\" does not exist; name a JSONL file or a folder of them",
+                    run->settings.data.train);
+    return STATUS_OK;
+}
+
+static enum status add_override(struct run *run, struct run_request *request, const char *key,
+                                const char *value)
+{
+    char text[FILE_PATH_MAX + 64];
+    snprintf(text, sizeof text, "%s=%s", key, value);
+    const char *kept = arena_text(run->arena, text);
+    if (kept == NULL)
+        return FAIL(STATUS_NO_MEMORY, "settings of the run");
+    request->overrides[request->override_count++] = kept;
+    return STATUS_OK;
+}
+
+static enum status write_config(struct run *run)
+{
+    struct buffer yaml;
+    char copy[FILE_PATH_MAX];
+    buffer_init(&yaml, 0);
+    enum status status;
+    TRY_GOTO(out, config_dump(run->config, &yaml));
+    TRY_GOTO(out, file_path(run->config_path, "%s/config.resolved.yaml", run->folder.path));
+    TRY_GOTO(out, file_replace(run->config_path, yaml.bytes, yaml.size));
+    TRY_GOTO(out, file_path(copy, "%s/config.resolved.yaml", run->folder.logs));
+    TRY_GOTO(out, file_replace(copy, yaml.bytes, yaml.size));
+out:
+    buffer_free(&yaml);
+    return status;
+}
+
+/* The resolved file is the children's only source: what the environment said is in it already, and
+ * would otherwise beat what the command line said. */
+static void clear_environment(const struct settings *settings)
+{
+    for (size_t i = 0; i < settings_section_count; i++)
+        for (size_t k = 0; k < settings_sections[i].count; k++) {
+            char name[128];
+            int size = snprintf(name, sizeof name, "WEIR_%s_%s", settings_sections[i].name,
+                                settings_sections[i].fields[k].name);
+            for (int c = 0; c < size && c < (int)sizeof name - 1; c++)
+                if (name[c] >= 'a' && name[c] <= 'z')
+                    name[c] = (char)(name[c] - 'a' + 'A');
+            unsetenv(name);
+        }
+    if (settings->redis.password[0] != 0) /* never in a file */
+        setenv("WEIR_REDIS_PASSWORD", settings->redis.password, 1);
+}
+
+static enum status prepare_folder(struct run *run, struct run_request *request, const char *name)
+{
+    TRY(run_folder_open(&run->folder, run->settings.run.root, name, run->settings.run.resume));
+    run->opened = true;
+    TRY(store_endpoint(&run->settings, run->folder.path, run->endpoint));
+    TRY(add_override(run, request, "run.name", name));
+    if (run->settings.redis.mode != REDIS_OFF) {
+        TRY(redis_server_address(&run->settings, &run->folder, run->redis_address));
+        TRY(add_override(run, request, "redis.address", run->redis_address));
+    }
+    TRY(load(run, request));
+    TRY(write_config(run));
+    clear_environment(&run->settings);
+    return STATUS_OK;
+}
+
+static int prepare_failed(const struct run_request *request, int exit_code)
+{
+    fprintf(stderr, "weir %s: %s\n", request->command, error_sentence());
+    return exit_code;
+}
+
+int run_prepare(struct run *run, struct run_request *request)
+{
+    *run = (struct run){.quiet = request->quiet, .folder = {.lock_fd = -1}};
+    buffer_init(&run->status, 0);
+    buffer_init(&run->waiting, 0);
+    if (arena_create(&run->arena, ARGUMENT_BYTES_MAX) != STATUS_OK)
+        return prepare_failed(request, EXIT_CODE_FAILED);
+    if (load(run, request) != STATUS_OK)
+        return prepare_failed(request, EXIT_CODE_USAGE);
+    char name[RUN_NAME_MAX];
+    const char *given = request->name != NULL ? request->name : run->settings.run.name;
+    if (given[0] == 0 && request->name == NULL) {
+        if (run_name_make(request->files[0], clock_wall_ns(), name) != STATUS_OK)
+            return prepare_failed(request, EXIT_CODE_USAGE);
+    } else {
+        if (run_name_check(given) != STATUS_OK)
+            return prepare_failed(request, EXIT_CODE_USAGE);
+        snprintf(name, sizeof name, "%s", given);
+    }
+    if (check_programs(run) != STATUS_OK)
+        return prepare_failed(request, EXIT_CODE_DEPENDENCY);
+    if (check_inputs(run) != STATUS_OK)
+        return prepare_failed(request, EXIT_CODE_INPUT);
+    if (request->check)
+        return EXIT_CODE_OK;
+    enum status status = prepare_folder(run, request, name);
+    if (status == STATUS_OK)
+        return EXIT_CODE_OK;
+    int code = prepare_failed(request, status == STATUS_INVALID ? EXIT_CODE_USAGE
+                                       : status == STATUS_LIMIT ? EXIT_CODE_DEPENDENCY
+                                                                : EXIT_CODE_FAILED);
+    if (run->opened)
+        run_folder_discard(&run->folder);
+    return code;
+}
+
+void run_print_plan(const struct run *run)
+{
+    printf("settings are sound; weir run would start store.0, learner.0, %u actors, %u reward "
+           "workers%s for %u steps\n",
+           run->settings.run.actors, run->settings.run.reward_workers,
+           run->settings.redis.mode == REDIS_START ? " and a redis-server" : "",
+           run->settings.run.steps);
+}
+
+/* ---- start ---- */
+
+static enum status add_process(struct run *run, const char *role, unsigned index,
+                               enum process_duty duty)
+{
+    struct process *process = &run->processes[run->count];
+    char program[FILE_PATH_MAX], name[32], number[16], parent[16];
+    *process = (struct process){.duty = duty};
+    snprintf(process->name, sizeof process->name, "%s.%u", role, index);
+    snprintf(name, sizeof name, "weir-%s", role);
+    snprintf(number, sizeof number, "%u", index);
+    snprintf(parent, sizeof parent, "%ld", (long)getpid());
+    TRY(program_path(name, program));
+    TRY(file_path(process->log, "%s/%s.log", run->folder.logs, process->name));
+    const char *const texts[] = {program,
+                                 "--config",
+                                 run->config_path,
+                                 "--run",
+                                 run->folder.name,
+                                 "--folder",
+                                 run->folder.path,
+                                 "--endpoint",
+                                 run->endpoint,
+                                 "--index",
+                                 number,
+                                 "--parent",
+                                 parent};
+    _Static_assert(sizeof texts / sizeof texts[0] < PROCESS_ARGUMENTS_MAX, "room for the NULL");
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
+        if ((process->arguments[i] = arena_text(run->arena, texts[i])) == NULL)
+            return FAIL(STATUS_NO_MEMORY, "arguments of %s", process->name);
+    run->count++;
+    return STATUS_OK;
+}
+
+static enum status add_processes(struct run *run)
+{
+    const struct run_settings *wanted = &run->settings.run;
+    run->processes =
+        memory_array(3 + (size_t)wanted->actors + wanted->reward_workers, sizeof *run->processes);
+    if (run->processes == NULL)
+        return FAIL(STATUS_NO_MEMORY, "table of processes");
+    if (run->settings.redis.mode == REDIS_START) {
+        TRY(redis_server_start(&run->settings, &run->folder, run->redis_address, run->arena,
+                               &run->processes[0]));
+        run->count = 1;
+    } else if (run->settings.redis.mode == REDIS_CONNECT) {
+        TRY(redis_server_probe(&run->settings, run->redis_address));
+    }
+    TRY(add_process(run, ROLE_NAME_STORE, 0, DUTY_STORE));
+    TRY(add_process(run, ROLE_NAME_LEARNER, 0, DUTY_LEARNER));
+    for (unsigned i = 0; i < wanted->actors; i++)
+        TRY(add_process(run, ROLE_NAME_ACTOR, i, DUTY_WORKER));
+    for (unsigned i = 0; i < wanted->reward_workers; i++)
+        TRY(add_process(run, ROLE_NAME_REWARD, i, DUTY_WORKER));
+    return STATUS_OK;
+}
+
+/* ---- hooks of the supervisor ---- */
+
+static const char *waiting_text(void *self)
+{
+    struct run *run = self;
+    buffer_clear(&run->waiting);
+    const char *json = run->status.size > 0 ? buffer_string(&run->status) : NULL;
+    if (waiting_line(json, &run->waiting) != STATUS_OK)
+        return "waiting";
+    return buffer_string(&run->waiting);
+}
+
+static void on_tick(void *self, int64_t now_ns)
+{
+    struct run *run = self;
+    if (run->query != NULL) {
+        enum status status = store_query_take(run->query, 0, &run->status);
+        if (status != STATUS_OK && status != STATUS_AGAIN) {
+            buffer_clear(&run->status); /* the line says that there is no answer */
+        } else if (now_ns >= run->next_question_ns &&
+                   store_query_start(run->query, "status", "{}") == STATUS_OK) {
+            run->next_question_ns = now_ns + QUESTION_EVERY_MS * CLOCK_NS_PER_MS;
+        }
+    }
+    bool running = run->supervisor.phase == PHASE_RUNNING;
+    screen_tick(&run->screen, now_ns, running ? waiting_text : NULL, run);
+}
+
+static uint64_t on_steps(void *self)
+{
+    return ((struct run *)self)->screen.steps_seen;
+}
+
+static void on_say(void *self, const char *line)
+{
+    screen_say(&((struct run *)self)->screen, line);
+}
+
+static bool on_drain(void *self, const char *reason)
+{
+    struct run *run = self;
+    struct buffer answer;
+    char arguments[128];
+    snprintf(arguments, sizeof arguments, "{\"reason\":\"%s\"}", reason);
+    buffer_init(&answer, 0);
+    enum status status =
+        run->query == NULL ? STATUS_AGAIN
+                           : store_query_ask(run->query, "drain", arguments, DRAIN_ASK_MS, &answer);
+    buffer_free(&answer);
+    return status == STATUS_OK;
+}
+
+static void on_draining(void *self)
+{
+    struct run *run = self;
+    if (run_folder_note(&run->folder, "draining") != STATUS_OK)
+        screen_say(&run->screen, error_sentence());
+}
+
+int run_start(struct run *run)
+{
+    enum status status = add_processes(run);
+    bool view = run->count == 0; /* Redis failed, nothing of ours was listed yet */
+    if (status == STATUS_OK) {
+        run->supervisor = (struct supervisor){
+            .processes = run->processes,
+            .count = run->count,
+            .drain_ms = (int64_t)run->settings.run.drain_s * 1000,
+            .hooks = {run, on_tick, on_steps, on_say, on_drain, on_draining},
+        };
+        status = supervisor_start(&run->supervisor);
+    }
+    if (status == STATUS_OK)
+        return EXIT_CODE_OK;
+    fprintf(stderr, "weir: %s\n", error_sentence());
+    process_kill_all();
+    run_folder_discard(&run->folder);
+    return view ? EXIT_CODE_DEPENDENCY : EXIT_CODE_FAILED;
+}
+
+/* ---- attend ---- */
+
+static void print_header(const struct run *run)
+{
+    if (run->quiet)
+        return;
+    printf("run        %s (attempt %u)\nprocesses ", run->folder.path, run->folder.attempt);
+    for (size_t i = 0; i < run->count; i++)
+        printf(" %s %ld", run->processes[i].name, (long)run->processes[i].pid);
+    printf("\nsettings   %s\nlogs       %s/\n", run->config_path, run->folder.logs);
+    if (run->settings.redis.mode != REDIS_OFF)
+        printf("redis      %s\n", run->redis_address);
+    printf("watch      weir status %s | weir tail %s --follow | weir top %s\n", run->folder.name,
+           run->folder.name, run->folder.name);
+    printf("words      an actor generates; the learner trains; Ctrl-C drains and checkpoints\n");
+    fflush(stdout);
+}
+
+static void print_end(struct run *run, int code)
+{
+    screen_summary(&run->screen, run->folder.name, run->folder.path);
+    if (run->supervisor.restarts > 0)
+        printf("processes started again: %u\n", run->supervisor.restarts);
+    if (run->supervisor.drained || code != EXIT_CODE_OK)
+        printf("go on with: weir run %s run.resume=true\n", run->config_path);
+    fflush(stdout);
+    if (run->supervisor.why[0] != 0)
+        fprintf(stderr, "weir: %s\n", run->supervisor.why);
+}
+
+int run_attend(struct run *run)
+{
+    char metrics[FILE_PATH_MAX];
+    print_header(run);
+    if (file_path(metrics, "%s/metrics.jsonl", run->folder.path) != STATUS_OK ||
+        screen_open(&run->screen, metrics, run->settings.run.steps, run->quiet) != STATUS_OK ||
+        store_query_open(&run->query, run->endpoint, run->folder.name) != STATUS_OK) {
+        fprintf(stderr, "weir: %s\n", error_sentence());
+        process_kill_all();
+        return EXIT_CODE_FAILED;
+    }
+    int code = supervisor_run(&run->supervisor);
+    store_query_close(&run->query);
+    print_end(run, code);
+    screen_close(&run->screen);
+    return code;
+}
+
+void run_release(struct run *run)
+{
+    if (run->opened)
+        run_folder_sweep_shared_memory(run->folder.name);
+    run_folder_close(&run->folder);
+    buffer_free(&run->status);
+    buffer_free(&run->waiting);
+    memory_free(run->processes);
+    arena_destroy(&run->arena);
+    config_destroy(&run->config);
+}

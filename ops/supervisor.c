@@ -1,0 +1,349 @@
+#include "ops/supervisor.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "core/clock.h"
+
+enum {
+    QUICK_DEATH_MS = 2000,
+    BACK_OFF_FIRST_MS = 100,
+    BACK_OFF_LAST_MS = 5000,
+    FOLLOW_MS =
+        5000, /* to follow the store's notice before SIGTERM, and before a lone exit 0 counts */
+    VIEW_STOP_MS = 2000,
+    LAST_LINES = 8,
+};
+
+static int64_t ms(int64_t count)
+{
+    return count * CLOCK_NS_PER_MS;
+}
+
+static PRINTF_LIKE(2, 3) void say(struct supervisor *supervisor, const char *fmt, ...)
+{
+    char line[1200];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(line, sizeof line, fmt, args);
+    va_end(args);
+    supervisor->hooks.say(supervisor->hooks.self, line);
+}
+
+/* The first reason stays: what follows is its consequence. */
+static PRINTF_LIKE(3, 4) void set_outcome(struct supervisor *supervisor, int exit_code,
+                                          const char *fmt, ...)
+{
+    if (supervisor->exit_code != EXIT_CODE_OK)
+        return;
+    supervisor->exit_code = exit_code;
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(supervisor->why, sizeof supervisor->why, fmt, args);
+    va_end(args);
+}
+
+/* Ends the run: SIGTERM after terminate_ms to what is still there, SIGKILL drain_ms later. An
+ * earlier deadline stays. */
+static void begin_end(struct supervisor *supervisor, int64_t now_ns, int64_t terminate_ms)
+{
+    int64_t terminate_at_ns = now_ns + ms(terminate_ms);
+    if (supervisor->phase == PHASE_RUNNING) {
+        supervisor->phase = PHASE_ENDING;
+        supervisor->terminate_at_ns = terminate_at_ns;
+        supervisor->kill_at_ns = terminate_at_ns + ms(supervisor->drain_ms);
+    } else if (terminate_at_ns < supervisor->terminate_at_ns) {
+        supervisor->terminate_at_ns = terminate_at_ns;
+    }
+    for (size_t i = 0; i < supervisor->count; i++)
+        supervisor->processes[i].start_at_ns = 0;
+}
+
+static struct process *find_duty(struct supervisor *supervisor, enum process_duty duty)
+{
+    for (size_t i = 0; i < supervisor->count; i++)
+        if (supervisor->processes[i].duty == duty)
+            return &supervisor->processes[i];
+    return NULL;
+}
+
+static void signal_all(struct supervisor *supervisor, int number, bool view_too)
+{
+    for (size_t i = 0; i < supervisor->count; i++)
+        if (view_too || supervisor->processes[i].duty != DUTY_VIEW)
+            process_signal(&supervisor->processes[i], number);
+}
+
+static size_t count_running(const struct supervisor *supervisor, bool view_too)
+{
+    size_t running = 0;
+    for (size_t i = 0; i < supervisor->count; i++)
+        running += supervisor->processes[i].pid > 0 &&
+                   (view_too || supervisor->processes[i].duty != DUTY_VIEW);
+    return running;
+}
+
+/* ---- signals ---- */
+
+static void drain(struct supervisor *supervisor, int64_t now_ns, const char *reason)
+{
+    if (supervisor->drained)
+        return;
+    supervisor->drained = true;
+    say(supervisor,
+        "%s: draining; the learner writes a checkpoint, then everybody leaves "
+        "(at most %lld s; Ctrl-C again stops at once)",
+        reason, (long long)(supervisor->drain_ms / 1000));
+    if (supervisor->hooks.draining != NULL)
+        supervisor->hooks.draining(supervisor->hooks.self);
+    const struct process *store = find_duty(supervisor, DUTY_STORE);
+    const struct process *learner = find_duty(supervisor, DUTY_LEARNER);
+    bool reachable = store != NULL && store->pid > 0 && learner != NULL && learner->pid > 0;
+    if (reachable && supervisor->hooks.drain(supervisor->hooks.self, reason)) {
+        begin_end(supervisor, now_ns, supervisor->drain_ms);
+        supervisor->kill_at_ns = supervisor->terminate_at_ns + ms(FOLLOW_MS);
+    } else {
+        begin_end(supervisor, now_ns, 0);
+    }
+}
+
+static void take_signals(struct supervisor *supervisor, int64_t now_ns)
+{
+    struct signalfd_siginfo info;
+    while (read(supervisor->signal_fd, &info, sizeof info) == (ssize_t)sizeof info) {
+        if (info.ssi_signo == SIGCHLD)
+            continue;
+        if (info.ssi_signo == SIGINT && supervisor->drained) {
+            set_outcome(supervisor, EXIT_CODE_INTERRUPTED,
+                        "stopped by the second Ctrl-C, without waiting for the drain");
+            supervisor->phase = PHASE_KILLED;
+            continue;
+        }
+        drain(supervisor, now_ns,
+              info.ssi_signo == SIGINT    ? "Ctrl-C"
+              : info.ssi_signo == SIGTERM ? "SIGTERM"
+                                          : "SIGHUP");
+    }
+}
+
+/* ---- deaths ---- */
+
+static bool is_permanent(const struct process *process, int code)
+{
+    if (process->duty == DUTY_VIEW)
+        return false;
+    return code == EXIT_CODE_USAGE || code == EXIT_CODE_DEPENDENCY || code == EXIT_CODE_INPUT ||
+           (code == EXIT_CODE_FAILED && process->duty == DUTY_STORE) ||
+           (code == EXIT_CODE_PEER && process->duty == DUTY_LEARNER);
+}
+
+static void give_up(struct supervisor *supervisor, const struct process *process, int64_t now_ns,
+                    const char *end)
+{
+    struct buffer lines;
+    buffer_init(&lines, 0);
+    if (process_log_tail(process, LAST_LINES, &lines) == STATUS_OK && lines.size > 0)
+        say(supervisor, "%s, last lines of %s:\n%.1000s", process->name, process->log,
+            buffer_string(&lines));
+    buffer_free(&lines);
+    if (process->duty == DUTY_VIEW) {
+        say(supervisor, "%s is not started again: the run goes on without the dashboard's view",
+            process->name);
+        return;
+    }
+    set_outcome(supervisor, EXIT_CODE_FAILED,
+                "%s ended %d times in a row without getting anywhere, the last time by %s",
+                process->name, SUPERVISOR_FRUITLESS_MAX, end);
+    begin_end(supervisor, now_ns, 0);
+}
+
+static void restart_later(struct supervisor *supervisor, struct process *process, int64_t now_ns,
+                          const char *end)
+{
+    int64_t lived_ms = (now_ns - process->started_ns) / CLOCK_NS_PER_MS;
+    bool essential = process->duty == DUTY_STORE || process->duty == DUTY_LEARNER;
+    uint64_t steps = supervisor->hooks.steps(supervisor->hooks.self);
+    bool quick = lived_ms < QUICK_DEATH_MS;
+    process->fruitless =
+        quick || (essential && steps == process->steps_at_start) ? process->fruitless + 1 : 0;
+    if (process->fruitless >= SUPERVISOR_FRUITLESS_MAX) {
+        give_up(supervisor, process, now_ns, end);
+        return;
+    }
+    int64_t delay_ms = 0;
+    if (quick && process->fruitless > 0)
+        delay_ms = BACK_OFF_FIRST_MS << (process->fruitless - 1);
+    if (delay_ms > BACK_OFF_LAST_MS)
+        delay_ms = BACK_OFF_LAST_MS;
+    process->start_at_ns = now_ns + ms(delay_ms);
+    char words[300];
+    process_last_words(process, words, sizeof words);
+    say(supervisor, "%s: %s after %lld.%lld s; started again%s%s%s", process->name, end,
+        (long long)(lived_ms / 1000), (long long)(lived_ms % 1000 / 100),
+        delay_ms > 0 ? " after a pause" : "", words[0] != 0 ? "; it said: " : "", words);
+}
+
+/* Exit code, -1 for a signal. 0 also for what we asked for: 130 (left on a signal) and, once SIGTERM
+ * was sent to all, death by it (before a handler was installed). */
+static int orderly_code(const struct supervisor *supervisor, int wait_status)
+{
+    if (WIFEXITED(wait_status))
+        return WEXITSTATUS(wait_status) == EXIT_CODE_INTERRUPTED ? 0 : WEXITSTATUS(wait_status);
+    return supervisor->terminated && WTERMSIG(wait_status) == SIGTERM ? 0 : -1;
+}
+
+static void died(struct supervisor *supervisor, struct process *process, int wait_status,
+                 int64_t now_ns)
+{
+    char end[80], words[600];
+    process_describe_end(wait_status, end, sizeof end);
+    int code = orderly_code(supervisor, wait_status);
+    bool essential = process->duty == DUTY_STORE || process->duty == DUTY_LEARNER;
+    if (code > 0 && is_permanent(process, code)) {
+        process_last_words(process, words, sizeof words);
+        set_outcome(supervisor, code, "%s (%s, %s)", words[0] != 0 ? words : end, process->name,
+                    words[0] != 0 ? end : process->log);
+        begin_end(supervisor, now_ns, 0);
+    } else if (supervisor->phase != PHASE_RUNNING) {
+        if (code != 0 && process->duty != DUTY_VIEW && supervisor->phase == PHASE_ENDING)
+            say(supervisor, "%s: %s while the run was ending", process->name, end);
+        if (code != 0 && essential && supervisor->phase == PHASE_ENDING)
+            set_outcome(supervisor, EXIT_CODE_FAILED,
+                        "%s ended by %s before it was done: go on with run.resume=true",
+                        process->name, end);
+        if (essential)
+            begin_end(supervisor, now_ns, FOLLOW_MS);
+    } else if (code == 0 && essential) {
+        begin_end(supervisor, now_ns, FOLLOW_MS);
+    } else if (code == 0) {
+        process->start_at_ns = now_ns + ms(FOLLOW_MS);
+    } else {
+        restart_later(supervisor, process, now_ns, end);
+    }
+}
+
+static void reap(struct supervisor *supervisor, int64_t now_ns)
+{
+    for (size_t i = 0; i < supervisor->count; i++) {
+        int wait_status;
+        if (process_reap(&supervisor->processes[i], &wait_status))
+            died(supervisor, &supervisor->processes[i], wait_status, now_ns);
+    }
+}
+
+static void start_due(struct supervisor *supervisor, int64_t now_ns)
+{
+    for (size_t i = 0; i < supervisor->count && supervisor->phase == PHASE_RUNNING; i++) {
+        struct process *process = &supervisor->processes[i];
+        if (process->start_at_ns == 0 || process->start_at_ns > now_ns || process->pid > 0)
+            continue;
+        process->steps_at_start = supervisor->hooks.steps(supervisor->hooks.self);
+        if (process_start(process, now_ns) != STATUS_OK) {
+            set_outcome(supervisor, EXIT_CODE_FAILED, "%s", status_last_error());
+            begin_end(supervisor, now_ns, 0);
+            return;
+        }
+        process->restarts++;
+        supervisor->restarts++;
+    }
+}
+
+/* ---- the end ---- */
+
+static void enforce_end(struct supervisor *supervisor, int64_t now_ns)
+{
+    if (supervisor->phase != PHASE_ENDING)
+        return;
+    if (!supervisor->terminated && now_ns >= supervisor->terminate_at_ns) {
+        supervisor->terminated = true;
+        signal_all(supervisor, SIGTERM, false);
+    }
+    if (count_running(supervisor, false) == 0) {
+        struct process *view = find_duty(supervisor, DUTY_VIEW);
+        if (view != NULL && supervisor->kill_at_ns != INT64_MAX) {
+            process_signal(view, SIGTERM);
+            supervisor->terminated = true;
+            supervisor->terminate_at_ns = now_ns + ms(VIEW_STOP_MS);
+            supervisor->kill_at_ns = INT64_MAX; /* from here terminate_at_ns is redis' deadline */
+        } else if (view != NULL && now_ns >= supervisor->terminate_at_ns) {
+            supervisor->phase = PHASE_KILLED;
+        }
+    } else if (now_ns >= supervisor->kill_at_ns) {
+        set_outcome(supervisor, EXIT_CODE_FAILED,
+                    "not all processes left within run.drain_s (%lld s), they were killed: go on "
+                    "with run.resume=true",
+                    (long long)(supervisor->drain_ms / 1000));
+        supervisor->phase = PHASE_KILLED;
+    }
+}
+
+/* Until a signal arrives or the next thing is due, SUPERVISOR_TICK_MS at most. */
+static void pause_until_due(const struct supervisor *supervisor, int64_t now_ns)
+{
+    int64_t wait_ms = SUPERVISOR_TICK_MS;
+    for (size_t i = 0; i < supervisor->count; i++) {
+        int64_t at_ns = supervisor->processes[i].start_at_ns;
+        if (at_ns > 0 && at_ns - now_ns < ms(wait_ms))
+            wait_ms = at_ns > now_ns ? (at_ns - now_ns) / CLOCK_NS_PER_MS + 1 : 0;
+    }
+    struct pollfd fd = {.fd = supervisor->signal_fd, .events = POLLIN};
+    poll(&fd, 1, (int)wait_ms);
+}
+
+int supervisor_run(struct supervisor *supervisor)
+{
+    for (;;) {
+        int64_t now_ns = clock_now_ns();
+        take_signals(supervisor, now_ns);
+        reap(supervisor, now_ns);
+        start_due(supervisor, now_ns);
+        enforce_end(supervisor, now_ns);
+        supervisor->hooks.tick(supervisor->hooks.self, now_ns);
+        if (supervisor->phase == PHASE_KILLED ||
+            (supervisor->phase == PHASE_ENDING && count_running(supervisor, true) == 0))
+            break;
+        pause_until_due(supervisor, now_ns);
+    }
+    signal_all(supervisor, SIGKILL, true);
+    process_kill_all(); /* ours and what they left behind */
+    for (size_t i = 0; i < supervisor->count; i++)
+        supervisor->processes[i].pid = 0;
+    supervisor->hooks.tick(supervisor->hooks.self, clock_now_ns());
+    close(supervisor->signal_fd);
+    return supervisor->exit_code;
+}
+
+enum status supervisor_start(struct supervisor *supervisor)
+{
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGCHLD);
+    sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGHUP);
+    sigprocmask(SIG_BLOCK, &signals, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    prctl(PR_SET_CHILD_SUBREAPER, 1);
+    supervisor->signal_fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (supervisor->signal_fd < 0)
+        return FAIL(STATUS_IO, "signalfd: %s", strerror(errno));
+    for (size_t i = 0; i < supervisor->count; i++) {
+        if (supervisor->processes[i].pid > 0)
+            continue; /* redis-server runs already */
+        enum status status = process_start(&supervisor->processes[i], clock_now_ns());
+        if (status != STATUS_OK) {
+            signal_all(supervisor, SIGKILL, true);
+            process_kill_all();
+            return status;
+        }
+    }
+    return STATUS_OK;
+}

@@ -1,0 +1,59 @@
+/* ops/supervisor.h - keeps the processes of a run alive, and ends them all.
+ *
+ * Rules:
+ *   death      a process that ends otherwise than by its own exit 0 is started again: at once when it
+ *              lived for 2 s, else after 0.1, 0.2, ... 5 s. SUPERVISOR_FRUITLESS_MAX such deaths in a
+ *              row (of store and learner also those without a training step in between) end the run
+ *              with its last log lines.
+ *   permanent  exit 2 (settings), 3 (something missing), 4 (bad input) of any of ours, 1 of the store
+ *              (the run failed) and 5 of the learner (no plan in time) end the run with its last
+ *              error line and that code.
+ *   end        exit 0 of the learner or the store ends the run: the others have 5 s to follow the
+ *              store's notice, then SIGTERM, then drain_s, then SIGKILL. A worker that exits 0 while
+ *              the run goes on is started again after 5 s.
+ *   SIGINT, SIGTERM, SIGHUP: drain, once (SIGTERM may come several times: Slurm sends it twice).
+ *   second SIGINT: SIGKILL to all, exit 130.
+ * redis-server only serves the view: it is stopped last, and giving up on it ends nothing.
+ * Whatever happens, no child outlives supervisor_run: adopted grandchildren are killed as well.
+ *
+ * One thread, which must stay alive: children die with the thread that started them. */
+#ifndef OPS_SUPERVISOR_H
+#define OPS_SUPERVISOR_H
+
+#include "core/program.h"
+#include "ops/processes.h"
+
+enum { SUPERVISOR_FRUITLESS_MAX = 5, SUPERVISOR_TICK_MS = 100 };
+
+struct supervisor_hooks {
+    void *self;
+    /* Every SUPERVISOR_TICK_MS, and once after the last process is gone. Must not block. */
+    void (*tick)(void *self, int64_t now_ns);
+    uint64_t (*steps)(void *self);                 /* training steps seen so far */
+    void (*say)(void *self, const char *line);     /* one event for people */
+    bool (*drain)(void *self, const char *reason); /* asks the store; false: not reached */
+    void (*draining)(void *self);                  /* the drain has begun, for the lock file */
+};
+
+struct supervisor {
+    struct process *processes; /* borrowed; in the order of starting */
+    size_t count;
+    int64_t drain_ms;
+    struct supervisor_hooks hooks;
+
+    enum supervisor_phase { PHASE_RUNNING, PHASE_ENDING, PHASE_KILLED } phase;
+    int64_t terminate_at_ns, kill_at_ns;
+    bool drained;    /* the user asked */
+    bool terminated; /* SIGTERM was sent */
+    int exit_code;
+    char why[1024]; /* of exit_code, a sentence; "" for a plain end */
+    uint32_t restarts;
+    int signal_fd;
+};
+
+/* Blocks the signals it reads and starts every process. On failure what was started is gone again. */
+MUST_CHECK enum status supervisor_start(struct supervisor *supervisor);
+/* Until the last process is gone. The exit code of the run (docs/exit-codes.md); text in ->why. */
+int supervisor_run(struct supervisor *supervisor);
+
+#endif

@@ -6,12 +6,25 @@
 #include "core/check.h"
 
 #if defined(CPU_ISA_avx512)
-enum { LANES = 16, TILE_ROWS = 12 };
+enum { LANES = 16 };
 #elif defined(CPU_ISA_avx2)
-enum { LANES = 8, TILE_ROWS = 6 };
+enum { LANES = 8 };
 #else
-enum { LANES = 4, TILE_ROWS = 6 };
+enum { LANES = 4 };
 #endif
+
+/* As many rows as the registers hold. Sanitizers check every access of the unrolled tiles, which takes
+ * minutes to compile, so their builds have small tiles; no result depends on it. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define TILES(T) T(1) T(2)
+#elif defined(CPU_ISA_avx512)
+#define TILES(T) T(1) T(2) T(3) T(4) T(5) T(6) T(7) T(8) T(9) T(10) T(11) T(12)
+#else
+#define TILES(T) T(1) T(2) T(3) T(4) T(5) T(6)
+#endif
+#define TILE_LAST(rows) TILE_LAST_##rows = (rows),
+enum { TILES(TILE_LAST) TILE_END };
+enum { TILE_ROWS = TILE_END - 1 };
 
 /* The processor's own vector: sixteen lanes would not stay in registers with AVX2. */
 typedef float lanes __attribute__((vector_size(LANES * 4)));
@@ -35,7 +48,9 @@ static inline int64_t vector_offset(int v, int64_t panel_stride)
     return (v * LANES / PANEL) * panel_stride + v * LANES % PANEL;
 }
 
-static inline void store_part(float *z, lanes value, bool add, const float *bias, int64_t count)
+/* The edge of a matrix; out of line, it would be repeated for every vector of every tile. */
+__attribute__((noinline)) static void store_part(float *z, lanes value, bool add, const float *bias,
+                                                 int64_t count)
 {
     float part[LANES];
     lanes_store(part, value);
@@ -108,11 +123,6 @@ typedef void (*tile_fn)(const struct panel_block *p, int64_t row, int64_t column
         tile(p, row, column, rows, 2, true);                                            \
     }
 
-#if defined(CPU_ISA_avx512)
-#define TILES(T) T(1) T(2) T(3) T(4) T(5) T(6) T(7) T(8) T(9) T(10) T(11) T(12)
-#else
-#define TILES(T) T(1) T(2) T(3) T(4) T(5) T(6)
-#endif
 TILES(TILE)
 
 #define ALONG(rows)  along_##rows,

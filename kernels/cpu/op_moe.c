@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/check.h"
+#include "kernels/cpu/fused.h"
 #include "kernels/cpu/isa.h"
 #include "kernels/cpu/spans.h"
 #include "kernels/cpu/vector.h"
@@ -101,13 +102,13 @@ enum status CPU_NAME(moe_route_backward)(void *context, const struct op_moe_rout
         float mean = 0; /* sum w dw */
         float aux = 0;  /* p . g */
         for (int64_t j = 0; j < args->top; j++)
-            mean += w[j] * dw[j];
+            mean = fused(w[j], dw[j], mean);
         for (int64_t e = 0; g != NULL && e < args->experts; e++)
-            aux += p[e] * g[e];
+            aux = fused(p[e], g[e], aux);
         for (int64_t e = 0; e < args->experts; e++)
             dz[e] = g != NULL ? p[e] * (g[e] - aux) : 0.0F;
         for (int64_t j = 0; j < args->top; j++)
-            dz[expert[j]] += w[j] * (dw[j] - mean);
+            dz[expert[j]] = fused(w[j], dw[j] - mean, dz[expert[j]]);
     }
     return STATUS_OK;
 }

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,8 +40,10 @@ enum status redis_server_address(const struct settings *settings, const struct r
     struct sockaddr_un address;
     if (settings->redis.address[0] != 0)
         return file_path(out, "%s", settings->redis.address);
-    char path[FILE_PATH_MAX];
-    TRY(file_path(path, "%s/redis.sock", folder->path));
+    char path[FILE_PATH_MAX], whole[PATH_MAX];
+    if (realpath(folder->path, whole) == NULL)
+        return FAIL(STATUS_IO, "%s: %s", folder->path, strerror(errno));
+    TRY(file_path(path, "%s/redis.sock", whole)); /* a relative one would read as host:port */
     if (strlen(path) >= sizeof address.sun_path)
         return FAIL(STATUS_LIMIT,
                     "%s is too long for a unix socket (at most %zu bytes): choose a shorter "

@@ -111,13 +111,13 @@ static double number_of_either(const json_t *object, const char *key, const char
     return isnan(value) && other != NULL ? number_of(object, other) : value;
 }
 
-/* One row: names of the metric, what stands before and after it, significant digits. */
+/* One row: names of the metric, what stands before and after it, significant digits (negative: decimals). */
 static const struct step_part {
     const char *key, *other;
     const char *before, *after;
     int digits;
 } step_parts[] = {
-    {"reward/mean", NULL, "  reward ", "", 3},
+    {"reward/mean", NULL, "  reward ", "", -3},
     {"len/mean", NULL, "  len ", "", 4},
     {"len/p99", NULL, " p99 ", "", 4},
     {"entropy/mean", NULL, "  entropy ", "", 3},
@@ -143,7 +143,9 @@ enum status step_line(const json_t *object, uint64_t steps, struct buffer *text)
         if (isnan(value))
             continue;
         char number[40];
-        if (part->digits >= 6 && value >= 100)
+        if (part->digits < 0)
+            snprintf(number, sizeof number, "%.*f", -part->digits, value);
+        else if (part->digits >= 6 && value >= 100)
             snprintf(number, sizeof number, "%.0f", value);
         else
             snprintf(number, sizeof number, "%.*g", part->digits, value);

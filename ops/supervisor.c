@@ -19,6 +19,7 @@ enum {
     BACK_OFF_LAST_MS = 5000,
     FOLLOW_MS =
         5000, /* to follow the store's notice before SIGTERM, and before a lone exit 0 counts */
+    LEAVE_MS = 1000,
     VIEW_STOP_MS = 2000,
     LAST_LINES = 8,
 };
@@ -89,6 +90,13 @@ static size_t count_running(const struct supervisor *supervisor, bool view_too)
         running += supervisor->processes[i].pid > 0 &&
                    (view_too || supervisor->processes[i].duty != DUTY_VIEW);
     return running;
+}
+
+static bool essentials_gone(struct supervisor *supervisor)
+{
+    const struct process *store = find_duty(supervisor, DUTY_STORE);
+    const struct process *learner = find_duty(supervisor, DUTY_LEARNER);
+    return (store == NULL || store->pid == 0) && (learner == NULL || learner->pid == 0);
 }
 
 /* ---- signals ---- */
@@ -219,8 +227,8 @@ static void died(struct supervisor *supervisor, struct process *process, int wai
             set_outcome(supervisor, EXIT_CODE_FAILED,
                         "%s ended by %s before it was done: go on with run.resume=true",
                         process->name, end);
-        if (essential)
-            begin_end(supervisor, now_ns, FOLLOW_MS);
+        if (essential) /* with both gone, the workers have no one left to hear from */
+            begin_end(supervisor, now_ns, essentials_gone(supervisor) ? LEAVE_MS : FOLLOW_MS);
     } else if (code == 0 && essential) {
         begin_end(supervisor, now_ns, FOLLOW_MS);
     } else if (code == 0) {

@@ -264,10 +264,21 @@ static enum status add_processes(struct run *run)
 
 /* ---- hooks of the supervisor ---- */
 
+static const char *leaving_text(struct run *run)
+{
+    enum status status = buffer_text(&run->waiting, "ending; still there:");
+    for (size_t i = 0; i < run->count && status == STATUS_OK; i++)
+        if (run->processes[i].pid > 0)
+            status = buffer_printf(&run->waiting, " %s", run->processes[i].name);
+    return status == STATUS_OK ? buffer_string(&run->waiting) : "ending";
+}
+
 static const char *waiting_text(void *self)
 {
     struct run *run = self;
     buffer_clear(&run->waiting);
+    if (run->supervisor.phase != PHASE_RUNNING)
+        return leaving_text(run);
     const char *json = run->status.size > 0 ? buffer_string(&run->status) : NULL;
     if (waiting_line(json, &run->waiting) != STATUS_OK)
         return "waiting";
@@ -286,8 +297,7 @@ static void on_tick(void *self, int64_t now_ns)
             run->next_question_ns = now_ns + QUESTION_EVERY_MS * CLOCK_NS_PER_MS;
         }
     }
-    bool running = run->supervisor.phase == PHASE_RUNNING;
-    screen_tick(&run->screen, now_ns, running ? waiting_text : NULL, run);
+    screen_tick(&run->screen, now_ns, waiting_text, run);
 }
 
 static uint64_t on_steps(void *self)
@@ -323,7 +333,12 @@ static void on_draining(void *self)
 
 int run_start(struct run *run)
 {
-    enum status status = add_processes(run);
+    char metrics[FILE_PATH_MAX];
+    enum status status = file_path(metrics, "%s/metrics.jsonl", run->folder.path);
+    if (status == STATUS_OK)
+        status = screen_open(&run->screen, metrics, run->settings.run.steps, run->quiet);
+    if (status == STATUS_OK)
+        status = add_processes(run);
     bool view = run->count == 0; /* Redis failed, nothing of ours was listed yet */
     if (status == STATUS_OK) {
         run->supervisor = (struct supervisor){
@@ -374,11 +389,9 @@ static void print_end(struct run *run, int code)
 
 int run_attend(struct run *run)
 {
-    char metrics[FILE_PATH_MAX];
     print_header(run);
-    if (file_path(metrics, "%s/metrics.jsonl", run->folder.path) != STATUS_OK ||
-        screen_open(&run->screen, metrics, run->settings.run.steps, run->quiet) != STATUS_OK ||
-        store_query_open(&run->query, run->endpoint, run->folder.name) != STATUS_OK) {
+    screen_begin(&run->screen);
+    if (store_query_open(&run->query, run->endpoint, run->folder.name) != STATUS_OK) {
         fprintf(stderr, "weir: %s\n", error_sentence());
         process_kill_all();
         return EXIT_CODE_FAILED;
@@ -386,7 +399,6 @@ int run_attend(struct run *run)
     int code = supervisor_run(&run->supervisor);
     store_query_close(&run->query);
     print_end(run, code);
-    screen_close(&run->screen);
     return code;
 }
 
@@ -395,6 +407,7 @@ void run_release(struct run *run)
     if (run->opened)
         run_folder_sweep_shared_memory(run->folder.name);
     run_folder_close(&run->folder);
+    screen_close(&run->screen);
     buffer_free(&run->status);
     buffer_free(&run->waiting);
     memory_free(run->processes);

@@ -241,12 +241,17 @@ enum status screen_open(struct screen *screen, const char *metrics_path, uint64_
                         bool quiet)
 {
     *screen = (struct screen){.steps_wanted = steps_wanted, .quiet = quiet};
-    find_terminal(screen);
     TRY(metrics_tail_open(&screen->tail, metrics_path));
     TRY(metrics_tail_poll(&screen->tail, take_metrics, screen)); /* of earlier attempts */
     screen->counting = true;
-    screen->begin_ns = screen->last_step_ns = screen->last_wait_ns = clock_now_ns();
+    screen->begin_ns = clock_now_ns();
     return STATUS_OK;
+}
+
+void screen_begin(struct screen *screen)
+{
+    find_terminal(screen);
+    screen->last_step_ns = screen->last_wait_ns = clock_now_ns();
 }
 
 void screen_close(struct screen *screen)

@@ -51,8 +51,11 @@ struct screen {
     bool counting;      /* past the lines of earlier attempts */
 };
 
+/* Before the processes start: takes the steps of earlier attempts. */
 MUST_CHECK enum status screen_open(struct screen *screen, const char *metrics_path,
                                    uint64_t steps_wanted, bool quiet);
+/* From here on it prints: looks what stdout is. */
+void screen_begin(struct screen *screen);
 void screen_close(struct screen *screen);
 void screen_say(struct screen *screen, const char *line); /* above the waiting line */
 /* Prints new steps; after 5 s without one, what `waiting` (may be NULL) returns. */

@@ -1,9 +1,10 @@
 /* reward/plugin_host.h - loads a reward plugin and calls it on a thread of its own.
  *
- * The shared object is copied to memory before it is opened, so a rebuild does not change running code.
- * Refused with a sentence: no such file, no weir_reward_query, another major version (both printed), structs
- * that are too small. The host enforces deadlines itself: a plugin that does not answer costs its item a
- * TIMEOUT, and the worker, which cannot kill a thread, reports and exits to be started anew. */
+ * Every item that goes in comes out of plugin_host_take once: answered, or with SCORE_TIMEOUT when
+ * reward.timeout_ms has passed since the plugin was first given it. A submit that says EAGAIN is called
+ * again until then. A submit call that does not return in time makes the host `stuck`: a thread cannot be
+ * killed, so the worker reports and exits to be started anew. Answers that nobody waits for any more (too
+ * late, given twice, unknown) are counted and dropped. The caller's functions belong to one thread. */
 #ifndef REWARD_PLUGIN_HOST_H
 #define REWARD_PLUGIN_HOST_H
 
@@ -19,28 +20,34 @@ struct plugin_host;
 
 /* What the caller hands in and gets back: one item with everything it points to. */
 struct plugin_job {
-    weir_reward_item item;
-    struct score score; /* out */
-    char *detail;       /* out, owned: memory_free */
-    void *storage;      /* owned by the caller: what item points to */
+    weir_reward_item item; /* item_id and deadline_ns are the host's */
+    struct score score;    /* out: status and value; the rest stays */
+    char *detail;          /* out, owned: memory_free */
+    void *storage;         /* owned by the caller: what item points to */
     int64_t submitted_ns;
-    bool answered, late;
+    bool held; /* out: the stuck plugin still reads it; plugin_host_close drops it */
 };
 
+/* What is left at the end: jobs that were not taken, and held ones. */
+typedef void (*plugin_drop_fn)(struct plugin_job *job);
+
+/* Errors of plugin_file_open, and INVALID with the plugin's text when its create refuses. */
 MUST_CHECK enum status plugin_host_open(struct plugin_host **host,
                                         const struct reward_settings *settings);
-/* Must not be called while plugin_host_stuck(): the thread would never join. */
-void plugin_host_close(struct plugin_host **host);
+/* Waits for a running submit at most timeout_ms or 5 s. When it does not return, host and jobs are left
+ * where they are (the process is about to exit) and drop is not called. drop NULL: nothing was submitted. */
+void plugin_host_close(struct plugin_host **host, plugin_drop_fn drop);
+/* LIMIT: twice reward.queue jobs are inside (room for a store that was restarted and asks again). */
+MUST_CHECK enum status plugin_host_submit(struct plugin_host *host, struct plugin_job *job);
+/* Next finished or expired job, NULL when none. */
+struct plugin_job *plugin_host_take(struct plugin_host *host, int64_t now_ns);
+
 uint64_t plugin_host_caps(const struct plugin_host *host);
 uint64_t plugin_host_file_hash(const struct plugin_host *host);
 const char *plugin_host_name(const struct plugin_host *host); /* "addition 1.0" */
-MUST_CHECK enum status plugin_host_submit(struct plugin_host *host,
-                                          struct plugin_job *job); /* LIMIT: the queue is full */
-/* Next finished job, NULL when none. Jobs whose deadline passed come back with TIMEOUT. */
-struct plugin_job *plugin_host_take(struct plugin_host *host, int64_t now_ns);
-int plugin_host_fd(
-    const struct plugin_host *host); /* readable when plugin_host_take has something */
+/* Readable when an answered job waits; expired ones show in plugin_host_take only. */
+int plugin_host_fd(const struct plugin_host *host);
 bool plugin_host_stuck(const struct plugin_host *host); /* a submit call has passed its deadline */
-uint64_t plugin_host_late(const struct plugin_host *host);
+uint64_t plugin_host_late(struct plugin_host *host);    /* answers dropped */
 
 #endif

@@ -18,7 +18,7 @@ int main(int argc, char **argv)
         enum status status = plugin_host_open(&host, &program.settings.reward);
         if (status == STATUS_OK)
             printf("reward: plugin \"%s\"\n", plugin_host_name(host));
-        plugin_host_close(&host);
+        plugin_host_close(&host, NULL);
         return program_end(&program, status);
     }
     struct reward_worker_options options = {.settings = &program.settings,
@@ -31,8 +31,8 @@ int main(int argc, char **argv)
         status = reward_worker_run(worker, program_stop_signals());
     reward_worker_destroy(&worker);
     code = program_end(&program, status);
-    if (status ==
-        STATUS_TIMEOUT) /* the plugin's thread never returns: leave without waiting for it */
+    if (status !=
+        STATUS_OK) /* the plugin's thread may still run: nothing may be torn down under it */
         _exit(code);
     return code;
 }

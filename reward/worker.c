@@ -15,7 +15,9 @@
 #include "transport/link.h"
 #include "transport/redis_view.h"
 
-enum { RESULTS_PER_FRAME = 256, FRAMES_MAX = 1024 };
+/* Results are collected while fewer than FRAMES_WAITING_MAX frames wait for their acknowledgement; the rest
+ * of FRAMES_MAX is for items that fail before the plugin. */
+enum { RESULTS_PER_FRAME = 256, FRAMES_MAX = 1024, FRAMES_WAITING_MAX = 512 };
 
 static const struct metric_row reward_metric_rows[] = {
 #define ROW(...) METRIC_ROW(struct reward_metrics, __VA_ARGS__)
@@ -33,7 +35,8 @@ const struct metric_row *reward_metrics_table(size_t *count)
 struct result_frame {
     uint64_t frame_id;
     uint32_t count;
-    bool sent;
+    bool sent;   /* on this connection */
+    bool closed; /* was sent once: an acknowledgement of it must cover all of it */
     struct score scores[RESULTS_PER_FRAME];
     char *details[RESULTS_PER_FRAME]; /* owned */
 };
@@ -53,8 +56,10 @@ struct reward_worker {
     uint64_t next_frame_id;
     uint32_t waiting; /* jobs inside the plugin host */
     uint32_t welcomes;
+    uint32_t capacity; /* last said to the store */
     int64_t report_ns;
     bool requested, draining, stopping;
+    bool leaving; /* takes no new work; the store gives it to others when we say bye */
 };
 
 /* ---- one item: message to plugin ---- */
@@ -62,7 +67,6 @@ struct reward_worker {
 struct job_storage { /* one allocation a job; the texts follow */
     struct plugin_job job;
     struct buffer texts;
-    json_t *record;
     int32_t *ids;
 };
 
@@ -70,9 +74,14 @@ static void job_free(struct plugin_job *job)
 {
     struct job_storage *storage = job->storage;
     buffer_free(&storage->texts);
-    json_decref(storage->record);
     memory_free(storage->ids);
     memory_free(storage);
+}
+
+static void job_drop(struct plugin_job *job)
+{
+    memory_free(job->detail);
+    job_free(job);
 }
 
 static enum status append_span(struct buffer *texts, const char *bytes, size_t size, size_t *at,
@@ -124,31 +133,37 @@ static uint32_t finish_code(enum segment_status finish)
                                                            : WEIR_REWARD_FIN_ABORT;
 }
 
+static enum status fill_record_texts(struct buffer *texts, const json_t *record,
+                                     size_t at[TEXT_COUNT], size_t length[TEXT_COUNT])
+{
+    const json_t *source = json_object_get(record, "data_source"),
+                 *prompt = json_object_get(record, "prompt");
+    const char *name = json_is_string(source) ? json_string_value(source) : "";
+    TRY(append_span(texts, name, strlen(name), &at[TEXT_SOURCE], &length[TEXT_SOURCE]));
+    TRY(json_span(texts, json_is_array(prompt) ? prompt : NULL, &at[TEXT_PROMPT_JSON],
+                  &length[TEXT_PROMPT_JSON]));
+    TRY(json_span(texts, json_object_get(record, "ground_truth"), &at[TEXT_TRUTH],
+                  &length[TEXT_TRUTH]));
+    return json_span(texts, json_object_get(record, "extra"), &at[TEXT_EXTRA], &length[TEXT_EXTRA]);
+}
+
 /* The record is the store's own JSON; its texts and values become spans of one buffer. */
-static enum status fill_texts(struct reward_worker *worker, struct job_storage *storage,
+static enum status fill_texts(struct reward_worker *worker, struct buffer *texts,
                               const struct score_item *item, size_t at[TEXT_COUNT],
                               size_t length[TEXT_COUNT])
 {
     json_error_t error;
-    storage->record = json_loads(item->record_json, JSON_REJECT_DUPLICATES, &error);
-    if (storage->record == NULL)
+    json_t *record = json_loads(item->record_json, JSON_REJECT_DUPLICATES, &error);
+    if (record == NULL)
         return FAIL(STATUS_INVALID, "record of prompt %" PRIu64 ": column %d: %s", item->prompt_id,
                     error.column, error.text);
-    const json_t *source = json_object_get(storage->record, "data_source"),
-                 *prompt = json_object_get(storage->record, "prompt");
-    struct buffer *texts = &storage->texts;
-    const char *name = json_is_string(source) ? json_string_value(source) : "";
-    TRY(append_span(texts, name, strlen(name), &at[TEXT_SOURCE], &length[TEXT_SOURCE]));
+    enum status status = fill_record_texts(texts, record, at, length);
+    json_decref(record);
+    TRY(status);
     TRY(decode_span(worker, texts, item->prompt_ids, item->prompt_count, &at[TEXT_PROMPT],
                     &length[TEXT_PROMPT]));
-    TRY(json_span(texts, json_is_array(prompt) ? prompt : NULL, &at[TEXT_PROMPT_JSON],
-                  &length[TEXT_PROMPT_JSON]));
-    TRY(decode_span(worker, texts, item->response_ids, item->response_count, &at[TEXT_RESPONSE],
-                    &length[TEXT_RESPONSE]));
-    TRY(json_span(texts, json_object_get(storage->record, "ground_truth"), &at[TEXT_TRUTH],
-                  &length[TEXT_TRUTH]));
-    return json_span(texts, json_object_get(storage->record, "extra"), &at[TEXT_EXTRA],
-                     &length[TEXT_EXTRA]);
+    return decode_span(worker, texts, item->response_ids, item->response_count, &at[TEXT_RESPONSE],
+                       &length[TEXT_RESPONSE]);
 }
 
 static enum status fill_ids(struct job_storage *storage, const struct score_item *item)
@@ -179,11 +194,11 @@ static enum status fill_job(struct reward_worker *worker, struct job_storage *st
                                         .sample = item->sample,
                                         .attempt = item->attempt,
                                         .status = SCORE_ERROR};
-    TRY(fill_texts(worker, storage, item, at, length));
+    TRY(fill_texts(worker, &storage->texts, item, at, length));
+    const char *texts = buffer_string(&storage->texts);
     weir_reward_str spans[TEXT_COUNT];
     for (int i = 0; i < TEXT_COUNT; i++)
-        spans[i] =
-            (weir_reward_str){.ptr = (const char *)storage->texts.bytes + at[i], .len = length[i]};
+        spans[i] = (weir_reward_str){.ptr = texts + at[i], .len = length[i]};
     storage->job.item = (weir_reward_item){
         .struct_size = sizeof storage->job.item,
         .finish_reason = finish_code(item->finish),
@@ -209,7 +224,7 @@ static enum status add_result(struct reward_worker *worker, const struct score *
 {
     struct result_frame *frame =
         worker->frame_count > 0 ? worker->frames[worker->frame_count - 1] : NULL;
-    if (frame == NULL || frame->sent || frame->count == RESULTS_PER_FRAME) {
+    if (frame == NULL || frame->closed || frame->count == RESULTS_PER_FRAME) {
         if (worker->frame_count == FRAMES_MAX)
             return FAIL(STATUS_LIMIT, "%d result frames wait for the store", FRAMES_MAX);
         frame = memory_alloc(sizeof *frame);
@@ -240,7 +255,7 @@ static enum status send_frames(struct reward_worker *worker)
             return STATUS_OK;
         if (status != STATUS_OK)
             return status;
-        frame->sent = true;
+        frame->sent = frame->closed = true;
     }
     return STATUS_OK;
 }
@@ -278,12 +293,16 @@ static void count_result(struct reward_worker *worker, const struct plugin_job *
 static enum status collect_results(struct reward_worker *worker)
 {
     struct plugin_job *job;
-    while ((job = plugin_host_take(worker->host, clock_now_ns())) != NULL) {
+    while (worker->frame_count < FRAMES_WAITING_MAX &&
+           (job = plugin_host_take(worker->host, clock_now_ns())) != NULL) {
         count_result(worker, job);
         worker->waiting--;
-        TRY(add_result(worker, &job->score, job->detail));
-        if (!job->late) /* a late job still belongs to the stuck plugin */
-            job_free(job);
+        enum status status = add_result(worker, &job->score, job->detail);
+        if (status == STATUS_OK)
+            job->detail = NULL; /* the frame's now */
+        if (!job->held)
+            job_drop(job);
+        TRY(status);
     }
     metric_set(&worker->metrics.waiting, worker->waiting);
     return STATUS_OK;
@@ -293,7 +312,7 @@ static enum status collect_results(struct reward_worker *worker)
 
 static enum status take_work(struct reward_worker *worker, const struct score_work *work)
 {
-    for (uint32_t i = 0; i < work->count; i++) {
+    for (uint32_t i = 0; i < work->count && !worker->leaving; i++) {
         struct job_storage *storage = memory_alloc(sizeof *storage);
         if (storage == NULL)
             return FAIL(STATUS_NO_MEMORY, "reward item");
@@ -305,8 +324,9 @@ static enum status take_work(struct reward_worker *worker, const struct score_wo
             continue;
         }
         LOG_FAILURE("worker", "item failed before the plugin", status);
-        TRY(add_result(worker, &storage->job.score, NULL));
+        status = add_result(worker, &storage->job.score, NULL);
         job_free(&storage->job);
+        TRY(status);
     }
     return STATUS_OK;
 }
@@ -331,7 +351,18 @@ static enum status take_message(struct reward_worker *worker, const struct messa
     }
 }
 
-/* Capacity is said once a connection; the store subtracts what it has sent us. */
+/* What the store may send: the queue without what is still here. */
+static uint32_t free_capacity(const struct reward_worker *worker)
+{
+    uint64_t here = worker->waiting;
+    for (uint32_t i = 0; i < worker->frame_count; i++)
+        here += worker->frames[i]->count;
+    uint32_t queue = worker->settings->reward.queue;
+    return worker->leaving || here >= queue ? 0 : queue - (uint32_t)here;
+}
+
+/* Capacity is said once a connection: the store subtracts what it sends and adds what it gets. A restarted
+ * store does not know what we had before, so we say less, and all of it again once nothing is left. */
 static enum status request_work(struct reward_worker *worker)
 {
     if (!link_welcomed(worker->link))
@@ -342,13 +373,18 @@ static enum status request_work(struct reward_worker *worker)
         for (uint32_t i = 0; i < worker->frame_count; i++)
             worker->frames[i]->sent = false;
     }
-    if (worker->requested)
+    uint32_t capacity = free_capacity(worker);
+    bool whole_again = capacity == worker->settings->reward.queue && worker->capacity < capacity;
+    bool none_any_more = worker->leaving && worker->capacity > 0;
+    if (worker->requested && !whole_again && !none_any_more)
         return STATUS_OK;
-    struct message message = {.type = MESSAGE_score_request,
-                              .score_request = {.incarnation = link_incarnation(worker->link),
-                                                .free = worker->settings->reward.queue}};
+    struct message message = {
+        .type = MESSAGE_score_request,
+        .score_request = {.incarnation = link_incarnation(worker->link), .free = capacity}};
     enum status status = link_send(worker->link, &message);
     worker->requested = status == STATUS_OK;
+    if (status == STATUS_OK)
+        worker->capacity = capacity;
     return status == STATUS_AGAIN ? STATUS_OK : status;
 }
 
@@ -431,9 +467,7 @@ void reward_worker_destroy(struct reward_worker **pointer)
     if (worker == NULL)
         return;
     link_close(&worker->link, "leaving");
-    if (worker->host != NULL && !plugin_host_stuck(worker->host)) {
-        plugin_host_close(&worker->host);
-    }
+    plugin_host_close(&worker->host, job_drop);
     for (uint32_t i = 0; i < worker->frame_count; i++)
         frame_free(worker->frames[i]);
     memory_free(worker->frames);
@@ -444,33 +478,52 @@ void reward_worker_destroy(struct reward_worker **pointer)
     *pointer = NULL;
 }
 
+/* One round: messages in, plugin, messages out. */
+static enum status work_once(struct reward_worker *worker)
+{
+    struct message message = {0};
+    arena_reset(worker->arena);
+    bool collects = worker->frame_count < FRAMES_WAITING_MAX;
+    TRY(link_poll(worker->link, 50, collects ? plugin_host_fd(worker->host) : -1, worker->arena,
+                  &message));
+    if (message.type != MESSAGE_NONE)
+        TRY(take_message(worker, &message));
+    TRY(collect_results(worker));
+    TRY(request_work(worker));
+    TRY(send_frames(worker));
+    report(worker);
+    return STATUS_OK;
+}
+
+static enum status stuck_failure(const struct reward_worker *worker)
+{
+    return FAIL(STATUS_TIMEOUT,
+                "reward plugin \"%s\" passed reward.timeout_ms=%u and does not return",
+                plugin_host_name(worker->host), worker->settings->reward.timeout_ms);
+}
+
+/* The store's draining has an end as well, but what actors still finish must be scored: an idle worker
+ * stays for it. On SIGTERM it takes nothing new and leaves when its results are on the store's disk. */
 enum status reward_worker_run(struct reward_worker *worker, volatile sig_atomic_t *stop_signals)
 {
     int64_t drain_until_ns = 0;
     while (!worker->stopping) {
-        struct message message = {0};
-        arena_reset(worker->arena);
-        TRY(link_poll(worker->link, 50, plugin_host_fd(worker->host), worker->arena, &message));
-        if (message.type != MESSAGE_NONE)
-            TRY(take_message(worker, &message));
-        TRY(collect_results(worker));
-        TRY(request_work(worker));
-        TRY(send_frames(worker));
-        report(worker);
-        bool stuck = plugin_host_stuck(worker->host);
+        TRY(work_once(worker));
+        bool stuck = plugin_host_stuck(worker->host), told = *stop_signals == 1;
+        worker->leaving = stuck || told;
         if (stuck && worker->frame_count == 0)
-            return FAIL(STATUS_TIMEOUT,
-                        "reward plugin \"%s\" passed reward.timeout_ms=%u and does not return",
-                        plugin_host_name(worker->host), worker->settings->reward.timeout_ms);
+            return stuck_failure(worker);
         if (*stop_signals > 1)
             return FAIL(STATUS_CANCELLED, "stopped by a second signal");
-        if ((*stop_signals == 1 || worker->draining || stuck) && drain_until_ns == 0)
-            drain_until_ns =
-                clock_now_ns() + (int64_t)worker->settings->run.drain_s * CLOCK_NS_PER_S;
-        bool idle = worker->waiting == 0 && worker->frame_count == 0;
-        if (drain_until_ns != 0 &&
-            ((*stop_signals == 1 && idle) || clock_now_ns() > drain_until_ns))
+        if (told && worker->waiting == 0 && worker->frame_count == 0)
+            break;
+        int64_t now_ns = clock_now_ns();
+        if (!told && !worker->draining && !stuck)
+            drain_until_ns = 0;
+        else if (drain_until_ns == 0)
+            drain_until_ns = now_ns + (int64_t)worker->settings->run.drain_s * CLOCK_NS_PER_S;
+        else if (now_ns > drain_until_ns)
             break;
     }
-    return STATUS_OK;
+    return plugin_host_stuck(worker->host) ? stuck_failure(worker) : STATUS_OK;
 }

@@ -3,7 +3,8 @@
  * Score 1 when the answer equals the ground truth digit by digit, else 0. Metrics: steps_right (share of the
  * worked steps "a+b+c=ss" whose sum is right), answered (1 when there is an answer of five digits). */
 #include <ctype.h>
-#include <stdlib.h>
+#include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "reward/weir_reward.h"
@@ -11,10 +12,18 @@
 static int create(const char *config_json, const weir_reward_host *host, void **instance, char *err,
                   size_t errlen)
 {
-    (void)config_json;
     (void)host;
-    (void)err;
-    (void)errlen;
+    static const char space[] = " \t\r\n";
+    const char *at = config_json + strspn(config_json, space);
+    int empty = *at == '{';
+    at += empty;
+    at += strspn(at, space);
+    empty = empty && *at == '}';
+    at += empty;
+    if (!empty || at[strspn(at, space)] != '\0') {
+        snprintf(err, errlen, "addition has no settings; write {}");
+        return EINVAL;
+    }
     *instance = NULL;
     return 0;
 }
@@ -44,6 +53,14 @@ static double steps_right(const char *text, size_t size)
     return steps > 0 ? (double)right / steps : 0;
 }
 
+static int is_answer(const char *text, size_t size)
+{
+    size_t digits = 0;
+    while (digits < size && isdigit((unsigned char)text[digits]))
+        digits++;
+    return size == 5 && digits == 5;
+}
+
 static int submit(void *instance, const weir_reward_item *items, uint32_t n,
                   weir_reward_done_fn done, void *user)
 {
@@ -63,7 +80,7 @@ static int submit(void *instance, const weir_reward_item *items, uint32_t n,
                     size == truth_size && memcmp(answer, truth, size) == 0;
         weir_reward_metric metrics[2] = {
             {{"steps_right", 11}, steps_right(item->response.ptr, item->response.len)},
-            {{"answered", 8}, size == 5}};
+            {{"answered", 8}, is_answer(answer, size)}};
         weir_reward_result result = {.struct_size = sizeof result,
                                      .status =
                                          truth_size > 0 ? WEIR_REWARD_OK : WEIR_REWARD_UNSCORABLE,

@@ -68,6 +68,8 @@ static int final_number(const char *text, size_t size, double *number)
          at++)
         if (text[at] != ',')
             digits[n++] = text[at];
+    if (n + 1 == sizeof digits) /* longer than any answer: not cut to another number */
+        return 0;
     while (n > 0 && digits[n - 1] == '.') /* the end of a sentence */
         n--;
     digits[n] = '\0';

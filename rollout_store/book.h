@@ -57,12 +57,14 @@ struct book_config {
     const struct prompts    *prompts; /* borrowed */
     const char              *run;
     const char              *settings_json; /* goes into plans; borrowed */
+    int64_t                  wall_offset_ns; /* wall clock minus the clock of now_ns, for what people read */
 };
 
 MUST_CHECK enum status book_create(struct book **book, const struct book_config *config);
 void book_destroy(struct book **book);
 
-/* What a round produced. Messages refer to memory of `arena` and of the book, valid until the next book call. */
+/* What a round produced: any number of book_handle and then book_tick. Messages refer to memory of `arena` and of
+ * the prompts, valid until book_out_clear. */
 struct book_out {
     struct buffer records; /* framed by record_pack, to be appended to the ledger */
     struct arena *arena;
@@ -72,6 +74,10 @@ struct book_out {
     } *sends;
     size_t send_count, send_capacity;
 };
+
+void book_out_init(struct book_out *out, struct arena *arena); /* arena: borrowed, reset by book_out_clear */
+void book_out_clear(struct book_out *out);
+void book_out_free(struct book_out *out);
 
 /* Rebuilds state from one ledger record. CORRUPT when it contradicts what came before (text says how). */
 MUST_CHECK enum status book_apply(struct book *book, const struct record *record);
@@ -88,13 +94,14 @@ MUST_CHECK enum status book_tick(struct book *book, int64_t now_ns, struct book_
 void book_drain(struct book *book, const char *reason);        /* no new births and leases; actors hand back */
 bool book_stopping(const struct book *book, const char **reason, bool *failed);
 MUST_CHECK enum status book_status_json(const struct book *book, int64_t now_ns, struct buffer *json);
+MUST_CHECK enum status book_counters_json(const struct book *book, struct buffer *json); /* one flat object */
 MUST_CHECK enum status book_why_json(const struct book *book, int64_t now_ns, struct buffer *json);
 
 /* Finished and scored rollouts, newest last, for tail, Redis and the index: the driver takes them after a round. */
 struct book_rollout {
     uint64_t group_id, prompt_id, version_min, version_max;
     uint32_t sample, attempt, count;
-    const uint32_t *ids; /* valid until the next book call */
+    const uint32_t *ids; /* valid until the next book call, like detail_json */
     enum segment_status finish;
     enum score_status score_status;
     double reward;

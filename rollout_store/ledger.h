@@ -17,5 +17,8 @@ void ledger_close(struct ledger **ledger);
 MUST_CHECK enum status ledger_append(struct ledger *ledger, const void *frames, size_t size);
 MUST_CHECK enum status ledger_sync(struct ledger *ledger);
 uint64_t ledger_offset(const struct ledger *ledger); /* bytes over all files */
+/* Reads the records in [from, to) of a ledger that another thread may be writing (offsets are frame boundaries that
+ * ledger_offset gave after a sync). Takes no lock. */
+MUST_CHECK enum status ledger_scan(const char *folder, uint64_t from, uint64_t to, ledger_replay_fn replay, void *self);
 
 #endif

@@ -19,7 +19,7 @@ struct prompt {
 
 struct prompts;
 MUST_CHECK enum status prompts_load(struct prompts **prompts, const struct data_settings *data, enum setting_chat_format chat,
-                                    const struct tokenizer *tokenizer);
+                                    struct tokenizer *tokenizer);
 void prompts_destroy(struct prompts **prompts);
 uint64_t prompts_count(const struct prompts *prompts);
 uint64_t prompts_left_out(const struct prompts *prompts);

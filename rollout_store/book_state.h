@@ -1,0 +1,231 @@
+/* rollout_store/book_state.h - what the book remembers; private to book*.c.
+ *
+ * Two kinds of memory. What a record may change is rebuilt by replay and is changed in book_apply (book.c)
+ * only. What is marked transient (peers, credits, who scores what) dies with the process and is made again
+ * by hellos and requests; no decision about tokens, scores or plans rests on it. */
+#ifndef ROLLOUT_STORE_BOOK_STATE_H
+#define ROLLOUT_STORE_BOOK_STATE_H
+
+#include "core/check.h"
+#include "core/clock.h"
+#include "core/memory.h"
+#include "rollout_store/book.h"
+#include "rollout_store/book_map.h"
+
+enum { BOOK_PEERS_MAX = 65536, BOOK_RECENT_MAX = 4096, BOOK_HOST_MAX = 64 };
+
+enum sample_state { SAMPLE_QUEUED, SAMPLE_LEASED, SAMPLE_FINISHED, SAMPLE_SCORED };
+enum group_state { GROUP_OPEN, GROUP_ELIGIBLE, GROUP_PLANNED, GROUP_STATE_COUNT };
+
+/* One actor incarnation that holds or held leases. */
+struct holder {
+    uint32_t index;
+    uint64_t incarnation;
+    uint32_t leases;
+    uint64_t tokens;   /* that its leases occupy: prompt + response_tokens_max each */
+    uint64_t *cancels; /* [cancel_count] leases taken from it, oldest first */
+    size_t cancel_count, cancel_capacity;
+    size_t cancels_said; /* transient: of them, sent on this connection */
+    int64_t heard_ns;    /* transient */
+    uint64_t frame_last; /* transient */
+    bool frame_known;    /* transient */
+};
+
+struct sample {
+    struct group *group;
+    uint32_t number;
+    enum sample_state state;
+    uint32_t attempt;      /* of the newest lease; 0 before the first */
+    uint32_t failures;     /* leases without a new token, or with a refused segment */
+    uint64_t lease_id;     /* 0 none */
+    struct holder *holder; /* of the lease */
+    uint32_t lease_from;   /* tokens when it was leased */
+    bool lease_heard;      /* a segment came under this lease */
+    uint32_t *ids;         /* [count] */
+    float *logprobs;       /* [count] */
+    uint32_t count, capacity;
+    struct group_piece *pieces; /* [piece_count] */
+    uint32_t piece_count, piece_capacity;
+    uint32_t repetition_run;
+    uint64_t kv_version_min;
+    enum segment_status finish;
+    uint32_t scoring_attempts;
+    enum score_status score_status;
+    double reward;
+    char *detail_json;      /* owned */
+    bool scoring;           /* transient: handed to a reward worker */
+    uint32_t scorer_peer;   /* transient: which one */
+    uint32_t scorer_losses; /* transient: workers that died with it */
+};
+
+struct group {
+    struct group *previous,
+        *next; /* of the list of its state; open groups stand in order of birth */
+    uint64_t group_id, prompt_id, draw, min_version;
+    uint32_t retry;
+    enum group_state state;
+    bool committed; /* leased at least once: `level` holds */
+    uint64_t level; /* no token of it is of older weights */
+    uint64_t planned_version;
+    uint32_t size;           /* G */
+    uint32_t scored;         /* samples */
+    struct sample samples[]; /* [size] */
+};
+
+struct group_list {
+    struct group *first, *last;
+    uint64_t count;
+};
+
+struct stored_plan {
+    struct plan plan; /* arrays owned */
+    uint32_t *cuts;
+    uint64_t *group_ids;
+    char *settings_json;
+};
+
+struct stored_version {
+    uint64_t version, digest;
+};
+
+struct returned_prompt {
+    uint64_t prompt_id, draw;
+    uint32_t retry;
+};
+
+/* transient, all of it */
+struct peer {
+    uint32_t id;
+    enum role role;
+    uint32_t index, pid;
+    uint64_t incarnation, version;
+    char host[BOOK_HOST_MAX];
+    int64_t heard_ns, hello_ns;
+    uint64_t layout_hash, numerics_id;
+    char *numerics;
+    struct holder *holder; /* actors */
+    bool asked;            /* lease_request came */
+    uint32_t slots;
+    uint64_t tokens;
+    uint32_t credit;  /* reward workers: items it takes now */
+    uint32_t scoring; /* items it has */
+    bool wants_plan;  /* learner */
+    uint64_t wanted_version;
+    int64_t wanted_ns;
+    bool noticed;
+    uint64_t notice_hash;
+    struct buffer stats, waits;
+};
+
+struct recent {
+    struct group *group;
+    uint32_t sample;
+};
+
+struct book {
+    struct book_config config;
+    int64_t now_ns;
+
+    struct group_list lists[GROUP_STATE_COUNT];
+    struct book_map groups; /* group_id -> struct group */
+    struct book_map leases; /* lease_id -> struct sample */
+    struct holder **holders;
+    size_t holder_count, holder_capacity;
+    uint64_t committed; /* open groups that were leased at least once */
+    uint64_t queued;    /* samples of open groups */
+    uint64_t finished;  /* samples of open groups that wait for a score */
+
+    bool run_known;
+    uint64_t next_group_id, next_lease_id, next_draw;
+    struct returned_prompt *returned;
+    size_t returned_count, returned_capacity;
+    struct stored_version *versions; /* of the branch, ascending without gaps */
+    size_t version_count, version_capacity;
+    struct stored_plan *plans; /* after the newest checkpoint, ascending */
+    size_t plan_count, plan_capacity;
+    uint32_t zero_variance; /* groups since the last plan */
+    enum drop_reason last_drop;
+    char *weights_path;
+    bool stopped, stop_failed;
+    char *stop_reason;
+    struct book_counters counters;
+
+    struct peer **peers; /* transient [peer_limit], by id, NULL free */
+    uint32_t peer_limit;
+    bool draining; /* transient */
+    char *drain_reason;
+    uint64_t layout_hash, numerics_id; /* transient: of the first learner */
+    char *numerics;
+    struct group *graveyard; /* dropped and consumed groups, freed once nobody can look at them */
+    uint32_t graveyard_count;
+    struct recent recent[BOOK_RECENT_MAX]; /* ring of scored rollouts for book_take_rollouts */
+    size_t recent_first, recent_count;
+    int64_t queued_since_ns, finished_since_ns; /* transient, for `why` */
+    struct buffer report;                       /* JSON of a control reply */
+};
+
+/* ---- book.c ---- */
+MUST_CHECK enum status book_emit(struct book *book, struct book_out *out, struct record *record);
+MUST_CHECK enum status book_send(struct book_out *out, uint32_t peer,
+                                 const struct message *message);
+MUST_CHECK enum status book_reserve(void **items, size_t *capacity, size_t count,
+                                    size_t item_bytes);
+/* An actor's incarnation; NULL: not known. book_hold makes it. */
+struct holder *book_holder(const struct book *book, uint32_t index, uint64_t incarnation);
+MUST_CHECK enum status book_hold(struct book *book, uint32_t index, uint64_t incarnation,
+                                 struct holder **holder);
+uint64_t book_version(const struct book *book); /* newest registered, 0 without one */
+uint64_t book_alive(const struct book *book);   /* open + eligible + planned ahead */
+const struct stored_version *book_find_version(const struct book *book, uint64_t version);
+const struct stored_plan *book_find_plan(const struct book *book, uint64_t version);
+uint64_t book_oldest_token(const struct group *group); /* UINT64_MAX: no token yet */
+uint64_t book_lease_tokens(const struct book *book, const struct group *group);
+MUST_CHECK enum status book_stop(struct book *book, struct book_out *out, const char *reason,
+                                 bool failed);
+MUST_CHECK enum status book_drop(struct book *book, struct book_out *out, struct group *group,
+                                 enum drop_reason reason);
+
+/* ---- book_apply.c ---- */
+void book_free_group(struct book *book, struct group *group);
+void book_free_plan(struct stored_plan *plan);
+void book_bury_all(struct book *book); /* frees the graveyard */
+
+/* ---- book_peer.c ---- */
+MUST_CHECK enum status book_hello(struct book *book, uint32_t id, const struct hello *hello,
+                                  struct book_out *out);
+void book_peer_gone(struct book *book, struct peer *peer);
+MUST_CHECK enum status book_expire_holder(struct book *book, struct book_out *out,
+                                          struct holder *holder, bool unheard_only, bool failures);
+MUST_CHECK enum status book_expire_silent(struct book *book, struct book_out *out);
+MUST_CHECK enum status book_tell_peers(struct book *book, struct book_out *out);
+MUST_CHECK enum status book_send_notice(struct book *book, struct book_out *out, struct peer *peer);
+const char *book_role_name(enum role role);
+
+/* ---- book_lease.c ---- */
+MUST_CHECK enum status book_segment_frame(struct book *book, struct peer *peer,
+                                          const struct segment_frame *frame, struct book_out *out);
+MUST_CHECK enum status book_say_cancels(struct book *book, struct peer *peer, struct book_out *out);
+MUST_CHECK enum status book_bear(struct book *book, struct book_out *out);
+MUST_CHECK enum status book_lease_out(struct book *book, struct book_out *out);
+
+/* ---- book_score.c ---- */
+MUST_CHECK enum status book_score_result(struct book *book, struct peer *peer,
+                                         const struct score_result *result, struct book_out *out);
+MUST_CHECK enum status book_score_out(struct book *book, struct book_out *out);
+void book_scorer_lost(struct book *book, struct peer *peer);
+
+/* ---- book_plan.c ---- */
+MUST_CHECK enum status book_plan_request(struct book *book, struct peer *peer,
+                                         const struct plan_request *request, struct book_out *out);
+MUST_CHECK enum status book_plan_out(struct book *book, struct book_out *out);
+MUST_CHECK enum status book_group_request(struct book *book, struct peer *peer, uint64_t group_id,
+                                          struct book_out *out);
+MUST_CHECK enum status book_register(struct book *book, struct peer *peer,
+                                     const struct version_register *said, struct book_out *out);
+MUST_CHECK enum status book_checkpoint(struct book *book, struct peer *peer,
+                                       const struct checkpoint_report *said, struct book_out *out);
+MUST_CHECK enum status book_drop_over_age(struct book *book, struct book_out *out);
+uint64_t book_held_by(
+    const struct book *book); /* open groups too old for the next plan to be made without them */
+
+#endif

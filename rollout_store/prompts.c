@@ -1,0 +1,373 @@
+/* rollout_store/prompts.c - JSONL rows to tokenised prompts; every row is checked before anything starts. */
+#include "rollout_store/prompts.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "core/buffer.h"
+#include "core/check.h"
+#include "core/checksum.h"
+#include "core/file.h"
+#include "core/memory.h"
+#include "text/chat.h"
+#include "text/tokenizer.h"
+
+enum { PROMPT_MESSAGES_MAX = 1024, PROMPT_SCRATCH_BYTES = 256 << 20, PROMPTS_BYTES_MAX = 1 << 30 };
+
+struct prompts {
+    struct arena *arena; /* ids and records */
+    struct prompt *rows; /* [count] */
+    uint64_t count, capacity, left_out;
+};
+
+struct loading {
+    struct prompts *prompts;
+    const struct data_settings *data;
+    enum setting_chat_format chat;
+    struct tokenizer *tokenizer;
+    const char *path;
+    const char *source; /* the file's name without folder and ending */
+    uint64_t line;
+    struct buffer text;
+    struct arena *scratch;
+};
+
+#define AT_FMT           "%s:%" PRIu64 ": "
+#define AT_ARGS(loading) (loading)->path, (loading)->line
+
+/* ---- one row ---- */
+
+static enum status append_row(struct prompts *prompts, const struct prompt *row)
+{
+    if (prompts->count == prompts->capacity) {
+        uint64_t wider = prompts->capacity ? prompts->capacity * 2 : 256;
+        struct prompt *rows =
+            memory_grow(prompts->rows, prompts->count * sizeof *rows, wider * sizeof *rows);
+        if (rows == NULL)
+            return FAIL(STATUS_NO_MEMORY, "%" PRIu64 " prompts", wider);
+        prompts->rows = rows;
+        prompts->capacity = wider;
+    }
+    struct prompt copy = {.count = row->count,
+                          .ids =
+                              arena_copy(prompts->arena, row->ids, row->count * sizeof *row->ids),
+                          .record_json = arena_text(prompts->arena, row->record_json)};
+    if (copy.ids == NULL || copy.record_json == NULL)
+        return FAIL(STATUS_LIMIT, "the prompts need more than %d bytes: split the data",
+                    PROMPTS_BYTES_MAX);
+    prompts->rows[prompts->count++] = copy;
+    return STATUS_OK;
+}
+
+static enum status render_messages(struct loading *loading, const json_t *list)
+{
+    struct chat_message messages[PROMPT_MESSAGES_MAX];
+    size_t count = json_array_size(list);
+    const char *key = loading->data->key_prompt;
+    if (count == 0 || count > PROMPT_MESSAGES_MAX)
+        return FAIL(STATUS_INVALID, AT_FMT "\"%s\" has %zu messages; it needs 1 to %d",
+                    AT_ARGS(loading), key, count, PROMPT_MESSAGES_MAX);
+    for (size_t i = 0; i < count; i++) {
+        const json_t *message = json_array_get(list, i);
+        messages[i].role = json_string_value(json_object_get(message, "role"));
+        messages[i].content = json_string_value(json_object_get(message, "content"));
+        if (messages[i].role == NULL || messages[i].content == NULL)
+            return FAIL(STATUS_INVALID,
+                        AT_FMT "message %zu of \"%s\" lacks a text \"role\" or \"content\"",
+                        AT_ARGS(loading), i, key);
+    }
+    enum status status = chat_render(loading->chat, messages, count, true, &loading->text);
+    if (status == STATUS_INVALID) {
+        char why[256];
+        snprintf(why, sizeof why, "%s", status_last_error());
+        return FAIL(STATUS_INVALID, AT_FMT "\"%s\": %s", AT_ARGS(loading), key, why);
+    }
+    return status;
+}
+
+/* A plain string is one user message when the model has a chat format. */
+static enum status render_text(struct loading *loading, const char *prompt)
+{
+    const struct data_settings *data = loading->data;
+    struct buffer whole;
+    buffer_init(&whole, 0);
+    enum status status =
+        buffer_printf(&whole, "%s%s%s", data->prompt_prefix, prompt, data->prompt_suffix);
+    struct chat_message message = {.role = "user", .content = buffer_string(&whole)};
+    if (status == STATUS_OK)
+        status = chat_render(loading->chat, &message, 1, true, &loading->text);
+    buffer_free(&whole);
+    return status;
+}
+
+static enum status render_prompt(struct loading *loading, const json_t *prompt)
+{
+    buffer_clear(&loading->text);
+    const char *key = loading->data->key_prompt;
+    if (prompt == NULL)
+        return FAIL(STATUS_INVALID,
+                    AT_FMT
+                    "the row has no key \"%s\": set data.key_prompt to the key of the prompt",
+                    AT_ARGS(loading), key);
+    if (json_is_array(prompt))
+        TRY(render_messages(loading, prompt));
+    else if (json_is_string(prompt) && json_string_length(prompt) > 0)
+        TRY(render_text(loading, json_string_value(prompt)));
+    else
+        return FAIL(STATUS_INVALID,
+                    AT_FMT "\"%s\" is %s: it must be a text or a list of {role, content}",
+                    AT_ARGS(loading), key, json_is_string(prompt) ? "empty" : "of another type");
+    if (loading->text.size == 0)
+        return FAIL(STATUS_INVALID, AT_FMT "\"%s\" is an empty prompt", AT_ARGS(loading), key);
+    return STATUS_OK;
+}
+
+static enum status find_answer(const struct loading *loading, const json_t *row, json_t **answer)
+{
+    static const char *const usual[] = {"answer", "solution", "label", "ground_truth"};
+    const char *key = loading->data->key_answer;
+    if (key[0] != '\0') {
+        *answer = json_object_get(row, key);
+        return *answer != NULL ? STATUS_OK
+                               : FAIL(STATUS_INVALID,
+                                      AT_FMT "the row has no key \"%s\": correct data.key_answer",
+                                      AT_ARGS(loading), key);
+    }
+    *answer = json_object_get(json_object_get(row, "reward_model"), "ground_truth");
+    for (size_t i = 0; *answer == NULL && i < sizeof usual / sizeof usual[0]; i++)
+        *answer = json_object_get(row, usual[i]);
+    if (*answer == NULL)
+        *answer = json_null(); /* some rewards need none */
+    return STATUS_OK;
+}
+
+/* {"data_source","prompt","prompt_text","ground_truth","extra"}: borrowed members, a new text in *dump. */
+static enum status make_record(struct loading *loading, json_t *row, json_t *prompt, json_t *answer,
+                               char **dump)
+{
+    json_t *source = json_object_get(row, loading->data->key_source);
+    const char *name = json_is_string(source) ? json_string_value(source) : loading->source;
+    json_t *record =
+        json_pack("{s:s, s:O, s:s, s:O, s:O}", "data_source", name, "prompt", prompt, "prompt_text",
+                  buffer_string(&loading->text), "ground_truth", answer, "extra", row);
+    *dump = record != NULL ? json_dumps(record, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
+    json_decref(record);
+    return *dump != NULL
+               ? STATUS_OK
+               : FAIL(STATUS_INVALID, AT_FMT "the row is no UTF-8 text", AT_ARGS(loading));
+}
+
+static enum status tokenise(struct loading *loading, uint32_t **ids, size_t *count)
+{
+    arena_reset(loading->scratch);
+    enum status status = tokenizer_encode(loading->tokenizer, (const char *)loading->text.bytes,
+                                          loading->text.size, loading->scratch, ids, count);
+    if (status == STATUS_OK && *count > 0)
+        return STATUS_OK;
+    char why[256];
+    snprintf(why, sizeof why, "%s", status == STATUS_OK ? "it has no tokens" : status_last_error());
+    return FAIL(status == STATUS_OK ? STATUS_INVALID : status, AT_FMT "\"%s\": %s",
+                AT_ARGS(loading), loading->data->key_prompt, why);
+}
+
+static enum status load_row(struct loading *loading, json_t *row)
+{
+    json_t *prompt = json_object_get(row, loading->data->key_prompt), *answer = NULL;
+    uint32_t *ids = NULL;
+    size_t count = 0;
+    TRY(render_prompt(loading, prompt));
+    TRY(find_answer(loading, row, &answer));
+    TRY(tokenise(loading, &ids, &count));
+    if (count > loading->data->prompt_tokens_max) {
+        loading->prompts->left_out++;
+        return STATUS_OK;
+    }
+    char *dump = NULL;
+    TRY(make_record(loading, row, prompt, answer, &dump));
+    struct prompt made = {.ids = ids, .count = (uint32_t)count, .record_json = dump};
+    enum status status = append_row(loading->prompts, &made);
+    /* lint: allow(free): jansson hands over memory of its own allocator */
+    free(dump);
+    return status;
+}
+
+static enum status load_line(struct loading *loading, const char *line, size_t size)
+{
+    json_error_t error;
+    while (size > 0 && (line[size - 1] == '\r' || line[size - 1] == ' ' || line[size - 1] == '\t'))
+        size--;
+    if (size == 0)
+        return STATUS_OK;
+    json_t *row = json_loadb(line, size, JSON_REJECT_DUPLICATES, &error);
+    enum status status;
+    if (row == NULL)
+        status = FAIL(STATUS_INVALID, AT_FMT "column %d: %s: each line must be one JSON object",
+                      AT_ARGS(loading), error.column, error.text);
+    else if (!json_is_object(row))
+        status = FAIL(STATUS_INVALID, AT_FMT "the line is JSON but no object", AT_ARGS(loading));
+    else
+        status = load_row(loading, row);
+    json_decref(row);
+    return status;
+}
+
+/* ---- files ---- */
+
+static enum status load_lines(struct loading *loading, const struct buffer *contents)
+{
+    const char *at = (const char *)contents->bytes, *end = at + contents->size;
+    loading->line = 0;
+    while (at < end) {
+        const char *newline = memchr(at, '\n', (size_t)(end - at));
+        const char *stop = newline != NULL ? newline : end;
+        loading->line++;
+        TRY(load_line(loading, at, (size_t)(stop - at)));
+        at = newline != NULL ? newline + 1 : end;
+    }
+    return STATUS_OK;
+}
+
+static enum status load_file(struct loading *loading, const char *path)
+{
+    struct buffer contents;
+    char source[FILE_PATH_MAX];
+    const char *slash = strrchr(path, '/');
+    snprintf(source, sizeof source, "%s", slash != NULL ? slash + 1 : path);
+    char *dot = strchr(source, '.');
+    if (dot != NULL && dot != source)
+        *dot = '\0';
+    loading->path = path;
+    loading->source = source;
+    buffer_init(&contents, 0);
+    enum status status = file_read(path, &contents);
+    if (status == STATUS_OK && contents.size > 0)
+        status = load_lines(loading, &contents);
+    buffer_free(&contents);
+    return status;
+}
+
+static int is_jsonl(const struct dirent *entry)
+{
+    size_t length = strlen(entry->d_name);
+    return length > 6 && strcmp(entry->d_name + length - 6, ".jsonl") == 0;
+}
+
+static enum status load_folder(struct loading *loading, const char *folder)
+{
+    struct dirent **entries = NULL;
+    int count = scandir(folder, &entries, is_jsonl, alphasort);
+    if (count < 0)
+        return FAIL(STATUS_IO, "%s: %s", folder, strerror(errno));
+    enum status status =
+        count > 0 ? STATUS_OK
+                  : FAIL(STATUS_NOT_FOUND, "%s has no *.jsonl file (data.train)", folder);
+    for (int i = 0; i < count; i++) {
+        char path[FILE_PATH_MAX];
+        if (status == STATUS_OK)
+            status = file_path(path, "%s/%s", folder, entries[i]->d_name);
+        if (status == STATUS_OK)
+            status = load_file(loading, path);
+        /* lint: allow(free): scandir hands over memory of its own */
+        free(entries[i]);
+    }
+    /* lint: allow(free): likewise */
+    free(entries);
+    return status;
+}
+
+static enum status create(struct prompts **out)
+{
+    struct prompts *prompts = memory_alloc(sizeof *prompts);
+    if (prompts == NULL)
+        return FAIL(STATUS_NO_MEMORY, "prompts");
+    enum status status = arena_create(&prompts->arena, PROMPTS_BYTES_MAX);
+    if (status != STATUS_OK)
+        prompts_destroy(&prompts);
+    *out = prompts;
+    return status;
+}
+
+enum status prompts_load(struct prompts **out, const struct data_settings *data,
+                         enum setting_chat_format chat, struct tokenizer *tokenizer)
+{
+    *out = NULL;
+    struct stat stat_of;
+    if (data->train[0] == '\0')
+        return FAIL(STATUS_INVALID, "data.train is empty: name a JSONL file or a folder of them");
+    if (stat(data->train, &stat_of) != 0)
+        return FAIL(STATUS_NOT_FOUND, "data.train %s: %s", data->train, strerror(errno));
+    struct loading loading = {.data = data, .chat = chat, .tokenizer = tokenizer};
+    buffer_init(&loading.text, 0);
+    TRY(create(&loading.prompts));
+    enum status status = arena_create(&loading.scratch, PROMPT_SCRATCH_BYTES);
+    if (status == STATUS_OK)
+        status = S_ISDIR(stat_of.st_mode) ? load_folder(&loading, data->train)
+                                          : load_file(&loading, data->train);
+    if (status == STATUS_OK && loading.prompts->count == 0)
+        status = FAIL(STATUS_INVALID,
+                      "%s: no prompt is left, %" PRIu64
+                      " are longer than data.prompt_tokens_max %" PRIu32,
+                      data->train, loading.prompts->left_out, data->prompt_tokens_max);
+    arena_destroy(&loading.scratch);
+    buffer_free(&loading.text);
+    if (status != STATUS_OK)
+        prompts_destroy(&loading.prompts);
+    *out = loading.prompts;
+    return status;
+}
+
+enum status prompts_from_memory(struct prompts **out, const struct prompt *rows, uint64_t count)
+{
+    TRY(create(out));
+    for (uint64_t i = 0; i < count; i++) {
+        enum status status = append_row(*out, &rows[i]);
+        if (status != STATUS_OK) {
+            prompts_destroy(out);
+            return status;
+        }
+    }
+    return STATUS_OK;
+}
+
+void prompts_destroy(struct prompts **prompts)
+{
+    if (*prompts == NULL)
+        return;
+    arena_destroy(&(*prompts)->arena);
+    memory_free((*prompts)->rows);
+    memory_free(*prompts);
+    *prompts = NULL;
+}
+
+uint64_t prompts_count(const struct prompts *prompts)
+{
+    return prompts->count;
+}
+
+uint64_t prompts_left_out(const struct prompts *prompts)
+{
+    return prompts->left_out;
+}
+
+uint64_t prompts_hash(const struct prompts *prompts)
+{
+    uint64_t hash = prompts->count;
+    for (uint64_t i = 0; i < prompts->count; i++) {
+        const struct prompt *row = &prompts->rows[i];
+        hash = hash64(row->ids, row->count * sizeof *row->ids, hash);
+        hash = hash64(row->record_json, strlen(row->record_json), hash);
+    }
+    return hash;
+}
+
+const struct prompt *prompts_at(const struct prompts *prompts, uint64_t prompt_id)
+{
+    CHECK(prompt_id < prompts->count);
+    return &prompts->rows[prompt_id];
+}

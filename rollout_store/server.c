@@ -1,0 +1,470 @@
+/* rollout_store/server.c - see the header: poll, decide, append, sync once, send. */
+#include "rollout_store/server.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/clock.h"
+#include "core/file.h"
+#include "core/log.h"
+#include "core/memory.h"
+#include "rollout_store/book.h"
+#include "rollout_store/index.h"
+#include "rollout_store/ledger.h"
+#include "rollout_store/prompts.h"
+#include "rollout_store/server_view.h"
+#include "transport/link.h"
+
+enum { LEDGER_FILE_BYTES = 256 << 20, KEPT_MAX = 4096, IDLE_POLL_MS = 20, FORGET_MS = 60000 };
+static const size_t ROUND_ARENA_BYTES = (size_t)4 << 30;
+
+/* A message whose peer took nothing: packed, tried again in order. */
+struct kept {
+    uint32_t peer;
+    struct buffer bytes;
+};
+
+struct server {
+    const struct settings *settings;
+    struct tokenizer *tokenizer;
+    struct prompts *prompts;
+    struct buffer settings_json;
+    struct book *book;
+    struct ledger *ledger;
+    struct index *index;
+    struct hub *hub;
+    struct server_view view;
+    struct book_out out;
+    struct arena *out_arena, *in_arena;
+    struct kept *kept; /* [KEPT_MAX], first kept_count in use */
+    size_t kept_count;
+    uint64_t records, seen_version;
+    uint32_t seen_branch;
+};
+
+/* ---- create ---- */
+
+static const struct config_section *find_section(const char *name)
+{
+    for (size_t i = 0; i < settings_section_count; i++)
+        if (strcmp(settings_sections[i].name, name) == 0)
+            return &settings_sections[i];
+    return NULL;
+}
+
+static enum status write_value(const struct config_field *field, const char *at,
+                               struct buffer *json)
+{
+    char name[64];
+    switch (field->type) {
+    case CONFIG_U32:
+        return buffer_printf(json, "%" PRIu32, *(const config_u32 *)(const void *)at);
+    case CONFIG_U64:
+        return buffer_printf(json, "%" PRIu64, *(const config_u64 *)(const void *)at);
+    case CONFIG_F64:
+        return buffer_printf(json, "%.17g", *(const config_f64 *)(const void *)at);
+    case CONFIG_FLAG:
+        return buffer_text(json, *(const config_flag *)(const void *)at ? "true" : "false");
+    case CONFIG_TEXT:
+        return buffer_json_text(json, *(const config_text *)(const void *)at);
+    case CONFIG_CHOICE:
+        return buffer_json_text(
+            json,
+            config_choice_name(field, *(const config_choice *)(const void *)at, name, sizeof name));
+    }
+    return STATUS_OK;
+}
+
+/* Settings that a plan carries: {"loss":{...},"sampling":{...},"store":{...}}. */
+static enum status write_settings(const struct settings *settings, struct buffer *json)
+{
+    static const char *const sections[] = {"loss", "sampling"};
+    TRY(buffer_text(json, "{"));
+    for (size_t s = 0; s < sizeof sections / sizeof sections[0]; s++) {
+        const struct config_section *section = find_section(sections[s]);
+        TRY(buffer_printf(json, "%s\"%s\":{", s > 0 ? "," : "", sections[s]));
+        for (size_t f = 0; f < section->count; f++) {
+            const struct config_field *field = &section->fields[f];
+            TRY(buffer_printf(json, "%s\"%s\":", f > 0 ? "," : "", field->name));
+            TRY(write_value(field, (const char *)settings + section->offset + field->offset, json));
+        }
+        TRY(buffer_text(json, "}"));
+    }
+    return buffer_text(json, "}");
+}
+
+static enum status load_prompts(struct server *server)
+{
+    const struct settings *settings = server->settings;
+    TRY(tokenizer_open(&server->tokenizer, settings->model.path, settings->model.tokenizer));
+    TRY(prompts_load(&server->prompts, &settings->data, settings->model.chat_format,
+                     server->tokenizer));
+    LOG_INFO("prompts", "loaded", "count=%" PRIu64 " left_out=%" PRIu64 " path=%s",
+             prompts_count(server->prompts), prompts_left_out(server->prompts),
+             settings->data.train);
+    return STATUS_OK;
+}
+
+static enum status replay(void *self, const struct record *record, uint64_t offset)
+{
+    struct server *server = self;
+    enum status status = book_apply(server->book, record);
+    if (status == STATUS_OK)
+        return STATUS_OK;
+    char why[512];
+    snprintf(why, sizeof why, "%s", status_last_error());
+    return FAIL(status, "ledger record at byte %" PRIu64 ": %s", offset, why);
+}
+
+static enum status open_book(struct server *server, const struct server_options *options,
+                             const char *ledger_folder)
+{
+    const struct settings *settings = server->settings;
+    buffer_init(&server->settings_json, 0);
+    TRY(write_settings(settings, &server->settings_json));
+    struct book_config config = {.store = settings->store,
+                                 .sampling = settings->sampling,
+                                 .run_seed = settings->run.seed,
+                                 .steps = settings->run.steps,
+                                 .updates_per_publish = settings->learner.updates_per_publish,
+                                 .shuffle = settings->data.shuffle,
+                                 .prompts = server->prompts,
+                                 .run = options->run,
+                                 .settings_json = buffer_string(&server->settings_json),
+                                 .wall_offset_ns = clock_wall_ns() - clock_now_ns()};
+    TRY(book_create(&server->book, &config));
+    uint64_t torn = 0;
+    TRY(ledger_open(&server->ledger, ledger_folder, LEDGER_FILE_BYTES, replay, server,
+                    &server->records, &torn));
+    book_restarted(server->book, clock_now_ns());
+    struct book_counters counters;
+    book_read_counters(server->book, &counters);
+    server->seen_version = counters.version;
+    server->seen_branch = counters.branch;
+    LOG_INFO("ledger", "opened",
+             "path=%s records=%" PRIu64 " bytes=%" PRIu64 " torn_bytes=%" PRIu64
+             " version=%" PRIu64,
+             ledger_folder, server->records, ledger_offset(server->ledger), torn, counters.version);
+    return STATUS_OK;
+}
+
+static enum status open_services(struct server *server, const struct server_options *options,
+                                 const char *ledger_folder)
+{
+    char path[FILE_PATH_MAX];
+    TRY(file_path(path, "%s/run.db", options->run_folder));
+    if (index_open(&server->index, path, ledger_folder) != STATUS_OK)
+        LOG_WARN("index", "switched off; the run goes on", "why=\"%s\"", status_last_error());
+    index_advance(server->index, ledger_offset(server->ledger));
+    TRY(server_view_open(&server->view, server->settings, server->prompts, server->tokenizer,
+                         options->run, options->run_folder));
+    TRY(file_path(path, "ipc://%s/store.sock", options->run_folder));
+    TRY(hub_open(&server->hub, options->endpoint != NULL && options->endpoint[0] != '\0'
+                                   ? options->endpoint
+                                   : path));
+    LOG_INFO("store", "listening", "endpoint=%s", hub_endpoint(server->hub));
+    return STATUS_OK;
+}
+
+enum status server_create(struct server **out, const struct server_options *options)
+{
+    *out = NULL;
+    struct server *server = memory_alloc(sizeof *server);
+    if (server == NULL)
+        return FAIL(STATUS_NO_MEMORY, "server");
+    server->settings = options->settings;
+    char ledger_folder[FILE_PATH_MAX];
+    enum status status;
+    TRY_GOTO(fail, file_path(ledger_folder, "%s/ledger", options->run_folder));
+    TRY_GOTO(fail, arena_create(&server->in_arena, (size_t)WIRE_MESSAGE_MAX * 2));
+    TRY_GOTO(fail, arena_create(&server->out_arena, ROUND_ARENA_BYTES));
+    book_out_init(&server->out, server->out_arena);
+    server->kept = memory_array(KEPT_MAX, sizeof *server->kept);
+    if (server->kept == NULL) {
+        status = FAIL(STATUS_NO_MEMORY, "kept messages");
+        goto fail;
+    }
+    TRY_GOTO(fail, load_prompts(server));
+    TRY_GOTO(fail, open_book(server, options, ledger_folder));
+    TRY_GOTO(fail, open_services(server, options, ledger_folder));
+    *out = server;
+    return STATUS_OK;
+fail:
+    server_destroy(&server);
+    return status;
+}
+
+void server_destroy(struct server **server_pointer)
+{
+    struct server *server = *server_pointer;
+    if (server == NULL)
+        return;
+    hub_close(&server->hub);
+    index_close(&server->index);
+    server_view_close(&server->view);
+    ledger_close(&server->ledger);
+    book_destroy(&server->book);
+    buffer_free(&server->settings_json);
+    prompts_destroy(&server->prompts);
+    tokenizer_close(&server->tokenizer);
+    for (size_t i = 0; server->kept != NULL && i < KEPT_MAX; i++)
+        buffer_free(&server->kept[i].bytes);
+    memory_free(server->kept);
+    book_out_free(&server->out);
+    arena_destroy(&server->out_arena);
+    arena_destroy(&server->in_arena);
+    memory_free(server);
+    *server_pointer = NULL;
+}
+
+/* ---- sending ---- */
+
+static bool has_kept(const struct server *server, uint32_t peer)
+{
+    for (size_t i = 0; i < server->kept_count; i++)
+        if (server->kept[i].peer == peer)
+            return true;
+    return false;
+}
+
+static enum status keep(struct server *server, uint32_t peer, const struct message *message)
+{
+    if (server->kept_count == KEPT_MAX) {
+        LOG_WARN("store", "peer takes nothing, forgotten", "peer=%" PRIu32, peer);
+        hub_forget(server->hub, peer);
+        return STATUS_OK;
+    }
+    struct kept *kept = &server->kept[server->kept_count];
+    kept->peer = peer;
+    buffer_clear(&kept->bytes);
+    TRY(message_pack(message, &kept->bytes));
+    server->kept_count++;
+    return STATUS_OK;
+}
+
+/* A message to a peer that is gone is forgotten: what it would have said is said again after the next hello. */
+static enum status send_one(struct server *server, uint32_t peer, const struct message *message)
+{
+    enum status status =
+        has_kept(server, peer) ? STATUS_AGAIN : hub_send(server->hub, peer, message);
+    if (status == STATUS_AGAIN)
+        return keep(server, peer, message);
+    if (status != STATUS_OK && status != STATUS_NETWORK)
+        LOG_FAILURE("store", "not sent", status);
+    return STATUS_OK;
+}
+
+static enum status send_kept(struct server *server)
+{
+    size_t left = 0, count = server->kept_count;
+    for (size_t i = 0; i < count; i++) {
+        struct kept *kept = &server->kept[i];
+        bool blocked = false;
+        for (size_t k = 0; k < left && !blocked; k++)
+            blocked = server->kept[k].peer == kept->peer;
+        struct message message;
+        arena_reset(server->in_arena);
+        if (!blocked) {
+            TRY(message_unpack(&message, server->in_arena, kept->bytes.bytes, kept->bytes.size));
+            blocked = hub_send(server->hub, kept->peer, &message) == STATUS_AGAIN;
+        }
+        if (!blocked)
+            continue;
+        struct kept moved = server->kept[left]; /* keeps both buffers */
+        server->kept[left++] = *kept;
+        if (left - 1 != i)
+            *kept = moved;
+    }
+    server->kept_count = left;
+    return STATUS_OK;
+}
+
+/* ---- rounds ---- */
+
+static enum status answer_view(struct server *server, uint32_t peer, const struct control *control,
+                               bool *answered)
+{
+    struct buffer json;
+    buffer_init(&json, 0);
+    enum status status = server_view_control(&server->view, control, &json, answered);
+    if (status == STATUS_OK && *answered) {
+        struct message reply = {.type = MESSAGE_control_reply,
+                                .control_reply = {.request = control->request,
+                                                  .ok = true,
+                                                  .json = buffer_string(&json)}};
+        status =
+            send_one(server, peer, &reply); /* nothing in it depends on what is not on disk yet */
+    }
+    buffer_free(&json);
+    return status;
+}
+
+static enum status take_message(struct server *server, const struct hub_peer *peer,
+                                const struct message *message)
+{
+    bool answered = false;
+    if (message->type == MESSAGE_control)
+        TRY(answer_view(server, peer->id, &message->control, &answered));
+    if (message->type == MESSAGE_step_report)
+        TRY(server_view_event(&server->view, "step", message->step_report.metrics_json));
+    if (message->type == MESSAGE_hello)
+        LOG_INFO("store", "hello", "peer=%s incarnation=%" PRIu64, peer->name, peer->incarnation);
+    return answered ? STATUS_OK
+                    : book_handle(server->book, clock_now_ns(), peer->id, message, &server->out);
+}
+
+static enum status take_messages(struct server *server, int64_t timeout_ms)
+{
+    for (int i = 0; i < SERVER_ROUND_MESSAGES; i++) {
+        struct hub_peer peer = {0};
+        struct message message = {0};
+        arena_reset(server->in_arena);
+        TRY(hub_poll(server->hub, i == 0 ? timeout_ms : 0, -1, server->in_arena, &peer, &message));
+        if (message.type == MESSAGE_NONE)
+            return STATUS_OK;
+        TRY(take_message(server, &peer, &message));
+    }
+    return STATUS_OK;
+}
+
+static enum status commit(struct server *server)
+{
+    if (server->out.records.size == 0)
+        return STATUS_OK;
+    TRY(ledger_append(server->ledger, server->out.records.bytes, server->out.records.size));
+    TRY(ledger_sync(server->ledger));
+    index_advance(server->index, ledger_offset(server->ledger));
+    return STATUS_OK;
+}
+
+static enum status note_changes(struct server *server)
+{
+    struct book_counters counters;
+    char text[128];
+    book_read_counters(server->book, &counters);
+    if (counters.version == server->seen_version && counters.branch == server->seen_branch)
+        return STATUS_OK;
+    snprintf(text, sizeof text, "version %" PRIu64 " of branch %" PRIu32, counters.version,
+             counters.branch);
+    if (counters.branch != server->seen_branch)
+        LOG_WARN("store", "new branch: a re-made version had another digest",
+                 "branch=%" PRIu32 " version=%" PRIu64, counters.branch, counters.version);
+    log_set_version(counters.version);
+    enum status status = server_view_event(
+        &server->view, counters.branch != server->seen_branch ? "branch" : "version", text);
+    server->seen_version = counters.version;
+    server->seen_branch = counters.branch;
+    return status;
+}
+
+static void forget_silent(struct server *server)
+{
+    int64_t limit_ns = FORGET_MS * (int64_t)CLOCK_NS_PER_MS, now_ns = clock_now_ns();
+    for (uint32_t i = hub_peer_count(server->hub); i-- > 0;) {
+        const struct hub_peer *peer = hub_peer_at(server->hub, i);
+        if (now_ns - peer->last_heard_ns <= limit_ns)
+            continue;
+        LOG_WARN("store", "peer forgotten after silence", "peer=%s silent_s=%d", peer->name,
+                 FORGET_MS / 1000);
+        hub_forget(server->hub, peer->id);
+    }
+}
+
+/* *busy: something was sent, so more may be possible at once. */
+static enum status turn(struct server *server, bool *busy)
+{
+    int64_t heartbeat_ms = server->settings->store.heartbeat_ms;
+    book_out_clear(&server->out);
+    TRY(take_messages(server, *busy                         ? 0
+                              : heartbeat_ms < IDLE_POLL_MS ? heartbeat_ms
+                                                            : IDLE_POLL_MS));
+    TRY(book_tick(server->book, clock_now_ns(), &server->out));
+    TRY(commit(server));
+    TRY(send_kept(server));
+    for (size_t i = 0; i < server->out.send_count; i++)
+        TRY(send_one(server, server->out.sends[i].peer, &server->out.sends[i].message));
+    *busy = server->out.send_count > 0;
+    TRY(server_view_round(&server->view, server->book, clock_now_ns()));
+    TRY(note_changes(server));
+    forget_silent(server);
+    return STATUS_OK;
+}
+
+static uint32_t workers_left(const struct server *server)
+{
+    uint32_t left = 0;
+    for (uint32_t i = 0; i < hub_peer_count(server->hub); i++)
+        left += hub_peer_at(server->hub, i)->role != ROLE_CONTROL;
+    return left;
+}
+
+/* Turns until every worker said bye or the time is over. */
+static enum status see_off(struct server *server, int64_t limit_ms,
+                           const volatile sig_atomic_t *stop_signals)
+{
+    int64_t until_ns = clock_now_ns() + limit_ms * CLOCK_NS_PER_MS;
+    bool busy = true;
+    do {
+        TRY(turn(server, &busy));
+        if (*stop_signals > 1)
+            return FAIL(STATUS_CANCELLED, "stopped by a second signal");
+    } while (clock_now_ns() < until_ns && workers_left(server) > 0);
+    return STATUS_OK;
+}
+
+static enum status finish(struct server *server, const char *reason, bool failed,
+                          const volatile sig_atomic_t *stop_signals)
+{
+    char why[512];
+    snprintf(why, sizeof why, "%s", reason);
+    LOG_INFO("store", "stopping", "reason=\"%s\"", why);
+    TRY(server_view_event(&server->view, "stop", why));
+    TRY(see_off(server, SERVER_BYE_MS, stop_signals));
+    return failed ? FAIL(STATUS_LIMIT, "the run stopped: %s", why) : STATUS_OK;
+}
+
+enum status server_run(struct server *server, volatile sig_atomic_t *stop_signals)
+{
+    bool busy = true;
+    for (;;) {
+        const char *reason = "";
+        bool failed = false;
+        TRY(turn(server, &busy));
+        if (book_stopping(server->book, &reason, &failed))
+            return finish(server, reason, failed, stop_signals);
+        if (*stop_signals == 0)
+            continue;
+        LOG_INFO("store", "draining", "drain_s=%" PRIu32, server->settings->run.drain_s);
+        book_drain(server->book, "the store was told to stop (SIGTERM or Ctrl-C)");
+        return see_off(server, (int64_t)server->settings->run.drain_s * 1000, stop_signals);
+    }
+}
+
+/* ---- plan ---- */
+
+enum status server_plan_text(const struct server_options *options, struct buffer *text)
+{
+    struct server server = {.settings = options->settings};
+    const struct store_settings *store = &options->settings->store;
+    enum status status = load_prompts(&server);
+    uint64_t alive = (uint64_t)store->groups_per_publish * (store->max_staleness + UINT64_C(1));
+    uint64_t kept =
+        alive + (uint64_t)store->groups_per_publish * options->settings->learner.checkpoint_every;
+    uint64_t tokens = kept * store->group_size * options->settings->sampling.response_tokens_max;
+    if (status == STATUS_OK)
+        status = buffer_printf(
+            text,
+            "prompts      %" PRIu64 " (%" PRIu64 " left out, longer than %" PRIu32 " tokens)\n"
+            "groups       %" PRIu32 " of %" PRIu32 " rollouts for each of %" PRIu32 " versions\n"
+            "in flight    at most %" PRIu64 " groups (store.max_staleness %" PRIu32 ")\n"
+            "memory       at most %" PRIu64
+            " MB of tokens until a checkpoint frees them (learner.checkpoint_every %" PRIu32 ")\n",
+            prompts_count(server.prompts), prompts_left_out(server.prompts),
+            options->settings->data.prompt_tokens_max, store->groups_per_publish, store->group_size,
+            options->settings->run.steps, alive, store->max_staleness, tokens * 8 / 1000000 + 1,
+            options->settings->learner.checkpoint_every);
+    prompts_destroy(&server.prompts);
+    tokenizer_close(&server.tokenizer);
+    return status;
+}

@@ -46,6 +46,7 @@ static void print_help(const char *role, const char *about)
 {
     struct buffer text;
     buffer_init(&text, 0);
+    /* lint: allow(printf): --help answers on stdout */
     printf("weir-%s " WEIR_VERSION "\n%s\n\n"
            "usage: weir-%s --config FILE [--config FILE ...] [options] [section.name=value ...]\n"
            "  --config FILE     settings in YAML; several are merged, later beats earlier\n"
@@ -122,7 +123,7 @@ static int parse_arguments(struct program *program, int argc, char **argv, const
             print_help(program->role, about);
             return EXIT_CODE_OK;
         case VERSION:
-            puts("weir-" WEIR_VERSION);
+            fputs("weir-" WEIR_VERSION "\n", stdout);
             return EXIT_CODE_OK;
         default:
             fprintf(stderr, "weir-%s: see --help\n", program->role);

@@ -20,7 +20,7 @@ const struct command commands[] = {
      "latest rollouts as text with their reward"},
     {"top", cmd_top, "[RUN]", "status and reward curve, every second"},
     {"drain", cmd_drain, "[RUN]", "ask for a drain and return at once"},
-    {"init", cmd_init, "CONFIG OUT [section.name=value ...]",
+    {"init", cmd_init, "CONFIG_JSON OUT_FOLDER [SEED]",
      "make a model folder with random weights from a config.json"},
     {"sft", cmd_sft, "RECIPE... [section.name=value ...]",
      "supervised warm start with the learner's code"},

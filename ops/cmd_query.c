@@ -188,12 +188,29 @@ static enum status rollout_text(const json_t *rollout, struct buffer *text)
     return STATUS_OK;
 }
 
+/* The newest options->count of the list, of one group when that is wanted. */
+static json_t *choose(const json_t *list, const struct query_options *options)
+{
+    json_t *chosen = json_array();
+    for (size_t i = json_array_size(list); i-- > 0;) {
+        json_t *rollout = json_array_get(list, i);
+        json_int_t group = json_integer_value(json_object_get(rollout, "group"));
+        if (options->has_group && (uint64_t)group != options->group)
+            continue;
+        if (json_array_size(chosen) == options->count || json_array_insert(chosen, 0, rollout) != 0)
+            break;
+    }
+    return chosen;
+}
+
 /* Prints the rollouts after *last (newest last in the list; all when *last is not in it). */
-static enum status print_rollouts(const struct buffer *json, struct buffer *last)
+static enum status print_rollouts(const struct buffer *json, const struct query_options *options,
+                                  struct buffer *last)
 {
     json_error_t error;
     json_t *value = json_loadb((const char *)json->bytes, json->size, JSON_DECODE_ANY, &error);
-    const json_t *list = json_is_object(value) ? json_object_get(value, "rollouts") : value;
+    const json_t *answer = json_is_object(value) ? json_object_get(value, "rollouts") : value;
+    json_t *list = json_is_array(answer) ? choose(answer, options) : NULL;
     struct buffer one;
     buffer_init(&one, 0);
     enum status status = STATUS_OK;
@@ -217,6 +234,7 @@ static enum status print_rollouts(const struct buffer *json, struct buffer *last
     }
     fflush(stdout);
     buffer_free(&one);
+    json_decref(list);
     json_decref(value);
     return status;
 }
@@ -235,8 +253,8 @@ int cmd_tail(int argc, char **argv)
         return say_over(&known);
     char arguments[96];
     if (options.has_group)
-        snprintf(arguments, sizeof arguments, "{\"n\":%" PRIu64 ",\"group\":%" PRIu64 "}",
-                 options.count, options.group);
+        snprintf(arguments, sizeof arguments, "{\"n\":%d,\"group\":%" PRIu64 "}", TAIL_MAX,
+                 options.group); /* a store that does not filter sends all it has */
     else
         snprintf(arguments, sizeof arguments, "{\"n\":%" PRIu64 "}", options.count);
     struct buffer json, last;
@@ -245,7 +263,7 @@ int cmd_tail(int argc, char **argv)
     do {
         status = ask(&known, "tail", arguments, &json);
         if (status == STATUS_OK)
-            status = options.json ? show(&json, true) : print_rollouts(&json, &last);
+            status = options.json ? show(&json, true) : print_rollouts(&json, &options, &last);
         if (status == STATUS_OK && options.follow)
             clock_sleep_ms(FOLLOW_PAUSE_MS);
     } while (status == STATUS_OK && options.follow && run_folder_holder(known.folder, NULL) != 0);

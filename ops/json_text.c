@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { COLUMNS_MAX = 24, COLUMN_WIDTH_MAX = 60, INDENT_MAX = 16 };
+enum { COLUMNS_MAX = 24, COLUMN_WIDTH_MAX = 60, LAST_WIDTH_MAX = 400, INDENT_MAX = 16 };
 
 static enum status one_line(const char *raw, struct buffer *text)
 {
@@ -66,14 +66,14 @@ static bool is_table(const json_t *value)
            json_is_object(json_array_get(value, 0));
 }
 
-/* One cell, cut to the column's limit; only its width when `text` is NULL. */
-static enum status cell(const json_t *row, const char *key, size_t pad, struct buffer *text,
-                        size_t *width)
+/* One cell, cut to `limit` bytes; only its width when `text` is NULL. */
+static enum status cell(const json_t *row, const char *key, size_t limit, size_t pad,
+                        struct buffer *text, size_t *width)
 {
     struct buffer one;
     buffer_init(&one, 0);
     enum status status = json_text_scalar(json_object_get(row, key), &one);
-    size_t size = one.size < COLUMN_WIDTH_MAX ? one.size : COLUMN_WIDTH_MAX;
+    size_t size = one.size < limit ? one.size : limit;
     if (status == STATUS_OK && text != NULL)
         status = buffer_printf(text, "%-*.*s", (int)pad, (int)size, buffer_string(&one));
     *width = size;
@@ -81,32 +81,48 @@ static enum status cell(const json_t *row, const char *key, size_t pad, struct b
     return status;
 }
 
-static enum status table(const json_t *rows, int indent, struct buffer *text)
+struct column {
+    const char *key;
+    size_t limit, width;
+};
+
+/* Columns are the members of the first row; compound ones are for --json only. */
+static enum status find_columns(const json_t *rows, struct column *columns, size_t *count)
 {
-    const char *keys[COLUMNS_MAX], *key;
-    size_t widths[COLUMNS_MAX], columns = 0, index;
+    const char *key;
     json_t *row, *value;
-    json_object_foreach(json_array_get(rows, 0), key, value) if (columns < COLUMNS_MAX)
-        keys[columns++] = key;
-    for (size_t c = 0; c < columns; c++)
-        widths[c] = strlen(keys[c]);
-    json_array_foreach(rows, index, row) for (size_t c = 0; c < columns; c++)
+    size_t index, found = 0;
+    json_object_foreach(json_array_get(rows, 0), key, value) if (found < COLUMNS_MAX &&
+                                                                 !json_is_object(value) &&
+                                                                 !json_is_array(value))
+        columns[found++] = (struct column){key, COLUMN_WIDTH_MAX, strlen(key)};
+    if (found > 0)
+        columns[found - 1].limit = LAST_WIDTH_MAX;
+    json_array_foreach(rows, index, row) for (size_t c = 0; c < found; c++)
     {
         size_t width;
-        TRY(cell(row, keys[c], 0, NULL, &width));
-        widths[c] = width > widths[c] ? width : widths[c];
+        TRY(cell(row, columns[c].key, columns[c].limit, 0, NULL, &width));
+        columns[c].width = width > columns[c].width ? width : columns[c].width;
     }
+    *count = found;
+    return STATUS_OK;
+}
+
+static enum status table(const json_t *rows, int indent, struct buffer *text)
+{
+    struct column columns[COLUMNS_MAX];
+    size_t count, index, width;
+    json_t *row;
+    TRY(find_columns(rows, columns, &count));
     TRY(buffer_printf(text, "%*s", indent, ""));
-    for (size_t c = 0; c < columns; c++)
-        TRY(buffer_printf(text, "%-*s", (int)widths[c] + 2, keys[c]));
+    for (size_t c = 0; c < count; c++)
+        TRY(buffer_printf(text, "%-*s", (int)columns[c].width + 2, columns[c].key));
     TRY(buffer_text(text, "\n"));
     json_array_foreach(rows, index, row)
     {
         TRY(buffer_printf(text, "%*s", indent, ""));
-        for (size_t c = 0; c < columns; c++) {
-            size_t width;
-            TRY(cell(row, keys[c], widths[c] + 2, text, &width));
-        }
+        for (size_t c = 0; c < count; c++)
+            TRY(cell(row, columns[c].key, columns[c].limit, columns[c].width + 2, text, &width));
         TRY(buffer_text(text, "\n"));
     }
     return STATUS_OK;

@@ -1,5 +1,6 @@
 #include "ops/run.h"
 
+#include <dirent.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -375,13 +376,32 @@ static void print_header(const struct run *run)
     fflush(stdout);
 }
 
+/* Newest checkpoints/step_N; 0 when there is none. */
+static uint64_t newest_checkpoint(const struct run *run)
+{
+    char path[FILE_PATH_MAX];
+    uint64_t newest = 0, step;
+    DIR *dir =
+        file_path(path, "%s/checkpoints", run->folder.path) == STATUS_OK ? opendir(path) : NULL;
+    if (dir == NULL)
+        return 0;
+    for (struct dirent *entry; (entry = readdir(dir)) != NULL;)
+        if (sscanf(entry->d_name, "step_%" SCNu64, &step) == 1 && step > newest)
+            newest = step;
+    closedir(dir);
+    return newest;
+}
+
 static void print_end(struct run *run, int code)
 {
     screen_summary(&run->screen, run->folder.name, run->folder.path);
+    uint64_t checkpoint = newest_checkpoint(run);
+    if (checkpoint > 0)
+        printf("model      %s/checkpoints/step_%" PRIu64 "/hf\n", run->folder.path, checkpoint);
     if (run->supervisor.restarts > 0)
         printf("processes started again: %u\n", run->supervisor.restarts);
     if (run->supervisor.drained || code != EXIT_CODE_OK)
-        printf("go on with: weir run %s run.resume=true\n", run->config_path);
+        printf("go on with weir run %s run.resume=true\n", run->config_path);
     fflush(stdout);
     if (run->supervisor.why[0] != 0)
         fprintf(stderr, "weir: %s\n", run->supervisor.why);

@@ -322,9 +322,8 @@ void screen_summary(struct screen *screen, const char *name, const char *folder)
     if (screen->curve.count > 0)
         TRY_GOTO(out, buffer_printf(&text, ", mean reward %.3f -> %.3f", screen->curve.first,
                                     screen->curve.last));
-    TRY_GOTO(out,
-             buffer_printf(&text, "\nmetrics %s, checkpoints %s/checkpoints, logs %s/logs/latest",
-                           screen->tail.path, folder, folder));
+    TRY_GOTO(out, buffer_printf(&text, "\nmetrics    %s\nlogs       %s/logs/latest",
+                                screen->tail.path, folder));
 out:
     if (status == STATUS_OK)
         screen_say(screen, buffer_string(&text));

@@ -12,6 +12,31 @@
 
 static volatile sig_atomic_t stop_signals;
 
+static const struct metric_row *(*metrics_table)(size_t *count);
+
+void program_set_metrics(const struct metric_row *(*table)(size_t *count))
+{
+    metrics_table = table;
+}
+
+/* Nothing for a program without a table. */
+static int print_metrics(const char *role)
+{
+    char title[64];
+    size_t count = 0;
+    const struct metric_row *rows = metrics_table != NULL ? metrics_table(&count) : NULL;
+    if (count == 0)
+        return EXIT_CODE_OK;
+    struct buffer text;
+    buffer_init(&text, 0);
+    snprintf(title, sizeof title, "weir-%s", role);
+    enum status status = metrics_markdown(title, rows, count, &text);
+    if (status == STATUS_OK)
+        fputs(buffer_string(&text), stdout);
+    buffer_free(&text);
+    return program_exit_code(status);
+}
+
 static void count_signal(int number)
 {
     (void)number;
@@ -71,20 +96,23 @@ static bool parse_count(const char *text, long *value)
     return errno == 0 && end != text && *end == '\0' && *value >= 0 && *value <= 0x7fffffff;
 }
 
+enum { CONFIG = 1, ENDPOINT, RUN, FOLDER, INDEX, PARENT, CHECK_ONLY, DOCS_METRICS, HELP, VERSION };
+static const struct option options[] = {{"config", required_argument, NULL, CONFIG},
+                                        {"endpoint", required_argument, NULL, ENDPOINT},
+                                        {"run", required_argument, NULL, RUN},
+                                        {"folder", required_argument, NULL, FOLDER},
+                                        {"index", required_argument, NULL, INDEX},
+                                        {"parent", required_argument, NULL, PARENT},
+                                        {"check", no_argument, NULL, CHECK_ONLY},
+                                        {"docs-metrics", no_argument, NULL, DOCS_METRICS},
+
+                                        {"help", no_argument, NULL, HELP},
+                                        {"version", no_argument, NULL, VERSION},
+                                        {NULL, 0, NULL, 0}};
+
 /* -1 to go on, else the exit code. */
 static int parse_arguments(struct program *program, int argc, char **argv, const char *about)
 {
-    enum { CONFIG = 1, ENDPOINT, RUN, FOLDER, INDEX, PARENT, CHECK_ONLY, HELP, VERSION };
-    static const struct option options[] = {{"config", required_argument, NULL, CONFIG},
-                                            {"endpoint", required_argument, NULL, ENDPOINT},
-                                            {"run", required_argument, NULL, RUN},
-                                            {"folder", required_argument, NULL, FOLDER},
-                                            {"index", required_argument, NULL, INDEX},
-                                            {"parent", required_argument, NULL, PARENT},
-                                            {"check", no_argument, NULL, CHECK_ONLY},
-                                            {"help", no_argument, NULL, HELP},
-                                            {"version", no_argument, NULL, VERSION},
-                                            {NULL, 0, NULL, 0}};
     long number = 0, parent = 0;
     int option;
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -119,6 +147,8 @@ static int parse_arguments(struct program *program, int argc, char **argv, const
         case CHECK_ONLY:
             program->check = true;
             break;
+        case DOCS_METRICS:
+            return print_metrics(program->role);
         case HELP:
             print_help(program->role, about);
             return EXIT_CODE_OK;

@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdbool.h>
 
+#include "core/metrics.h"
 #include "core/settings.h"
 
 #define WEIR_VERSION "0.1.0"
@@ -48,6 +49,8 @@ struct program {
     size_t override_count;
 };
 
+/* Before program_start: the table that --docs-metrics prints; `weir docs metrics` asks every program. */
+void program_set_metrics(const struct metric_row *(*table)(size_t *count));
 /* -1: go on. >= 0: exit with it (--help, --version, or an error that was printed). */
 int program_start(struct program *program, int argc, char **argv, const char *role,
                   const char *about);

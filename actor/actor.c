@@ -174,6 +174,8 @@ void actor_destroy(struct actor **actor_pointer)
     struct actor *actor = *actor_pointer;
     if (actor == NULL)
         return;
+    char kept[STATUS_TEXT_MAX];
+    status_keep(kept);
     link_close(&actor->link, actor->stopping ? "the run is over" : "leaving");
     redis_view_close(&actor->redis);
     weight_receiver_close(&actor->receiver);
@@ -193,6 +195,7 @@ void actor_destroy(struct actor **actor_pointer)
     arena_destroy(&actor->arena);
     memory_free(actor);
     *actor_pointer = NULL;
+    status_restore(kept);
 }
 
 /* ---- run ---- */

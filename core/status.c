@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { LAST_ERROR_BYTES = 1024 };
+enum { LAST_ERROR_BYTES = STATUS_TEXT_MAX };
 
 static _Thread_local char last_error[LAST_ERROR_BYTES] = "";
 
@@ -32,6 +32,16 @@ const char *status_text(enum status status)
 const char *status_last_error(void)
 {
     return last_error;
+}
+
+void status_keep(char kept[STATUS_TEXT_MAX])
+{
+    memcpy(kept, last_error, sizeof last_error);
+}
+
+void status_restore(const char kept[STATUS_TEXT_MAX])
+{
+    memcpy(last_error, kept, sizeof last_error);
 }
 
 enum status status_fail(enum status status, const char *file, int line, const char *func,

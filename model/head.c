@@ -11,13 +11,15 @@
 
 #define LOGITS_BYTES (INT64_C(256) << 20)
 
-/* Copies the chosen rows' indexes and finds where the head reads: chosen rows are gathered first. */
+/* Copies the chosen rows' indexes and finds where the head reads: chosen rows are gathered first. A row may
+ * be chosen more than once (siblings sample from the one row their prompt was prefilled for). */
 static enum status choose_rows(struct model *model, const act *hidden, int32_t rows,
                                const int32_t *row_index, const act **x)
 {
-    if (rows < 1 || rows > model->rows)
-        return FAIL(STATUS_INVALID, "LM head on %d rows: the forward call had %d", rows,
-                    model->rows);
+    int32_t most = row_index ? model->options.rows_max : model->rows;
+    if (rows < 1 || rows > most)
+        return FAIL(STATUS_INVALID, "LM head on %d rows: at most %d after a forward call of %d", rows,
+                    most, model->rows);
     *x = hidden;
     if (!row_index)
         return STATUS_OK;

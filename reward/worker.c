@@ -466,6 +466,8 @@ void reward_worker_destroy(struct reward_worker **pointer)
     struct reward_worker *worker = *pointer;
     if (worker == NULL)
         return;
+    char kept[STATUS_TEXT_MAX];
+    status_keep(kept);
     link_close(&worker->link, "leaving");
     plugin_host_close(&worker->host, job_drop);
     for (uint32_t i = 0; i < worker->frame_count; i++)
@@ -476,6 +478,7 @@ void reward_worker_destroy(struct reward_worker **pointer)
     arena_destroy(&worker->arena);
     memory_free(worker);
     *pointer = NULL;
+    status_restore(kept);
 }
 
 /* One round: messages in, plugin, messages out. */

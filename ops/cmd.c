@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "ops/processes.h"
 #include "ops/store_query.h"
 
 const struct command commands[] = {
@@ -36,12 +37,7 @@ const size_t command_count = sizeof commands / sizeof commands[0];
 
 const char *error_sentence(void)
 {
-    const char *text = status_last_error();
-    const char *place = strstr(text, ".c:"), *end = strstr(text, "): ");
-    if (place != NULL && end != NULL && end > place && strchr(text, ' ') > place)
-        text = end + 3;
-    size_t name = strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZ_");
-    return name > 0 && strncmp(text + name, ": ", 2) == 0 ? text + name + 2 : text;
+    return process_sentence(status_last_error());
 }
 
 int command_failed(const char *name, enum status status)

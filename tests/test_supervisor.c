@@ -252,7 +252,8 @@ static void test_supervisor_permanent_exit_ends_with_code_and_sentence(void **st
     const struct script scripts[] = {
         {"store.0", DUTY_STORE,
          "while [ ! -e actor.0.pids ]; do sleep 0.02; done; "
-         "echo 'T ERROR store.0 v0 store ended status=INVALID why=\"p.jsonl line 3: no prompt\"';"
+         "echo 'T ERROR store.0 v0 store ended status=INVALID why=\"prompts.c:7 (load): INVALID: "
+         "p.jsonl line 3: no prompt\"';"
          " echo later; exit 4"},
         idle_learner,
         {"actor.0", DUTY_WORKER, IDLE}};

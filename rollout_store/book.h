@@ -12,7 +12,9 @@
  * Rules (DESIGN.md part 4), w = newest registered version, P = groups_per_publish, s = max_staleness:
  *   birth      while alive = open + eligible + planned with version > w is below (s + 1) P, and the run still needs
  *              groups ((steps - w) P): the next prompt becomes a group with min_version = max(0, w + alive / P - s).
- *   lease      only to an actor with weights >= min_version of the group (others get it with min_version set and
+ *   level      fixed at a group's first lease: max(min_version, w - s + committed alive groups / P); no token of it is of
+ *              older weights. Together with `plan` below this keeps the staleness bound.
+ *   lease      only to an actor with weights >= level of the group (others get it with min_version set and
  *              wait). All samples of a group together where they fit. Tokens so far travel with it.
  *   expiry     an actor incarnation silent for lease_ms, or replaced by a newer incarnation, loses its leases; the
  *              samples are queued again with their tokens; attempt + 1; a lease without any new token counts a failure,
@@ -25,7 +27,8 @@
  *   close      all G finished and scored. Equal rewards and dynamic_sampling: dropped (zero variance). Any drop counts
  *              towards max_consecutive_dropped, a close as eligible resets it; reaching it stops the run with a sentence.
  *   plan       for version w+1 of a learner at version w: needs P eligible groups, and with over_age = hold no open
- *              group whose oldest token is older than w + 1 - s. Takes by (oldest version, group id), for s = 0 by group
+ *              group that it must not leave behind: one whose oldest token is older than w + 1 - s, or one of more than
+ *              (k + 1) P with tokens <= w + 1 - s + k, which k + 1 later plans could not all take. Takes by (oldest version, group id), for s = 0 by group
  *              id alone. Immutable; cuts as even as updates_per_publish allows. `mask` and `drop` treat over-age tokens.
  *   register   (branch, version, parent, digest) before the learner's first broadcast byte. A re-made version must have
  *              the recorded digest; otherwise branch + 1, later versions and plans of the old branch are void, and

@@ -8,10 +8,10 @@
 
 /* ---- ages ---- */
 
-/* Weights older than this would be over age in the plan for version w + 1 (ahead = 0) or w + 2 (ahead = 1). */
-static uint64_t age_limit(const struct book *book, uint64_t ahead)
+/* Tokens of older weights are over age in the plan for version w + 1. */
+static uint64_t age_limit(const struct book *book)
 {
-    uint64_t version = book_version(book) + ahead, s = book->config.store.max_staleness;
+    uint64_t version = book_version(book), s = book->config.store.max_staleness;
     return version > s ? version - s : 0;
 }
 
@@ -26,21 +26,45 @@ static uint64_t oldest_possible(const struct group *group)
     return oldest;
 }
 
+/* Would the next plan leave groups behind that cannot all be planned in time? After it there are k + 1 more plans
+ * for what has weights <= w + 1 - s + k, so at most (k + 1) P such groups may remain, for each k >= -1; of the
+ * eligible ones the plan takes the P oldest. Only open groups are worth waiting for. */
 uint64_t book_held_by(const struct book *book)
 {
-    if (book->config.store.over_age != OVER_AGE_HOLD)
+    enum { STALENESS_MAX = 1024 }; /* of store.max_staleness */
+    uint64_t s = book->config.store.max_staleness, version = book_version(book),
+             publish = book->config.store.groups_per_publish;
+    uint32_t open[STALENESS_MAX + 1] = {0}, eligible[STALENESS_MAX + 1] = {0};
+    if (book->config.store.over_age != OVER_AGE_HOLD || s > STALENESS_MAX)
         return 0;
-    uint64_t held = 0, limit = age_limit(book, 1);
-    for (const struct group *group = book->lists[GROUP_OPEN].first; group != NULL;
-         group = group->next)
-        held += group->committed && oldest_possible(group) < limit;
-    return held;
+    for (int state = GROUP_OPEN; state <= GROUP_ELIGIBLE; state++)
+        for (const struct group *group = book->lists[state].first; group != NULL;
+             group = group->next) {
+            if (state == GROUP_OPEN && !group->committed)
+                continue;
+            uint64_t oldest =
+                state == GROUP_OPEN ? oldest_possible(group) : book_oldest_token(group);
+            if (oldest > version)
+                continue;
+            uint64_t age = version - oldest, slack = age >= s ? 0 : s - age;
+            (state == GROUP_OPEN ? open : eligible)[slack]++;
+        }
+    uint64_t open_sum = 0, eligible_sum = 0;
+    for (uint64_t slack = 0; slack <= s; slack++) {
+        open_sum += open[slack];
+        eligible_sum += eligible[slack];
+        uint64_t remain = open_sum + (eligible_sum > publish ? eligible_sum - publish : 0);
+        if (open_sum > 0 && remain > slack * publish)
+            return remain - slack * publish < open_sum ? remain - slack * publish : open_sum;
+    }
+    return 0;
 }
 
-/* `drop`: a group with a token too old goes at once. `mask`: one whose every token would be masked. */
+/* `drop`: a group with a token too old goes at once. `mask`: one whose every token would be masked. `hold`: never,
+ * but for closed groups that a branch left behind. */
 static bool over_age(const struct book *book, const struct group *group)
 {
-    uint64_t limit = age_limit(book, 0);
+    uint64_t limit = age_limit(book);
     uint64_t oldest = book_oldest_token(group);
     if (oldest >= limit)
         return false;
@@ -48,6 +72,8 @@ static bool over_age(const struct book *book, const struct group *group)
         return true;
     if (group->state != GROUP_ELIGIBLE)
         return false;
+    if (book->config.store.over_age == OVER_AGE_HOLD)
+        return true;
     for (uint32_t i = 0; i < group->size; i++)
         for (uint32_t p = 0; p < group->samples[i].piece_count; p++)
             if (group->samples[i].pieces[p].version >= limit)
@@ -57,7 +83,7 @@ static bool over_age(const struct book *book, const struct group *group)
 
 enum status book_drop_over_age(struct book *book, struct book_out *out)
 {
-    if (book->config.store.over_age == OVER_AGE_HOLD)
+    if (book->config.store.over_age == OVER_AGE_HOLD && book->counters.branch == 0)
         return STATUS_OK;
     for (int state = GROUP_OPEN; state <= GROUP_ELIGIBLE; state++)
         for (struct group *group = book->lists[state].first, *next; group != NULL; group = next) {

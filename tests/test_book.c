@@ -1,0 +1,1051 @@
+/* links: rollout_store core */
+/* label: unit */
+/* timeout: 120 */
+/* The book driven by scripted actors, reward workers and a learner: no sockets, no clock, one seed per schedule. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "core/arena.h"
+#include "core/clock.h"
+#include "core/memory.h"
+#include "core/rng.h"
+#include "rollout_store/book.h"
+
+enum {
+    PROMPTS = 37,
+    G = 4,
+    P = 4,
+    BUDGET = 12,
+    ACTORS_MAX = 4,
+    REWARDS = 2,
+    HELD_MAX = 64,
+    INBOX_MAX = 512,
+    PLAN_MAX = 64,
+    LEARNER_PEER = 90,
+    REWARD_PEER = 50,
+    FRAMES_MAX = 64
+};
+#define MS INT64_C(1000000)
+
+static uint64_t seed_base(void)
+{
+    const char *text = getenv("TEST_SEED");
+    return text != NULL ? strtoull(text, NULL, 10) : 20240601;
+}
+
+/* ---- a fake world ---- */
+
+struct held { /* a lease in an actor */
+    bool live;
+    uint64_t lease_id, group_id, min_version;
+    uint32_t sample, attempt, position, unsent;
+};
+
+struct kept_frame {
+    uint64_t frame_id;
+    uint32_t count;
+    struct segment segments[HELD_MAX];
+    uint32_t ids[HELD_MAX][BUDGET];
+    float logprobs[HELD_MAX][BUDGET];
+};
+
+struct actor {
+    bool up;
+    uint64_t incarnation, version, digest, next_frame;
+    uint32_t slots;
+    struct held held[HELD_MAX];
+    struct kept_frame *frames; /* [FRAMES_MAX] not acknowledged */
+    uint32_t frame_count;
+};
+
+struct work {
+    uint64_t group_id;
+    uint32_t sample, attempt;
+};
+
+struct reward {
+    bool up;
+    uint64_t incarnation, frame;
+    struct work work[INBOX_MAX];
+    uint32_t count;
+};
+
+struct learner {
+    bool up;
+    uint64_t incarnation, version, digest, checkpoint, checkpoint_digest, request;
+    bool asked;
+    uint64_t plan_hash[PLAN_MAX]; /* of the plan for a version, 0 not seen */
+    uint32_t branch;
+};
+
+struct world {
+    struct book *book;
+    struct book_config config;
+    struct prompts *prompts;
+    struct arena *arena;
+    struct book_out out;
+    struct buffer ledger; /* every record so far */
+    struct rng rng;
+    int64_t now_ns;
+    struct actor actors[ACTORS_MAX];
+    struct reward rewards[REWARDS];
+    struct learner learner;
+    uint64_t next_incarnation;
+    uint32_t zero_variance_every; /* groups whose id is a multiple get equal rewards; 0 none */
+    uint32_t error_every;         /* scores that fail first; 0 none */
+    uint64_t planned[4096];       /* version that planned a group, by group id */
+    uint64_t consumed_tokens;
+    bool stopping;
+    uint32_t mistake; /* the learner's digest from this version on differs once; 0 never */
+};
+
+static uint64_t digest_of(const struct world *world, uint64_t version)
+{
+    return 1000 + version + (world->mistake != 0 && version >= world->mistake ? 500 : 0);
+}
+
+static void make_prompts(struct prompts **prompts)
+{
+    static uint32_t ids[PROMPTS][3];
+    static char records[PROMPTS][32];
+    struct prompt rows[PROMPTS];
+    for (uint32_t i = 0; i < PROMPTS; i++) {
+        for (uint32_t t = 0; t < 3; t++)
+            ids[i][t] = i * 3 + t;
+        snprintf(records[i], sizeof records[i], "{\"row\":%u}", i);
+        rows[i] = (struct prompt){ids[i], 1 + i % 3, records[i]};
+    }
+    assert_int_equal(prompts_from_memory(prompts, rows, PROMPTS), STATUS_OK);
+}
+
+static void world_create(struct world *world, uint64_t seed, uint32_t staleness)
+{
+    memset(world, 0, sizeof *world);
+    make_prompts(&world->prompts);
+    assert_int_equal(arena_create(&world->arena, (size_t)64 << 20), STATUS_OK);
+    book_out_init(&world->out, world->arena);
+    buffer_init(&world->ledger, 0);
+    rng_init(&world->rng, seed, 7, RNG_TEST);
+    world->now_ns = 1000 * MS;
+    world->config = (struct book_config){
+        .store = {.group_size = G,
+                  .groups_per_publish = P,
+                  .max_staleness = staleness,
+                  .dynamic_sampling = true,
+                  .max_consecutive_dropped = 1000,
+                  .max_attempts = 3,
+                  .prompt_retries = 1,
+                  .lease_ms = 1000,
+                  .heartbeat_ms = 100,
+                  .prefill_share = 16},
+        .sampling = {.response_tokens_max = BUDGET, .temperature = 1, .top_p = 1},
+        .run_seed = 5,
+        .steps = 6,
+        .updates_per_publish = 2,
+        .shuffle = true,
+        .prompts = world->prompts,
+        .run = "test",
+        .settings_json = "{}"};
+    assert_int_equal(book_create(&world->book, &world->config), STATUS_OK);
+    book_restarted(world->book, world->now_ns);
+    world->next_incarnation = 100;
+    for (int i = 0; i < ACTORS_MAX; i++) {
+        world->actors[i].frames = memory_array(FRAMES_MAX, sizeof *world->actors[i].frames);
+        assert_non_null(world->actors[i].frames);
+    }
+}
+
+static void world_destroy(struct world *world)
+{
+    for (int i = 0; i < ACTORS_MAX; i++)
+        memory_free(world->actors[i].frames);
+    book_destroy(&world->book);
+    prompts_destroy(&world->prompts);
+    buffer_free(&world->ledger);
+    book_out_free(&world->out);
+    arena_destroy(&world->arena);
+}
+
+static void deliver(struct world *world, uint32_t peer, const struct message *message);
+
+static void must(enum status status)
+{
+    if (status != STATUS_OK)
+        fprintf(stderr, "%s: %s\n", status_name(status), status_last_error());
+    assert_int_equal(status, STATUS_OK);
+}
+
+static void receive_actor(struct world *world, uint32_t index, const struct message *message)
+{
+    struct actor *actor = &world->actors[index];
+    if (!actor->up)
+        return;
+    if (message->type == MESSAGE_welcome) {
+        actor->version = message->welcome.version;
+        actor->digest = message->welcome.digest;
+    } else if (message->type == MESSAGE_lease_grant) {
+        for (uint32_t i = 0; i < message->lease_grant.count; i++) {
+            const struct lease *lease = &message->lease_grant.leases[i];
+            uint32_t at = 0;
+            while (at < actor->slots && actor->held[at].live)
+                at++;
+            assert_true(at < actor->slots); /* never more than the actor's slots */
+            uint32_t position = lease->span_count > 1 ? lease->spans[1].count : 0;
+            for (uint32_t t = 0; t < position;
+                 t++) /* the tokens so far are the ones that were made */
+                assert_int_equal(lease->spans[1].ids[t],
+                                 lease->group_id * 100 + lease->sample * 20 + t);
+            assert_int_equal(lease->budget, BUDGET - position);
+            actor->held[at] = (struct held){.live = true,
+                                            .lease_id = lease->lease_id,
+                                            .group_id = lease->group_id,
+                                            .min_version = lease->min_version,
+                                            .sample = lease->sample,
+                                            .attempt = lease->attempt,
+                                            .position = position};
+        }
+    } else if (message->type == MESSAGE_frame_ack) {
+        uint32_t gone = 0;
+        while (gone < actor->frame_count &&
+               actor->frames[gone].frame_id <= message->frame_ack.frame_id)
+            gone++;
+        memmove(actor->frames, actor->frames + gone,
+                (actor->frame_count - gone) * sizeof *actor->frames);
+        actor->frame_count -= gone;
+        for (uint32_t f = 0; f < actor->frame_count; f++) /* their pointers moved along */
+            for (uint32_t s = 0; s < actor->frames[f].count; s++) {
+                actor->frames[f].segments[s].ids = actor->frames[f].ids[s];
+                actor->frames[f].segments[s].logprobs = actor->frames[f].logprobs[s];
+            }
+        for (uint32_t c = 0; c < message->frame_ack.cancelled_count; c++)
+            for (uint32_t i = 0; i < actor->slots; i++)
+                if (actor->held[i].live &&
+                    actor->held[i].lease_id == message->frame_ack.cancelled[c])
+                    actor->held[i].live = false;
+    } else if (message->type == MESSAGE_notice &&
+               rng_below(&world->rng, 3) > 0) { /* swaps now or at a later notice */
+        actor->version = message->notice.version;
+        actor->digest = message->notice.digest;
+    }
+}
+
+static void receive_reward(struct world *world, uint32_t index, const struct message *message)
+{
+    struct reward *reward = &world->rewards[index];
+    if (!reward->up || message->type != MESSAGE_score_work)
+        return;
+    for (uint32_t i = 0; i < message->score_work.count; i++) {
+        const struct score_item *item = &message->score_work.items[i];
+        assert_true(reward->count < INBOX_MAX);
+        assert_true(item->response_count > 0 && item->response_count <= BUDGET);
+        reward->work[reward->count++] = (struct work){item->group_id, item->sample, item->attempt};
+    }
+}
+
+static void check_group(struct world *world, const struct group_data *group, uint64_t plan_version)
+{
+    assert_int_equal(group->sample_count, G);
+    for (uint32_t i = 0; i < G; i++) {
+        const struct group_sample *sample = &group->samples[i];
+        uint32_t sum = 0;
+        for (uint32_t t = 0; t < sample->count; t++)
+            assert_int_equal(sample->ids[t], group->group_id * 100 + i * 20 + t);
+        for (uint32_t p = 0; p < sample->piece_count; p++) {
+            sum += sample->pieces[p].count;
+            if (world->config.store.over_age == OVER_AGE_HOLD) /* the staleness bound */
+                assert_true(sample->pieces[p].version + world->config.store.max_staleness + 1 >=
+                            plan_version);
+        }
+        assert_int_equal(sum, sample->count);
+        world->consumed_tokens += sum;
+    }
+}
+
+static uint64_t plan_hash(const struct plan *plan)
+{
+    uint64_t hash = 77 + plan->group_count;
+    for (uint32_t i = 0; i < plan->group_count; i++)
+        hash = hash * UINT64_C(6364136223846793005) + plan->group_ids[i];
+    return hash;
+}
+
+/* Trains a plan: fetches all groups, registers, now and then reports a checkpoint. */
+static void train(struct world *world, const struct plan *said)
+{
+    struct learner *learner = &world->learner;
+    struct plan plan = *said;
+    uint64_t ids[P];
+    assert_int_equal(plan.group_count, P);
+    memcpy(ids, plan.group_ids, sizeof ids);
+    if (plan.version != learner->version + 1)
+        return;
+    if (learner->plan_hash[plan.version] != 0 &&
+        plan.digest != 0) /* a restarted learner gets the same plan */
+        assert_int_equal(learner->plan_hash[plan.version], plan_hash(&plan));
+    learner->plan_hash[plan.version] = plan_hash(&plan);
+    for (uint32_t i = 0; i < P; i++) {
+        assert_true(ids[i] < 4096);
+        if (learner->branch == 0) /* trained once only: at most one version ever plans it */
+            assert_true(world->planned[ids[i]] == 0 || world->planned[ids[i]] == plan.version);
+        world->planned[ids[i]] = plan.version;
+        struct message request = {.type = MESSAGE_group_request, .group_request = {ids[i]}};
+        struct arena *arena = NULL;
+        struct book_out out;
+        must(arena_create(&arena, 8 << 20));
+        book_out_init(&out, arena);
+        must(book_handle(world->book, world->now_ns, LEARNER_PEER, &request, &out));
+        assert_int_equal(out.send_count, 1);
+        assert_int_equal(out.sends[0].message.type, MESSAGE_group_data);
+        check_group(world, &out.sends[0].message.group_data, plan.version);
+        book_out_free(&out);
+        arena_destroy(&arena);
+    }
+    learner->version = plan.version;
+    learner->digest = digest_of(world, plan.version);
+    learner->asked = false;
+}
+
+static void receive_learner(struct world *world, const struct message *message)
+{
+    struct learner *learner = &world->learner;
+    if (!learner->up)
+        return;
+    if (message->type == MESSAGE_refused)
+        fprintf(stderr, "refused: %s\n", message->refused.reason);
+    assert_true(message->type != MESSAGE_refused);
+    if (message->type == MESSAGE_ack && !message->ack.ok)
+        fprintf(stderr, "not ok: %s\n", message->ack.error);
+    if (message->type == MESSAGE_ack)
+        assert_true(message->ack.ok);
+    if (message->type == MESSAGE_notice || message->type == MESSAGE_welcome) {
+        learner->branch =
+            message->type == MESSAGE_notice ? message->notice.branch : message->welcome.branch;
+        world->stopping =
+            world->stopping || (message->type == MESSAGE_notice && message->notice.stopping);
+    }
+}
+
+/* Sends of a round arrive; `plans` are trained last, since that talks back. */
+static void settle(struct world *world)
+{
+    must(book_tick(world->book, world->now_ns, &world->out));
+    must(buffer_append(&world->ledger, world->out.records.bytes, world->out.records.size));
+    const struct plan *plan = NULL;
+    for (size_t i = 0; i < world->out.send_count; i++) {
+        const struct message *message = &world->out.sends[i].message;
+        uint32_t peer = world->out.sends[i].peer;
+        if (peer < ACTORS_MAX)
+            receive_actor(world, peer, message);
+        else if (peer == LEARNER_PEER && message->type == MESSAGE_plan && world->learner.up)
+            plan = &message->plan;
+        else if (peer == LEARNER_PEER)
+            receive_learner(world, message);
+        else if (peer >= REWARD_PEER && peer < REWARD_PEER + REWARDS)
+            receive_reward(world, peer - REWARD_PEER, message);
+    }
+    uint64_t before = world->learner.version;
+    if (plan != NULL)
+        train(world, plan);
+    book_out_clear(&world->out);
+    if (world->learner.version != before) {
+        struct learner *learner = &world->learner;
+        struct message message = {.type = MESSAGE_version_register,
+                                  .version_register = {++learner->request, learner->branch,
+                                                       learner->version, before, learner->digest,
+                                                       "w"}};
+        deliver(world, LEARNER_PEER, &message);
+        if (learner->version % 2 == 0 || learner->version == world->config.steps) {
+            struct message report = {.type = MESSAGE_checkpoint_report,
+                                     .checkpoint_report = {++learner->request, learner->branch,
+                                                           learner->version, learner->digest, "c"}};
+            deliver(world, LEARNER_PEER, &report);
+            learner->checkpoint = learner->version;
+            learner->checkpoint_digest = learner->digest;
+        }
+    }
+}
+
+static void check_invariants(const struct world *world)
+{
+    struct book_counters c;
+    book_read_counters(world->book, &c);
+    assert_true(c.groups_open + c.groups_eligible <= (world->config.store.max_staleness + 1) * P ||
+                c.branch > 0);
+    assert_true(c.rollouts_scored <= c.rollouts_finished);
+    if (world->config.store.over_age == OVER_AGE_HOLD)
+        assert_true(c.staleness_max <= world->config.store.max_staleness);
+    assert_true(c.groups_consumed <= c.groups_planned);
+}
+
+static void deliver(struct world *world, uint32_t peer, const struct message *message)
+{
+    must(book_handle(world->book, world->now_ns, peer, message, &world->out));
+    settle(world);
+    check_invariants(world);
+}
+
+/* ---- what the processes do ---- */
+
+static void hello(struct world *world, uint32_t peer, enum role role, uint32_t index,
+                  uint64_t incarnation)
+{
+    struct message message = {.type = MESSAGE_hello,
+                              .hello = {.run = "test",
+                                        .role = role,
+                                        .index = index,
+                                        .incarnation = incarnation,
+                                        .host = "here",
+                                        .layout_hash = role == ROLE_REWARD ? 0 : 9,
+                                        .numerics_id = role == ROLE_REWARD ? 0 : 8,
+                                        .numerics = "n"}};
+    deliver(world, peer, &message);
+}
+
+static void ask_leases(struct world *world, uint32_t i)
+{
+    struct actor *actor = &world->actors[i];
+    struct message message = {
+        .type = MESSAGE_lease_request,
+        .lease_request = {actor->incarnation, actor->slots, 10000, actor->version}};
+    deliver(world, i, &message);
+}
+
+static void start_actor(struct world *world, uint32_t i, uint32_t slots)
+{
+    struct actor *actor = &world->actors[i];
+    struct kept_frame *frames = actor->frames;
+    *actor = (struct actor){.up = true,
+                            .incarnation = world->next_incarnation++,
+                            .slots = slots,
+                            .next_frame = 1,
+                            .frames = frames};
+    hello(world, i, ROLE_ACTOR, i, actor->incarnation);
+    ask_leases(world, i);
+}
+
+static void start_reward(struct world *world, uint32_t i)
+{
+    struct reward *reward = &world->rewards[i];
+    *reward = (struct reward){.up = true, .incarnation = world->next_incarnation++};
+    hello(world, REWARD_PEER + i, ROLE_REWARD, i, reward->incarnation);
+    struct message message = {.type = MESSAGE_score_request,
+                              .score_request = {reward->incarnation, 8}};
+    deliver(world, REWARD_PEER + i, &message);
+}
+
+static void start_learner(struct world *world)
+{
+    struct learner *learner = &world->learner;
+    learner->up = true;
+    learner->incarnation = world->next_incarnation++;
+    learner->asked = false;
+    learner->version = learner->checkpoint;
+    learner->digest = learner->checkpoint == 0 ? 1000 : learner->checkpoint_digest;
+    hello(world, LEARNER_PEER, ROLE_LEARNER, 0, learner->incarnation);
+    struct message message = {.type = MESSAGE_version_register,
+                              .version_register = {++learner->request, learner->branch,
+                                                   learner->version, 0, learner->digest, "w"}};
+    deliver(world, LEARNER_PEER, &message);
+}
+
+static uint32_t length_of(uint64_t group_id, uint32_t sample)
+{
+    return 1 + (uint32_t)(group_id * 7 + sample * 5) % BUDGET;
+}
+
+/* Each running sample makes up to n tokens; all new ones leave in one frame. `lost`: the frame stays unsent. */
+static void generate(struct world *world, uint32_t i, uint32_t n, bool lost)
+{
+    struct actor *actor = &world->actors[i];
+    if (!actor->up || actor->frame_count == FRAMES_MAX)
+        return;
+    struct kept_frame *frame = &actor->frames[actor->frame_count];
+    *frame = (struct kept_frame){.frame_id = actor->next_frame};
+    for (uint32_t h = 0; h < actor->slots; h++) {
+        struct held *held = &actor->held[h];
+        if (!held->live || held->min_version > actor->version)
+            continue;
+        uint32_t length = length_of(held->group_id, held->sample), first = held->position;
+        uint32_t count = length - first < n ? length - first : n, s = frame->count++;
+        for (uint32_t t = 0; t < count; t++) {
+            frame->ids[s][t] = (uint32_t)(held->group_id * 100 + held->sample * 20 + first + t);
+            frame->logprobs[s][t] = -0.5F;
+        }
+        held->position += count;
+        bool ends = held->position == length;
+        frame->segments[s] = (struct segment){.lease_id = held->lease_id,
+                                              .group_id = held->group_id,
+                                              .sample = held->sample,
+                                              .attempt = held->attempt,
+                                              .first_position = first,
+                                              .count = count,
+                                              .ids = frame->ids[s],
+                                              .logprobs = frame->logprobs[s],
+                                              .version = actor->version,
+                                              .digest = actor->digest,
+                                              .kv_version_min = actor->version,
+                                              .rebuilt_at = UINT32_MAX,
+                                              .numerics_id = 8,
+                                              .proof = PROOF_OWN,
+                                              .status = ends ? SEGMENT_EOS : SEGMENT_MORE};
+        if (ends)
+            held->live = false;
+    }
+    if (frame->count == 0)
+        return;
+    actor->next_frame++;
+    actor->frame_count++;
+    if (lost)
+        return;
+    struct message message = {
+        .type = MESSAGE_segment_frame,
+        .segment_frame = {frame->frame_id, actor->incarnation, frame->count, frame->segments}};
+    deliver(world, i, &message);
+}
+
+static void resend_frames(struct world *world, uint32_t i)
+{
+    struct actor *actor = &world->actors[i];
+    struct kept_frame *copy = memory_array(FRAMES_MAX, sizeof *copy);
+    uint32_t count = actor->frame_count;
+    assert_non_null(copy);
+    memcpy(copy, actor->frames, count * sizeof *copy);
+    for (uint32_t f = 0; f < count; f++) {
+        for (uint32_t s = 0; s < copy[f].count; s++) {
+            copy[f].segments[s].ids = copy[f].ids[s];
+            copy[f].segments[s].logprobs = copy[f].logprobs[s];
+        }
+        struct message message = {.type = MESSAGE_segment_frame,
+                                  .segment_frame = {copy[f].frame_id, actor->incarnation,
+                                                    copy[f].count, copy[f].segments}};
+        deliver(world, i, &message);
+    }
+    memory_free(copy);
+}
+
+static void reconnect_actor(struct world *world, uint32_t i)
+{
+    if (!world->actors[i].up)
+        return;
+    hello(world, i, ROLE_ACTOR, i, world->actors[i].incarnation);
+    ask_leases(world, i);
+    resend_frames(world, i);
+}
+
+/* A pure function of group and sample, so that outcomes never depend on the schedule. */
+static double reward_of(const struct world *world, uint64_t group_id, uint32_t sample)
+{
+    if (world->zero_variance_every != 0 && group_id % world->zero_variance_every == 0)
+        return 1;
+    return sample % 2;
+}
+
+static void score(struct world *world, uint32_t i, uint32_t most)
+{
+    struct reward *reward = &world->rewards[i];
+    if (!reward->up || reward->count == 0)
+        return;
+    struct score scores[INBOX_MAX];
+    uint32_t count = reward->count < most ? reward->count : most;
+    for (uint32_t s = 0; s < count; s++) {
+        struct work work = reward->work[s];
+        bool fails = world->error_every != 0 && rng_below(&world->rng, world->error_every) == 0;
+        scores[s] = (struct score){work.group_id,
+                                   work.sample,
+                                   work.attempt,
+                                   fails ? SCORE_TIMEOUT : SCORE_OK,
+                                   fails ? 0 : reward_of(world, work.group_id, work.sample),
+                                   "{}"};
+    }
+    memmove(reward->work, reward->work + count, (reward->count - count) * sizeof *reward->work);
+    reward->count -= count;
+    struct message message = {
+        .type = MESSAGE_score_result,
+        .score_result = {++reward->frame, reward->incarnation, count, scores}};
+    deliver(world, REWARD_PEER + i, &message);
+}
+
+static void ask_plan(struct world *world)
+{
+    struct learner *learner = &world->learner;
+    if (!learner->up || learner->version >= world->config.steps)
+        return;
+    struct message message = {.type = MESSAGE_plan_request,
+                              .plan_request = {learner->version, learner->branch,
+                                               learner->checkpoint, learner->checkpoint_digest}};
+    deliver(world, LEARNER_PEER, &message);
+}
+
+static void beat(struct world *world, uint32_t peer)
+{
+    struct message message = {.type = MESSAGE_heartbeat,
+                              .heartbeat = {.version = 0, .stats_json = "{}", .waits_json = "[]"}};
+    if (peer < ACTORS_MAX)
+        message.heartbeat.version = world->actors[peer].version;
+    deliver(world, peer, &message);
+}
+
+static void beat_all(struct world *world)
+{
+    for (uint32_t i = 0; i < ACTORS_MAX; i++)
+        if (world->actors[i].up)
+            beat(world, i);
+    for (uint32_t i = 0; i < REWARDS; i++)
+        if (world->rewards[i].up)
+            beat(world, REWARD_PEER + i);
+    if (world->learner.up)
+        beat(world, LEARNER_PEER);
+}
+
+/* Everything that can go wrong may; probabilities in 1000. */
+struct trouble {
+    uint32_t actor_dies, reward_dies, learner_dies, frame_lost, duplicate, store_dies;
+};
+
+static void compare_books(struct world *world, struct book *rebuilt)
+{
+    struct book_counters a, b;
+    book_read_counters(world->book, &a);
+    book_read_counters(rebuilt, &b);
+    a.tokens_repeated_refused = a.tokens_regenerated = a.segments_refused = a.scores_refused =
+        0; /* not on disk */
+    assert_memory_equal(&a, &b, sizeof a);
+}
+
+static struct book *rebuild(const struct world *world)
+{
+    struct book *book = NULL;
+    struct arena *arena = NULL;
+    must(book_create(&book, &world->config));
+    must(arena_create(&arena, 1 << 20));
+    for (size_t at = 0, used = 0; at < world->ledger.size; at += used) {
+        struct record record;
+        arena_reset(arena);
+        must(record_unpack(&record, arena, world->ledger.bytes + at, world->ledger.size - at,
+                           &used));
+        must(book_apply(book, &record));
+    }
+    arena_destroy(&arena);
+    return book;
+}
+
+/* kill -9 and a new store on the same ledger; everybody says hello again and resends. */
+static void restart_store(struct world *world)
+{
+    struct book *rebuilt = rebuild(world);
+    compare_books(world, rebuilt);
+    book_destroy(&world->book);
+    world->book = rebuilt;
+    book_restarted(world->book, world->now_ns);
+    for (uint32_t i = 0; i < ACTORS_MAX; i++)
+        reconnect_actor(world, i);
+    for (uint32_t i = 0; i < REWARDS; i++)
+        if (world->rewards[i].up) {
+            struct reward *reward = &world->rewards[i];
+            hello(world, REWARD_PEER + i, ROLE_REWARD, i, reward->incarnation);
+            struct message message = {.type = MESSAGE_score_request,
+                                      .score_request = {reward->incarnation, 8}};
+            deliver(world, REWARD_PEER + i, &message);
+        }
+    if (world->learner.up)
+        hello(world, LEARNER_PEER, ROLE_LEARNER, 0, world->learner.incarnation);
+}
+
+static bool happens(struct world *world, uint32_t per_thousand)
+{
+    return per_thousand > 0 && rng_below(&world->rng, 1000) < per_thousand;
+}
+
+static void step(struct world *world, const struct trouble *trouble)
+{
+    uint32_t actor = rng_below(&world->rng, ACTORS_MAX), reward = rng_below(&world->rng, REWARDS);
+    world->now_ns += rng_below(&world->rng, 20) * MS;
+    if (happens(world, trouble->actor_dies))
+        world->actors[actor].up = false;
+    if (happens(world, trouble->reward_dies))
+        world->rewards[reward].up = false;
+    if (happens(world, trouble->learner_dies))
+        world->learner.up = false;
+    if (happens(world, trouble->store_dies))
+        restart_store(world);
+    if (happens(world, trouble->duplicate) && world->actors[actor].up)
+        resend_frames(world, actor);
+    switch (rng_below(&world->rng, 8)) {
+    case 0:
+    case 1:
+    case 2:
+        if (happens(world, trouble->frame_lost)) {
+            generate(world, actor, 1 + rng_below(&world->rng, 5), true);
+            reconnect_actor(world, actor);
+        } else {
+            generate(world, actor, 1 + rng_below(&world->rng, 5), false);
+        }
+        break;
+    case 3:
+    case 4:
+        score(world, reward, 1 + rng_below(&world->rng, 6));
+        break;
+    case 5:
+        ask_plan(world);
+        break;
+    case 6:
+        beat_all(world);
+        break;
+    default:
+        if (!world->actors[actor].up)
+            start_actor(world, actor, 4 + actor * 3);
+        if (!world->rewards[reward].up)
+            start_reward(world, reward);
+        if (!world->learner.up)
+            start_learner(world);
+        break;
+    }
+}
+
+static void start_all(struct world *world)
+{
+    start_learner(world);
+    for (uint32_t i = 0; i < ACTORS_MAX; i++)
+        start_actor(world, i, 4 + i * 3);
+    for (uint32_t i = 0; i < REWARDS; i++)
+        start_reward(world, i);
+}
+
+static void run_to_end(struct world *world, const struct trouble *trouble, uint32_t steps_max)
+{
+    for (uint32_t n = 0; n < steps_max && !world->stopping; n++)
+        step(world, trouble);
+    if (!world->stopping) {
+        struct buffer json;
+        buffer_init(&json, 0);
+        must(book_why_json(world->book, world->now_ns, &json));
+        fprintf(stderr, "%s\n", buffer_string(&json));
+        buffer_clear(&json);
+        must(book_status_json(world->book, world->now_ns, &json));
+        fprintf(stderr, "%s\n", buffer_string(&json));
+        buffer_free(&json);
+    }
+    assert_true(world->stopping);
+}
+
+/* ---- tests ---- */
+
+static void test_book_sync_shuffled_schedules_same_plans(void **state)
+{
+    (void)state;
+    uint64_t first[PLAN_MAX] = {0};
+    for (uint64_t seed = 0; seed < 30; seed++) {
+        struct world world;
+        struct trouble trouble = {
+            .actor_dies = seed % 2 ? 3 : 0, .frame_lost = 20, .duplicate = 20};
+        world_create(&world, seed_base() + seed, 0);
+        world.config.store.max_attempts = 1000;
+        book_destroy(&world.book);
+        must(book_create(&world.book, &world.config));
+        world.zero_variance_every = 5;
+        start_all(&world);
+        run_to_end(&world, &trouble, 200000);
+        if (seed == 0)
+            memcpy(first, world.learner.plan_hash, sizeof first);
+        assert_memory_equal(first, world.learner.plan_hash, sizeof first);
+        world_destroy(&world);
+    }
+    assert_true(first[1] != 0 && first[1] != first[2]);
+}
+
+static void test_book_random_schedules_keep_invariants(void **state)
+{
+    (void)state;
+    uint64_t base = seed_base(), restarts = 0;
+    print_message("TEST_SEED=%llu\n", (unsigned long long)base);
+    const char *count_text = getenv("TEST_SCHEDULES");
+    uint64_t count = count_text != NULL ? strtoull(count_text, NULL, 10) : 1500;
+    for (uint64_t seed = 0; seed < count; seed++) {
+        struct world world;
+        struct trouble trouble = {.actor_dies = 5,
+                                  .reward_dies = 3,
+                                  .learner_dies = seed % 4 ? 2 : 0,
+                                  .frame_lost = 30,
+                                  .duplicate = 30,
+                                  .store_dies = seed % 3 ? 4 : 0};
+        world_create(&world, base + seed, (uint32_t)(seed % 4));
+        world.config.store.max_attempts = 1000; /* deaths never end a run here */
+        book_destroy(&world.book);
+        must(book_create(&world.book, &world.config));
+        world.zero_variance_every = seed % 2 ? 7 : 0;
+        world.error_every = 10;
+        start_all(&world);
+        run_to_end(&world, &trouble, 200000);
+        struct book_counters c;
+        book_read_counters(world.book, &c);
+        assert_int_equal(c.groups_consumed, world.config.steps * P);
+        restarts += trouble.store_dies > 0;
+        world_destroy(&world);
+    }
+    assert_true(restarts > 0);
+}
+
+static void test_book_actor_dies_next_goes_on_from_acknowledged_tokens(void **state)
+{
+    (void)state;
+    struct world world;
+    world_create(&world, seed_base(), 0);
+    start_learner(&world);
+    start_actor(&world, 0, 16);
+    generate(&world, 0, 2, false);
+    generate(&world, 0, 1, true); /* never arrives in time */
+    struct kept_frame late = world.actors[0].frames[0];
+    uint64_t dead_incarnation = world.actors[0].incarnation;
+    world.actors[0].up = false;
+    world.now_ns += 1500 * MS;
+    start_actor(&world, 1, 16);
+    struct book_counters c;
+    book_read_counters(world.book, &c);
+    assert_true(c.leases_expired > 0 && c.leases_continued > 0);
+    for (uint32_t i = 0; i < 16; i++)
+        if (world.actors[1].held[i].live &&
+            length_of(world.actors[1].held[i].group_id, world.actors[1].held[i].sample) > 2)
+            assert_int_equal(world.actors[1].held[i].position, 2);
+    for (uint32_t s = 0; s < late.count; s++) {
+        late.segments[s].ids = late.ids[s];
+        late.segments[s].logprobs = late.logprobs[s];
+    }
+    struct message message = {
+        .type = MESSAGE_segment_frame,
+        .segment_frame = {late.frame_id, dead_incarnation, late.count, late.segments}};
+    must(book_handle(world.book, world.now_ns, 0, &message, &world.out));
+    struct book_counters after;
+    book_read_counters(world.book, &after);
+    assert_int_equal(after.tokens, c.tokens);
+    assert_true(after.tokens_regenerated > 0);
+    world_destroy(&world);
+}
+
+static void test_book_wrong_digest_again_makes_a_branch(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 0; seed < 20; seed++) {
+        struct world world;
+        struct trouble none = {0};
+        world_create(&world, seed_base() + seed, (uint32_t)(seed % 3));
+        start_all(&world);
+        for (uint32_t n = 0; n < 100000 && world.learner.version < 3; n++)
+            step(&world, &none);
+        assert_int_equal(world.learner.version, 3);
+        assert_int_equal(world.learner.checkpoint, 2);
+        world.mistake = 3; /* version 3 comes out different the second time */
+        world.learner.up = false;
+        start_learner(&world);
+        run_to_end(&world, &none, 200000);
+        struct book_counters c;
+        book_read_counters(world.book, &c);
+        assert_int_equal(c.branch, 1);
+        assert_int_equal(c.version, world.config.steps);
+        restart_store(&world);
+        world_destroy(&world);
+    }
+}
+
+static void test_book_all_groups_equal_stops_with_a_sentence(void **state)
+{
+    (void)state;
+    struct world world;
+    struct trouble none = {0};
+    world_create(&world, seed_base(), 1);
+    world.config.store.max_consecutive_dropped = 9;
+    book_destroy(&world.book);
+    must(book_create(&world.book, &world.config));
+    world.zero_variance_every = 1;
+    start_all(&world);
+    run_to_end(&world, &none, 50000);
+    const char *reason = NULL;
+    bool failed = false;
+    assert_true(book_stopping(world.book, &reason, &failed));
+    assert_true(failed);
+    assert_non_null(strstr(reason, "9 groups in a row"));
+    assert_non_null(strstr(reason, "zero variance"));
+    assert_non_null(strstr(reason, "store.dynamic_sampling=false"));
+    world_destroy(&world);
+}
+
+static void test_book_dynamic_sampling_replaces_the_group(void **state)
+{
+    (void)state;
+    struct world world;
+    struct trouble none = {0};
+    world_create(&world, seed_base(), 0);
+    world.zero_variance_every = 3;
+    start_all(&world);
+    run_to_end(&world, &none, 100000);
+    struct book_counters c;
+    book_read_counters(world.book, &c);
+    assert_true(c.dropped[DROP_ZERO_VARIANCE] > 0);
+    assert_int_equal(c.groups_consumed, world.config.steps * P);
+    assert_int_equal(c.groups_born, c.groups_consumed + c.dropped[DROP_ZERO_VARIANCE]);
+    for (uint64_t id = 0; id < c.groups_born; id += 3)
+        assert_int_equal(world.planned[id], 0);
+    world_destroy(&world);
+}
+
+static void test_book_poison_segments_are_refused(void **state)
+{
+    (void)state;
+    for (int kind = 0; kind < 7; kind++) {
+        struct world world;
+        world_create(&world, seed_base(), 0);
+        start_learner(&world);
+        start_actor(&world, 0, 16);
+        struct held held = world.actors[0].held[0];
+        assert_true(held.live);
+        uint32_t ids[BUDGET + 1] = {0};
+        float logprobs[BUDGET + 1] = {0};
+        struct segment segment = {.lease_id = held.lease_id,
+                                  .group_id = held.group_id,
+                                  .sample = held.sample,
+                                  .attempt = held.attempt,
+                                  .count = 1,
+                                  .ids = ids,
+                                  .logprobs = logprobs,
+                                  .version = 0,
+                                  .digest = 1000,
+                                  .rebuilt_at = UINT32_MAX,
+                                  .numerics_id = 8};
+        switch (kind) {
+        case 0:
+            segment.digest = 1;
+            break;
+        case 1:
+            segment.version = 9;
+            break;
+        case 2:
+            segment.first_position = 5;
+            break;
+        case 3:
+            segment.count = BUDGET + 1;
+            break;
+        case 4:
+            logprobs[0] = 0.5F;
+            break;
+        case 5:
+            segment.numerics_id = 3;
+            break;
+        default:
+            segment.status = SEGMENT_TURN;
+            break;
+        }
+        struct message message = {.type = MESSAGE_segment_frame,
+                                  .segment_frame = {1, world.actors[0].incarnation, 1, &segment}};
+        deliver(&world, 0, &message);
+        struct book_counters c;
+        book_read_counters(world.book, &c);
+        assert_int_equal(c.segments_refused, 1);
+        assert_int_equal(c.tokens, 0);
+        for (uint32_t i = 0; i < 16;
+             i++) /* the actor was told to stop; it got the sample anew, if at all */
+            assert_true(!world.actors[0].held[i].live ||
+                        world.actors[0].held[i].lease_id != held.lease_id);
+        world_destroy(&world);
+    }
+}
+
+static const char *refusal(struct world *world, const struct hello *said)
+{
+    struct message message = {.type = MESSAGE_hello, .hello = *said};
+    book_out_clear(&world->out);
+    must(book_handle(world->book, world->now_ns, 3, &message, &world->out));
+    for (size_t i = 0; i < world->out.send_count; i++)
+        if (world->out.sends[i].message.type == MESSAGE_refused)
+            return world->out.sends[i].message.refused.reason;
+    return "";
+}
+
+static void test_book_strangers_are_refused_with_both_texts(void **state)
+{
+    (void)state;
+    struct world world;
+    world_create(&world, seed_base(), 0);
+    start_learner(&world);
+    struct hello said = {.run = "other",
+                         .role = ROLE_ACTOR,
+                         .index = 3,
+                         .incarnation = 5,
+                         .layout_hash = 9,
+                         .numerics_id = 8,
+                         .numerics = "n"};
+    assert_non_null(strstr(refusal(&world, &said), "run \"test\", you are of run \"other\""));
+    said.run = "test";
+    said.layout_hash = 10;
+    assert_non_null(strstr(refusal(&world, &said), "000000000000000a"));
+    said.layout_hash = 9;
+    said.numerics_id = 7;
+    said.numerics = "avx2";
+    assert_non_null(strstr(refusal(&world, &said), "\"avx2\", the learner's are \"n\""));
+    said.role = (enum role)77;
+    assert_non_null(strstr(refusal(&world, &said), "role 77"));
+    world_destroy(&world);
+}
+
+static void test_book_over_age_mask_and_drop_end(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 0; seed < 60; seed++) {
+        struct world world;
+        struct trouble trouble = {.actor_dies = 3, .learner_dies = 2, .store_dies = 3};
+        world_create(&world, seed_base() + seed, (uint32_t)(seed % 2));
+        world.config.store.over_age = seed % 3 ? OVER_AGE_MASK : OVER_AGE_DROP;
+        world.config.store.max_attempts = 1000;
+        book_destroy(&world.book);
+        must(book_create(&world.book, &world.config));
+        start_all(&world);
+        run_to_end(&world, &trouble, 200000);
+        world_destroy(&world);
+    }
+}
+
+static void test_book_control_answers_json(void **state)
+{
+    (void)state;
+    struct world world;
+    world_create(&world, seed_base(), 1);
+    start_all(&world);
+    hello(&world, 99, ROLE_CONTROL, 0, 1);
+    const char *const commands[] = {"status", "why", "counters", "nonsense", "drain", "stop"};
+    for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
+        struct message message = {.type = MESSAGE_control, .control = {i, commands[i], "{}"}};
+        book_out_clear(&world.out);
+        must(book_handle(world.book, world.now_ns, 99, &message, &world.out));
+        const struct message *reply = &world.out.sends[world.out.send_count - 1].message;
+        assert_int_equal(reply->type, MESSAGE_control_reply);
+        assert_int_equal(reply->control_reply.ok, strcmp(commands[i], "nonsense") != 0);
+        assert_int_equal(reply->control_reply.json[0], '{');
+    }
+    const char *reason;
+    bool failed;
+    assert_true(book_stopping(world.book, &reason, &failed));
+    assert_false(failed);
+    world_destroy(&world);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_book_sync_shuffled_schedules_same_plans),
+        cmocka_unit_test(test_book_actor_dies_next_goes_on_from_acknowledged_tokens),
+        cmocka_unit_test(test_book_wrong_digest_again_makes_a_branch),
+        cmocka_unit_test(test_book_all_groups_equal_stops_with_a_sentence),
+        cmocka_unit_test(test_book_dynamic_sampling_replaces_the_group),
+        cmocka_unit_test(test_book_poison_segments_are_refused),
+        cmocka_unit_test(test_book_strangers_are_refused_with_both_texts),
+        cmocka_unit_test(test_book_over_age_mask_and_drop_end),
+        cmocka_unit_test(test_book_control_answers_json),
+        cmocka_unit_test(test_book_random_schedules_keep_invariants),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,6 @@
+/* A shared object, but no plugin. */
+int weir_reward_nothing(void);
+int weir_reward_nothing(void)
+{
+    return 0;
+}

@@ -100,13 +100,18 @@ static enum status create_model(struct actor *actor)
     int32_t length = positions_max(settings);
     int64_t pages_each = (length + actor->ops->kv_tile - 1) / actor->ops->kv_tile;
     int64_t pages = pages_each * slots;
+    if (pages > INT32_MAX)
+        return FAIL(STATUS_LIMIT, "%d sequences of %d tokens: lower actor.slots or the lengths",
+                    slots, length);
+    actor->positions_max = (uint32_t)length;
     TRY(model_cache_create(actor->model, slots, (int32_t)pages, length, &actor->cache));
     actor->cache_tokens = (uint64_t)(pages * actor->ops->kv_tile);
     TRY(create_step(&actor->step, rows_max, (uint32_t)slots));
     actor->slot_count = (uint32_t)slots;
     actor->slots = memory_array(actor->slot_count, sizeof *actor->slots);
     actor->ready = memory_array(actor->slot_count, sizeof *actor->ready);
-    if (actor->slots == NULL || actor->ready == NULL)
+    actor->refused = memory_array(actor->slot_count, sizeof *actor->refused);
+    if (actor->slots == NULL || actor->ready == NULL || actor->refused == NULL)
         return FAIL(STATUS_NO_MEMORY, "%u slots", actor->slot_count);
     return segment_writer_create(&actor->writer, settings->actor.unacked_frames_max);
 }
@@ -114,17 +119,17 @@ static enum status create_model(struct actor *actor)
 static void fill_heartbeat(void *self, struct heartbeat *heartbeat)
 {
     struct actor *actor = self;
-    static struct buffer json; /* one actor a process; valid until the next heartbeat */
-    buffer_clear(&json);
-    enum status status = buffer_text(&json, "{");
+    struct buffer *json = &actor->heartbeat_json;
+    buffer_clear(json);
+    enum status status = buffer_text(json, "{");
     if (status == STATUS_OK)
         status =
             metrics_json(actor_metric_rows, sizeof actor_metric_rows / sizeof actor_metric_rows[0],
-                         &actor->metrics, &json);
+                         &actor->metrics, json);
     if (status == STATUS_OK)
-        status = buffer_text(&json, "}");
+        status = buffer_text(json, "}");
     heartbeat->version = actor->active < 0 ? 0 : actor_version(actor);
-    heartbeat->stats_json = status == STATUS_OK ? buffer_string(&json) : "{}";
+    heartbeat->stats_json = status == STATUS_OK ? buffer_string(json) : "{}";
 }
 
 static enum status connect_store(struct actor *actor, const struct actor_options *options)
@@ -154,6 +159,8 @@ enum status actor_create(struct actor **out, const struct actor_options *options
     actor->settings = options->settings;
     actor->index = options->index;
     actor->active = -1;
+    actor->version_known = UINT64_MAX;
+    buffer_init(&actor->heartbeat_json, 0);
     actor->start_ns = actor->report_ns = clock_now_ns();
     snprintf(actor->run, sizeof actor->run, "%s", options->run);
     enum status status;
@@ -184,6 +191,8 @@ void actor_destroy(struct actor **actor_pointer)
         slot_clear(&actor->slots[i]);
     memory_free(actor->slots);
     memory_free(actor->ready);
+    memory_free(actor->refused);
+    buffer_free(&actor->heartbeat_json);
     destroy_step(&actor->step);
     model_cache_destroy(&actor->cache);
     for (int i = 0; actor->model != NULL && i < 2; i++)
@@ -211,6 +220,9 @@ static void note_path(struct actor *actor, const char *path)
 static enum status take_notice(struct actor *actor, const struct notice *notice)
 {
     note_path(actor, notice->weights_path);
+    actor->version_known = notice->version;
+    actor->digest_known = notice->digest;
+    actor->branch_known = notice->branch;
     if (notice->stopping && !actor->stopping) {
         LOG_INFO("actor", "stopping", "reason=\"%s\"", notice->reason);
         actor->stopping = true;
@@ -228,6 +240,9 @@ static enum status take_message(struct actor *actor, const struct message *messa
     case MESSAGE_welcome:
         actor->run_seed = message->welcome.run_seed;
         note_path(actor, message->welcome.weights_path);
+        /* At every (re)connection: what the store may not have comes again, before anything newer. */
+        segment_writer_resend(&actor->writer);
+        actor->requested = false;
         return STATUS_OK;
     case MESSAGE_refused:
         return FAIL(STATUS_INVALID, "the store refused this actor: %s", message->refused.reason);
@@ -250,11 +265,6 @@ static enum status request_leases(struct actor *actor)
 {
     if (!link_welcomed(actor->link) || actor->active < 0 || actor->draining)
         return STATUS_OK;
-    if (actor->welcomes != link_reconnects(actor->link)) {
-        actor->welcomes = link_reconnects(actor->link);
-        actor->requested = false;
-        segment_writer_resend(&actor->writer);
-    }
     if (actor->requested)
         return STATUS_OK;
     struct message message = {.type = MESSAGE_lease_request,
@@ -322,12 +332,14 @@ static enum status turn(struct actor *actor, bool *worked)
 }
 
 /* Leases go back with their tokens; the frames that carry them must be acknowledged, within drain_s. */
-static enum status drain(struct actor *actor)
+static enum status drain(struct actor *actor, volatile sig_atomic_t *stop_signals)
 {
     int64_t until_ns = clock_now_ns() + (int64_t)actor->settings->run.drain_s * CLOCK_NS_PER_S;
     TRY(actor_hand_back(actor));
     while ((actor->writer.count > 0 || has_live_slots(actor)) && clock_now_ns() < until_ns &&
            !actor->stopping) {
+        if (*stop_signals > 1)
+            return FAIL(STATUS_CANCELLED, "stopped by a second signal");
         struct message message = {0};
         arena_reset(actor->arena);
         TRY(actor_hand_back(actor));
@@ -346,7 +358,7 @@ enum status actor_run(struct actor *actor, volatile sig_atomic_t *stop_signals)
         if (*stop_signals > 1)
             return FAIL(STATUS_CANCELLED, "stopped by a second signal");
         if (*stop_signals == 1 || actor->draining)
-            return drain(actor);
+            return drain(actor, stop_signals);
         TRY(turn(actor, &worked));
     }
     return STATUS_OK;

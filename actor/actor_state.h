@@ -53,19 +53,26 @@ struct actor {
     struct weight_receiver *receiver;
     struct redis_view *redis;
     struct segment_writer writer;
-    struct segment *ready; /* [slots] segments of the frame in the making */
+    struct segment *ready;   /* [slots] segments of the frame in the making */
+    struct segment *refused; /* [slots] answers to leases that cannot run here, without tokens */
+    uint32_t refused_count;
+    struct buffer heartbeat_json; /* valid until the next heartbeat */
     int64_t frame_due_ns;
     uint64_t run_seed;
 
     struct slot *slots; /* [slot_count] */
     uint32_t slot_count;
-    uint64_t cache_tokens; /* capacity said to the store */
+    uint64_t cache_tokens;  /* capacity said to the store */
+    uint32_t positions_max; /* tokens of one sequence */
+    int64_t prefill_row_ns; /* measured in the last step with prefill rows; 0 before it */
     struct decode_step step;
 
-    uint64_t version_wanted, digest_wanted; /* newest registered */
-    uint32_t branch;
+    uint64_t version_known, digest_known; /* newest registered, as the store says */
+    uint32_t branch_known;
+    uint32_t branch;         /* of the active weights */
+    uint64_t refused_digest; /* of the copy refused last; not tried again before retry_ns */
+    int64_t retry_ns;
     char weights_path[FILENAME_MAX];
-    uint32_t welcomes; /* seen so far, to notice a reconnect */
     bool requested, draining, stopping;
     int64_t start_ns, first_token_ns, report_ns, busy_ns;
     double tokens_reported;
@@ -81,6 +88,7 @@ static inline uint64_t actor_version(const struct actor *actor)
 /* leases.c */
 MUST_CHECK enum status actor_take_grant(struct actor *actor, const struct lease_grant *grant);
 void actor_cancel(struct actor *actor, const uint64_t *leases, uint32_t count);
+void actor_end_slot(struct actor *actor, uint32_t index); /* cache and arrays; state FREE */
 void actor_start_waiting(
     struct actor *actor); /* WAITING slots that may run get cache and a state */
 /* segments.c */

@@ -5,6 +5,8 @@
 #include "core/clock.h"
 #include "core/log.h"
 
+enum { PREFILL_ROWS_FIRST = 128, PREFILL_ROWS_LEAST = 16 };
+
 /* Rows [cached, cached + count) of the slot join the batch; its last row samples when it completes the sequence. */
 static void add_rows(struct actor *actor, uint32_t index, uint32_t count)
 {
@@ -32,6 +34,19 @@ static void add_sample(struct actor *actor, uint32_t index, int32_t row)
     step->samples++;
 }
 
+/* Prefill rows of a step take at most a quarter of lease_ms, because heartbeats go out between steps; no
+ * result depends on how a prefill is cut. */
+static uint32_t prefill_rows(const struct actor *actor)
+{
+    uint32_t most = actor->settings->actor.prefill_tokens;
+    if (actor->prefill_row_ns == 0)
+        return most < PREFILL_ROWS_FIRST ? most : PREFILL_ROWS_FIRST;
+    int64_t limit_ns = (int64_t)actor->settings->store.lease_ms * CLOCK_NS_PER_MS / 4;
+    int64_t rows = limit_ns / actor->prefill_row_ns;
+    rows = rows < PREFILL_ROWS_LEAST ? PREFILL_ROWS_LEAST : rows;
+    return rows < most ? (uint32_t)rows : most;
+}
+
 /* Decode rows first (they always fit: rows_max = prefill_tokens + slots), then prefill by slot order. */
 static void assemble(struct actor *actor)
 {
@@ -42,7 +57,7 @@ static void assemble(struct actor *actor)
             add_rows(actor, i, 1);
             add_sample(actor, i, step->rows - 1);
         }
-    uint32_t left = actor->settings->actor.prefill_tokens;
+    uint32_t left = prefill_rows(actor);
     for (uint32_t i = 0; i < actor->slot_count && left > 0; i++) {
         struct slot *slot = &actor->slots[i];
         if (slot->state != SLOT_PREFILL)
@@ -110,9 +125,7 @@ static void push_token(struct actor *actor, int32_t s)
         slot->finished = SEGMENT_LENGTH;
     if (slot->finished == SEGMENT_MORE)
         return;
-    slot->state =
-        SLOT_FOLLOWING; /* parked: holds its cache until its last segment is in the writer */
-    slot->leader = UINT32_MAX;
+    slot->state = SLOT_FINISHED;
     metric_add(&actor->metrics.rollouts_finished, 1);
     if (slot->finished == SEGMENT_REPETITION)
         metric_add(&actor->metrics.rollouts_repetition, 1);
@@ -148,6 +161,7 @@ enum status actor_decode(struct actor *actor, bool *worked)
     if (actor->active < 0 || segment_writer_full(&actor->writer))
         return STATUS_OK;
     actor_start_waiting(actor);
+    int64_t prefilled = (int64_t)metric_read(&actor->metrics.tokens_prefilled);
     assemble(actor);
     struct decode_step *step = &actor->step;
     if (step->rows == 0)
@@ -172,6 +186,9 @@ enum status actor_decode(struct actor *actor, bool *worked)
     }
     metric_add(&actor->metrics.tokens_sampled, step->samples);
     metric_add(&actor->metrics.decode_steps, 1);
-    actor->busy_ns += clock_now_ns() - begin_ns;
+    int64_t spent_ns = clock_now_ns() - begin_ns;
+    actor->busy_ns += spent_ns;
+    if ((int64_t)metric_read(&actor->metrics.tokens_prefilled) > prefilled)
+        actor->prefill_row_ns = spent_ns / step->rows + 1;
     return STATUS_OK;
 }

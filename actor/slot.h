@@ -19,6 +19,7 @@ enum slot_state {
     SLOT_FOLLOWING, /* for the sibling that prefills the same prompt */
     SLOT_PREFILL,
     SLOT_DECODE,
+    SLOT_FINISHED, /* holds its cache until its last segment is in the writer */
 };
 
 struct slot {

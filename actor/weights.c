@@ -6,36 +6,48 @@
 
 #include <inttypes.h>
 
+enum { RETRY_MS = 1000 };
+
+/* The copy is wrong: it is not looked at again for a while, or every turn would copy all bytes. */
+static enum status refuse_copy(struct actor *actor, uint64_t digest)
+{
+    metric_add(&actor->metrics.digest_refused, 1);
+    actor->refused_digest = digest;
+    actor->retry_ns = clock_now_ns() + (int64_t)RETRY_MS * CLOCK_NS_PER_MS;
+    return STATUS_AGAIN;
+}
+
 /* A version is copied into the inactive set, checked against the digest the learner announced, packed,
  * and only then does the pointer flip. */
 static enum status take_version(struct actor *actor, uint64_t version, uint64_t digest)
 {
     int next = actor->active == 0 ? 1 : 0;
     enum status status = weight_receiver_copy(actor->receiver, version, digest, actor->staging);
+    if (status == STATUS_NOT_FOUND)
+        return STATUS_AGAIN; /* a restarted learner is just putting its file there */
     if (status == STATUS_CORRUPT) {
-        metric_add(&actor->metrics.digest_refused, 1);
         LOG_FAILURE("weights", "refused a copy", status);
-        return STATUS_AGAIN;
+        return refuse_copy(actor, digest);
     }
     if (status != STATUS_OK)
         return status;
     TRY(model_weights_load(actor->model, &actor->weights[next], actor->staging, version));
     if (actor->weights[next].digest != digest) {
-        metric_add(&actor->metrics.digest_refused, 1);
         LOG_ERROR("weights", "digest after loading differs",
                   "version=%" PRIu64 " announced=%016" PRIx64 " own=%016" PRIx64, version, digest,
                   actor->weights[next].digest);
-        return STATUS_AGAIN;
+        return refuse_copy(actor, digest);
     }
     actor->active = next;
     return STATUS_OK;
 }
 
-/* The first token a slot makes from now on has another version: what it has must leave as a segment of
- * its own. With `recompute` the cache is made again from the tokens. */
-static enum status slots_after_swap(struct actor *actor)
+/* What slots had is reported already, so their next segment is of the new version alone. With `recompute`
+ * caches are made again from the tokens; always after a change of branch, whose version numbers say
+ * nothing about the age of what was computed on the other one. */
+static enum status slots_after_swap(struct actor *actor, bool other_branch)
 {
-    bool recompute = actor->settings->actor.kv_on_swap == KV_ON_SWAP_RECOMPUTE;
+    bool recompute = other_branch || actor->settings->actor.kv_on_swap == KV_ON_SWAP_RECOMPUTE;
     for (uint32_t i = 0; i < actor->slot_count; i++) {
         struct slot *slot = &actor->slots[i];
         if (slot->state != SLOT_PREFILL && slot->state != SLOT_DECODE)
@@ -54,6 +66,17 @@ static enum status slots_after_swap(struct actor *actor)
     return STATUS_OK;
 }
 
+/* The channel offers something that should be served instead of the active weights. */
+static bool is_wanted(const struct actor *actor, uint64_t version, uint32_t branch, uint64_t digest)
+{
+    bool newer = actor->active < 0 || branch > actor->branch ||
+                 (branch == actor->branch && version > actor_version(actor));
+    bool refused = digest == actor->refused_digest && clock_now_ns() < actor->retry_ns;
+    bool other = branch == actor->branch_known && version == actor->version_known &&
+                 actor->digest_known != 0 && digest != actor->digest_known;
+    return newer && !refused && !other;
+}
+
 enum status actor_swap_weights(struct actor *actor)
 {
     if (actor->weights_path[0] == '\0')
@@ -70,11 +93,7 @@ enum status actor_swap_weights(struct actor *actor)
     uint64_t digest = 0;
     uint32_t branch = 0;
     uint64_t version = weight_receiver_version(actor->receiver, &branch, &digest);
-    if (version == UINT64_MAX)
-        return STATUS_OK;
-    bool newer = actor->active < 0 || branch > actor->branch ||
-                 (branch == actor->branch && version > actor_version(actor));
-    if (!newer)
+    if (version == UINT64_MAX || !is_wanted(actor, version, branch, digest))
         return STATUS_OK;
     /* Tokens of the old weights leave first; when the writer is full the swap waits for an acknowledgement. */
     TRY(actor_flush_segments(actor, true));
@@ -86,8 +105,9 @@ enum status actor_swap_weights(struct actor *actor)
         return STATUS_OK;
     if (status != STATUS_OK)
         return status;
+    bool other_branch = branch != actor->branch;
     actor->branch = branch;
-    TRY(slots_after_swap(actor));
+    TRY(slots_after_swap(actor, other_branch));
     double ms = (double)(clock_now_ns() - begin_ns) / CLOCK_NS_PER_MS;
     metric_add(&actor->metrics.swaps, 1);
     metric_set(&actor->metrics.swap_ms, ms);

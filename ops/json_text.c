@@ -86,16 +86,25 @@ struct column {
     size_t limit, width;
 };
 
-/* Columns are the members of the first row; compound ones are for --json only. */
+static bool has_column(const struct column *columns, size_t count, const char *key)
+{
+    for (size_t c = 0; c < count; c++)
+        if (strcmp(columns[c].key, key) == 0)
+            return true;
+    return false;
+}
+
+/* Columns are the members of all rows; compound ones are for --json only. */
 static enum status find_columns(const json_t *rows, struct column *columns, size_t *count)
 {
     const char *key;
     json_t *row, *value;
     size_t index, found = 0;
-    json_object_foreach(json_array_get(rows, 0), key, value) if (found < COLUMNS_MAX &&
-                                                                 !json_is_object(value) &&
-                                                                 !json_is_array(value))
-        columns[found++] = (struct column){key, COLUMN_WIDTH_MAX, strlen(key)};
+    json_array_foreach(rows, index, row)
+        json_object_foreach(row, key, value) if (found < COLUMNS_MAX && !json_is_object(value) &&
+                                                 !json_is_array(value) &&
+                                                 !has_column(columns, found, key))
+            columns[found++] = (struct column){key, COLUMN_WIDTH_MAX, strlen(key)};
     if (found > 0)
         columns[found - 1].limit = LAST_WIDTH_MAX;
     json_array_foreach(rows, index, row) for (size_t c = 0; c < found; c++)

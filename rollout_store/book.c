@@ -390,10 +390,23 @@ static enum status take_from_role(struct book *book, struct peer *peer,
     }
 }
 
+static enum status write_run(struct book *book, struct book_out *out)
+{
+    struct record record = {.type = RECORD_RUN,
+                            .run = {.run = book->config.run,
+                                    .seed = book->config.run_seed,
+                                    .data_hash = prompts_hash(book->config.prompts),
+                                    .prompt_count = prompts_count(book->config.prompts),
+                                    .settings_json = book->config.settings_json}};
+    return book_emit(book, out, &record);
+}
+
 enum status book_handle(struct book *book, int64_t now_ns, uint32_t peer_id,
                         const struct message *message, struct book_out *out)
 {
     book->now_ns = now_ns;
+    if (!book->run_known)
+        TRY(write_run(book, out));
     if (message->type == MESSAGE_hello)
         return book_hello(book, peer_id, &message->hello, out);
     struct peer *peer = peer_id < book->peer_limit ? book->peers[peer_id] : NULL;
@@ -415,17 +428,6 @@ enum status book_handle(struct book *book, int64_t now_ns, uint32_t peer_id,
 }
 
 /* ---- time ---- */
-
-static enum status write_run(struct book *book, struct book_out *out)
-{
-    struct record record = {.type = RECORD_RUN,
-                            .run = {.run = book->config.run,
-                                    .seed = book->config.run_seed,
-                                    .data_hash = prompts_hash(book->config.prompts),
-                                    .prompt_count = prompts_count(book->config.prompts),
-                                    .settings_json = book->config.settings_json}};
-    return book_emit(book, out, &record);
-}
 
 static enum status end_run(struct book *book, struct book_out *out)
 {

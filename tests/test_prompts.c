@@ -1,0 +1,207 @@
+/* links: rollout_store core */
+/* Prompt files in the shapes people have; every mistake names file, line and key. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "core/file.h"
+#include "rollout_store/prompts.h"
+#include "text/tokenizer.h"
+
+static char folder[64], path[FILE_PATH_MAX];
+static struct tokenizer *tokenizer;
+
+static int setup(void **state)
+{
+    (void)state;
+    snprintf(folder, sizeof folder, "/tmp/test_prompts.XXXXXX");
+    if (mkdtemp(folder) == NULL || file_path(path, "%s/math.jsonl", folder) != STATUS_OK)
+        return -1;
+    return tokenizer_open(&tokenizer, "", TOKENIZER_BYTE) == STATUS_OK ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    tokenizer_close(&tokenizer);
+    return file_remove_tree(folder) == STATUS_OK ? 0 : -1;
+}
+
+static struct data_settings defaults(void)
+{
+    return (struct data_settings){.train = path,
+                                  .key_prompt = "prompt",
+                                  .key_answer = "",
+                                  .key_source = "data_source",
+                                  .prompt_prefix = "",
+                                  .prompt_suffix = "",
+                                  .prompt_tokens_max = 100};
+}
+
+static enum status load(struct prompts **prompts, const char *text,
+                        const struct data_settings *data, enum setting_chat_format chat)
+{
+    assert_int_equal(file_replace(path, text, strlen(text)), STATUS_OK);
+    return prompts_load(prompts, data, chat, tokenizer);
+}
+
+static void expect_text(const struct prompt *prompt, const char *text)
+{
+    assert_int_equal(prompt->count, strlen(text));
+    for (uint32_t i = 0; i < prompt->count; i++)
+        assert_int_equal(prompt->ids[i], (unsigned char)text[i]);
+}
+
+static void expect_record(const struct prompt *prompt, const char *part)
+{
+    if (strstr(prompt->record_json, part) == NULL)
+        fprintf(stderr, "%s lacks %s\n", prompt->record_json, part);
+    assert_non_null(strstr(prompt->record_json, part));
+}
+
+static void test_prompts_published_gsm8k_rows_load(void **state)
+{
+    (void)state;
+    struct data_settings data = defaults();
+    struct prompts *prompts = NULL;
+    data.key_prompt = "question";
+    data.key_answer = "answer";
+    data.prompt_suffix = "\nA:";
+    const char *text =
+        "{\"id\":0,\"question\":\"2*9?\",\"answer\":\"2*9=18\\n#### 18\",\"final\":\"18\"}\r\n\n"
+        "{\"id\":1,\"question\":\"1+1?\",\"answer\":\"#### 2\",\"final\":\"2\"}";
+    assert_int_equal(load(&prompts, text, &data, CHAT_NONE), STATUS_OK);
+    assert_int_equal(prompts_count(prompts), 2);
+    expect_text(prompts_at(prompts, 0), "2*9?\nA:");
+    expect_record(prompts_at(prompts, 0), "\"data_source\":\"math\"");
+    expect_record(prompts_at(prompts, 0), "\"ground_truth\":\"2*9=18\\n#### 18\"");
+    expect_record(prompts_at(prompts, 0), "\"prompt_text\":\"2*9?\\nA:\"");
+    expect_record(prompts_at(prompts, 1), "\"extra\":{\"id\":1,");
+    prompts_destroy(&prompts);
+}
+
+static void test_prompts_verl_and_trl_rows_load(void **state)
+{
+    (void)state;
+    struct data_settings data = defaults();
+    struct prompts *prompts = NULL;
+    const char *text = "{\"data_source\":\"s1\",\"prompt\":[{\"role\":\"user\",\"content\":\"hi\"}]"
+                       ",\"reward_model\":{\"style\":\"rule\",\"ground_truth\":[7]}}\n"
+                       "{\"prompt\":\"a\",\"solution\":\"x\"}\n{\"prompt\":\"b\",\"label\":3}\n{"
+                       "\"prompt\":\"c\",\"ground_truth\":{\"k\":1}}\n{\"prompt\":\"d\"}\n";
+    assert_int_equal(load(&prompts, text, &data, CHAT_CHATML), STATUS_OK);
+    assert_int_equal(prompts_count(prompts), 5);
+    expect_text(prompts_at(prompts, 0), "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n");
+    expect_text(prompts_at(prompts, 1), "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\n");
+    expect_record(prompts_at(prompts, 0), "\"data_source\":\"s1\"");
+    expect_record(prompts_at(prompts, 0), "\"ground_truth\":[7]");
+    expect_record(prompts_at(prompts, 0), "\"prompt\":[{\"role\":\"user\",\"content\":\"hi\"}]");
+    expect_record(prompts_at(prompts, 1), "\"ground_truth\":\"x\"");
+    expect_record(prompts_at(prompts, 2), "\"ground_truth\":3");
+    expect_record(prompts_at(prompts, 3), "\"ground_truth\":{\"k\":1}");
+    expect_record(prompts_at(prompts, 4), "\"ground_truth\":null");
+    prompts_destroy(&prompts);
+}
+
+static void test_prompts_long_ones_are_left_out_and_counted(void **state)
+{
+    (void)state;
+    struct data_settings data = defaults();
+    struct prompts *prompts = NULL;
+    data.prompt_tokens_max = 3;
+    assert_int_equal(
+        load(&prompts, "{\"prompt\":\"abcd\"}\n{\"prompt\":\"abc\"}\n", &data, CHAT_NONE),
+        STATUS_OK);
+    assert_int_equal(prompts_count(prompts), 1);
+    assert_int_equal(prompts_left_out(prompts), 1);
+    prompts_destroy(&prompts);
+    assert_int_equal(load(&prompts, "{\"prompt\":\"abcd\"}\n", &data, CHAT_NONE), STATUS_INVALID);
+    assert_non_null(strstr(status_last_error(), "data.prompt_tokens_max 3"));
+    assert_null(prompts);
+}
+
+static void test_prompts_mistakes_name_file_line_and_key(void **state)
+{
+    (void)state;
+    const struct {
+        const char *line, *wanted;
+    } cases[] = {
+        {"{\"question\":\"x\"}", "no key \"prompt\": set data.key_prompt"},
+        {"{\"prompt\":\"\"}", "\"prompt\" is empty"},
+        {"{\"prompt\":5}", "of another type"},
+        {"{\"prompt\":[]}", "0 messages"},
+        {"{\"prompt\":[{\"role\":\"user\"}]}", "message 0"},
+        {"{\"prompt\":[{\"role\":\"robot\",\"content\":\"x\"}]}", "robot"},
+        {"[1]", "no object"},
+        {"{\"prompt\":", "one JSON object"},
+        {"{\"prompt\":\"\xff\"}", "one JSON object"},
+    };
+    struct data_settings data = defaults();
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct prompts *prompts = NULL;
+        char text[256];
+        snprintf(text, sizeof text, "{\"prompt\":\"fine\"}\n%s\n", cases[i].line);
+        assert_int_equal(load(&prompts, text, &data, CHAT_CHATML), STATUS_INVALID);
+        assert_non_null(strstr(status_last_error(), "math.jsonl:2: "));
+        assert_non_null(strstr(status_last_error(), cases[i].wanted));
+        assert_null(prompts);
+    }
+    struct prompts *prompts = NULL;
+    data.key_answer = "result";
+    assert_int_equal(load(&prompts, "{\"prompt\":\"x\"}", &data, CHAT_NONE), STATUS_INVALID);
+    assert_non_null(strstr(status_last_error(), "\"result\": correct data.key_answer"));
+}
+
+static void test_prompts_folder_takes_files_in_order_of_name(void **state)
+{
+    (void)state;
+    char second[FILE_PATH_MAX];
+    struct data_settings data = defaults();
+    struct prompts *prompts = NULL, *again = NULL;
+    assert_int_equal(file_path(second, "%s/algebra.jsonl", folder), STATUS_OK);
+    assert_int_equal(file_replace(second, "{\"prompt\":\"first\"}", 18), STATUS_OK);
+    data.train = folder;
+    assert_int_equal(load(&prompts, "{\"prompt\":\"second\"}\n", &data, CHAT_NONE), STATUS_OK);
+    assert_int_equal(prompts_count(prompts), 2);
+    expect_text(prompts_at(prompts, 0), "first");
+    expect_record(prompts_at(prompts, 0), "\"data_source\":\"algebra\"");
+    assert_int_equal(load(&again, "{\"prompt\":\"secone\"}\n", &data, CHAT_NONE), STATUS_OK);
+    assert_true(prompts_hash(prompts) != prompts_hash(again));
+    prompts_destroy(&prompts);
+    prompts_destroy(&again);
+}
+
+static void test_prompts_absent_file_and_empty_folder_say_so(void **state)
+{
+    (void)state;
+    struct data_settings data = defaults();
+    struct prompts *prompts = NULL;
+    data.train = "/nonexistent/x.jsonl";
+    assert_int_equal(prompts_load(&prompts, &data, CHAT_NONE, tokenizer), STATUS_NOT_FOUND);
+    data.train = "";
+    assert_int_equal(prompts_load(&prompts, &data, CHAT_NONE, tokenizer), STATUS_INVALID);
+    data.train = folder;
+    assert_int_equal(prompts_load(&prompts, &data, CHAT_NONE, tokenizer), STATUS_NOT_FOUND);
+    assert_non_null(strstr(status_last_error(), "*.jsonl"));
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_prompts_published_gsm8k_rows_load),
+        TEST(test_prompts_verl_and_trl_rows_load),
+        TEST(test_prompts_long_ones_are_left_out_and_counted),
+        TEST(test_prompts_mistakes_name_file_line_and_key),
+        TEST(test_prompts_folder_takes_files_in_order_of_name),
+        TEST(test_prompts_absent_file_and_empty_folder_say_so),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -22,7 +22,7 @@ enum {
     WAIT_TERMINAL_MS = 1000, /* and again */
     WAIT_PLAIN_MS = 10000,
     SPARK_COLUMNS = 24,
-    COLUMNS_DEFAULT = 160,
+    COLUMNS_DEFAULT = 500, /* of a file: no limit but the sparkline's own */
     CHART_COLUMNS = 64,
     CHART_ROWS = 10,
 };

@@ -192,8 +192,9 @@ static void restart_later(struct supervisor *supervisor, struct process *process
     if (delay_ms > BACK_OFF_LAST_MS)
         delay_ms = BACK_OFF_LAST_MS;
     process->start_at_ns = now_ns + ms(delay_ms);
-    char words[300];
-    process_last_words(process, words, sizeof words);
+    char words[300] = "";
+    if (strncmp(end, "exit", 4) == 0) /* a signal comes without a reason of its own */
+        process_last_words(process, words, sizeof words);
     say(supervisor, "%s: %s after %lld.%lld s; started again%s%s%s", process->name, end,
         (long long)(lived_ms / 1000), (long long)(lived_ms % 1000 / 100),
         delay_ms > 0 ? " after a pause" : "", words[0] != 0 ? "; it said: " : "", words);
@@ -227,8 +228,10 @@ static void died(struct supervisor *supervisor, struct process *process, int wai
             set_outcome(supervisor, EXIT_CODE_FAILED,
                         "%s ended by %s before it was done: go on with run.resume=true",
                         process->name, end);
-        if (essential) /* with both gone, the workers have no one left to hear from */
-            begin_end(supervisor, now_ns, essentials_gone(supervisor) ? LEAVE_MS : FOLLOW_MS);
+        bool last = essentials_gone(supervisor) || /* the workers have no one left to hear from */
+                    (supervisor->drained && process->duty == DUTY_LEARNER); /* it is saved */
+        if (essential)
+            begin_end(supervisor, now_ns, last ? LEAVE_MS : FOLLOW_MS);
     } else if (code == 0 && essential) {
         begin_end(supervisor, now_ns, FOLLOW_MS);
     } else if (code == 0) {

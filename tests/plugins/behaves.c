@@ -39,6 +39,10 @@ static void answer(uint64_t id, double score, weir_reward_done_fn done, void *us
     done(user, &result, 1);
 }
 
+/* Joined by destroy: no code of a plugin may run after it. */
+static pthread_t threads[64];
+static int thread_count;
+
 struct later {
     uint64_t id;
     weir_reward_done_fn done;
@@ -58,13 +62,12 @@ static void *answer_later(void *self)
 static int start_later(uint64_t id, int after_ms, weir_reward_done_fn done, void *user)
 {
     struct later *later = malloc(sizeof *later);
-    pthread_t thread;
-    if (later == NULL)
+    if (later == NULL || thread_count == 64)
         return ENOMEM;
     *later = (struct later){id, done, user, after_ms};
-    if (pthread_create(&thread, NULL, answer_later, later) != 0)
+    if (pthread_create(&threads[thread_count++], NULL, answer_later, later) != 0)
         abort();
-    return pthread_detach(thread);
+    return 0;
 }
 
 static void answer_with_detail(uint64_t id, const char *detail, weir_reward_done_fn done,
@@ -149,6 +152,8 @@ static int submit(void *instance, const weir_reward_item *items, uint32_t n,
 static void destroy(void *instance)
 {
     (void)instance;
+    while (thread_count > 0)
+        pthread_join(threads[--thread_count], NULL);
 }
 
 const weir_reward_plugin *weir_reward_query(uint32_t host_major, uint32_t host_minor)

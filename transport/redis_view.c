@@ -295,12 +295,15 @@ void redis_view_close(struct redis_view **view)
 {
     if (*view == NULL)
         return;
+    char kept[STATUS_TEXT_MAX]; /* emptying the queue ends in CANCELLED, which is no news */
+    status_keep(kept);
     atomic_store(&(*view)->flush_until_ns, clock_now_ns() + FLUSH_MS * CLOCK_NS_PER_MS);
     atomic_store(&(*view)->closing, true);
     queue_close((*view)->queue);
     pthread_join((*view)->thread, NULL);
     view_free(*view);
     *view = NULL;
+    status_restore(kept);
 }
 
 static void push(struct redis_view *view, const char *key, const char *json, struct command head)

@@ -51,16 +51,16 @@
 struct book;
 
 struct book_config {
-    struct store_settings    store;
+    struct store_settings store;
     struct sampling_settings sampling;
-    uint64_t                 run_seed;
-    uint64_t                 steps;
-    uint32_t                 updates_per_publish;
-    bool                     shuffle;
-    const struct prompts    *prompts; /* borrowed */
-    const char              *run;
-    const char              *settings_json; /* goes into plans; borrowed */
-    int64_t                  wall_offset_ns; /* wall clock minus the clock of now_ns, for what people read */
+    uint64_t run_seed;
+    uint64_t steps;
+    uint32_t updates_per_publish;
+    bool shuffle;
+    const struct prompts *prompts; /* borrowed */
+    const char *run;
+    const char *settings_json; /* goes into plans; borrowed */
+    int64_t wall_offset_ns;    /* wall clock minus the clock of now_ns, for what people read */
 };
 
 MUST_CHECK enum status book_create(struct book **book, const struct book_config *config);
@@ -72,13 +72,14 @@ struct book_out {
     struct buffer records; /* framed by record_pack, to be appended to the ledger */
     struct arena *arena;
     struct book_send {
-        uint32_t       peer;
+        uint32_t peer;
         struct message message;
-    } *sends;
+    } * sends;
     size_t send_count, send_capacity;
 };
 
-void book_out_init(struct book_out *out, struct arena *arena); /* arena: borrowed, reset by book_out_clear */
+void book_out_init(struct book_out *out,
+                   struct arena *arena); /* arena: borrowed, reset by book_out_clear */
 void book_out_clear(struct book_out *out);
 void book_out_free(struct book_out *out);
 
@@ -88,16 +89,20 @@ MUST_CHECK enum status book_apply(struct book *book, const struct record *record
 void book_restarted(struct book *book, int64_t now_ns);
 
 /* A message of a peer (peer: the hub's id; role, index, incarnation as said at its hello). */
-MUST_CHECK enum status book_handle(struct book *book, int64_t now_ns, uint32_t peer, const struct message *message, struct book_out *out);
+MUST_CHECK enum status book_handle(struct book *book, int64_t now_ns, uint32_t peer,
+                                   const struct message *message, struct book_out *out);
 /* Time passed: expiry, births, leases, scores to hand out, a plan that became possible. Call after each round and at
  * least every heartbeat. */
 MUST_CHECK enum status book_tick(struct book *book, int64_t now_ns, struct book_out *out);
 
 /* Operators. */
-void book_drain(struct book *book, const char *reason);        /* no new births and leases; actors hand back */
+void book_drain(struct book *book,
+                const char *reason); /* no new births and leases; actors hand back */
 bool book_stopping(const struct book *book, const char **reason, bool *failed);
-MUST_CHECK enum status book_status_json(const struct book *book, int64_t now_ns, struct buffer *json);
-MUST_CHECK enum status book_counters_json(const struct book *book, struct buffer *json); /* one flat object */
+MUST_CHECK enum status book_status_json(const struct book *book, int64_t now_ns,
+                                        struct buffer *json);
+MUST_CHECK enum status book_counters_json(const struct book *book,
+                                          struct buffer *json); /* one flat object */
 MUST_CHECK enum status book_why_json(const struct book *book, int64_t now_ns, struct buffer *json);
 
 /* Finished and scored rollouts, newest last, for tail, Redis and the index: the driver takes them after a round. */
@@ -115,12 +120,14 @@ size_t book_take_rollouts(struct book *book, struct book_rollout *out, size_t ma
 struct book_counters { /* for metrics and tests */
     uint64_t groups_born, groups_eligible, groups_planned, groups_consumed, groups_open;
     uint64_t dropped[DROP_REASON_COUNT];
-    uint64_t rollouts_finished, rollouts_scored, tokens, tokens_repeated_refused, tokens_regenerated;
-    uint64_t leases_issued, leases_expired, leases_continued, segments_refused, scores_refused, scores_retried;
+    uint64_t rollouts_finished, rollouts_scored, tokens, tokens_repeated_refused,
+        tokens_regenerated;
+    uint64_t leases_issued, leases_expired, leases_continued, segments_refused, scores_refused,
+        scores_retried;
     uint64_t version, planned_version, checkpoint_version;
     uint32_t branch, consecutive_dropped;
     uint64_t staleness_max;
-    double   staleness_mean; /* of the last plan */
+    double staleness_mean; /* of the last plan */
 };
 void book_read_counters(const struct book *book, struct book_counters *counters);
 

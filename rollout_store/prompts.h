@@ -13,19 +13,21 @@ struct tokenizer;
 
 struct prompt {
     const uint32_t *ids;
-    uint32_t        count;
-    const char     *record_json; /* {"data_source","prompt","ground_truth","extra":{row}} as the reward worker gets it */
+    uint32_t count;
+    const char *
+        record_json; /* {"data_source","prompt","ground_truth","extra":{row}} as the reward worker gets it */
 };
 
 struct prompts;
-MUST_CHECK enum status prompts_load(struct prompts **prompts, const struct data_settings *data, enum setting_chat_format chat,
-                                    struct tokenizer *tokenizer);
+MUST_CHECK enum status prompts_load(struct prompts **prompts, const struct data_settings *data,
+                                    enum setting_chat_format chat, struct tokenizer *tokenizer);
 void prompts_destroy(struct prompts **prompts);
 uint64_t prompts_count(const struct prompts *prompts);
 uint64_t prompts_left_out(const struct prompts *prompts);
 uint64_t prompts_hash(const struct prompts *prompts); /* of all ids and records */
 const struct prompt *prompts_at(const struct prompts *prompts, uint64_t prompt_id);
 /* A source from memory, for tests and simulators. */
-MUST_CHECK enum status prompts_from_memory(struct prompts **prompts, const struct prompt *rows, uint64_t count);
+MUST_CHECK enum status prompts_from_memory(struct prompts **prompts, const struct prompt *rows,
+                                           uint64_t count);
 
 #endif

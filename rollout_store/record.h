@@ -10,44 +10,88 @@
 #include "proto/messages.h"
 
 enum record_type {
-    RECORD_RUN = 1,     /* run name, seed, data hash, settings: first record of a ledger */
-    RECORD_BORN,        /* group, prompt, draw, min_version */
-    RECORD_LEASED,      /* lease, group, sample, attempt, holder */
-    RECORD_EXPIRED,     /* lease, counts_failure */
-    RECORD_SEGMENT,     /* tokens and everything the segment proved */
-    RECORD_SCORED,      /* status, value, detail; attempt */
-    RECORD_CLOSED,      /* group is eligible */
-    RECORD_DROPPED,     /* group, reason */
-    RECORD_VERSION,     /* branch, version, parent, digest, path */
-    RECORD_BRANCH,      /* new branch starts after version */
-    RECORD_PLAN,        /* version, groups, cuts, settings */
-    RECORD_CHECKPOINT,  /* version, digest, path */
-    RECORD_STOP,        /* reason, failed */
+    RECORD_RUN = 1,    /* run name, seed, data hash, settings: first record of a ledger */
+    RECORD_BORN,       /* group, prompt, draw, min_version */
+    RECORD_LEASED,     /* lease, group, sample, attempt, holder */
+    RECORD_EXPIRED,    /* lease, counts_failure */
+    RECORD_SEGMENT,    /* tokens and everything the segment proved */
+    RECORD_SCORED,     /* status, value, detail; attempt */
+    RECORD_CLOSED,     /* group is eligible */
+    RECORD_DROPPED,    /* group, reason */
+    RECORD_VERSION,    /* branch, version, parent, digest, path */
+    RECORD_BRANCH,     /* new branch starts after version */
+    RECORD_PLAN,       /* version, groups, cuts, settings */
+    RECORD_CHECKPOINT, /* version, digest, path */
+    RECORD_STOP,       /* reason, failed */
     RECORD_TYPE_END
 };
 
 struct record {
     enum record_type type;
-    int64_t          wall_ns;
+    int64_t wall_ns;
     union {
-        struct { const char *run; uint64_t seed, data_hash, prompt_count; const char *settings_json; } run;
-        struct { uint64_t group_id, prompt_id, draw, min_version; uint32_t retry; } born;
-        struct { uint64_t lease_id, group_id; uint32_t sample, attempt; uint32_t holder_index; uint64_t holder_incarnation; } leased;
-        struct { uint64_t lease_id; bool counts_failure; } expired;
-        struct { struct segment segment; } segment;
-        struct { struct score score; uint32_t scoring_attempt; } scored;
-        struct { uint64_t group_id; } closed;
-        struct { uint64_t group_id; enum drop_reason reason; bool prompt_returns; } dropped;
-        struct { uint32_t branch; uint64_t version, parent, digest; const char *weights_path; } version;
-        struct { uint32_t branch; uint64_t after_version; } branch;
-        struct { struct plan plan; } plan;
-        struct { uint32_t branch; uint64_t version, digest; const char *path; } checkpoint;
-        struct { const char *reason; bool failed; } stop;
+        struct {
+            const char *run;
+            uint64_t seed, data_hash, prompt_count;
+            const char *settings_json;
+        } run;
+        struct {
+            uint64_t group_id, prompt_id, draw, min_version;
+            uint32_t retry;
+        } born;
+        struct {
+            uint64_t lease_id, group_id;
+            uint32_t sample, attempt;
+            uint32_t holder_index;
+            uint64_t holder_incarnation;
+        } leased;
+        struct {
+            uint64_t lease_id;
+            bool counts_failure;
+        } expired;
+        struct {
+            struct segment segment;
+        } segment;
+        struct {
+            struct score score;
+            uint32_t scoring_attempt;
+        } scored;
+        struct {
+            uint64_t group_id;
+        } closed;
+        struct {
+            uint64_t group_id;
+            enum drop_reason reason;
+            bool prompt_returns;
+        } dropped;
+        struct {
+            uint32_t branch;
+            uint64_t version, parent, digest;
+            const char *weights_path;
+        } version;
+        struct {
+            uint32_t branch;
+            uint64_t after_version;
+        } branch;
+        struct {
+            struct plan plan;
+        } plan;
+        struct {
+            uint32_t branch;
+            uint64_t version, digest;
+            const char *path;
+        } checkpoint;
+        struct {
+            const char *reason;
+            bool failed;
+        } stop;
     };
 };
 
-MUST_CHECK enum status record_pack(const struct record *record, struct buffer *bytes); /* appends a frame */
+MUST_CHECK enum status record_pack(const struct record *record,
+                                   struct buffer *bytes); /* appends a frame */
 /* Reads the frame at bytes. AGAIN: the frame is cut off (torn tail). CORRUPT: CRC or contents. *used = frame bytes. */
-MUST_CHECK enum status record_unpack(struct record *record, struct arena *arena, const void *bytes, size_t size, size_t *used);
+MUST_CHECK enum status record_unpack(struct record *record, struct arena *arena, const void *bytes,
+                                     size_t size, size_t *used);
 
 #endif

@@ -1,7 +1,6 @@
 #include "reward/worker.h"
 
 #include <inttypes.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -9,6 +8,7 @@
 #include "core/clock.h"
 #include "core/log.h"
 #include "core/memory.h"
+#include "reward/job.h"
 #include "reward/plugin_host.h"
 #include "reward/reward_metrics.h"
 #include "text/tokenizer.h"
@@ -61,162 +61,6 @@ struct reward_worker {
     bool requested, draining, stopping;
     bool leaving; /* takes no new work; the store gives it to others when we say bye */
 };
-
-/* ---- one item: message to plugin ---- */
-
-struct job_storage { /* one allocation a job; the texts follow */
-    struct plugin_job job;
-    struct buffer texts;
-    int32_t *ids;
-};
-
-static void job_free(struct plugin_job *job)
-{
-    struct job_storage *storage = job->storage;
-    buffer_free(&storage->texts);
-    memory_free(storage->ids);
-    memory_free(storage);
-}
-
-static void job_drop(struct plugin_job *job)
-{
-    memory_free(job->detail);
-    job_free(job);
-}
-
-static enum status append_span(struct buffer *texts, const char *bytes, size_t size, size_t *at,
-                               size_t *length)
-{
-    *at = texts->size;
-    TRY(text_append_utf8(texts, bytes, size));
-    *length = texts->size - *at;
-    return STATUS_OK;
-}
-
-static enum status decode_span(struct reward_worker *worker, struct buffer *texts,
-                               const uint32_t *ids, size_t count, size_t *at, size_t *length)
-{
-    struct buffer raw;
-    buffer_init(&raw, WIRE_TEXT_MAX);
-    enum status status = tokenizer_decode(worker->tokenizer, ids, count, true, &raw);
-    if (status == STATUS_OK)
-        status = append_span(texts, (const char *)raw.bytes, raw.size, at, length);
-    buffer_free(&raw);
-    return status;
-}
-
-static enum status json_span(struct buffer *texts, const json_t *value, size_t *at, size_t *length)
-{
-    *at = texts->size;
-    char *text = value != NULL ? json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;
-    enum status status = buffer_text(texts, text != NULL ? text : "");
-    free(text); /* lint: allow(free): jansson's buffer */
-    *length = texts->size - *at;
-    return status;
-}
-
-enum {
-    TEXT_SOURCE,
-    TEXT_PROMPT,
-    TEXT_PROMPT_JSON,
-    TEXT_RESPONSE,
-    TEXT_TRUTH,
-    TEXT_EXTRA,
-    TEXT_COUNT
-};
-
-static uint32_t finish_code(enum segment_status finish)
-{
-    return finish == SEGMENT_EOS || finish == SEGMENT_STOP ? WEIR_REWARD_FIN_EOS
-           : finish == SEGMENT_LENGTH                      ? WEIR_REWARD_FIN_LENGTH
-           : finish == SEGMENT_REPETITION                  ? WEIR_REWARD_FIN_REPETITION
-                                                           : WEIR_REWARD_FIN_ABORT;
-}
-
-static enum status fill_record_texts(struct buffer *texts, const json_t *record,
-                                     size_t at[TEXT_COUNT], size_t length[TEXT_COUNT])
-{
-    const json_t *source = json_object_get(record, "data_source"),
-                 *prompt = json_object_get(record, "prompt");
-    const char *name = json_is_string(source) ? json_string_value(source) : "";
-    TRY(append_span(texts, name, strlen(name), &at[TEXT_SOURCE], &length[TEXT_SOURCE]));
-    TRY(json_span(texts, json_is_array(prompt) ? prompt : NULL, &at[TEXT_PROMPT_JSON],
-                  &length[TEXT_PROMPT_JSON]));
-    TRY(json_span(texts, json_object_get(record, "ground_truth"), &at[TEXT_TRUTH],
-                  &length[TEXT_TRUTH]));
-    return json_span(texts, json_object_get(record, "extra"), &at[TEXT_EXTRA], &length[TEXT_EXTRA]);
-}
-
-/* The record is the store's own JSON; its texts and values become spans of one buffer. */
-static enum status fill_texts(struct reward_worker *worker, struct buffer *texts,
-                              const struct score_item *item, size_t at[TEXT_COUNT],
-                              size_t length[TEXT_COUNT])
-{
-    json_error_t error;
-    json_t *record = json_loads(item->record_json, JSON_REJECT_DUPLICATES, &error);
-    if (record == NULL)
-        return FAIL(STATUS_INVALID, "record of prompt %" PRIu64 ": column %d: %s", item->prompt_id,
-                    error.column, error.text);
-    enum status status = fill_record_texts(texts, record, at, length);
-    json_decref(record);
-    TRY(status);
-    TRY(decode_span(worker, texts, item->prompt_ids, item->prompt_count, &at[TEXT_PROMPT],
-                    &length[TEXT_PROMPT]));
-    return decode_span(worker, texts, item->response_ids, item->response_count, &at[TEXT_RESPONSE],
-                       &length[TEXT_RESPONSE]);
-}
-
-static enum status fill_ids(struct job_storage *storage, const struct score_item *item)
-{
-    size_t prompt = item->prompt_count, response = item->response_count;
-    storage->ids = memory_array(prompt + response + 1, sizeof *storage->ids);
-    if (storage->ids == NULL)
-        return FAIL(STATUS_NO_MEMORY, "%zu ids", prompt + response);
-    for (size_t i = 0; i < prompt; i++)
-        storage->ids[i] = (int32_t)item->prompt_ids[i];
-    for (size_t i = 0; i < response; i++)
-        storage->ids[prompt + i] = (int32_t)item->response_ids[i];
-    weir_reward_item *out = &storage->job.item;
-    out->prompt_ids = storage->ids;
-    out->response_ids = storage->ids + prompt;
-    out->n_prompt_ids = item->prompt_count;
-    out->n_response_ids = item->response_count;
-    return STATUS_OK;
-}
-
-static enum status fill_job(struct reward_worker *worker, struct job_storage *storage,
-                            const struct score_item *item)
-{
-    size_t at[TEXT_COUNT] = {0}, length[TEXT_COUNT] = {0};
-    buffer_init(&storage->texts, 0);
-    storage->job.storage = storage;
-    storage->job.score = (struct score){.group_id = item->group_id,
-                                        .sample = item->sample,
-                                        .attempt = item->attempt,
-                                        .status = SCORE_ERROR};
-    TRY(fill_texts(worker, &storage->texts, item, at, length));
-    const char *texts = buffer_string(&storage->texts);
-    weir_reward_str spans[TEXT_COUNT];
-    for (int i = 0; i < TEXT_COUNT; i++)
-        spans[i] = (weir_reward_str){.ptr = texts + at[i], .len = length[i]};
-    storage->job.item = (weir_reward_item){
-        .struct_size = sizeof storage->job.item,
-        .finish_reason = finish_code(item->finish),
-        .group_id = item->group_id,
-        .group_index = item->sample,
-        .group_size = item->group_size,
-        .data_source = spans[TEXT_SOURCE],
-        .prompt_text = spans[TEXT_PROMPT],
-        .prompt_json = spans[TEXT_PROMPT_JSON],
-        .response = spans[TEXT_RESPONSE],
-        .ground_truth_json = spans[TEXT_TRUTH],
-        .extra_json = spans[TEXT_EXTRA],
-        .policy_version = item->version,
-        .is_eval = item->purpose == PURPOSE_EVAL,
-    };
-    return plugin_host_caps(worker->host) & WEIR_REWARD_CAP_NEEDS_IDS ? fill_ids(storage, item)
-                                                                      : STATUS_OK;
-}
 
 /* ---- results: plugin to store ---- */
 
@@ -301,7 +145,7 @@ static enum status collect_results(struct reward_worker *worker)
         if (status == STATUS_OK)
             job->detail = NULL; /* the frame's now */
         if (!job->held)
-            job_drop(job);
+            reward_job_drop(job);
         TRY(status);
     }
     metric_set(&worker->metrics.waiting, worker->waiting);
@@ -313,20 +157,24 @@ static enum status collect_results(struct reward_worker *worker)
 static enum status take_work(struct reward_worker *worker, const struct score_work *work)
 {
     for (uint32_t i = 0; i < work->count && !worker->leaving; i++) {
-        struct job_storage *storage = memory_alloc(sizeof *storage);
-        if (storage == NULL)
-            return FAIL(STATUS_NO_MEMORY, "reward item");
-        enum status status = fill_job(worker, storage, &work->items[i]);
+        const struct score_item *item = &work->items[i];
+        struct plugin_job *job = NULL;
+        enum status status =
+            reward_job_create(&job, worker->tokenizer, plugin_host_caps(worker->host), item);
         if (status == STATUS_OK)
-            status = plugin_host_submit(worker->host, &storage->job);
+            status = plugin_host_submit(worker->host, job);
         if (status == STATUS_OK) {
             worker->waiting++;
             continue;
         }
         LOG_FAILURE("worker", "item failed before the plugin", status);
-        status = add_result(worker, &storage->job.score, NULL);
-        job_free(&storage->job);
-        TRY(status);
+        if (job != NULL)
+            reward_job_drop(job);
+        struct score score = {.group_id = item->group_id,
+                              .sample = item->sample,
+                              .attempt = item->attempt,
+                              .status = SCORE_ERROR};
+        TRY(add_result(worker, &score, NULL));
     }
     return STATUS_OK;
 }
@@ -469,7 +317,7 @@ void reward_worker_destroy(struct reward_worker **pointer)
     char kept[STATUS_TEXT_MAX];
     status_keep(kept);
     link_close(&worker->link, "leaving");
-    plugin_host_close(&worker->host, job_drop);
+    plugin_host_close(&worker->host, reward_job_drop);
     for (uint32_t i = 0; i < worker->frame_count; i++)
         frame_free(worker->frames[i]);
     memory_free(worker->frames);

@@ -19,6 +19,7 @@
 
 #include "core/clock.h"
 #include "core/memory.h"
+#include "reward/job.h"
 #include "reward/worker.h"
 #include "transport/link.h"
 
@@ -273,6 +274,59 @@ static void check_sums(void)
 
 /* ---- tests ---- */
 
+static void check_text(weir_reward_str text, const char *wanted)
+{
+    if (text.len != strlen(wanted) || memcmp(text.ptr, wanted, strlen(wanted)) != 0)
+        fail_msg("\"%.*s\", wanted \"%s\"", (int)text.len, text.ptr, wanted);
+}
+
+static void test_reward_worker_plugin_sees_texts_and_ids_of_an_item(void **state)
+{
+    (void)state;
+    struct tokenizer *tokenizer = NULL;
+    assert_int_equal(tokenizer_open(&tokenizer, "", TOKENIZER_BYTE), STATUS_OK);
+    const uint32_t prompt[] = {'1', '+', '='}, response[] = {'6', 0xff, 256};
+    const struct score_item item = {
+        .group_id = 9,
+        .sample = 2,
+        .attempt = 1,
+        .record_json = "{\"data_source\": \"sums\", \"prompt\": [{\"role\": \"user\"}], "
+                       "\"ground_truth\": {\"a\": 1.5}, \"extra\": [1, \"x\"]}",
+        .prompt_count = 3,
+        .prompt_ids = prompt,
+        .response_count = 3,
+        .response_ids = response,
+        .finish = SEGMENT_REPETITION,
+        .group_size = 7,
+        .version = 5,
+        .purpose = PURPOSE_EVAL};
+    struct plugin_job *job = NULL;
+    assert_int_equal(reward_job_create(&job, tokenizer, WEIR_REWARD_CAP_NEEDS_IDS, &item),
+                     STATUS_OK);
+    check_text(job->item.data_source, "sums");
+    check_text(job->item.prompt_text, "1+=");
+    check_text(job->item.prompt_json, "[{\"role\":\"user\"}]");
+    check_text(job->item.response, "6\xef\xbf\xbd"); /* valid UTF-8, no end-of-text token */
+    check_text(job->item.ground_truth_json, "{\"a\":1.5}");
+    check_text(job->item.extra_json, "[1,\"x\"]");
+    assert_int_equal(job->item.n_prompt_ids, 3);
+    assert_int_equal(job->item.n_response_ids, 3);
+    assert_int_equal(job->item.prompt_ids[2], '=');
+    assert_int_equal(job->item.response_ids[2], 256);
+    assert_int_equal(job->item.struct_size, sizeof job->item);
+    assert_int_equal(job->item.finish_reason, WEIR_REWARD_FIN_REPETITION);
+    assert_int_equal(job->item.group_id, 9);
+    assert_int_equal(job->item.group_index, 2);
+    assert_int_equal(job->item.group_size, 7);
+    assert_int_equal(job->item.policy_version, 5);
+    assert_int_equal(job->item.is_eval, 1);
+    reward_job_drop(job);
+    assert_int_equal(reward_job_create(&job, tokenizer, 0, &item), STATUS_OK);
+    assert_null(job->item.response_ids);
+    reward_job_drop(job);
+    tokenizer_close(&tokenizer);
+}
+
 static void test_reward_worker_thousand_items_are_scored_once_each(void **state)
 {
     (void)state;
@@ -422,6 +476,7 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_reward_worker_plugin_sees_texts_and_ids_of_an_item),
         TEST(test_reward_worker_thousand_items_are_scored_once_each),
         TEST(test_reward_worker_restarted_store_gets_unacknowledged_frames_again),
         TEST(test_reward_worker_items_it_cannot_read_are_errors),

@@ -252,7 +252,7 @@ enum status book_expire_silent(struct book *book, struct book_out *out)
             continue;
         if (peer->role == ROLE_REWARD)
             book_scorer_lost(book, peer);
-        if (book->now_ns - peer->heard_ns > 60 * CLOCK_NS_PER_S)
+        if (book->now_ns - peer->heard_ns > 90 * CLOCK_NS_PER_S) /* the hub forgot it before */
             book_peer_gone(book, peer);
     }
     return STATUS_OK;

@@ -308,7 +308,7 @@ static enum status take_message(struct server *server, const struct hub_peer *pe
         TRY(answer_view(server, peer->id, &message->control, &answered));
     if (message->type == MESSAGE_step_report)
         TRY(server_view_event(&server->view, "step", message->step_report.metrics_json));
-    if (message->type == MESSAGE_hello)
+    if (message->type == MESSAGE_hello && peer->role != ROLE_CONTROL)
         LOG_INFO("store", "hello", "peer=%s incarnation=%" PRIu64, peer->name, peer->incarnation);
     return answered ? STATUS_OK
                     : book_handle(server->book, clock_now_ns(), peer->id, message, &server->out);

@@ -89,51 +89,81 @@ static size_t list_versions(const char *folder, uint64_t *versions, size_t max)
 
 enum { VERSIONS_MAX = 4096 };
 
-static enum status remove_old(const char *folder, uint32_t keep)
+/* Newer ones are damaged or of a dead branch (we went on from an older one): they do not count. */
+static void remove_old(const char *folder, uint64_t newest, uint32_t keep)
 {
     static uint64_t versions[VERSIONS_MAX]; /* one learner thread a process */
     size_t count = list_versions(folder, versions, VERSIONS_MAX);
-    for (size_t i = keep; i < count; i++) {
+    uint32_t kept = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (versions[i] > newest || kept++ < keep)
+            continue;
         char path[FILE_PATH_MAX];
-        TRY(file_path(path, "%s/step_%" PRIu64, folder, versions[i]));
-        TRY(file_remove_tree(path));
+        enum status status = file_path(path, "%s/step_%" PRIu64, folder, versions[i]);
+        if (status == STATUS_OK)
+            status = file_remove_tree(path);
+        if (status != STATUS_OK) /* the new one stands: no reason to stop */
+            LOG_FAILURE("checkpoint", "an old one stays", status);
     }
-    return STATUS_OK;
+}
+
+static enum status write_model(const char *partial, struct trainer *trainer, const char *like)
+{
+    const struct parameter_table *table = model_parameters(trainer->model);
+    char model[FILE_PATH_MAX];
+    TRY(file_path(model, "%s/hf", partial));
+    float *flat = memory_array((size_t)table->elements, sizeof *flat);
+    if (flat == NULL)
+        return FAIL(STATUS_NO_MEMORY, "%" PRId64 " parameters", table->elements);
+    enum status status = trainer->ops->memory_read(trainer->ops->context, trainer->master, flat,
+                                                   (size_t)table->elements * sizeof *flat);
+    if (status == STATUS_OK)
+        status = model_folder_save(model, &trainer->shape, table, flat, ST_F32, like, 0);
+    memory_free(flat);
+    return status;
+}
+
+static enum status write_parts(const char *partial, struct trainer *trainer,
+                               const struct checkpoint_state *state, const char *like)
+{
+    uint64_t digests[2] = {0};
+    TRY(file_make_dirs(partial));
+    TRY(write_model(partial, trainer, like));
+    TRY(write_optimizer(partial, trainer, digests));
+    TRY(write_state(partial, state, digests, model_parameters(trainer->model)->layout_hash));
+    return file_sync_dir(partial);
+}
+
+/* Frees the disk again; the sentence of what went wrong stays the last one. */
+static enum status give_up(const char *partial, enum status status)
+{
+    char sentence[1024];
+    snprintf(sentence, sizeof sentence, "%s", status_last_error());
+    if (file_remove_tree(partial) != STATUS_OK)
+        LOG_WARN("checkpoint", "the unfinished folder stays", "path=%s", partial);
+    return FAIL(status, "checkpoint: %s", sentence);
 }
 
 enum status checkpoint_save(const char *folder, struct trainer *trainer,
                             const struct checkpoint_state *state, const char *like, uint32_t keep,
                             char *out, size_t out_size)
 {
-    const struct parameter_table *table = model_parameters(trainer->model);
-    char partial[FILE_PATH_MAX], path[FILE_PATH_MAX], model[FILE_PATH_MAX];
+    char partial[FILE_PATH_MAX], path[FILE_PATH_MAX];
     TRY(file_path(path, "%s/step_%" PRIu64, folder, state->version));
     TRY(file_path(partial, "%s/partial", folder));
-    TRY(file_path(model, "%s/hf", partial));
     TRY(file_remove_tree(partial));
-    TRY(file_make_dirs(partial));
-    float *flat = memory_array((size_t)table->elements, sizeof *flat);
-    if (flat == NULL)
-        return FAIL(STATUS_NO_MEMORY, "%" PRId64 " parameters", table->elements);
-    enum status status;
-    uint64_t digests[2] = {0};
-    TRY_GOTO(out, trainer->ops->memory_read(trainer->ops->context, trainer->master, flat,
-                                            (size_t)table->elements * sizeof *flat));
-    TRY_GOTO(out, model_folder_save(model, &trainer->shape, table, flat, ST_F32, like, 0));
-    TRY_GOTO(out, write_optimizer(partial, trainer, digests));
-    TRY_GOTO(out, write_state(partial, state, digests, table->layout_hash));
-    TRY_GOTO(out, file_sync_dir(partial));
-    TRY_GOTO(out, file_remove_tree(path)); /* of an earlier attempt at the same version */
-    if (rename(partial, path) != 0) {
-        status = FAIL(STATUS_IO, "rename %s to %s: %s", partial, path, strerror(errno));
-        goto out;
-    }
-    TRY_GOTO(out, file_sync_dir(folder));
+    enum status status = write_parts(partial, trainer, state, like);
+    if (status != STATUS_OK)
+        return give_up(partial, status);
+    /* One of the same version is there only if it was passed over as damaged at the start: loading takes the
+     * newest whole one, and a learner trains on from there. */
+    TRY(file_remove_tree(path));
+    if (rename(partial, path) != 0)
+        return FAIL(STATUS_IO, "rename %s to %s: %s", partial, path, strerror(errno));
+    TRY(file_sync_dir(folder));
     snprintf(out, out_size, "%s", path);
-    status = remove_old(folder, keep);
-out:
-    memory_free(flat);
-    return status;
+    remove_old(folder, state->version, keep);
+    return STATUS_OK;
 }
 
 static enum status hex_member(const json_t *root, const char *key, const char *path,
@@ -141,7 +171,7 @@ static enum status hex_member(const json_t *root, const char *key, const char *p
 {
     const char *text = json_string_value(json_object_get(root, key));
     char *end = NULL;
-    if (text == NULL || (*value = strtoull(text, &end, 16), *end != '\0'))
+    if (text == NULL || strlen(text) != 16 || (*value = strtoull(text, &end, 16), *end != '\0'))
         return FAIL(STATUS_CORRUPT, "%s: \"%s\" is no hexadecimal text", path, key);
     return STATUS_OK;
 }
@@ -184,7 +214,8 @@ static enum status read_state(const char *folder, struct checkpoint_state *state
     return status;
 }
 
-enum status checkpoint_newest(const char *folder, char *path, size_t path_size)
+enum status checkpoint_newest(const char *folder, uint64_t below, char *path, size_t path_size,
+                              uint64_t *version)
 {
     static uint64_t versions[VERSIONS_MAX];
     size_t count = list_versions(folder, versions, VERSIONS_MAX);
@@ -192,10 +223,16 @@ enum status checkpoint_newest(const char *folder, char *path, size_t path_size)
         struct checkpoint_state state;
         uint64_t digests[2], layout_hash;
         char candidate[FILE_PATH_MAX];
+        if (versions[i] >= below)
+            continue;
         TRY(file_path(candidate, "%s/step_%" PRIu64, folder, versions[i]));
         enum status status = read_state(candidate, &state, digests, &layout_hash);
+        if (status == STATUS_OK && state.version != versions[i])
+            status = FAIL(STATUS_CORRUPT, "%s/state.json is of version %" PRIu64, candidate,
+                          state.version);
         if (status == STATUS_OK) {
             snprintf(path, path_size, "%s", candidate);
+            *version = versions[i];
             return STATUS_OK;
         }
         LOG_FAILURE("checkpoint", "passed over", status);

@@ -2,7 +2,7 @@
  *
  * <folder>/step_<version>/ holds a Hugging Face folder (hf/, f32), optimizer.safetensors (m, v) and
  * state.json (version, branch, update counts, digests of weights, m and v). It is written under a temporary
- * name, synced and renamed, so it is whole or absent; loading checks every digest. */
+ * name, synced and renamed, so it is whole or absent; loading checks every digest. One thread. */
 #ifndef LEARNER_CHECKPOINT_H
 #define LEARNER_CHECKPOINT_H
 
@@ -13,15 +13,18 @@ struct checkpoint_state {
     uint32_t branch;
     uint64_t digest; /* of the weights */
     uint64_t updates, skipped;
-    uint64_t steps_without_checkpoint; /* not stored */
 };
 
-/* like: model folder whose tokenizer files are copied. path out: of the checkpoint made. */
+/* like: model folder whose tokenizer files are copied. path out: of the checkpoint made. Of the versions up to
+ * this one the `keep` newest stay. On failure nothing stands under its final name and the room is given back;
+ * earlier checkpoints are untouched. */
 MUST_CHECK enum status checkpoint_save(const char *folder, struct trainer *trainer,
                                        const struct checkpoint_state *state, const char *like,
                                        uint32_t keep, char *path, size_t path_size);
-/* Name of the newest checkpoint that state.json can be read from, into path; NOT_FOUND when there is none. */
-MUST_CHECK enum status checkpoint_newest(const char *folder, char *path, size_t path_size);
+/* The newest checkpoint of a version < below (UINT64_MAX: any) whose state.json can be read; NOT_FOUND when
+ * there is none. */
+MUST_CHECK enum status checkpoint_newest(const char *folder, uint64_t below, char *path,
+                                         size_t path_size, uint64_t *version);
 /* Fills trainer (created from <path>/hf) and state. CORRUPT with file and both digests. */
 MUST_CHECK enum status checkpoint_load(const char *path, struct trainer *trainer,
                                        struct checkpoint_state *state);

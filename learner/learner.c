@@ -8,6 +8,7 @@
 #include "learner/learner_state.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 /* ---- create ---- */
@@ -17,21 +18,45 @@ static int64_t longest_sequence(const struct settings *settings)
     return (int64_t)settings->data.prompt_tokens_max + settings->sampling.response_tokens_max;
 }
 
-/* From the newest checkpoint of the run folder, else from the model the run starts with. */
+static enum status load_checkpoint(struct learner *learner, const char *path,
+                                   struct checkpoint_state *state)
+{
+    char model[FILE_PATH_MAX];
+    TRY(file_path(model, "%s/hf", path));
+    TRY(trainer_create(&learner->trainer, learner->settings, model,
+                       longest_sequence(learner->settings)));
+    return checkpoint_load(path, &learner->trainer, state);
+}
+
+/* From the newest checkpoint of the run folder that is whole, else from the model the run starts with. */
 static enum status load(struct learner *learner)
 {
-    char path[FILE_PATH_MAX], model[FILE_PATH_MAX];
-    enum status status = checkpoint_newest(learner->checkpoints, path, sizeof path);
+    char path[FILE_PATH_MAX], damage[1024] = "";
+    struct checkpoint_state state = {0};
+    uint64_t version = UINT64_MAX;
+    enum status status, damaged = STATUS_OK;
+    for (;;) {
+        status = checkpoint_newest(learner->checkpoints, version, path, sizeof path, &version);
+        if (status == STATUS_OK)
+            status = load_checkpoint(learner, path, &state);
+        else
+            break;
+        if (status != STATUS_CORRUPT && status != STATUS_INVALID && status != STATUS_NOT_FOUND)
+            break;
+        LOG_FAILURE("learner", "CHECKPOINT DAMAGED, the one before it is tried", status);
+        if (damaged == STATUS_OK)
+            snprintf(damage, sizeof damage, "%s", status_last_error());
+        damaged = damaged == STATUS_OK ? status : damaged;
+        trainer_destroy(&learner->trainer);
+    }
+    if (status == STATUS_NOT_FOUND && damaged != STATUS_OK)
+        return FAIL(damaged, "no checkpoint can be loaded: %s", damage);
     if (status == STATUS_NOT_FOUND)
         return trainer_create(&learner->trainer, learner->settings, learner->start_folder,
                               longest_sequence(learner->settings));
     if (status != STATUS_OK)
         return status;
-    struct checkpoint_state state = {0};
-    TRY(file_path(model, "%s/hf", path));
-    TRY(trainer_create(&learner->trainer, learner->settings, model,
-                       longest_sequence(learner->settings)));
-    TRY(checkpoint_load(path, &learner->trainer, &state));
+    learner->resumed = true;
     learner->version = learner->checkpoint_version = state.version;
     learner->checkpoint_digest = state.digest;
     learner->branch = state.branch;
@@ -40,13 +65,14 @@ static enum status load(struct learner *learner)
     return STATUS_OK;
 }
 
+static enum status between_micro_batches(void *self)
+{
+    return learner_idle(self);
+}
+
 static enum status open_outputs(struct learner *learner)
 {
-    char path[FILE_PATH_MAX];
-    TRY(file_path(path, "%s/metrics.jsonl", learner->folder));
-    learner->metrics_file = fopen(path, "a");
-    if (learner->metrics_file == NULL)
-        return FAIL(STATUS_IO, "%s cannot be opened for writing", path);
+    TRY(learner_metrics_open(learner));
     size_t bytes = (size_t)(model_parameters(learner->trainer.model)->elements *
                             learner->trainer.ops->weight_bytes);
     TRY(weight_sender_open(&learner->sender, learner->weights_path,
@@ -75,7 +101,10 @@ enum status learner_create(struct learner **out, const struct learner_options *o
     TRY_GOTO(fail, file_make_dirs(learner->checkpoints));
     /* limit: one plan with its groups; memory is taken as needed */
     TRY_GOTO(fail, arena_create(&learner->arena, (size_t)64 << 30));
+    TRY_GOTO(fail, arena_create(&learner->mail, (size_t)1 << 30));
     TRY_GOTO(fail, load(learner));
+    learner->trainer.between = between_micro_batches;
+    learner->trainer.between_self = learner;
     TRY_GOTO(fail, open_outputs(learner));
     TRY_GOTO(fail, learner_connect(learner, options->endpoint));
     *out = learner;
@@ -90,6 +119,8 @@ void learner_destroy(struct learner **pointer)
     struct learner *learner = *pointer;
     if (learner == NULL)
         return;
+    char kept[STATUS_TEXT_MAX];
+    status_keep(kept);
     link_close(&learner->link, "leaving");
     weight_sender_close(&learner->sender);
     redis_view_close(&learner->redis);
@@ -97,8 +128,10 @@ void learner_destroy(struct learner **pointer)
         fclose(learner->metrics_file);
     trainer_destroy(&learner->trainer);
     arena_destroy(&learner->arena);
+    arena_destroy(&learner->mail);
     memory_free(learner);
     *pointer = NULL;
+    status_restore(kept);
 }
 
 /* ---- one plan ---- */
@@ -121,12 +154,45 @@ static enum status mark_current(struct learner *learner, const struct group_samp
     return STATUS_OK;
 }
 
-/* Adds the sequences of one group; samples without a token have nothing to train. */
+/* A bad sample costs itself, not the run; its reward still counts in the group's mean. */
+static bool trainable(const struct learner *learner, const struct group_data *group,
+                      const struct group_sample *sample)
+{
+    uint32_t vocabulary = (uint32_t)learner->trainer.shape.vocabulary, at = 0;
+    while (at < sample->count && sample->ids[at] < vocabulary)
+        at++;
+    if (at == sample->count &&
+        (int64_t)group->prompt_count + sample->count - 1 <= learner->trainer.rows_max)
+        return sample->count > 0;
+    LOG_ERROR("learner", "a rollout is left out: too long, or a token id past the vocabulary",
+              "group=%" PRIu64 " sample=%u tokens=%u position=%u", group->group_id, sample->sample,
+              sample->count, at);
+    return false;
+}
+
+static enum status check_group(const struct learner *learner, const struct group_data *group)
+{
+    uint32_t vocabulary = (uint32_t)learner->trainer.shape.vocabulary;
+    for (uint32_t i = 0; i < group->prompt_count; i++)
+        if (group->prompt_ids[i] >= vocabulary)
+            return FAIL(STATUS_INVALID,
+                        "group %" PRIu64 ": prompt token %u, the model's vocabulary has %u: do "
+                        "store and learner have the same model.path?",
+                        group->group_id, group->prompt_ids[i], vocabulary);
+    if (group->prompt_count == 0 || !(group->temperature > 0))
+        return FAIL(STATUS_INVALID, "group %" PRIu64 ": %u prompt tokens, temperature %g",
+                    group->group_id, group->prompt_count, (double)group->temperature);
+    return STATUS_OK;
+}
+
+/* Adds the sequences of one group; samples without a token have nothing to train. current: the weights in the
+ * trainer are still those of learner->version. */
 static enum status add_group(struct learner *learner, const struct group_data *group,
-                             uint32_t index, bool first_update, struct train_sequence *sequences,
+                             uint32_t index, bool current_weights, struct train_sequence *sequences,
                              uint32_t *count)
 {
     uint32_t n = group->sample_count;
+    TRY(check_group(learner, group));
     double *reward = arena_array(learner->arena, n, sizeof *reward),
            *advantage = arena_array(learner->arena, n, sizeof *advantage);
     if (reward == NULL || advantage == NULL)
@@ -139,10 +205,10 @@ static enum status add_group(struct learner *learner, const struct group_data *g
                            advantage, &stats));
     for (uint32_t s = 0; s < n; s++) {
         const struct group_sample *sample = &group->samples[s];
-        if (sample->count == 0)
+        if (!trainable(learner, group, sample))
             continue;
         const uint8_t *current = NULL;
-        if (first_update)
+        if (current_weights)
             TRY(mark_current(learner, sample, &current));
         sequences[(*count)++] = (struct train_sequence){
             .prompt_ids = group->prompt_ids,
@@ -168,7 +234,7 @@ static double learning_rate(const struct optim_settings *optim, uint64_t update)
 }
 
 static enum status train_minibatch(struct learner *learner, const struct plan *plan,
-                                   const struct group_data *groups, uint32_t cut,
+                                   const struct group_data *groups, uint32_t cut, bool current,
                                    struct train_stats *sum)
 {
     uint32_t first = plan->cuts[cut],
@@ -181,7 +247,7 @@ static enum status train_minibatch(struct learner *learner, const struct plan *p
         return FAIL(STATUS_LIMIT, "arena of the plan is full");
     uint32_t count = 0;
     for (uint32_t g = first; g < last; g++)
-        TRY(add_group(learner, &groups[g], g, cut == 0, sequences, &count));
+        TRY(add_group(learner, &groups[g], g, current, sequences, &count));
     struct trainer_loss objective = {
         .loss = learner->settings->loss,
         .lr = learning_rate(&learner->settings->optim, learner->trainer.updates),
@@ -194,18 +260,24 @@ static enum status train_minibatch(struct learner *learner, const struct plan *p
     return learner_idle(learner);
 }
 
-/* Register first, then the first byte of the weights: no actor can serve what the store does not know. */
-static enum status publish(struct learner *learner, uint64_t version, uint64_t parent)
+/* Register first, then the first byte of the weights: no actor can serve what the store does not know.
+ * may_branch: the store may answer a digest it did not expect with a new branch. Actors at later versions of
+ * the dead one only take weights that say the new branch, and a notice tells us its number. */
+static enum status publish(struct learner *learner, uint64_t version, uint64_t parent,
+                           bool may_branch)
 {
     struct trainer *trainer = &learner->trainer;
     trainer->weights.version = version;
     TRY(learner_register(learner, version, parent, trainer->weights.digest));
+    if (may_branch)
+        TRY(learner_await_notice(learner));
     size_t bytes =
         (size_t)(model_parameters(trainer->model)->elements * trainer->ops->weight_bytes);
     void *place = weight_sender_begin(learner->sender, version);
     TRY(trainer->ops->memory_read(trainer->ops->context, trainer->weights.flat, place, bytes));
     weight_sender_commit(learner->sender, version, learner->branch, trainer->weights.digest);
     learner->version = version;
+    learner->mid_plan = false;
     log_set_version(version);
     return STATUS_OK;
 }
@@ -248,15 +320,19 @@ static enum status train_plan(struct learner *learner, bool *last)
     double wait_s = seconds_since(&mark_ns);
     struct train_stats stats;
     train_stats_init(&stats);
+    uint64_t updates = learner->trainer.updates;
+    learner->mid_plan = true;
     for (uint32_t cut = 0; cut < plan.cut_count; cut++)
-        TRY(train_minibatch(learner, &plan, groups, cut, &stats));
+        TRY(train_minibatch(learner, &plan, groups, cut, learner->trainer.updates == updates,
+                            &stats));
     double train_s = seconds_since(&mark_ns);
-    if (plan.digest != 0 && plan.digest != learner->trainer.weights.digest)
+    bool differs = plan.digest != 0 && plan.digest != learner->trainer.weights.digest;
+    if (differs)
         LOG_ERROR("learner", "a re-made version differs: a new branch starts",
                   "version=%" PRIu64 " recorded=%016" PRIx64 " made=%016" PRIx64, plan.version,
                   plan.digest, learner->trainer.weights.digest);
     uint64_t parent = learner->version;
-    TRY(publish(learner, plan.version, parent));
+    TRY(publish(learner, plan.version, parent, differs));
     double sync_s = seconds_since(&mark_ns);
     *last = plan.last;
     TRY(learner_report(learner, &plan, groups, &stats, wait_s, train_s, sync_s));
@@ -265,22 +341,34 @@ static enum status train_plan(struct learner *learner, bool *last)
     return STATUS_OK;
 }
 
+/* What a restarted learner loaded is said again: it may have been killed between the rename and the report, and
+ * the store ends the run only after the last version's report. */
+static enum status start(struct learner *learner)
+{
+    TRY(publish(learner, learner->version, learner->version > 0 ? learner->version - 1 : 0,
+                learner->resumed));
+    char path[FILE_PATH_MAX];
+    if (!learner->resumed)
+        return STATUS_OK;
+    TRY(file_path(path, "%s/step_%" PRIu64, learner->checkpoints, learner->version));
+    return learner_report_checkpoint(learner, learner->checkpoint_version,
+                                     learner->checkpoint_digest, path);
+}
+
 enum status learner_run(struct learner *learner, volatile sig_atomic_t *stop_signals)
 {
     learner->stop_signals = stop_signals;
     learner->step_begin_ns = clock_now_ns();
-    TRY(publish(learner, learner->version, learner->version));
-    bool last = false;
-    while (!last) {
-        enum status status = train_plan(learner, &last);
-        if (status == STATUS_CANCELLED)
-            break;
-        if (status != STATUS_OK)
-            return status;
-    }
-    if (learner->version != learner->checkpoint_version)
-        TRY(save_checkpoint(learner));
-    return *stop_signals > 1 ? FAIL(STATUS_CANCELLED, "stopped by a second signal") : STATUS_OK;
+    enum status status = start(learner);
+    bool last = learner->version >= learner->settings->run.steps;
+    while (status == STATUS_OK && !last)
+        status = train_plan(learner, &last);
+    /* A drain cancels only between plans; there the weights are those of learner->version. */
+    if (status == STATUS_CANCELLED && !learner->mid_plan && *stop_signals < 2)
+        status = STATUS_OK;
+    if (status == STATUS_OK && learner->version != learner->checkpoint_version)
+        status = save_checkpoint(learner);
+    return status;
 }
 
 enum status learner_budget_text(const struct settings *settings, char *text, size_t size)
@@ -291,12 +379,14 @@ enum status learner_budget_text(const struct settings *settings, char *text, siz
     TRY(file_path(path, "%s/config.json", settings->model.path));
     TRY(model_shape_load(&shape, path));
     TRY(parameter_table_create(&table, &shape));
-    int64_t longest = longest_sequence(settings), rows = settings->learner.microbatch_tokens;
-    rows = rows > longest ? rows : longest;
-    snprintf(text, size,
-             "learner: %s, %" PRId64 " parameters, %" PRId64 " rows a micro-batch, about %.1f MB\n",
-             model_arch_name(shape.arch), table.elements, rows,
-             (double)trainer_bytes(&shape, table.elements, rows) / 1e6);
+    int64_t longest = longest_sequence(settings), bytes = 0;
+    enum status status = trainer_bytes(settings, &shape, table.elements, longest, &bytes);
+    if (status == STATUS_OK)
+        snprintf(text, size,
+                 "learner: %s, %" PRId64 " parameters, %" PRId64
+                 " rows a micro-batch, about %.1f MB\n",
+                 model_arch_name(shape.arch), table.elements, trainer_rows(settings, longest),
+                 (double)bytes / 1e6);
     parameter_table_destroy(&table);
-    return STATUS_OK;
+    return status;
 }

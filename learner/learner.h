@@ -20,7 +20,9 @@ struct learner_options {
 MUST_CHECK enum status learner_create(struct learner **learner,
                                       const struct learner_options *options);
 void learner_destroy(struct learner **learner);
-/* OK: the last version was trained and its checkpoint reported, or a drain ended in a checkpoint. */
+/* OK: the last version was trained and its checkpoint reported, or a drain (one signal, or the store's notice)
+ * ended in a checkpoint; a plan in training is finished first. CANCELLED: a second signal, which leaves the last
+ * checkpoint as it is. Any other failure (a full disk included) leaves it too, and the same plans come again. */
 MUST_CHECK enum status learner_run(struct learner *learner, volatile sig_atomic_t *stop_signals);
 MUST_CHECK enum status learner_budget_text(const struct settings *settings, char *text,
                                            size_t size);

@@ -22,6 +22,7 @@ struct learner {
     struct trainer trainer;
     struct link *link;
     struct arena *arena; /* the plan in hand and its groups */
+    struct arena *mail;  /* the message in hand, when it is neither */
     struct weight_sender *sender;
     struct redis_view *redis;
     FILE *metrics_file;
@@ -29,27 +30,34 @@ struct learner {
     uint64_t version; /* of the weights in the trainer */
     uint32_t branch;
     uint64_t checkpoint_version, checkpoint_digest; /* loaded at start or last written */
-    uint64_t request;                               /* counter of acknowledged requests */
-    uint64_t
-        published; /* newest version the store knew when we connected: replays below it are not news */
+    uint64_t request; /* counter of acknowledged requests; begins at the link's incarnation */
     bool draining, stopping;
+    bool resumed;     /* from a checkpoint */
+    bool mid_plan;    /* the weights in the trainer are those of no registered version */
+    uint64_t notices; /* of the store so far */
     volatile sig_atomic_t *stop_signals;
     int64_t step_begin_ns;
 };
 
 /* store.c: requests to the store, each with a name and a deadline. */
 MUST_CHECK enum status learner_connect(struct learner *learner, const char *endpoint);
-/* CANCELLED: the run stops or drains. The plan and what it points to live in learner->arena. */
+/* CANCELLED, from any of these: the run stops or drains and nothing would be lost, or a second signal came.
+ * The plan and what it points to live in learner->arena until the next one is fetched. */
 MUST_CHECK enum status learner_fetch_plan(struct learner *learner, struct plan *plan);
 MUST_CHECK enum status learner_fetch_groups(struct learner *learner, const struct plan *plan,
                                             struct group_data *groups);
 MUST_CHECK enum status learner_register(struct learner *learner, uint64_t version, uint64_t parent,
                                         uint64_t digest);
+/* Waits for a notice: after it learner->branch is the store's. */
+MUST_CHECK enum status learner_await_notice(struct learner *learner);
 MUST_CHECK enum status learner_report_checkpoint(struct learner *learner, uint64_t version,
                                                  uint64_t digest, const char *path);
 MUST_CHECK enum status
 learner_idle(struct learner *learner); /* handles messages that are there; never waits */
 /* report.c */
+/* Opens metrics.jsonl for appending; lines of versions after learner->version (they will be made again) and a
+ * line cut off by a kill are removed, so that each step stands there once. */
+MUST_CHECK enum status learner_metrics_open(struct learner *learner);
 MUST_CHECK enum status learner_report(struct learner *learner, const struct plan *plan,
                                       const struct group_data *groups,
                                       const struct train_stats *stats, double wait_s,

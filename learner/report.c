@@ -1,12 +1,15 @@
 /* learner/report.c - one line of metrics.jsonl a step, the same to Redis and to the store. */
 #include "core/clock.h"
+#include "core/file.h"
 #include "core/memory.h"
 #include "learner/learner_state.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static const struct metric_row learner_metric_rows[] = {
 #define ROW(...) METRIC_ROW(struct learner_metrics, __VA_ARGS__)
@@ -99,14 +102,14 @@ static enum status measure_rollouts(struct learner *learner, const struct plan *
     return STATUS_OK;
 }
 
-static void measure_training(struct learner *learner, const struct plan *plan,
-                             const struct train_stats *stats)
+static void measure_training(struct learner *learner, const struct train_stats *stats)
 {
     struct learner_metrics *metrics = &learner->metrics;
-    double n = stats->tokens > 0 ? (double)stats->tokens : 1, cuts = plan->cut_count;
+    double n = stats->tokens > 0 ? (double)stats->tokens : 1,
+           updates = stats->updates > 0 ? (double)stats->updates : 1;
     metric_set(&metrics->entropy, stats->entropy_sum / n);
-    metric_set(&metrics->loss, stats->loss / cuts);
-    metric_set(&metrics->aux_loss, stats->aux_loss / cuts);
+    metric_set(&metrics->loss, stats->loss / updates);
+    metric_set(&metrics->aux_loss, stats->aux_loss / updates);
     metric_set(&metrics->is_mean, stats->ratio_sum / n);
     metric_set(&metrics->is_min, stats->ratio_min);
     metric_set(&metrics->is_max, stats->ratio_max);
@@ -123,9 +126,41 @@ static void measure_training(struct learner *learner, const struct plan *plan,
     metric_set(&metrics->pearson, spread > 0 ? covariance / sqrt(spread) : 1);
     metric_set(&metrics->abs_mean, stats->abs_diff_sum / n);
     metric_set(&metrics->k3_kl, stats->k3_sum / n);
-    metric_set(&metrics->grad_norm, stats->grad_norm);
+    metric_set(&metrics->grad_norm, stats->grad_norm / updates);
     metric_set(&metrics->updates, (double)learner->trainer.updates);
     metric_set(&metrics->skipped, (double)learner->trainer.skipped);
+}
+
+/* Offset where the lines that stay end: whole ones, of versions up to `version`. */
+static long lines_until(FILE *file, uint64_t version)
+{
+    char *line = NULL;
+    size_t capacity = 0;
+    long end = 0;
+    for (ssize_t size; (size = getline(&line, &capacity, file)) > 0; end += (long)size) {
+        uint64_t step;
+        if (line[size - 1] != '\n' || sscanf(line, "{\"step\":%" SCNu64 ",", &step) != 1 ||
+            step > version)
+            break;
+    }
+    free(line); /* lint: allow(free): getline's buffer */
+    return end;
+}
+
+enum status learner_metrics_open(struct learner *learner)
+{
+    char path[FILE_PATH_MAX];
+    TRY(file_path(path, "%s/metrics.jsonl", learner->folder));
+    learner->metrics_file = fopen(path, "a+");
+    if (learner->metrics_file == NULL)
+        return FAIL(STATUS_IO, "%s cannot be opened for writing: %s", path, strerror(errno));
+    rewind(learner->metrics_file);
+    long end = lines_until(learner->metrics_file, learner->version);
+    if (ftruncate(fileno(learner->metrics_file), end) != 0)
+        return FAIL(STATUS_IO, "%s: ftruncate: %s", path, strerror(errno));
+    if (fseek(learner->metrics_file, 0, SEEK_END) != 0)
+        return FAIL(STATUS_IO, "%s: seek: %s", path, strerror(errno));
+    return STATUS_OK;
 }
 
 static enum status write_line(struct learner *learner, const struct buffer *line)
@@ -146,7 +181,7 @@ enum status learner_report(struct learner *learner, const struct plan *plan,
     double step_s = (double)(now_ns - learner->step_begin_ns) / 1e9;
     learner->step_begin_ns = now_ns;
     TRY(measure_rollouts(learner, plan, groups));
-    measure_training(learner, plan, stats);
+    measure_training(learner, stats);
     metric_set(&metrics->step_s, step_s);
     metric_set(&metrics->wait_s, wait_s);
     metric_set(&metrics->train_s, train_s);

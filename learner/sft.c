@@ -174,6 +174,9 @@ static enum status train(struct sft *sft, volatile sig_atomic_t *stop_signals,
                      (double)tokens * 1e9 / (double)(clock_now_ns() - begin_ns));
     }
     memory_free(batch);
+    if (status == STATUS_OK && *stop_signals > 0)
+        return FAIL(STATUS_CANCELLED, "stopped by a signal; %s is not written",
+                    sft->settings->sft.out);
     return status;
 }
 
@@ -199,7 +202,9 @@ enum status sft_run(const struct settings *settings, volatile sig_atomic_t *stop
     if (settings->sft.out[0] == '\0')
         return FAIL(STATUS_INVALID, "sft.out is empty: name the folder that receives the model");
     if (file_exists(settings->sft.out))
-        return FAIL(STATUS_INVALID, "sft.out: %s is there already; name another folder or remove it", settings->sft.out);
+        return FAIL(STATUS_INVALID,
+                    "sft.out: %s is there already; name another folder or remove it",
+                    settings->sft.out);
     struct sft sft = {.settings = settings};
     enum status status;
     TRY_GOTO(out, arena_create(&sft.arena, (size_t)64 << 30));

@@ -34,7 +34,8 @@ void train_stats_add(struct train_stats *sum, const struct train_stats *part)
     sum->clipped += part->clipped;
     sum->loss += part->loss;
     sum->aux_loss += part->aux_loss;
-    sum->grad_norm = part->grad_norm;
+    sum->grad_norm += part->grad_norm;
+    sum->updates += part->updates;
     sum->entropy_sum += part->entropy_sum;
     sum->ratio_sum += part->ratio_sum;
     sum->ratio_sq_sum += part->ratio_sq_sum;
@@ -134,9 +135,7 @@ enum status trainer_create(struct trainer *trainer, const struct settings *setti
     TRY(file_path(path, "%s/config.json", folder));
     TRY(model_shape_load(&trainer->shape, path));
     TRY(op_table_create_cpu(&trainer->ops, (int32_t)settings->run.threads));
-    int64_t rows = settings->learner.microbatch_tokens > longest
-                       ? settings->learner.microbatch_tokens
-                       : longest;
+    int64_t rows = trainer_rows(settings, longest);
     if (rows > INT32_MAX)
         return FAIL(STATUS_LIMIT, "a micro-batch of %lld tokens", (long long)rows);
     trainer->rows_max = (int32_t)rows;
@@ -190,14 +189,28 @@ void trainer_destroy(struct trainer *trainer)
     *trainer = (struct trainer){0};
 }
 
-int64_t trainer_bytes(const struct model_shape *shape, int64_t elements, int64_t rows_max)
+int64_t trainer_rows(const struct settings *settings, int64_t longest)
 {
-    /* master, m, v, gradients, forward copy and its packed form; activations: about 20 values of C and 6 of F a layer and row */
-    int64_t width =
-        20 * (int64_t)shape->hidden +
-        6 * (int64_t)shape->intermediate * (shape->experts > 0 ? shape->experts_per_token : 1);
-    return elements * 6 * (int64_t)sizeof(float) +
-           rows_max * shape->layers * width * (int64_t)sizeof(float);
+    return settings->learner.microbatch_tokens > longest ? settings->learner.microbatch_tokens
+                                                         : longest;
+}
+
+enum status trainer_bytes(const struct settings *settings, const struct model_shape *shape,
+                          int64_t elements, int64_t longest, int64_t *bytes)
+{
+    struct model_options options = {.rows_max = (int32_t)trainer_rows(settings, longest),
+                                    .lightning_chunk = (int32_t)settings->model.lightning_chunk,
+                                    .lm_head_bf16 = settings->model.lm_head == LM_HEAD_BF16,
+                                    .train = true};
+    struct op_table *ops = NULL;
+    TRY(op_table_create_cpu(&ops, (int32_t)settings->run.threads));
+    int64_t workspace = 0;
+    enum status status = model_workspace_bytes(shape, ops, &options, &workspace);
+    op_table_destroy(&ops);
+    /* master, m, v, gradients, forward copy, its packed form; two buffers of the weight channel; two host
+     * copies while a checkpoint is written */
+    *bytes = workspace + elements * (6 + 2 + 2) * (int64_t)sizeof(float);
+    return status;
 }
 
 /* ---- one update ---- */
@@ -331,11 +344,17 @@ static enum status apply(struct trainer *trainer, const struct trainer_loss *obj
                                 .non_finite = &non_finite};
     TRY(ops->grad_norm(ops->context, &norm));
     stats->grad_norm = sqrt(squares);
-    stats->non_finite = non_finite > 0 || !isfinite(stats->loss);
+    stats->non_finite = non_finite > 0 || !isfinite(squares) || !isfinite(stats->loss);
     if (stats->non_finite) {
         trainer->skipped++;
         LOG_ERROR("trainer", "update skipped: not finite", "gradients=%lld loss=%g",
                   (long long)non_finite, stats->loss);
+        return STATUS_OK;
+    }
+    stats->updates = 1;
+    if (squares ==
+        0) { /* every token clipped: the momentum would move on its own, as in has_signal */
+        trainer->skipped++;
         return STATUS_OK;
     }
     double scale = objective->grad_clip > 0 && stats->grad_norm > objective->grad_clip
@@ -418,6 +437,8 @@ static enum status accumulate(struct trainer *trainer, const struct train_sequen
                         "learner.microbatch_tokens",
                         sequences[i].prompt_count, sequences[i].response_count, trainer->rows_max);
         TRY(micro_batch(trainer, objective, (double)packing->rows / (double)total_rows, stats));
+        if (trainer->between != NULL)
+            TRY(trainer->between(trainer->between_self));
     }
     return STATUS_OK;
 }

@@ -23,12 +23,16 @@ struct trainer {
     uint64_t skipped;             /* updates without signal or not finite */
     int32_t rows_max, slots;
     struct trainer_scratch *scratch;
+    /* Called after every micro-batch (heartbeats of a long step); a failure ends the update. NULL: none. */
+    enum status (*between)(void *self);
+    void *between_self;
 };
 
-/* Sums over the trained tokens of one minibatch. Plain numbers; trainer_stats_add merges two. */
+/* Sums over the trained tokens of one minibatch. Plain numbers; train_stats_add merges two. */
 struct train_stats {
     uint64_t tokens, sequences, clipped;
-    double loss, aux_loss, grad_norm;
+    uint64_t updates; /* minibatches that had a gradient: loss and grad_norm are their sums */
+    double loss, aux_loss, grad_norm; /* grad_norm: before clipping */
     double entropy_sum, ratio_sum, ratio_sq_sum, ratio_min, ratio_max, logprob_sum;
     double k3_sum;                /* exp(d) - 1 - d, d = logprob - logprob_old */
     double abs_diff_sum;          /* |exp(logprob) - exp(logprob_old)| */
@@ -41,7 +45,8 @@ struct train_stats {
 void train_stats_init(struct train_stats *stats);
 void train_stats_add(struct train_stats *sum, const struct train_stats *part);
 
-struct trainer_loss { /* one minibatch's objective */
+struct
+    trainer_loss { /* one minibatch's objective; loss.aux_coefficient's statistics are a micro-batch's */
     struct loss_settings loss;
     double lr;
     double weight_decay, grad_clip;
@@ -51,13 +56,19 @@ struct trainer_loss { /* one minibatch's objective */
 MUST_CHECK enum status trainer_create(struct trainer *trainer, const struct settings *settings,
                                       const char *folder, int64_t longest);
 void trainer_destroy(struct trainer *trainer);
-/* One optimizer update on `count` sequences, those of a group next to each other. */
+/* One optimizer update on `count` sequences, those of a group next to each other. Skipped, with parameters and
+ * optimizer state untouched, when no token pulls, the gradient is zero, or something is not finite. After a
+ * failure (status) the trainer is to be destroyed. */
 MUST_CHECK enum status trainer_update(struct trainer *trainer,
                                       const struct train_sequence *sequences, uint32_t count,
                                       const struct trainer_loss *objective,
                                       struct train_stats *stats);
 /* After master, m, v were set from a checkpoint: rebuilds the forward copy. */
 MUST_CHECK enum status trainer_refresh(struct trainer *trainer, uint64_t version);
-int64_t trainer_bytes(const struct model_shape *shape, int64_t elements, int64_t rows_max);
+/* Rows of the largest micro-batch, and the bytes that a trainer and its checkpoints take. */
+int64_t trainer_rows(const struct settings *settings, int64_t longest);
+MUST_CHECK enum status trainer_bytes(const struct settings *settings,
+                                     const struct model_shape *shape, int64_t elements,
+                                     int64_t longest, int64_t *bytes);
 
 #endif

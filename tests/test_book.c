@@ -955,6 +955,36 @@ static void test_book_poison_segments_are_refused(void **state)
     }
 }
 
+static void test_book_leases_without_tokens_drop_the_group_and_its_prompt_returns(void **state)
+{
+    (void)state;
+    struct world world;
+    world_create(&world, seed_base(), 0);
+    start_learner(&world);
+    struct book_counters c = {0};
+    uint32_t deaths = 0;
+    for (; c.dropped[DROP_GENERATION_FAILED] == 0 && deaths < 10; deaths++) {
+        start_actor(&world, 0, 16);
+        world.actors[0].up = false; /* never makes a token */
+        world.now_ns += 1500 * MS;
+        settle(&world);
+        book_read_counters(world.book, &c);
+    }
+    assert_int_equal(deaths, world.config.store.max_attempts);
+    assert_int_equal(c.dropped[DROP_GENERATION_FAILED], P);
+    assert_int_equal(c.groups_born, 2 * P); /* the same prompts once more */
+    start_actor(&world, 1, 16);
+    uint64_t groups[16] = {0};
+    for (uint32_t i = 0; i < 16; i++)
+        groups[i] = world.actors[1].held[i].group_id;
+    for (uint32_t i = 0; i < 16; i++)
+        assert_true(groups[i] >= P && groups[i] < 2 * P);
+    struct book *rebuilt = rebuild(&world);
+    compare_books(&world, rebuilt);
+    book_destroy(&rebuilt);
+    world_destroy(&world);
+}
+
 static const char *refusal(struct world *world, const struct hello *said)
 {
     struct message message = {.type = MESSAGE_hello, .hello = *said};
@@ -1041,6 +1071,7 @@ int main(void)
         cmocka_unit_test(test_book_wrong_digest_again_makes_a_branch),
         cmocka_unit_test(test_book_all_groups_equal_stops_with_a_sentence),
         cmocka_unit_test(test_book_dynamic_sampling_replaces_the_group),
+        cmocka_unit_test(test_book_leases_without_tokens_drop_the_group_and_its_prompt_returns),
         cmocka_unit_test(test_book_poison_segments_are_refused),
         cmocka_unit_test(test_book_strangers_are_refused_with_both_texts),
         cmocka_unit_test(test_book_over_age_mask_and_drop_end),

@@ -6,7 +6,8 @@
 // clang-format off
 /*      kind     name               path                          unit         meaning */
 #define LEARNER_METRICS(ROW)                                                                                                       \
-    ROW(GAUGE,   reward_mean,       "reward/mean",                "",          "Mean reward of the plan's rollouts. verl: critic/score/mean; TRL: reward.") \
+    ROW(GAUGE,   reward_mean,       "reward/mean",                "",          "Mean reward of all rollouts scored for this plan, those of zero-variance groups included. TRL: reward.") \
+    ROW(GAUGE,   reward_trained,    "reward/trained_mean",        "",          "Mean reward of the rollouts in the plan only.")            \
     ROW(GAUGE,   reward_min,        "reward/min",                 "",          "Least reward.")                                            \
     ROW(GAUGE,   reward_max,        "reward/max",                 "",          "Largest reward.")                                          \
     ROW(GAUGE,   reward_std,        "reward/std",                 "",          "Standard deviation over all rollouts of the plan.")        \

@@ -83,7 +83,10 @@ static enum status measure_rollouts(struct learner *learner, const struct plan *
             stale_max = fmax(stale_max, stale);
         }
     double n = (double)count, mean = sum / n;
-    metric_set(&metrics->reward_mean, mean);
+    /* the policy's mean counts the groups that dynamic sampling left out of the plan */
+    double left_out = (double)plan->groups_dropped * learner->settings->store.group_size;
+    metric_set(&metrics->reward_mean, (sum + plan->dropped_reward) / (n + left_out));
+    metric_set(&metrics->reward_trained, mean);
     metric_set(&metrics->reward_min, least);
     metric_set(&metrics->reward_max, most);
     metric_set(&metrics->reward_std, sqrt(fmax(0, squares / n - mean * mean)));

@@ -22,6 +22,7 @@ static const struct wire_field plan_fields[] = {
     NUMBER(plan, Plan, last),
     TEXT(plan, Plan, settings_json, WIRE_TEXT_MAX),
     NUMBER(plan, Plan, groups_dropped),
+    NUMBER(plan, Plan, dropped_reward),
 };
 static const struct wire_field group_request_fields[] = {
     NUMBER(group_request, GroupRequest, group_id),

@@ -254,6 +254,8 @@ struct plan {
     bool last;                 /* the run ends with this version */
     const char *settings_json; /* loss settings and length stage in force */
     uint32_t groups_dropped;   /* zero-variance groups since the last plan */
+    double
+        dropped_reward; /* sum of the rewards of all their rollouts: the policy's mean counts them */
 };
 struct group_request {
     uint64_t group_id;

@@ -418,7 +418,11 @@ static enum status apply_dropped(struct book *book, const struct record *record)
     }
     book->counters.dropped[record->dropped.reason]++;
     book->counters.consecutive_dropped++;
-    book->zero_variance += record->dropped.reason == DROP_ZERO_VARIANCE;
+    if (record->dropped.reason == DROP_ZERO_VARIANCE) {
+        book->zero_variance++;
+        for (uint32_t i = 0; i < group->size; i++)
+            book->zero_variance_reward += group->samples[i].reward;
+    }
     book->last_drop = record->dropped.reason;
     return remove_group(book, group);
 }
@@ -539,6 +543,7 @@ static enum status apply_plan(struct book *book, const struct plan *plan)
     book->counters.groups_planned += plan->group_count;
     book->counters.planned_version = plan->version;
     book->zero_variance = 0;
+    book->zero_variance_reward = 0;
     return keep_plan(book, plan);
 }
 

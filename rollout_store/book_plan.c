@@ -147,7 +147,8 @@ static enum status make_plan(struct book *book, struct book_out *out)
                                               .cuts = cuts,
                                               .last = version >= book->config.steps,
                                               .settings_json = book->config.settings_json,
-                                              .groups_dropped = book->zero_variance}}};
+                                              .groups_dropped = book->zero_variance,
+                                              .dropped_reward = book->zero_variance_reward}}};
     return book_emit(book, out, &record);
 }
 

@@ -143,7 +143,8 @@ struct book {
     size_t version_count, version_capacity;
     struct stored_plan *plans; /* after the newest checkpoint, ascending */
     size_t plan_count, plan_capacity;
-    uint32_t zero_variance; /* groups since the last plan */
+    uint32_t zero_variance;      /* groups since the last plan */
+    double zero_variance_reward; /* sum over their rollouts */
     enum drop_reason last_drop;
     char *weights_path;
     bool stopped, stop_failed;

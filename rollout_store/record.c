@@ -190,6 +190,9 @@ static enum status walk_plan(struct walk *walk, struct plan *plan)
     TRY(walk_flag(walk, &plan->last));
     TRY(walk_text(walk, &plan->settings_json));
     TRY(walk_u32(walk, &plan->groups_dropped));
+    TRY(walk_bytes(walk, &plan->dropped_reward, sizeof plan->dropped_reward));
+    if (!isfinite(plan->dropped_reward))
+        return FAIL(STATUS_CORRUPT, "plan %" PRIu64 ": reward sum is not finite", plan->version);
     for (uint32_t i = 0; i < plan->cut_count; i++)
         if (plan->cuts[i] >= plan->group_count || (i == 0 && plan->cuts[0] != 0) ||
             (i > 0 && plan->cuts[i] <= plan->cuts[i - 1]))

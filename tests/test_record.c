@@ -61,7 +61,8 @@ static size_t all_records(struct record *out)
                    .cuts = cuts,
                    .last = true,
                    .settings_json = "{}",
-                   .groups_dropped = 6}}},
+                   .groups_dropped = 6,
+                   .dropped_reward = 1.5}}},
         {.type = RECORD_CHECKPOINT, .wall_ns = 12, .checkpoint = {1, 2, 3, "path"}},
         {.type = RECORD_STOP, .wall_ns = 13, .stop = {"because", true}},
     };

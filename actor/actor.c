@@ -110,7 +110,8 @@ static enum status create_model(struct actor *actor)
     actor->slot_count = (uint32_t)slots;
     actor->slots = memory_array(actor->slot_count, sizeof *actor->slots);
     actor->ready = memory_array(actor->slot_count, sizeof *actor->ready);
-    actor->refused = memory_array(actor->slot_count, sizeof *actor->refused);
+    actor->refused_limit = actor->slot_count + 64;
+    actor->refused = memory_array(actor->refused_limit, sizeof *actor->refused);
     if (actor->slots == NULL || actor->ready == NULL || actor->refused == NULL)
         return FAIL(STATUS_NO_MEMORY, "%u slots", actor->slot_count);
     return segment_writer_create(&actor->writer, settings->actor.unacked_frames_max);
@@ -166,7 +167,7 @@ enum status actor_create(struct actor **out, const struct actor_options *options
     enum status status;
     TRY_GOTO(fail, create_model(actor));
     TRY_GOTO(fail, connect_store(actor, options));
-    if (options->settings->redis.mode != REDIS_OFF)
+    if (options->settings->redis.mode != REDIS_OFF && options->settings->redis.address[0] != '\0')
         TRY_GOTO(fail, redis_view_open(&actor->redis, actor->run, options->settings->redis.address,
                                        options->settings->redis.password));
     *out = actor;

@@ -53,9 +53,10 @@ struct actor {
     struct weight_receiver *receiver;
     struct redis_view *redis;
     struct segment_writer writer;
-    struct segment *ready;   /* [slots] segments of the frame in the making */
-    struct segment *refused; /* [slots] answers to leases that cannot run here, without tokens */
-    uint32_t refused_count;
+    struct segment *ready; /* [slots] segments of the frame in the making */
+    /* [refused_limit] answers, without tokens, to leases that cannot run here */
+    struct segment *refused;
+    uint32_t refused_count, refused_limit;
     struct buffer heartbeat_json; /* valid until the next heartbeat */
     int64_t frame_due_ns;
     uint64_t run_seed;

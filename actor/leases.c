@@ -39,7 +39,7 @@ static uint32_t tokens_so_far(const struct lease *lease)
 static void give_back(struct actor *actor, const struct lease *lease, enum segment_status status,
                       bool never)
 {
-    if (actor->refused_count == actor->slot_count || actor->active < 0) {
+    if (actor->refused_count == actor->refused_limit || actor->active < 0) {
         LOG_ERROR("leases", "a lease is left to expire", "lease=%" PRIu64 " refused=%u",
                   lease->lease_id, actor->refused_count);
         return;

@@ -334,8 +334,7 @@ enum status tokenizer_decode(const struct tokenizer *tokenizer, const uint32_t *
     for (size_t i = 0; i < count; i++) {
         enum status status = STATUS_OK;
         if (ids[i] >= tokenizer_vocabulary(tokenizer))
-            status = FAIL(STATUS_INVALID, "token id %u at %zu of %zu; the vocabulary has %u",
-                          ids[i], i, count, tokenizer_vocabulary(tokenizer));
+            status = buffer_text(text, "\xef\xbf\xbd");
         else if (!skip_special || !tokenizer_is_special(tokenizer, ids[i]))
             status = decode_one(tokenizer, ids[i], text);
         if (status != STATUS_OK) {

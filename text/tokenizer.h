@@ -39,8 +39,8 @@ void tokenizer_close(struct tokenizer **tokenizer); /* NULL is fine; sets *token
 MUST_CHECK enum status tokenizer_encode(struct tokenizer *tokenizer, const char *text, size_t size,
                                         struct arena *arena, uint32_t **ids, size_t *count);
 /* Appends the bytes of ids, special tokens left out when skip_special. A cut-off id sequence may end inside
- * a character; bytes are never changed here. INVALID: an id outside the vocabulary; ids inside it that
- * no token has (padded vocabularies) give nothing. */
+ * a character; bytes are never changed here. Ids inside the vocabulary that no token has give nothing. An id
+ * beyond it (a model's padded rows can be sampled) gives U+FFFD: a reader and a reward see that something was there. */
 MUST_CHECK enum status tokenizer_decode(const struct tokenizer *tokenizer, const uint32_t *ids, size_t count,
                                         bool skip_special, struct buffer *text);
 

@@ -4,6 +4,7 @@
 
 #include "actor/actor.h"
 #include "core/program.h"
+#include "actor/actor_metrics.h"
 #include "core/log.h"
 
 int main(int argc, char **argv)

@@ -30,4 +30,6 @@ struct actor_metrics {
     ACTOR_METRICS(METRIC_MEMBER)
 };
 
+const struct metric_row *actor_metrics_table(size_t *count);
+
 #endif

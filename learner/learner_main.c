@@ -5,6 +5,7 @@
 
 #include "core/log.h"
 #include "core/program.h"
+#include "learner/learner_metrics.h"
 #include "learner/learner.h"
 #include "learner/losses.h"
 #include "model/folder.h"
@@ -13,6 +14,7 @@
 static int train(int argc, char **argv)
 {
     struct program program;
+    program_set_metrics(learner_metrics_table);
     int code = program_start(&program, argc, argv, ROLE_NAME_LEARNER,
                              "Trains the policy from the plans of the store.");
     if (code >= 0)

@@ -1,5 +1,6 @@
 /* reward/reward_main.c - weir-reward: scores rollouts with a plugin. Started by `weir run` and `weir up`. */
 #include "core/program.h"
+#include "reward/reward_metrics.h"
 #include "reward/plugin_host.h"
 #include "reward/worker.h"
 
@@ -9,6 +10,7 @@
 int main(int argc, char **argv)
 {
     struct program program;
+    program_set_metrics(reward_metrics_table);
     int code = program_start(&program, argc, argv, ROLE_NAME_REWARD,
                              "Scores finished rollouts with a reward plugin.");
     if (code >= 0)

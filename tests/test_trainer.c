@@ -295,8 +295,9 @@ static void test_trainer_batch_without_signal_is_skipped_and_counted(void **stat
 {
     (void)state;
     struct settings settings = case_settings();
+    settings.loss.aux_coefficient = 0.001; /* a gradient of its own, but no signal */
     struct trainer trainer;
-    open_trainer(&trainer, &settings, model_qwen2);
+    open_trainer(&trainer, &settings, model_m1);
     struct train_stats stats;
     case_fill(&batch, 4);
     case_update(&trainer, &batch, &stats); /* momentum that would move the weights */

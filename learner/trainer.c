@@ -352,8 +352,8 @@ static enum status apply(struct trainer *trainer, const struct trainer_loss *obj
         return STATUS_OK;
     }
     stats->updates = 1;
-    if (squares ==
-        0) { /* every token clipped: the momentum would move on its own, as in has_signal */
+    /* Every token clipped: the momentum would move on its own, as in has_signal. */
+    if (squares == 0) {
         trainer->skipped++;
         return STATUS_OK;
     }

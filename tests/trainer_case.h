@@ -2,6 +2,12 @@
 #ifndef TESTS_TRAINER_CASE_H
 #define TESTS_TRAINER_CASE_H
 
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
 #include <string.h>
 
 #include "core/file.h"

@@ -245,8 +245,6 @@ static enum status take_message(struct actor *actor, const struct message *messa
         segment_writer_resend(&actor->writer);
         actor->requested = false;
         return STATUS_OK;
-    case MESSAGE_refused:
-        return FAIL(STATUS_INVALID, "the store refused this actor: %s", message->refused.reason);
     case MESSAGE_notice:
         return take_notice(actor, &message->notice);
     case MESSAGE_lease_grant:
@@ -309,6 +307,20 @@ static bool has_live_slots(const struct actor *actor)
     return false;
 }
 
+/* Waits for one message, MESSAGE_NONE when none came. A refusal by the store is for good: INVALID, because
+ * CANCELLED means that somebody asked this process to stop. */
+static enum status poll_store(struct actor *actor, int64_t wait_ms, struct message *message)
+{
+    *message = (struct message){0};
+    arena_reset(actor->arena);
+    enum status status = link_poll(actor->link, wait_ms, -1, actor->arena, message);
+    if (status != STATUS_CANCELLED)
+        return status;
+    char sentence[1024];
+    snprintf(sentence, sizeof sentence, "%s", status_last_error());
+    return FAIL(STATUS_INVALID, "%s", sentence);
+}
+
 /* Messages, weights, one decode step, segments. Waits in link_poll only when there is nothing to compute. */
 static enum status turn(struct actor *actor, bool *worked)
 {
@@ -316,9 +328,8 @@ static enum status turn(struct actor *actor, bool *worked)
     if (!*worked && !has_live_slots(actor))
         wait_ms = 20;
     for (;;) {
-        struct message message = {0};
-        arena_reset(actor->arena);
-        TRY(link_poll(actor->link, wait_ms, -1, actor->arena, &message));
+        struct message message;
+        TRY(poll_store(actor, wait_ms, &message));
         if (message.type == MESSAGE_NONE)
             break;
         TRY(take_message(actor, &message));
@@ -341,14 +352,16 @@ static enum status drain(struct actor *actor, volatile sig_atomic_t *stop_signal
            !actor->stopping) {
         if (*stop_signals > 1)
             return FAIL(STATUS_CANCELLED, "stopped by a second signal");
-        struct message message = {0};
-        arena_reset(actor->arena);
+        struct message message;
         TRY(actor_hand_back(actor));
         TRY(actor_flush_segments(actor, true));
-        TRY(link_poll(actor->link, 10, -1, actor->arena, &message));
+        TRY(poll_store(actor, 10, &message));
         if (message.type != MESSAGE_NONE && message.type != MESSAGE_lease_grant)
             TRY(take_message(actor, &message));
     }
+    if (actor->writer.count > 0 && !actor->stopping)
+        LOG_WARN("actor", "left with frames the store has not acknowledged", "frames=%u",
+                 actor->writer.count);
     return STATUS_OK;
 }
 

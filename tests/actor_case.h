@@ -63,11 +63,11 @@ struct fake_store {
     uint32_t job_count;
     uint32_t pause_at; /* no acknowledgements while job 0 has so many tokens; 0 off */
     bool ack_owed;
-    bool hold_acks, draining, stopping, bye;
+    bool refuse, hold_acks, draining, stopping, bye;
     uint64_t cancel; /* lease to cancel; 0 none */
     uint64_t notice_digest;
-    uint32_t peer, requests, hellos, notices_sent;
-    bool known;
+    uint32_t peer, hellos;
+    bool known, asked; /* after hello; after lease_request */
     uint64_t frame_last;
     uint32_t frames_new, frames_repeated;
 };
@@ -132,23 +132,28 @@ static void handle(struct fake_store *store, const struct hub_peer *peer,
     switch (message->type) {
     case MESSAGE_hello: {
         store->hellos++;
+        if (store->refuse) {
+            struct message refused = {.type = MESSAGE_refused, .refused = {"not you"}};
+            reply(store, &refused);
+            break;
+        }
         struct message welcome = {.type = MESSAGE_welcome,
                                   .welcome = {.run_seed = RUN_SEED,
                                               .heartbeat_ms = 50,
                                               .weights_path = store->weights_path}};
         reply(store, &welcome);
+        store->known = true;
         break;
     }
     case MESSAGE_lease_request:
-        store->requests++;
-        store->known = true;
+        store->asked = true;
         break;
     case MESSAGE_segment_frame:
         take_frame(store, &message->segment_frame);
         break;
     case MESSAGE_bye:
         store->bye = true;
-        store->known = false;
+        store->known = store->asked = false;
         break;
     default:
         break;
@@ -162,7 +167,7 @@ static void push_out(struct fake_store *store)
     if (!store->known)
         return;
     for (uint32_t j = 0; j < store->job_count; j++)
-        if (!store->jobs[j].granted) {
+        if (store->asked && !store->jobs[j].granted) {
             store->jobs[j].granted = true;
             leases[grant.lease_grant.count++] = store->jobs[j].lease;
         }
@@ -218,7 +223,7 @@ static void *serve(void *self)
 static void store_open(struct fake_store *store)
 {
     atomic_store(&store->stop, false);
-    store->known = false;
+    store->known = store->asked = false;
     must(hub_open(&store->hub, store->endpoint));
     assert_int_equal(pthread_create(&store->thread, NULL, serve, store), 0);
 }

@@ -577,6 +577,66 @@ static void test_actor_impossible_leases_are_given_back(void **state)
     world_close(&world);
 }
 
+/* The frames of a drain outlive a store that dies with them. */
+static void test_actor_drain_through_a_store_restart_loses_nothing(void **state)
+{
+    (void)state;
+    OPEN("actor.slots=2", "actor.segment_tokens=4", "actor.unacked_frames_max=8");
+    publish(&world, 0);
+    add_job(&world, 1, long_sample(0, 1, 40, 0), 40, 150, NULL, 0);
+    pause_at(20);
+    actor_begin(&world);
+    assert_true(wait_until(&world, paused, 5000));
+    pthread_mutex_lock(&world.store.lock);
+    world.store.hold_acks = true;
+    pthread_mutex_unlock(&world.store.lock);
+    world.signals = 1;
+    clock_sleep_ms(50);
+    store_close(&world.store);
+    world.store.hold_acks = false;
+    world.store.pause_at = 0;
+    store_open(&world.store);
+    actor_join(&world);
+    assert_int_equal(world.ended, STATUS_OK);
+    static struct truth truth;
+    const struct job *job = job_at(&world, 0);
+    generate(&world, job, 0, 150, &truth);
+    assert_true(job->ended && !job->gap && job->count >= 20);
+    assert_int_equal(job->status, SEGMENT_ABORT);
+    assert_memory_equal(job->ids, truth.ids, job->count * sizeof *job->ids);
+    world_close(&world);
+}
+
+static void test_actor_second_signal_ends_a_drain(void **state)
+{
+    (void)state;
+    OPEN("actor.slots=2", "actor.segment_tokens=4", "actor.unacked_frames_max=2");
+    publish(&world, 0);
+    add_job(&world, 1, long_sample(0, 1, 40, 0), 40, 150, NULL, 0);
+    world.store.hold_acks = true;
+    actor_begin(&world);
+    assert_true(wait_until(&world, frame_came, 5000));
+    world.signals = 1;
+    clock_sleep_ms(50);
+    int64_t begin_ns = clock_now_ns();
+    world.signals = 2;
+    actor_join(&world);
+    assert_int_equal(world.ended, STATUS_CANCELLED);
+    assert_true(clock_now_ns() - begin_ns < CLOCK_NS_PER_S);
+    world_close(&world);
+}
+
+static void test_actor_refused_by_the_store_says_why(void **state)
+{
+    (void)state;
+    OPEN("actor.slots=2");
+    world.store.refuse = true;
+    actor_begin(&world);
+    actor_join(&world);
+    assert_int_equal(world.ended, STATUS_INVALID); /* not CANCELLED: nobody asked it to stop */
+    world_close(&world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -597,6 +657,9 @@ int main(void)
         cmocka_unit_test(test_actor_swap_in_prefill_keep_marks_followers),
         cmocka_unit_test(test_actor_swap_in_prefill_recompute_starts_over),
         cmocka_unit_test(test_actor_drain_hands_tokens_back),
+        cmocka_unit_test(test_actor_drain_through_a_store_restart_loses_nothing),
+        cmocka_unit_test(test_actor_second_signal_ends_a_drain),
+        cmocka_unit_test(test_actor_refused_by_the_store_says_why),
         cmocka_unit_test(test_actor_impossible_leases_are_given_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -45,6 +45,11 @@ struct story_run {
 static char story_folder[FILE_PATH_MAX - 200];
 static const char *story_name;
 
+static inline int64_t story_deadline_ns(int64_t limit_ms)
+{
+    return clock_now_ns() + limit_ms * CLOCK_NS_PER_MS;
+}
+
 /* ---- processes ---- */
 
 /* Command line with spaces between the arguments; "" for a zombie or a process that is gone. */
@@ -178,7 +183,7 @@ static inline pid_t story_spawn(const char *program, const char *const *argument
 /* Exit code, 128 + signal, or -1 when it still runs after limit_ms (it keeps running). */
 static inline int story_wait_pid(pid_t pid, int64_t limit_ms)
 {
-    int64_t end_ns = clock_now_ns() + limit_ms * CLOCK_NS_PER_MS;
+    int64_t end_ns = story_deadline_ns(limit_ms);
     for (;;) {
         int ended;
         pid_t got = waitpid(pid, &ended, WNOHANG);
@@ -440,7 +445,7 @@ static inline void story_assert_same_digests(const json_t *a, const json_t *b)
 /* Until metrics.jsonl has `steps` lines; fails when the run ends before or after limit_ms. */
 static inline void story_await_steps(struct story_run *run, size_t steps, int64_t limit_ms)
 {
-    int64_t end_ns = clock_now_ns() + limit_ms * CLOCK_NS_PER_MS;
+    int64_t end_ns = story_deadline_ns(limit_ms);
     while (story_steps(run) < steps) {
         siginfo_t ended = {0};
         waitid(P_PID, (id_t)run->pid, &ended, WEXITED | WNOHANG | WNOWAIT);

@@ -1,0 +1,115 @@
+/* links: ops reward */
+/* label: integration */
+/* timeout: 120 */
+/* kill -9 of one of two actors in the middle of long rollouts: the run goes on within a second, no rollout is
+ * lost, and no token that was acknowledged is generated again. */
+#include "tests/story.h"
+
+enum { STEPS = 3, ROLLOUTS = 16, RESPONSE = 600, LIMIT_MS = 60000, SOON_MS = 20000 };
+
+static const char *const settings =
+    "run.steps=3 store.max_staleness=0 store.dynamic_sampling=false "
+    "sampling.response_tokens_max=600 actor.slots=8";
+
+/* Until actor 0 is in the middle of rollouts; the acknowledged tokens then. */
+static uint64_t await_middle(struct story_view *view, pid_t victim)
+{
+    int64_t end_ns = story_deadline_ns(SOON_MS);
+    while (clock_now_ns() < end_ns) {
+        json_t *status = story_status(view, 1000), *peer;
+        uint64_t tokens = status != NULL ? story_counter(status, "tokens") : 0;
+        bool busy = false;
+        size_t i;
+        json_array_foreach(json_object_get(status, "peers"), i, peer)
+        {
+            if (json_integer_value(json_object_get(peer, "pid")) == victim)
+                busy = json_integer_value(json_object_get(peer, "leases")) > 0 &&
+                       json_integer_value(json_object_get(peer, "lease_tokens")) > 100;
+        }
+        json_decref(status);
+        if (busy && tokens > 1000)
+            return tokens;
+        clock_sleep_ms(2);
+    }
+    fail_msg("actor 0 was never in the middle of a rollout");
+    return 0;
+}
+
+struct aftermath {
+    int64_t segment_ms, continued_ms; /* from the kill to the first of each; -1: never */
+    uint64_t lost, regenerated, continued, repeated;
+};
+
+/* The last answer before the store leaves counts. */
+static void watch(struct story_view *view, struct story_run *run, uint64_t tokens,
+                  struct aftermath *after)
+{
+    int64_t begin_ns = clock_now_ns(), end_ns = story_deadline_ns(LIMIT_MS);
+    *after = (struct aftermath){.segment_ms = -1, .continued_ms = -1};
+    while (clock_now_ns() < end_ns && story_steps(run) < STEPS) {
+        json_t *status = story_status(view, 200);
+        int64_t ms = (clock_now_ns() - begin_ns) / CLOCK_NS_PER_MS;
+        if (status == NULL)
+            continue;
+        after->continued = story_counter(status, "leases_continued");
+        after->regenerated = story_counter(status, "tokens_regenerated");
+        after->repeated = story_counter(status, "tokens_repeated_refused");
+        after->lost = story_counter(status, "dropped_generation_failed") +
+                      story_counter(status, "dropped_scoring_failed") +
+                      story_counter(status, "dropped_invalid") +
+                      story_counter(status, "dropped_stale");
+        if (after->segment_ms < 0 && story_counter(status, "tokens") > tokens)
+            after->segment_ms = ms;
+        if (after->continued_ms < 0 && after->continued > 0)
+            after->continued_ms = ms;
+        json_decref(status);
+    }
+}
+
+static void test_story_actor_killed_mid_rollout_loses_nothing(void **state)
+{
+    (void)state;
+    struct story_run run;
+    struct story_view view;
+    struct aftermath after;
+    story_start(&run, "run", settings);
+    story_await_steps(&run, 1, SOON_MS);
+    story_view_open(&view, &run);
+    pid_t victim = story_process(&run, "weir-actor", 0);
+    assert_true(victim > 0);
+    await_middle(&view, victim);
+    assert_int_equal(kill(victim, SIGKILL), 0);
+    json_t *status = story_status(&view, 1000);
+    assert_non_null(status);
+    uint64_t tokens = story_counter(status, "tokens");
+    json_decref(status);
+    watch(&view, &run, tokens, &after);
+    story_view_close(&view);
+    print_message("next acknowledged segment %lld ms after the kill, a lease continued after %lld "
+                  "ms; %llu leases continued, %llu acknowledged tokens generated again, %llu "
+                  "repeated tokens refused, %llu groups lost\n",
+                  (long long)after.segment_ms, (long long)after.continued_ms,
+                  (unsigned long long)after.continued, (unsigned long long)after.regenerated,
+                  (unsigned long long)after.repeated, (unsigned long long)after.lost);
+    assert_int_equal(story_wait(&run, LIMIT_MS), 0);
+    assert_in_range(after.segment_ms, 0, 999);
+    assert_true(after.continued > 0);
+    assert_int_equal(after.regenerated, 0);
+    assert_int_equal(after.lost, 0);
+    json_t *lines = story_metrics(&run);
+    story_assert_steps(lines, STEPS);
+    for (size_t i = 0; i < STEPS; i++) {
+        assert_int_equal((int)story_number(lines, i, "train/rollouts"), ROLLOUTS);
+        assert_int_equal((int)story_number(lines, i, "train/tokens"), ROLLOUTS * RESPONSE);
+    }
+    json_decref(lines);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        STORY_TEST(test_story_actor_killed_mid_rollout_loses_nothing)};
+    story_begin("actor_killed");
+    story_make_model(&(struct story_model){14, false}); /* nothing ends but by its budget */
+    return story_end(cmocka_run_group_tests(tests, NULL, NULL));
+}

@@ -119,14 +119,13 @@
     ROW(f64,    lr,                     "1e-3",     0, 10,          "",          "Peak learning rate; warm-up and decay as below.") \
     ROW(u32,    warmup_updates,         "20",       0, 1e9,         "updates",   "Linear warm-up.") \
     ROW(f64,    lr_end,                 "0.1",      0, 1,           "",          "Cosine decay to this share of the peak at the last step; 1 is constant.")
-// clang-format on
 
 /* section, prefix of the table, struct */
-#define SETTINGS_SECTIONS(SECTION)                                                                \
-    SECTION(run, RUN)                                                                             \
-    SECTION(model, MODEL) SECTION(data, DATA) SECTION(sampling, SAMPLING) SECTION(store, STORE)   \
-        SECTION(actor, ACTOR) SECTION(learner, LEARNER) SECTION(loss, LOSS) SECTION(optim, OPTIM) \
-            SECTION(reward, REWARD) SECTION(redis, REDIS) SECTION(sft, SFT)
+#define SETTINGS_SECTIONS(SECTION)                                                            \
+    SECTION(run, RUN) SECTION(model, MODEL) SECTION(data, DATA) SECTION(sampling, SAMPLING)   \
+    SECTION(store, STORE) SECTION(actor, ACTOR) SECTION(learner, LEARNER) SECTION(loss, LOSS) \
+    SECTION(optim, OPTIM) SECTION(reward, REWARD) SECTION(redis, REDIS) SECTION(sft, SFT)
+// clang-format on
 
 #define SECTION(name, PREFIX)            \
     struct name##_settings {             \

@@ -57,7 +57,7 @@ enum { STATUS_TEXT_MAX = 1024 };
 /* Clean-up after a failure may fail on its own: it keeps the text that matters and puts it back. */
 void status_keep(char kept[STATUS_TEXT_MAX]);
 void status_restore(const char kept[STATUS_TEXT_MAX]);
-const char *status_last_error(void);         /* "store.c:88 (open): ..." */
+const char *status_last_error(void); /* "store.c:88 (open): ..." */
 
 enum status status_fail(enum status status, const char *file, int line, const char *func,
                         const char *fmt, ...) PRINTF_LIKE(5, 6);

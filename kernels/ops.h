@@ -42,16 +42,16 @@ struct op_segment {
 
 /* ---- embedding: y[t] = table[ids[t]]; backward scatters in row order (deterministic) ------------ */
 struct op_embedding {
-    int64_t         rows, channels, vocabulary;
-    const int32_t  *ids;   /* [T] 0 <= id < vocabulary */
+    int64_t rows, channels, vocabulary;
+    const int32_t *ids;    /* [T] 0 <= id < vocabulary */
     const weight_t *table; /* [V, C] */
-    act            *y;     /* out [T, C] */
+    act *y;                /* out [T, C] */
 };
 struct op_embedding_backward {
-    int64_t        rows, channels, vocabulary;
-    const int32_t *ids;    /* [T] */
-    const act     *dy;     /* [T, C] */
-    float         *dtable; /* [V, C] += */
+    int64_t rows, channels, vocabulary;
+    const int32_t *ids; /* [T] */
+    const act *dy;      /* [T, C] */
+    float *dtable;      /* [V, C] += */
 };
 
 /* ---- RMSNorm (Zhang and Sennrich 2019): r = (mean x^2 + eps)^-1/2, y = g * (x * r) --------------
@@ -59,23 +59,23 @@ struct op_embedding_backward {
  * better with a fixed tree per vector. Backward: dxh = dy * g; dx = r (dxh - xh mean(dxh * xh));
  * dgain = sum over rows and groups of dy * xh, rows in order. */
 struct op_rms_norm {
-    int64_t         rows, groups, channels;
-    int64_t         x_stride, y_stride; /* between rows */
-    float           eps;
-    const act      *x;
+    int64_t rows, groups, channels;
+    int64_t x_stride, y_stride; /* between rows */
+    float eps;
+    const act *x;
     const weight_t *gain; /* [channels], shared by the groups */
-    act            *y;    /* out; may be x */
-    float          *r;    /* out [T, groups] for backward, may be NULL */
+    act *y;               /* out; may be x */
+    float *r;             /* out [T, groups] for backward, may be NULL */
 };
 struct op_rms_norm_backward {
-    int64_t         rows, groups, channels;
-    int64_t         x_stride, dy_stride, dx_stride;
-    const act      *x;    /* input of the forward call */
+    int64_t rows, groups, channels;
+    int64_t x_stride, dy_stride, dx_stride;
+    const act *x; /* input of the forward call */
     const weight_t *gain;
-    const float    *r;    /* [T, groups] of the forward call */
-    const act      *dy;
-    act            *dx;    /* out (not added); may be dy */
-    float          *dgain; /* [channels] += */
+    const float *r; /* [T, groups] of the forward call */
+    const act *dy;
+    act *dx;      /* out (not added); may be dy */
+    float *dgain; /* [channels] += */
 };
 
 /* ---- linear: y = x W^T + b, W [N, K] as in a Hugging Face checkpoint ------------------------------
@@ -84,94 +84,94 @@ struct op_rms_norm_backward {
  * a fixed tree (DESIGN.md part 5 rule 7); the cpu backend takes 1 only.
  * With expert_offset != NULL the call is grouped: rows [offset[e], offset[e+1]) use W[e] (no bias). */
 struct op_linear_pack {
-    int64_t         experts, n, k; /* experts = 1 for a plain weight */
-    const weight_t *weight;        /* [experts, N, K] */
-    void           *packed;        /* out, op_table.packed_bytes(context, experts, n, k) bytes */
+    int64_t experts, n, k;  /* experts = 1 for a plain weight */
+    const weight_t *weight; /* [experts, N, K] */
+    void *packed;           /* out, op_table.packed_bytes(context, experts, n, k) bytes */
 };
 struct op_linear {
-    int64_t         rows, experts, n, k;
-    int64_t         x_stride, y_stride;
-    int32_t         virtual_tp;
-    const act      *x;
-    const void     *packed;
-    const weight_t *bias;          /* [N] or NULL */
-    const int32_t  *expert_offset; /* [E + 1] or NULL */
-    act            *y;             /* out */
+    int64_t rows, experts, n, k;
+    int64_t x_stride, y_stride;
+    int32_t virtual_tp;
+    const act *x;
+    const void *packed;
+    const weight_t *bias;         /* [N] or NULL */
+    const int32_t *expert_offset; /* [E + 1] or NULL */
+    act *y;                       /* out */
 };
 struct op_linear_backward_input { /* dx = dy W (+ dx when accumulate) */
-    int64_t         rows, experts, n, k;
-    int64_t         dy_stride, dx_stride;
-    bool            accumulate;
-    const act      *dy;
+    int64_t rows, experts, n, k;
+    int64_t dy_stride, dx_stride;
+    bool accumulate;
+    const act *dy;
     const weight_t *weight; /* [experts, N, K], not packed */
-    const int32_t  *expert_offset;
-    act            *dx;
+    const int32_t *expert_offset;
+    act *dx;
 };
 struct op_linear_backward_weight { /* dW += dy^T x, db += sum of dy; rows in order */
-    int64_t        rows, experts, n, k;
-    int64_t        dy_stride, x_stride;
-    const act     *dy;
-    const act     *x;
+    int64_t rows, experts, n, k;
+    int64_t dy_stride, x_stride;
+    const act *dy;
+    const act *x;
     const int32_t *expert_offset;
-    float         *dweight; /* [experts, N, K] += */
-    float         *dbias;   /* [N] += or NULL */
+    float *dweight; /* [experts, N, K] += */
+    float *dbias;   /* [N] += or NULL */
 };
 
 /* ---- elementwise -------------------------------------------------------------------------------- */
 struct op_silu { /* y = x * sigmoid(x); SiLU'(x) = s (1 + x (1 - s)) */
-    int64_t    count;
+    int64_t count;
     const act *x;
-    act       *y; /* may be x */
+    act *y; /* may be x */
 };
 struct op_silu_backward {
-    int64_t    count;
-    const act *x;  /* input of the forward call */
+    int64_t count;
+    const act *x; /* input of the forward call */
     const act *dy;
-    act       *dx; /* may be dy */
+    act *dx; /* may be dy */
 };
-struct op_swiglu { /* gate_up [T, 2F] = [gate | up]; y [T, F] = SiLU(gate) * up */
-    int64_t    rows, channels; /* F */
+struct op_swiglu {          /* gate_up [T, 2F] = [gate | up]; y [T, F] = SiLU(gate) * up */
+    int64_t rows, channels; /* F */
     const act *gate_up;
-    act       *y;
+    act *y;
 };
 struct op_swiglu_backward {
-    int64_t    rows, channels;
+    int64_t rows, channels;
     const act *gate_up;
-    const act *dy;       /* [T, F] */
-    act       *dgate_up; /* out [T, 2F]; may be gate_up */
+    const act *dy; /* [T, F] */
+    act *dgate_up; /* out [T, 2F]; may be gate_up */
 };
 struct op_gate { /* y = sigmoid(z) * x (M1-SPEC 1.3, output gate of lightning attention) */
-    int64_t    count;
+    int64_t count;
     const act *z;
     const act *x;
-    act       *y;
+    act *y;
 };
 struct op_gate_backward { /* dx = dy * s, dz = dy * x * s * (1 - s) */
-    int64_t    count;
+    int64_t count;
     const act *z;
     const act *x;
     const act *dy;
-    act       *dz; /* may be z */
-    act       *dx; /* may be x or dy */
+    act *dz; /* may be z */
+    act *dx; /* may be x or dy */
 };
 struct op_axpby { /* y = alpha * a + beta * b: residuals (M1-SPEC 1.3), beta = 0 ignores b */
-    int64_t    count;
-    float      alpha, beta;
+    int64_t count;
+    float alpha, beta;
     const act *a;
     const act *b;
-    act       *y; /* may be a or b */
+    act *y; /* may be a or b */
 };
 
 /* ---- RoPE (M1-SPEC 1.5): rotate-half on the first `rotary` dims of each head, the rest passes -----
  * y_j = x_j cos - x_{j+R/2} sin, y_{j+R/2} = x_{j+R/2} cos + x_j sin; inverse = true rotates by -angle
  * (backward). In place. Angles from f32 tables made once by the model (position * theta^(-2j/R)). */
 struct op_rope {
-    int64_t        rows, heads, head_size, rotary, row_stride;
-    bool           inverse;
+    int64_t rows, heads, head_size, rotary, row_stride;
+    bool inverse;
     const int32_t *positions; /* [T] < table rows */
-    const float   *cosine;    /* [positions_max, R/2] */
-    const float   *sine;
-    act           *x; /* head h of row t at t * row_stride + h * head_size */
+    const float *cosine;      /* [positions_max, R/2] */
+    const float *sine;
+    act *x; /* head h of row t at t * row_stride + h * head_size */
 };
 
 /* ---- softmax attention, causal, grouped queries ---------------------------------------------------
@@ -182,36 +182,36 @@ struct op_rope {
  * (running maximum m, sum s, output o; a tile with maximum m' scales the old ones by exp(m - m')),
  * P = softmax(q k^T / sqrt(D)), query head h reads key head h / (H / G). */
 struct op_kv_write {
-    int64_t                  rows, kv_heads, head_size, row_stride;
+    int64_t rows, kv_heads, head_size, row_stride;
     const struct op_segment *segments;
-    int32_t                  segment_count;
-    const act               *k; /* head g of row t at t * row_stride + g * head_size */
-    const act               *v;
-    void                    *pages; /* this layer's pages */
-    const int32_t           *page_table;
-    int32_t                  pages_per_slot;
+    int32_t segment_count;
+    const act *k; /* head g of row t at t * row_stride + g * head_size */
+    const act *v;
+    void *pages; /* this layer's pages */
+    const int32_t *page_table;
+    int32_t pages_per_slot;
 };
 struct op_attention {
-    int64_t                  rows, heads, kv_heads, head_size;
-    int64_t                  q_stride, y_stride; /* between rows */
-    const struct op_segment *segments;           /* row t attends to positions 0 .. its own */
-    int32_t                  segment_count;
-    const act               *q;
-    const void              *pages;
-    const int32_t           *page_table;
-    int32_t                  pages_per_slot;
-    act                     *y;   /* out, head h of row t at t * y_stride + h * D */
-    float                   *lse; /* out [T, H] log-sum-exp of the scaled scores, may be NULL */
+    int64_t rows, heads, kv_heads, head_size;
+    int64_t q_stride, y_stride;        /* between rows */
+    const struct op_segment *segments; /* row t attends to positions 0 .. its own */
+    int32_t segment_count;
+    const act *q;
+    const void *pages;
+    const int32_t *page_table;
+    int32_t pages_per_slot;
+    act *y;     /* out, head h of row t at t * y_stride + h * D */
+    float *lse; /* out [T, H] log-sum-exp of the scaled scores, may be NULL */
 };
 struct op_attention_backward { /* whole sequences: every segment starts at position 0 */
-    int64_t                  rows, heads, kv_heads, head_size;
-    int64_t                  row_stride;  /* of q, k, v, dq, dk, dv (slices of one fused buffer) */
-    int64_t                  y_stride;    /* of y and dy */
+    int64_t rows, heads, kv_heads, head_size;
+    int64_t row_stride; /* of q, k, v, dq, dk, dv (slices of one fused buffer) */
+    int64_t y_stride;   /* of y and dy */
     const struct op_segment *segments;
-    int32_t                  segment_count;
-    const act               *q, *k, *v, *y, *dy;
-    const float             *lse;          /* [T, H] */
-    act                     *dq, *dk, *dv; /* out */
+    int32_t segment_count;
+    const act *q, *k, *v, *y, *dy;
+    const float *lse;  /* [T, H] */
+    act *dq, *dk, *dv; /* out */
 };
 
 /* ---- lightning attention (M1-SPEC 1.4) --------------------------------------------------------------
@@ -222,81 +222,82 @@ struct op_attention_backward { /* whole sequences: every segment starts at posit
  * and at the end of the chunk S' = exp(-s chunk) S + sum_j exp(-s (chunk-1-j)) k_j^T v_j.
  * One formula for training, prefill in pieces of any length, and decode. Position 0 starts from S = 0. */
 struct op_lightning {
-    int64_t                  rows, heads, head_size;
-    int64_t                  row_stride;  /* of q, k, v */
-    int64_t                  head_stride; /* between heads of q, k, v: 3 D in M1's fused, head-major qkv */
-    int64_t                  chunk;
-    const float             *slopes; /* [H] s of this layer */
+    int64_t rows, heads, head_size;
+    int64_t row_stride;  /* of q, k, v */
+    int64_t head_stride; /* between heads of q, k, v: 3 D in M1's fused, head-major qkv */
+    int64_t chunk;
+    const float *slopes; /* [H] s of this layer */
     const struct op_segment *segments;
-    int32_t                  segment_count;
-    const act               *q, *k, *v;
-    float                   *state;    /* [slots, H, D, D] of this layer */
-    act                     *k_buffer; /* [slots, H, chunk, D] */
-    act                     *v_buffer; /* [slots, H, chunk, D] */
-    act                     *y;        /* out [T, H, D] */
+    int32_t segment_count;
+    const act *q, *k, *v;
+    float *state;  /* [slots, H, D, D] of this layer */
+    act *k_buffer; /* [slots, H, chunk, D] */
+    act *v_buffer; /* [slots, H, chunk, D] */
+    act *y;        /* out [T, H, D] */
 };
 struct op_lightning_backward { /* whole sequences from position 0; states are recomputed inside */
-    int64_t                  rows, heads, head_size, row_stride, head_stride, chunk;
-    const float             *slopes;
+    int64_t rows, heads, head_size, row_stride, head_stride, chunk;
+    const float *slopes;
     const struct op_segment *segments;
-    int32_t                  segment_count;
-    const act               *q, *k, *v;
-    const act               *dy;            /* [T, H, D] */
-    act                     *dq, *dk, *dv;  /* out, strides as q, k, v */
+    int32_t segment_count;
+    const act *q, *k, *v;
+    const act *dy;     /* [T, H, D] */
+    act *dq, *dk, *dv; /* out, strides as q, k, v */
 };
 
 /* ---- mixture of experts (M1-SPEC 1.6) -----------------------------------------------------------
  * p = softmax(logits) in f32; top J by p, ties to the smaller expert index; weight = p_sel / sum p_sel.
  * Slot j of row t is entry t * J + j. Sorted rows: entries ordered by expert, then by entry. */
 struct op_moe_route {
-    int64_t      rows, experts, top;
-    const float *logits;        /* [T, E] */
-    float       *probability;   /* out [T, E] softmax, for backward; may be NULL */
-    int32_t     *expert;        /* out [T, J] */
-    float       *weight;        /* out [T, J] */
-    int32_t     *entry;         /* out [T J] entry of each sorted row */
-    int32_t     *sorted;        /* out [T J] sorted row of each entry */
-    int32_t     *expert_offset; /* out [E + 1] first sorted row of each expert */
+    int64_t rows, experts, top;
+    const float *logits;    /* [T, E] */
+    float *probability;     /* out [T, E] softmax, for backward; may be NULL */
+    int32_t *expert;        /* out [T, J] */
+    float *weight;          /* out [T, J] */
+    int32_t *entry;         /* out [T J] entry of each sorted row */
+    int32_t *sorted;        /* out [T J] sorted row of each entry */
+    int32_t *expert_offset; /* out [E + 1] first sorted row of each expert */
 };
 /* dlogits: through the selected weights dz_sel = w (dw - sum w dw), zero elsewhere; plus the auxiliary
  * loss L = coef * E * sum_e f_e P_e over all layers and tokens together (f_e = fraction of rows choosing
  * e summed over slots, held constant; P_e = mean probability): dz += p (g - p . g), g_e = coef E f_e / N. */
 struct op_moe_route_backward {
-    int64_t        rows, experts, top;
-    const float   *probability; /* [T, E] */
-    const int32_t *expert;      /* [T, J] */
-    const float   *weight;      /* [T, J] */
-    const float   *dweight;     /* [T, J] */
-    const float   *aux_gradient; /* [E] g_e above, or NULL */
-    float         *dlogits;     /* out [T, E] */
+    int64_t rows, experts, top;
+    const float *probability;  /* [T, E] */
+    const int32_t *expert;     /* [T, J] */
+    const float *weight;       /* [T, J] */
+    const float *dweight;      /* [T, J] */
+    const float *aux_gradient; /* [E] g_e above, or NULL */
+    float *dlogits;            /* out [T, E] */
 };
 struct op_moe_gather { /* y[i] = x[entry[i] / J] */
-    int64_t        rows, channels, top;
-    const act     *x;     /* [T, C] */
+    int64_t rows, channels, top;
+    const act *x;         /* [T, C] */
     const int32_t *entry; /* [T J] */
-    act           *y;     /* out [T J, C] */
+    act *y;               /* out [T J, C] */
 };
-struct op_moe_gather_backward { /* dx[t] = sum over slots j in order of dy[sorted[t J + j]] (+ dx when accumulate) */
-    int64_t        rows, channels, top;
-    bool           accumulate;
-    const act     *dy;     /* [T J, C] */
+struct
+    op_moe_gather_backward { /* dx[t] = sum over slots j in order of dy[sorted[t J + j]] (+ dx when accumulate) */
+    int64_t rows, channels, top;
+    bool accumulate;
+    const act *dy;         /* [T J, C] */
     const int32_t *sorted; /* [T J] */
-    act           *dx;     /* [T, C] */
+    act *dx;               /* [T, C] */
 };
 struct op_moe_combine { /* y[t] = sum over slots j in order of weight[t,j] x[sorted[t J + j]] */
-    int64_t        rows, channels, top;
-    const act     *x;      /* [T J, C] */
+    int64_t rows, channels, top;
+    const act *x; /* [T J, C] */
     const int32_t *sorted;
-    const float   *weight; /* [T, J] */
-    act           *y;      /* out [T, C] */
+    const float *weight; /* [T, J] */
+    act *y;              /* out [T, C] */
 };
 struct op_moe_combine_backward { /* dx[sorted] = weight * dy, dweight[t,j] = dy[t] . x[sorted] */
-    int64_t        rows, channels, top;
-    const act     *x, *dy;
+    int64_t rows, channels, top;
+    const act *x, *dy;
     const int32_t *sorted;
-    const float   *weight;
-    act           *dx;      /* out [T J, C]; may be x */
-    float         *dweight; /* out [T, J] */
+    const float *weight;
+    act *dx;        /* out [T J, C]; may be x */
+    float *dweight; /* out [T, J] */
 };
 
 /* ---- LM head with log-softmax (M1-SPEC 1.7; M1 section 3.2: f32) ------------------------------------
@@ -305,30 +306,31 @@ struct op_moe_combine_backward { /* dx[sorted] = weight * dy, dweight[t,j] = dy[
  * for (decode). Rows with target < 0 get logprob 0. W packed by linear_pack as [1, V, C].
  * bf16 = true rounds x, W and z to bf16 first: the paper's "before" head, for the ablation. */
 struct op_lm_head {
-    int64_t        rows, channels, vocabulary;
-    float          temperature; /* > 0 */
-    bool           bf16;
-    const act     *x;
-    const void    *packed;
-    const int32_t *target;  /* [T], may be NULL */
-    float         *logits;  /* out [T, V], z times temperature (untempered), may be NULL */
-    float         *lse;     /* out [T] of z */
-    float         *lse_raw; /* out [T] log-sum-exp of the untempered logits, may be NULL */
-    float         *logprob; /* out [T], may be NULL */
-    float         *entropy; /* out [T] nats, may be NULL */
+    int64_t rows, channels, vocabulary;
+    float temperature; /* > 0 */
+    bool bf16;
+    const act *x;
+    const void *packed;
+    const int32_t *target; /* [T], may be NULL */
+    float *logits;         /* out [T, V], z times temperature (untempered), may be NULL */
+    float *lse;            /* out [T] of z */
+    float *lse_raw;        /* out [T] log-sum-exp of the untempered logits, may be NULL */
+    float *logprob;        /* out [T], may be NULL */
+    float *entropy;        /* out [T] nats, may be NULL */
 };
-struct op_lm_head_backward { /* dz = dlogprob (onehot(target) - softmax(z)) / temperature; recomputes z */
-    int64_t         rows, channels, vocabulary;
-    float           temperature;
-    bool            bf16;
-    const act      *x;
-    const void     *packed;
+struct
+    op_lm_head_backward { /* dz = dlogprob (onehot(target) - softmax(z)) / temperature; recomputes z */
+    int64_t rows, channels, vocabulary;
+    float temperature;
+    bool bf16;
+    const act *x;
+    const void *packed;
     const weight_t *weight; /* [V, C] */
-    const int32_t  *target;
-    const float    *lse;      /* [T] of the forward call */
-    const float    *dlogprob; /* [T]; rows with 0 are skipped */
-    act            *dx;       /* out [T, C] */
-    float          *dweight;  /* [V, C] += */
+    const int32_t *target;
+    const float *lse;      /* [T] of the forward call */
+    const float *dlogprob; /* [T]; rows with 0 are skipped */
+    act *dx;               /* out [T, C] */
+    float *dweight;        /* [V, C] += */
 };
 
 /* ---- sampling ---------------------------------------------------------------------------------------
@@ -339,20 +341,20 @@ struct op_lm_head_backward { /* dz = dlogprob (onehot(target) - softmax(z)) / te
 struct op_sample_row {
     uint64_t seed, group;
     uint32_t sample, position;
-    float    temperature, top_p;
-    int32_t  top_k;
+    float temperature, top_p;
+    int32_t top_k;
 };
 struct op_sample {
-    int64_t                     rows, vocabulary;
-    const float                *logits;  /* [T, V] untempered */
-    const float                *lse;     /* [T] at the row's temperature (of the untempered ones for temperature 0) */
-    const float                *lse_raw; /* [T] */
-    const struct op_sample_row *row;     /* [T] */
-    float                       repetition_probability;
-    int32_t                    *token;             /* out [T] */
-    float                      *logprob;           /* out [T] full softmax at the row's temperature */
-    float                      *logprob_truncated; /* out [T] over the kept ids; = logprob when nothing is cut */
-    uint8_t                    *confident;         /* out [T] 1 when the untempered p(token) > repetition_probability */
+    int64_t rows, vocabulary;
+    const float *logits; /* [T, V] untempered */
+    const float *lse; /* [T] at the row's temperature (of the untempered ones for temperature 0) */
+    const float *lse_raw;            /* [T] */
+    const struct op_sample_row *row; /* [T] */
+    float repetition_probability;
+    int32_t *token;           /* out [T] */
+    float *logprob;           /* out [T] full softmax at the row's temperature */
+    float *logprob_truncated; /* out [T] over the kept ids; = logprob when nothing is cut */
+    uint8_t *confident;       /* out [T] 1 when the untempered p(token) > repetition_probability */
 };
 
 /* ---- policy loss ------------------------------------------------------------------------------------
@@ -366,23 +368,30 @@ struct op_sample {
  *   gspo        s = exp(mean of log ratio over the sequence's masked-in tokens); -w min(s A, clip(s) A) per token,
  *               gradient through s spread over the sequence as GSPO (arXiv:2507.18071) eq. 10: w s A per token when unclipped
  *   sft         -w logprob */
-enum policy_loss { POLICY_LOSS_CISPO, POLICY_LOSS_CISPO_MASK, POLICY_LOSS_REINFORCE, POLICY_LOSS_PPO_CLIP,
-                   POLICY_LOSS_GSPO, POLICY_LOSS_SFT };
+enum policy_loss {
+    POLICY_LOSS_CISPO,
+    POLICY_LOSS_CISPO_MASK,
+    POLICY_LOSS_REINFORCE,
+    POLICY_LOSS_PPO_CLIP,
+    POLICY_LOSS_GSPO,
+    POLICY_LOSS_SFT
+};
 struct op_policy_loss {
     enum policy_loss kind;
-    int64_t          rows;
-    int64_t          sequences;
-    const int32_t   *sequence_start; /* [sequences + 1] rows; tokens of one sequence are consecutive (gspo) */
-    const float     *logprob;        /* [T] of the policy being trained */
-    const float     *logprob_old;    /* [T] as streamed by the actor */
-    const float     *advantage;      /* [T] */
-    const float     *mask;           /* [T] 1 or 0 */
-    const float     *scale;          /* [T] w, > 0 */
-    float            weight_min, weight_max, clip_low, clip_high, dual_clip;
-    float           *ratio;    /* out [T] unclamped, 0 where masked */
-    float           *dlogprob; /* out [T] */
-    uint8_t         *clipped;  /* out [T] 1 where a bound or mask acted */
-    double          *loss;     /* out [1], host memory, sum in f64, rows in order */
+    int64_t rows;
+    int64_t sequences;
+    const int32_t
+        *sequence_start;  /* [sequences + 1] rows; tokens of one sequence are consecutive (gspo) */
+    const float *logprob; /* [T] of the policy being trained */
+    const float *logprob_old; /* [T] as streamed by the actor */
+    const float *advantage;   /* [T] */
+    const float *mask;        /* [T] 1 or 0 */
+    const float *scale;       /* [T] w, > 0 */
+    float weight_min, weight_max, clip_low, clip_high, dual_clip;
+    float *ratio;     /* out [T] unclamped, 0 where masked */
+    float *dlogprob;  /* out [T] */
+    uint8_t *clipped; /* out [T] 1 where a bound or mask acted */
+    double *loss;     /* out [1], host memory, sum in f64, rows in order */
 };
 
 /* ---- optimizer ------------------------------------------------------------------------------------
@@ -390,22 +399,23 @@ struct op_policy_loss {
  *   m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2; p = p - lr wd p - lr (m / (1-b1^n)) / (sqrt(v / (1-b2^n)) + eps)
  * g = grad * grad_scale (clipping). Writes the broadcast copy in the same pass. */
 struct op_adamw {
-    int64_t      count;
-    int64_t      update; /* n, from 1 */
-    double       lr, beta1, beta2, eps, weight_decay, grad_scale;
-    float       *parameter; /* [count] master */
-    float       *m, *v;
+    int64_t count;
+    int64_t update; /* n, from 1 */
+    double lr, beta1, beta2, eps, weight_decay, grad_scale;
+    float *parameter; /* [count] master */
+    float *m, *v;
     const float *grad;
-    weight_t    *copy; /* out [count], may be NULL */
+    weight_t *copy; /* out [count], may be NULL */
 };
 /* sum of squares in f64, fixed blocks, blocks in order; non_finite counts NaN and infinities. */
 struct op_grad_norm {
-    int64_t      count;
+    int64_t count;
     const float *grad;
-    double      *sum_squares; /* out [1], host */
-    int64_t     *non_finite;  /* out [1], host */
+    double *sum_squares; /* out [1], host */
+    int64_t *non_finite; /* out [1], host */
 };
 
+// clang-format off
 #define KERNEL_OPS(OP)                                                                             \
     OP(embedding) OP(embedding_backward) OP(rms_norm) OP(rms_norm_backward)                        \
     OP(linear_pack) OP(linear) OP(linear_backward_input) OP(linear_backward_weight)                \
@@ -415,13 +425,15 @@ struct op_grad_norm {
     OP(moe_route) OP(moe_route_backward) OP(moe_gather) OP(moe_gather_backward)                    \
     OP(moe_combine) OP(moe_combine_backward)                                                       \
     OP(lm_head) OP(lm_head_backward) OP(sample) OP(policy_loss) OP(adamw) OP(grad_norm)
+// clang-format on
 
 struct op_table {
-    const char *name;        /* "cpu", "ref", "cuda" */
-    const char *numerics;    /* what decides the bits: instruction set, tile sizes; part of numerics_id */
-    void       *context;
-    int64_t     act_bytes, weight_bytes; /* size of one element */
-    int64_t     kv_tile;                 /* tokens in a page */
+    const char *name; /* "cpu", "ref", "cuda" */
+    const char
+        *numerics; /* what decides the bits: instruction set, tile sizes; part of numerics_id */
+    void *context;
+    int64_t act_bytes, weight_bytes; /* size of one element */
+    int64_t kv_tile;                 /* tokens in a page */
     /* Memory of the table's device, zeroed. */
     enum status (*memory_create)(void *context, size_t bytes, void **memory);
     void (*memory_destroy)(void *context, void **memory);

@@ -21,7 +21,8 @@ MUST_CHECK enum status model_folder_load(const char *folder, const struct model_
  * a folder that exists already is refused, what a failed save left in folder.tmp goes with the next one. */
 MUST_CHECK enum status model_folder_save(const char *folder, const struct model_shape *shape,
                                          const struct parameter_table *table, const float *flat,
-                                         enum safetensors_dtype dtype, const char *like, int64_t shard_bytes);
+                                         enum safetensors_dtype dtype, const char *like,
+                                         int64_t shard_bytes);
 /* `weir init CONFIG OUT`: random folder from a config.json. */
 MUST_CHECK enum status model_folder_init(const char *config_path, const char *out, uint64_t seed,
                                          enum safetensors_dtype dtype, const char *like);

@@ -18,8 +18,8 @@ static enum status choose_rows(struct model *model, const act *hidden, int32_t r
 {
     int32_t most = row_index ? model->options.rows_max : model->rows;
     if (rows < 1 || rows > most)
-        return FAIL(STATUS_INVALID, "LM head on %d rows: at most %d after a forward call of %d", rows,
-                    most, model->rows);
+        return FAIL(STATUS_INVALID, "LM head on %d rows: at most %d after a forward call of %d",
+                    rows, most, model->rows);
     *x = hidden;
     if (!row_index)
         return STATUS_OK;

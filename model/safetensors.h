@@ -14,25 +14,27 @@
 enum safetensors_dtype { ST_F64, ST_F32, ST_BF16, ST_F16, ST_I64, ST_I32, ST_U8, ST_DTYPE_COUNT };
 
 struct safetensor {
-    const char            *name;
+    const char *name;
     enum safetensors_dtype dtype;
-    int32_t                dims;
-    int64_t                shape[8];
-    int64_t                count; /* elements */
-    const void            *bytes; /* in the mapped file */
-    size_t                 size;
+    int32_t dims;
+    int64_t shape[8];
+    int64_t count;     /* elements */
+    const void *bytes; /* in the mapped file */
+    size_t size;
 };
 
 struct safetensors; /* an open file */
 
 MUST_CHECK enum status safetensors_open(struct safetensors **file, const char *path);
 /* The same on bytes in memory, borrowed until close; name stands for the path in errors. */
-MUST_CHECK enum status safetensors_open_bytes(struct safetensors **file, const void *bytes, size_t size,
-                                              const char *name);
+MUST_CHECK enum status safetensors_open_bytes(struct safetensors **file, const void *bytes,
+                                              size_t size, const char *name);
 void safetensors_close(struct safetensors **file);
 int64_t safetensors_count(const struct safetensors *file);
-const struct safetensor *safetensors_at(const struct safetensors *file, int64_t index); /* in file order */
-const struct safetensor *safetensors_find(const struct safetensors *file, const char *name); /* NULL: none */
+const struct safetensor *safetensors_at(const struct safetensors *file,
+                                        int64_t index); /* in file order */
+const struct safetensor *safetensors_find(const struct safetensors *file,
+                                          const char *name); /* NULL: none */
 /* Converts count elements to f32 / f64 / i32 (F64, F32, BF16, F16 and integers in; exact or rounded to nearest). */
 MUST_CHECK enum status safetensor_to_f32(const struct safetensor *tensor, float *out);
 MUST_CHECK enum status safetensor_to_f64(const struct safetensor *tensor, double *out);
@@ -41,14 +43,15 @@ MUST_CHECK enum status safetensor_to_i32(const struct safetensor *tensor, int32_
 /* Writing: data as f32 in memory, stored as `dtype` (F32 or BF16, round to nearest even): the F32 rows in the
  * given order, then the BF16 rows, so that every tensor is aligned to its element. path.tmp, fsync, rename. metadata: {"format":"pt"} plus the given key/value pairs. */
 struct safetensors_row {
-    const char            *name;
+    const char *name;
     enum safetensors_dtype dtype;
-    int32_t                dims;
-    int64_t                shape[8];
-    const float           *values;
+    int32_t dims;
+    int64_t shape[8];
+    const float *values;
 };
-MUST_CHECK enum status safetensors_write(const char *path, const struct safetensors_row *rows, int64_t count,
-                                         const char *const *metadata_keys, const char *const *metadata_values,
+MUST_CHECK enum status safetensors_write(const char *path, const struct safetensors_row *rows,
+                                         int64_t count, const char *const *metadata_keys,
+                                         const char *const *metadata_values,
                                          int64_t metadata_count);
 const char *safetensors_dtype_name(enum safetensors_dtype dtype);
 

@@ -13,35 +13,44 @@
 #include "core/buffer.h"
 #include "core/status.h"
 
-enum model_arch { ARCH_MINIMAX_M1, ARCH_MINIMAX_NATIVE, ARCH_QWEN2, ARCH_QWEN3, ARCH_LLAMA, ARCH_COUNT };
+enum model_arch {
+    ARCH_MINIMAX_M1,
+    ARCH_MINIMAX_NATIVE,
+    ARCH_QWEN2,
+    ARCH_QWEN3,
+    ARCH_LLAMA,
+    ARCH_COUNT
+};
 enum layer_kind { LAYER_LIGHTNING, LAYER_SOFTMAX };
 enum { MODEL_LAYERS_MAX = 256, MODEL_EOS_MAX = 16 };
 
 struct model_shape {
     enum model_arch arch;
-    int32_t vocabulary;   /* V */
-    int32_t hidden;       /* C */
-    int32_t intermediate; /* F, of the MLP or of one expert */
-    int32_t layers;       /* L */
-    int32_t heads;        /* H, both layer kinds */
-    int32_t kv_heads;     /* G, softmax layers */
-    int32_t head_size;    /* D; H D need not be C */
-    int32_t rotary;       /* R <= D, first dims of each head (softmax layers only) */
-    int32_t experts;      /* E, 0 = dense MLP */
+    int32_t vocabulary;        /* V */
+    int32_t hidden;            /* C */
+    int32_t intermediate;      /* F, of the MLP or of one expert */
+    int32_t layers;            /* L */
+    int32_t heads;             /* H, both layer kinds */
+    int32_t kv_heads;          /* G, softmax layers */
+    int32_t head_size;         /* D; H D need not be C */
+    int32_t rotary;            /* R <= D, first dims of each head (softmax layers only) */
+    int32_t experts;           /* E, 0 = dense MLP */
     int32_t experts_per_token; /* J */
-    bool    postnorm;     /* residual from the normalised input (M1-SPEC 1.3) */
-    bool    qkv_bias;     /* Qwen2 */
-    bool    qk_norm;      /* Qwen3 */
-    bool    tied;         /* lm_head is the embedding */
-    double  rope_theta;
-    double  rms_norm_eps;
-    double  lightning_norm_eps;     /* 1e-6: M1-SPEC trap T4; not read from config.json */
-    double  lightning_layer_epsilon; /* 0: f_l = 1 - l/(L-1) + 1e-5 (M1); 1e-5: native's L-1+1e-5 (M1-SPEC 1.4) */
-    double  alpha_lightning, beta_lightning, alpha_softmax, beta_softmax, alpha_mlp, beta_mlp; /* 1 without postnorm */
-    double  aux_coefficient;
-    double  initializer_range;
+    bool postnorm;             /* residual from the normalised input (M1-SPEC 1.3) */
+    bool qkv_bias;             /* Qwen2 */
+    bool qk_norm;              /* Qwen3 */
+    bool tied;                 /* lm_head is the embedding */
+    double rope_theta;
+    double rms_norm_eps;
+    double lightning_norm_eps; /* 1e-6: M1-SPEC trap T4; not read from config.json */
+    double
+        lightning_layer_epsilon; /* 0: f_l = 1 - l/(L-1) + 1e-5 (M1); 1e-5: native's L-1+1e-5 (M1-SPEC 1.4) */
+    double alpha_lightning, beta_lightning, alpha_softmax, beta_softmax, alpha_mlp,
+        beta_mlp; /* 1 without postnorm */
+    double aux_coefficient;
+    double initializer_range;
     int64_t positions_max;
-    int32_t bos_id;              /* -1 none */
+    int32_t bos_id;                 /* -1 none */
     int32_t eos_ids[MODEL_EOS_MAX]; /* from generation_config.json when there, else config.json */
     int32_t eos_count;
     uint8_t layer_kind[MODEL_LAYERS_MAX]; /* enum layer_kind */

@@ -15,40 +15,42 @@
 
 struct id_list {
     uint32_t *ids; /* [capacity], owned */
-    size_t    count, capacity;
+    size_t count, capacity;
 };
 MUST_CHECK enum status id_list_push(struct id_list *list, uint32_t id);
 void id_list_free(struct id_list *list);
 
 struct bpe_token {
     uint32_t offset, size; /* into bytes; size 0: no token has this id */
-    bool     special;
+    bool special;
 };
 
 struct bpe {
     struct bpe_token *tokens; /* [vocabulary], owned */
-    uint32_t          vocabulary;
-    struct buffer     bytes;
-    uint32_t         *by_text; /* [table_size] id + 1, 0 = empty */
-    size_t            table_size;
+    uint32_t vocabulary;
+    struct buffer bytes;
+    uint32_t *by_text; /* [table_size] id + 1, 0 = empty */
+    size_t table_size;
     struct bpe_merge *merges; /* [merges_size] */
-    size_t            merges_size;
-    int64_t           unknown;    /* id for a symbol outside the vocabulary; -1: refuse */
-    bool              byte_level; /* symbols start as bytes, otherwise as characters */
-    bool              ignore_merges;
+    size_t merges_size;
+    int64_t unknown; /* id for a symbol outside the vocabulary; -1: refuse */
+    bool byte_level; /* symbols start as bytes, otherwise as characters */
+    bool ignore_merges;
     struct bpe_symbol *symbols; /* scratch of encode */
-    struct bpe_join   *heap;
-    size_t             symbols_capacity, heap_capacity;
+    struct bpe_join *heap;
+    size_t symbols_capacity, heap_capacity;
 };
 
 MUST_CHECK enum status bpe_create(struct bpe *bpe, uint32_t vocabulary, size_t merges);
 void bpe_destroy(struct bpe *bpe);
 /* Gives `id` its bytes. findable: bpe_find and encode may produce it. */
-MUST_CHECK enum status bpe_add(struct bpe *bpe, uint32_t id, const void *bytes, size_t size, bool findable);
+MUST_CHECK enum status bpe_add(struct bpe *bpe, uint32_t id, const void *bytes, size_t size,
+                               bool findable);
 void bpe_make_findable(struct bpe *bpe, uint32_t id); /* a token that was added without */
 void bpe_add_merge(struct bpe *bpe, uint32_t left, uint32_t right, uint32_t rank, uint32_t merged);
 int64_t bpe_find(const struct bpe *bpe, const void *bytes, size_t size); /* -1: none */
 /* Appends the ids of piece (valid UTF-8). INVALID: a symbol outside the vocabulary. */
-MUST_CHECK enum status bpe_encode(struct bpe *bpe, const uint8_t *piece, size_t size, struct id_list *ids);
+MUST_CHECK enum status bpe_encode(struct bpe *bpe, const uint8_t *piece, size_t size,
+                                  struct id_list *ids);
 
 #endif

@@ -20,7 +20,8 @@ struct chat_message {
 
 /* Appends the text to `text`. add_generation_prompt: ends with the opening of the assistant's turn.
  * INVALID: a role the format does not have. */
-MUST_CHECK enum status chat_render(enum setting_chat_format format, const struct chat_message *messages,
-                                   size_t count, bool add_generation_prompt, struct buffer *text);
+MUST_CHECK enum status chat_render(enum setting_chat_format format,
+                                   const struct chat_message *messages, size_t count,
+                                   bool add_generation_prompt, struct buffer *text);
 
 #endif

@@ -30,8 +30,9 @@ struct tokenizer;
 MUST_CHECK enum status tokenizer_open(struct tokenizer **tokenizer, const char *folder,
                                       enum setting_tokenizer kind);
 /* The same from the text of a tokenizer.json; config is the text of tokenizer_config.json or NULL. `name` is for errors. */
-MUST_CHECK enum status tokenizer_open_json(struct tokenizer **tokenizer, const char *name, const char *json,
-                                           size_t size, const char *config, size_t config_size);
+MUST_CHECK enum status tokenizer_open_json(struct tokenizer **tokenizer, const char *name,
+                                           const char *json, size_t size, const char *config,
+                                           size_t config_size);
 void tokenizer_close(struct tokenizer **tokenizer); /* NULL is fine; sets *tokenizer to NULL */
 
 /* ids [count] in the arena. Added tokens in the text become their ids. INVALID: text is no UTF-8, or has a
@@ -41,14 +42,14 @@ MUST_CHECK enum status tokenizer_encode(struct tokenizer *tokenizer, const char 
 /* Appends the bytes of ids, special tokens left out when skip_special. A cut-off id sequence may end inside
  * a character; bytes are never changed here. Ids inside the vocabulary that no token has give nothing. An id
  * beyond it (a model's padded rows can be sampled) gives U+FFFD: a reader and a reward see that something was there. */
-MUST_CHECK enum status tokenizer_decode(const struct tokenizer *tokenizer, const uint32_t *ids, size_t count,
-                                        bool skip_special, struct buffer *text);
+MUST_CHECK enum status tokenizer_decode(const struct tokenizer *tokenizer, const uint32_t *ids,
+                                        size_t count, bool skip_special, struct buffer *text);
 
 uint32_t tokenizer_vocabulary(const struct tokenizer *tokenizer); /* largest id + 1 */
-int64_t  tokenizer_eos(const struct tokenizer *tokenizer);        /* -1: tokenizer_config.json names none */
+int64_t tokenizer_eos(const struct tokenizer *tokenizer); /* -1: tokenizer_config.json names none */
 /* Id of the token that decodes to exactly this text ("<|im_end|>", " the"); -1: none. */
-int64_t  tokenizer_token_id(const struct tokenizer *tokenizer, const char *text);
-bool     tokenizer_is_special(const struct tokenizer *tokenizer, uint32_t id);
+int64_t tokenizer_token_id(const struct tokenizer *tokenizer, const char *text);
+bool tokenizer_is_special(const struct tokenizer *tokenizer, uint32_t id);
 
 /* Appends bytes as UTF-8 that JSON can carry: each maximal invalid piece becomes U+FFFD (Unicode 15, 3.9). */
 MUST_CHECK enum status text_append_utf8(struct buffer *text, const void *bytes, size_t size);

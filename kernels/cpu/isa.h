@@ -7,7 +7,7 @@
 #include "kernels/ops.h"
 
 #ifndef CPU_ISA
-#define CPU_ISA plain
+#define CPU_ISA       plain
 #define CPU_ISA_plain 1
 #endif
 #define CPU_PASTE_(isa, name) cpu_##isa##_##name

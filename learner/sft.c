@@ -1,4 +1,4 @@
-/* learner/sft.c - `weir sft`: supervised warm start with the learner's own trainer (docs/sft.md in the README).
+/* learner/sft.c - `weir sft`: supervised warm start with the learner's own trainer.
  *
  * Rows are {"prompt": text, "completion": text}; the loss is on the completion and the end-of-text id after
  * it (token mean of the batch). Order, shuffling and learning rate are functions of the seed and the step. */

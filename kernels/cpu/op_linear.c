@@ -167,43 +167,95 @@ enum status CPU_NAME(linear_backward_input)(void *context,
     return STATUS_OK;
 }
 
+/* A task of the weight gradient owns outputs [n, n + N_BLOCK ..) x [k, k + K_PANELS panels). For each
+ * block of the sum it copies the panels of x once (256 KiB) and a dy of long rows, whose columns would
+ * fall on a few cache sets, part by part (96 KiB): both stay in the second cache. */
+enum { N_BLOCK = 96, K_PANELS = 8, LONG_ROW = 512 };
+
 struct weight_job {
     const struct op_linear_backward_weight *args;
     struct pool *pool;
-    struct cut cut;
+    int64_t groups, panels_each; /* over k */
+    int64_t ranges, range;       /* over n */
 };
+
+static struct weight_job weight_cut(const struct op_linear_backward_weight *args, struct pool *pool)
+{
+    struct weight_job job = {.args = args, .pool = pool, .ranges = 1, .range = args->n};
+    const int64_t panels = panel_count(args->k);
+    job.groups = (panels + K_PANELS - 1) / K_PANELS;
+    job.panels_each = (panels + job.groups - 1) / job.groups;
+    if (pool_threads(pool) == 1 || args->rows * args->n * args->k < TASK_WORK)
+        return job;
+    const int64_t blocks = (args->n + N_BLOCK - 1) / N_BLOCK;
+    const int64_t wanted = at_least_one(4 * pool_threads(pool) / (job.groups * args->experts));
+    const int64_t each = (blocks + wanted - 1) / wanted;
+    job.range = each * N_BLOCK;
+    job.ranges = (blocks + each - 1) / each;
+    return job;
+}
+
+/* What one block of the sum adds: rows [row, row + chain) of x and dy. */
+struct weight_part {
+    int64_t row, chain;
+    int64_t column, columns; /* of dweight */
+    int64_t n, n_end;        /* rows of dweight */
+    float *dweight;          /* of the expert */
+};
+
+static void add_block(const struct op_linear_backward_weight *args, const struct weight_part *part,
+                      float *scratch)
+{
+    const float *x = (const float *)args->x + part->row * args->x_stride + part->column;
+    const float *dy = (const float *)args->dy + part->row * args->dy_stride;
+    const bool copies = args->dy_stride >= LONG_ROW;
+    float *packed = scratch + K_PANELS * PANEL * PANEL_BLOCK;
+    for (int64_t j = 0; j < part->columns; j += PANEL) {
+        const int64_t left = part->columns - j;
+        CPU_NAME(panel_copy)
+        (part->chain, left < PANEL ? left : PANEL, x + j, args->x_stride,
+         scratch + j * part->chain);
+    }
+    const int64_t step = copies ? N_BLOCK : part->n_end - part->n;
+    for (int64_t n = part->n; n < part->n_end; n += step) {
+        const struct panel_block block = {
+            .rows = part->n_end - n < step ? part->n_end - n : step,
+            .chain = part->chain,
+            .columns = part->columns,
+            .a_row = 1,
+            .a_step = args->dy_stride,
+            .panel_stride = PANEL * part->chain,
+            .a = copies ? packed : dy + n,
+            .b = scratch,
+            .z = part->dweight + n * args->k + part->column,
+            .z_row = args->k,
+            .add = true,
+            .a_packed = copies,
+        };
+        if (copies)
+            CPU_NAME(panel_pack)(block.rows, block.chain, dy + n, args->dy_stride, packed);
+        CPU_NAME(panel_multiply)(&block);
+    }
+}
 
 /* Rows of the tile are outputs n, the sum runs over the rows m of the expert. */
 static void weight_task(void *argument, int64_t task, int32_t worker)
 {
     const struct weight_job *job = argument;
     const struct op_linear_backward_weight *args = job->args;
-    const struct part part = cut_part(&job->cut, task, args->rows, args->k, args->expert_offset);
-    if (part.rows <= 0)
-        return;
-    float *copy = pool_scratch(job->pool, worker);
-    float *dweight = args->dweight + part.expert * args->n * args->k;
-    for (int64_t column = part.column; column < part.column + part.columns; column += PANEL) {
-        const int64_t left = part.column + part.columns - column;
-        struct panel_block block = {
-            .rows = args->n,
-            .columns = left < PANEL ? left : PANEL,
-            .a_row = 1,
-            .a_step = args->dy_stride,
-            .b = copy,
-            .z = dweight + column,
-            .z_row = args->k,
-            .add = true,
-        };
-        for (int64_t m = 0; m < part.rows; m += PANEL_BLOCK) {
-            const int64_t row = part.row + m;
-            block.chain = part.rows - m < PANEL_BLOCK ? part.rows - m : PANEL_BLOCK;
-            block.a = (const float *)args->dy + row * args->dy_stride;
-            CPU_NAME(panel_copy)
-            (block.chain, block.columns, (const float *)args->x + row * args->x_stride + column,
-             args->x_stride, copy);
-            CPU_NAME(panel_multiply)(&block);
-        }
+    const int64_t expert = task / job->groups / job->ranges;
+    const int64_t begin = args->expert_offset ? args->expert_offset[expert] : 0;
+    const int64_t end = args->expert_offset ? args->expert_offset[expert + 1] : args->rows;
+    struct weight_part part = {.dweight = args->dweight + expert * args->n * args->k};
+    part.column = task % job->groups * job->panels_each * PANEL;
+    part.columns = job->panels_each * PANEL;
+    if (part.columns > args->k - part.column)
+        part.columns = args->k - part.column;
+    part.n = task / job->groups % job->ranges * job->range;
+    part.n_end = part.n + job->range < args->n ? part.n + job->range : args->n;
+    for (part.row = begin; part.row < end; part.row += PANEL_BLOCK) {
+        part.chain = end - part.row < PANEL_BLOCK ? end - part.row : PANEL_BLOCK;
+        add_block(args, &part, pool_scratch(job->pool, worker));
     }
 }
 
@@ -211,10 +263,9 @@ enum status CPU_NAME(linear_backward_weight)(void *context,
                                              const struct op_linear_backward_weight *args)
 {
     CHECK(args->expert_offset ? !args->dbias : args->experts == 1);
-    struct weight_job job = {.args = args, .pool = context};
-    job.cut = cut_make(context, args->rows, args->experts, args->k, args->n, 0);
-    TRY(pool_reserve(context, sizeof(float) * PANEL * PANEL_BLOCK));
-    pool_run(context, weight_task, &job, cut_tasks(&job.cut));
+    struct weight_job job = weight_cut(args, context);
+    TRY(pool_reserve(context, sizeof(float) * (K_PANELS * PANEL + N_BLOCK) * PANEL_BLOCK));
+    pool_run(context, weight_task, &job, args->experts * job.groups * job.ranges);
     const float *dy = args->dy;
     for (int64_t m = 0; args->dbias && m < args->rows; m++)
         for (int64_t n = 0; n < args->n; n++)

@@ -3,6 +3,8 @@
  * the number of rows only; each output element sees the same chain in all of them. */
 #include "kernels/cpu/panel.h"
 
+#include <string.h>
+
 #include "core/check.h"
 
 #if defined(CPU_ISA_avx512)
@@ -73,10 +75,10 @@ static inline void store_vector(float *z, lanes value, bool add, const float *bi
     lanes_store(z, value);
 }
 
-/* The tile at row `row` and column `column`; `rows`, `vectors` and `across` are constants of the
- * callers. across: the rows of a are its columns (a_row = 1). */
-__attribute__((always_inline)) static inline void tile(const struct panel_block *p, int64_t row,
-                                                       int64_t column, const int rows,
+/* The tile at row `row`, whose first factor is a, and column `column`; `rows`, `vectors` and `across`
+ * are constants of the callers. across: the rows of a are its columns (a_row = 1). */
+__attribute__((always_inline)) static inline void tile(const struct panel_block *p, const float *a,
+                                                       int64_t row, int64_t column, const int rows,
                                                        const int vectors, const bool across)
 {
     lanes sum[TILE_ROWS][TILE_VECTORS_MAX];
@@ -86,9 +88,8 @@ __attribute__((always_inline)) static inline void tile(const struct panel_block 
         for (int v = 0; v < vectors; v++)
             sum[r][v] = (lanes){0};
     const int64_t a_row = across ? 1 : p->a_row;
-    const int64_t a_step = across ? p->a_step : 1;
+    const int64_t a_step = !across ? 1 : p->a_packed ? rows : p->a_step;
     const int64_t panel_stride = p->panel_stride;
-    const float *a = p->a + row * a_row;
     const float *b = p->b + (column / PANEL) * panel_stride + column % PANEL;
     for (int64_t i = 0; i < p->chain; i++, a += a_step, b += PANEL) {
         lanes w[TILE_VECTORS_MAX];
@@ -111,16 +112,18 @@ __attribute__((always_inline)) static inline void tile(const struct panel_block 
         }
 }
 
-typedef void (*tile_fn)(const struct panel_block *p, int64_t row, int64_t column);
+typedef void (*tile_fn)(const struct panel_block *p, const float *a, int64_t row, int64_t column);
 
 #define TILE(rows)                                                                      \
-    static void along_##rows(const struct panel_block *p, int64_t row, int64_t column)  \
+    static void along_##rows(const struct panel_block *p, const float *a, int64_t row,  \
+                             int64_t column)                                            \
     {                                                                                   \
-        tile(p, row, column, rows, 2, false);                                           \
+        tile(p, a, row, column, rows, 2, false);                                        \
     }                                                                                   \
-    static void across_##rows(const struct panel_block *p, int64_t row, int64_t column) \
+    static void across_##rows(const struct panel_block *p, const float *a, int64_t row, \
+                              int64_t column)                                           \
     {                                                                                   \
-        tile(p, row, column, rows, 2, true);                                            \
+        tile(p, a, row, column, rows, 2, true);                                         \
     }
 
 TILES(TILE)
@@ -133,14 +136,14 @@ static const tile_fn across_tiles[] = {TILES(ACROSS)};
 /* One or two rows take more vectors: enough chains side by side to hide the latency of one. */
 enum { WIDE_1 = 8, WIDE_2 = 4 };
 
-static void wide_1(const struct panel_block *p, int64_t row, int64_t column)
+static void wide_1(const struct panel_block *p, const float *a, int64_t row, int64_t column)
 {
-    tile(p, row, column, 1, WIDE_1, false);
+    tile(p, a, row, column, 1, WIDE_1, false);
 }
 
-static void wide_2(const struct panel_block *p, int64_t row, int64_t column)
+static void wide_2(const struct panel_block *p, const float *a, int64_t row, int64_t column)
 {
-    tile(p, row, column, 2, WIDE_2, false);
+    tile(p, a, row, column, 2, WIDE_2, false);
 }
 
 /* Columns done by wide tiles, which read whole vectors inside the padded panels only. */
@@ -150,23 +153,59 @@ static int64_t multiply_wide(const struct panel_block *p)
     const int64_t padded = panel_count(p->columns) * PANEL;
     int64_t column = 0;
     for (; column < p->columns && column + step <= padded; column += step)
-        (p->rows == 1 ? wide_1 : wide_2)(p, 0, column);
+        (p->rows == 1 ? wide_1 : wide_2)(p, p->a, 0, column);
     return column;
 }
 
-/* Rows are spread evenly over the tiles. */
+/* Rows are spread evenly over the tiles: rows of the next tile, when `tiles` of them take `left`. */
+static int64_t next_tile(int64_t left, int64_t tiles)
+{
+    return (left + tiles - 1) / tiles;
+}
+
+static int64_t tile_count(int64_t rows)
+{
+    return (rows + TILE_ROWS - 1) / TILE_ROWS;
+}
+
 void CPU_NAME(panel_multiply)(const struct panel_block *p)
 {
-    const int64_t tiles = (p->rows + TILE_ROWS - 1) / TILE_ROWS;
-    const tile_fn *kind = p->a_step == 1 ? along_tiles : across_tiles;
-    int64_t column = p->rows <= 2 && p->a_step == 1 ? multiply_wide(p) : 0;
+    const bool along = p->a_step == 1 && !p->a_packed;
+    const tile_fn *kind = along ? along_tiles : across_tiles;
+    int64_t column = p->rows <= 2 && along ? multiply_wide(p) : 0;
     for (; column < p->columns; column += 2 * LANES) {
         int64_t row = 0;
-        for (int64_t t = 0; t < tiles; t++) {
-            const int64_t count = (p->rows - row + tiles - t - 1) / (tiles - t);
-            kind[count - 1](p, row, column);
+        for (int64_t tiles = tile_count(p->rows); tiles > 0; tiles--) {
+            const int64_t count = next_tile(p->rows - row, tiles);
+            const float *a = p->a + row * (p->a_packed ? p->chain : p->a_row);
+            kind[count - 1](p, a, row, column);
             row += count;
         }
+    }
+}
+
+typedef void (*pack_fn)(int64_t chain, const float *source, int64_t stride, float *packed);
+
+#define PACK(rows)                                                                             \
+    static void pack_##rows(int64_t chain, const float *source, int64_t stride, float *packed) \
+    {                                                                                          \
+        for (int64_t i = 0; i < chain; i++)                                                    \
+            memcpy(packed + i * (rows), source + i * stride, (rows) * sizeof *packed);         \
+    }
+
+TILES(PACK)
+
+#define PACKS(rows) pack_##rows,
+static const pack_fn packs[] = {TILES(PACKS)};
+
+void CPU_NAME(panel_pack)(int64_t rows, int64_t chain, const float *source, int64_t stride,
+                          float *packed)
+{
+    int64_t row = 0;
+    for (int64_t tiles = tile_count(rows); tiles > 0; tiles--) {
+        const int64_t count = next_tile(rows - row, tiles);
+        packs[count - 1](chain, source + row, stride, packed + row * chain);
+        row += count;
     }
 }
 

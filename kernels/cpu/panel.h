@@ -36,7 +36,8 @@ struct panel_block {
     const float *bias; /* [columns] or NULL */
     float *z;
     int64_t z_row;
-    bool add; /* add to z instead of writing it */
+    bool add;      /* add to z instead of writing it */
+    bool a_packed; /* a was made by panel_pack; a_row and a_step are not read */
 };
 
 void CPU_NAME(panel_multiply)(const struct panel_block *block);
@@ -44,6 +45,12 @@ void CPU_NAME(panel_multiply)(const struct panel_block *block);
 /* y[r, 0 .. n) = x[r] W^T + bias for a packed W of n outputs. */
 void CPU_NAME(panel_rows)(int64_t rows, int64_t n, int64_t k, const float *x, int64_t x_stride,
                           const float *panels, const float *bias, float *y, int64_t y_stride);
+
+/* Copies a [chain, rows], element (i, r) at source[i * stride + r], into rows * chain floats in the
+ * order in which panel_multiply reads them: tile after tile. A column of a matrix whose rows are a
+ * power of two apart falls on one cache set otherwise. */
+void CPU_NAME(panel_pack)(int64_t rows, int64_t chain, const float *source, int64_t stride,
+                          float *packed);
 
 /* Copies m rows of source[.., 0 .. columns) (columns <= PANEL) into b[m, PANEL], zeros behind. */
 void CPU_NAME(panel_copy)(int64_t m, int64_t columns, const float *source, int64_t stride,

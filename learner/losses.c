@@ -202,8 +202,7 @@ static enum status explain_normaliser(enum setting_normaliser normaliser, struct
             buffer, "  normaliser sample: verl loss_agg_mode=seq-mean-token-mean, slime's default, "
                     "SkyRL sequence_mean, NeMo-RL token_level_loss: false, TRL grpo\n");
     }
-    CHECK(!"a normaliser of core/settings.h");
-    return STATUS_INVALID;
+    CHECK_NEVER("a normaliser of core/settings.h");
 }
 
 static enum status explain_elsewhere(const struct loss_settings *settings, struct buffer *buffer)

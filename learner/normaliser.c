@@ -30,6 +30,5 @@ double normaliser_scale(const struct normaliser *minibatch, int64_t group_tokens
     case NORMALISER_SAMPLE:
         return 1.0 / ((double)minibatch->responses * (double)response_tokens);
     }
-    CHECK(!"a normaliser of core/settings.h");
-    return 0.0;
+    CHECK_NEVER("a normaliser of core/settings.h");
 }

@@ -98,8 +98,7 @@ static struct token_term token(const struct op_policy_loss *args, int64_t t, flo
     case POLICY_LOSS_SFT:
         return weighted(1, 1, args->scale[t], args->logprob[t]);
     }
-    CHECK(!"unknown policy loss");
-    return (struct token_term){0};
+    CHECK_NEVER("unknown policy loss");
 }
 
 static float token_ratio(const struct op_policy_loss *args, int64_t t)

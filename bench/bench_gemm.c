@@ -21,7 +21,14 @@ static double now_s(void)
 
 typedef float v16 __attribute__((vector_size(64)));
 
-__attribute__((target("avx512f,fma"), optimize("fp-contract=fast"))) static double peak_run(void)
+#if defined(__clang__)
+#pragma STDC FP_CONTRACT ON
+#define FUSED_AVX512 __attribute__((target("avx512f,fma")))
+#else
+#define FUSED_AVX512 __attribute__((target("avx512f,fma"), optimize("fp-contract=fast")))
+#endif
+
+FUSED_AVX512 static double peak_run(void)
 {
     v16 sum[PEAK_CHAINS];
     for (int i = 0; i < PEAK_CHAINS; i++)

@@ -1,6 +1,6 @@
 /* kernels/cpu/op_attention.c - causal softmax attention with grouped queries over pages.
  *
- * Forward: one function computes one head of one row, whoever asks - training, prefill in pieces or
+ * Forward: one function computes the heads of one row, whoever asks - training, prefill in pieces or
  * decode - so the bits are the same. It walks the tiles of the sequence from position 0; the tile and
  * the merge formula are in kernels/ops.h. Keys past the row's position are replaced by selection,
  * never by arithmetic, so what a page holds there does not matter.
@@ -60,22 +60,38 @@ enum status CPU_NAME(kv_write)(void *context, const struct op_kv_write *args)
     return STATUS_OK;
 }
 
-/* ---- forward, one head of one row ------------------------------------------------------------------ */
+/* ---- forward, heads of one row --------------------------------------------------------------------- */
+/* Heads of a group that are computed side by side, sharing the loads of keys and values; each sees
+ * the chains that it would see alone. AVX2 has no registers for more than one. */
+#if defined(CPU_ISA_avx512)
+enum { HEADS_TOGETHER = 4 };
+#else
+enum { HEADS_TOGETHER = 1 };
+#endif
+
 struct row_state {
     float m, s;             /* running maximum and sum */
+    float old;              /* what the last merge scaled by */
+    float weight[KV_TILE];  /* p of the tile */
     float o[HEAD_SIZE_MAX]; /* running output */
 };
 
-/* score[j] = scale * (q . k_j) of 64 keys; every key is a chain over d. */
-static inline void tile_scores(const float *q, const float *keys, int64_t size, float scale,
-                               v16 score[TILE_VECTORS])
+/* score[r][j] = scale * (q_r . k_j) of 64 keys; every key is a chain over d. */
+static inline __attribute__((always_inline)) void tile_scores(const float *q, const float *keys,
+                                                              int64_t size, float scale, int heads,
+                                                              v16 score[][TILE_VECTORS])
 {
-    v16 sum[TILE_VECTORS] = {{0}};
-    for (int64_t d = 0; d < size; d++)
+    v16 sum[HEADS_TOGETHER][TILE_VECTORS];
+    for (int r = 0; r < heads; r++)
         for (int i = 0; i < TILE_VECTORS; i++)
-            sum[i] += v16_set(q[d]) * v16_load(keys + d * KV_TILE + i * V16);
-    for (int i = 0; i < TILE_VECTORS; i++)
-        score[i] = sum[i] * v16_set(scale);
+            sum[r][i] = v16_set(0);
+    for (int64_t d = 0; d < size; d++)
+        for (int r = 0; r < heads; r++)
+            for (int i = 0; i < TILE_VECTORS; i++)
+                sum[r][i] += v16_set(q[r * size + d]) * v16_load(keys + d * KV_TILE + i * V16);
+    for (int r = 0; r < heads; r++)
+        for (int i = 0; i < TILE_VECTORS; i++)
+            score[r][i] = sum[r][i] * v16_set(scale);
 }
 
 static inline void mask_scores(v16 score[TILE_VECTORS], int64_t count)
@@ -85,84 +101,138 @@ static inline void mask_scores(v16 score[TILE_VECTORS], int64_t count)
         score[i] = v16_select(lane + i * V16 < (int32_t)count, score[i], v16_set(-INFINITY));
 }
 
-/* 16 * vectors channels of o from d on; `left` exist of the last 16. Inlined with constants: a full
- * vector is loaded without a test. */
-static inline __attribute__((always_inline)) void add_channels(float *o, float scale,
-                                                               const float *p, const float *values,
-                                                               int64_t count, int64_t size,
-                                                               int64_t d, int vectors, int64_t left)
+/* 16 * vectors channels of every o from d on; `left` exist of the last 16. Inlined with constants: a
+ * full vector is loaded without a test. */
+static inline __attribute__((always_inline)) void add_channels(struct row_state *row, int heads,
+                                                               const float *values, int64_t count,
+                                                               int64_t size, int64_t d, int vectors,
+                                                               int64_t left)
 {
-    v16 sum[TILE_VECTORS];
-    for (int i = 0; i < vectors; i++)
-        sum[i] = v16_load(o + d + i * V16) * v16_set(scale);
-    for (int64_t j = 0; j < count; j++)
+    v16 sum[HEADS_TOGETHER][TILE_VECTORS];
+    for (int r = 0; r < heads; r++)
         for (int i = 0; i < vectors; i++)
-            sum[i] += v16_set(p[j]) * v16_load_tail(values + j * size + d + i * V16, left, 0);
-    for (int i = 0; i < vectors; i++)
-        v16_store(o + d + i * V16, sum[i]);
+            sum[r][i] = v16_load(row[r].o + d + i * V16) * v16_set(row[r].old);
+    for (int64_t j = 0; j < count; j++)
+        for (int i = 0; i < vectors; i++) {
+            const v16 value = v16_load_tail(values + j * size + d + i * V16, left, 0);
+            for (int r = 0; r < heads; r++)
+                sum[r][i] += v16_set(row[r].weight[j]) * value;
+        }
+    for (int r = 0; r < heads; r++)
+        for (int i = 0; i < vectors; i++)
+            v16_store(row[r].o + d + i * V16, sum[r][i]);
 }
 
-/* o = o * scale + sum over j in order of p_j v_j */
-static inline void add_values(float *o, float scale, const float *p, const float *values,
-                              int64_t count, int64_t size)
+/* o = o * old + sum over j in order of weight_j v_j */
+static inline __attribute__((always_inline)) void
+add_values(struct row_state *row, int heads, const float *values, int64_t count, int64_t size)
 {
     int64_t d = 0;
     for (; d + 4 * V16 <= size; d += 4 * V16)
-        add_channels(o, scale, p, values, count, size, d, 4, V16);
+        add_channels(row, heads, values, count, size, d, 4, V16);
+    for (; d + 2 * V16 <= size; d += 2 * V16)
+        add_channels(row, heads, values, count, size, d, 2, V16);
     for (; d + V16 <= size; d += V16)
-        add_channels(o, scale, p, values, count, size, d, 1, V16);
+        add_channels(row, heads, values, count, size, d, 1, V16);
     if (d < size)
-        add_channels(o, scale, p, values, count, size, d, 1, size - d);
+        add_channels(row, heads, values, count, size, d, 1, size - d);
 }
 
-static inline void merge_tile(struct row_state *row, v16 score[TILE_VECTORS], const float *values,
-                              int64_t count, int64_t size)
+/* m, s and the weights of one more tile. */
+static inline void merge_tile(struct row_state *row, const v16 score[TILE_VECTORS])
 {
     float largest = v16_max_lane(v16_max(v16_max(score[0], score[1]), v16_max(score[2], score[3])));
     float m = largest > row->m ? largest : row->m;
-    float old = row->s > 0 ? v16_exp(v16_set(row->m - m))[0] : 0.0F;
+    row->old = row->s > 0 ? v16_exp(v16_set(row->m - m))[0] : 0.0F;
     v16 p[TILE_VECTORS];
-    float weight[KV_TILE];
     for (int i = 0; i < TILE_VECTORS; i++) {
         p[i] = v16_exp(score[i] - v16_set(m));
-        v16_store(weight + i * V16, p[i]);
+        v16_store(row->weight + i * V16, p[i]);
     }
     float sum = v16_sum((p[0] + p[1]) + (p[2] + p[3]));
-    row->s = row->s * old + sum;
+    row->s = row->s * row->old + sum;
     row->m = m;
-    add_values(row->o, old, weight, values, count, size);
 }
 
 struct head_call {
-    const float *q;
+    const float *q; /* of the first head */
     const float *pages;
     const int32_t *page; /* of the slot */
     int64_t position, size, kv_heads, kv_head;
+    bool cold; /* the first to read these pages */
 };
 
-static void attention_head(const struct head_call *call, float *y, float *lse)
+/* Pages of other sequences have pushed this one out of the near caches: asked for early, its values
+ * come while the scores are made. */
+static inline void prefetch(const float *memory, int64_t floats)
 {
-    struct row_state row;
+    for (int64_t i = 0; i < floats; i += V16)
+        __builtin_prefetch(memory + i);
+}
+
+static inline __attribute__((always_inline)) void attend(const struct head_call *call, int heads,
+                                                         float *y, float *lse)
+{
+    struct row_state row[HEADS_TOGETHER];
     int64_t size = call->size;
     float scale = (float)(1 / sqrt((double)size));
-    row.m = -INFINITY;
-    row.s = 0;
-    memset(row.o, 0, (size_t)padded(size) * sizeof row.o[0]);
+    for (int r = 0; r < heads; r++) {
+        row[r].m = -INFINITY;
+        row[r].s = 0;
+        memset(row[r].o, 0, (size_t)padded(size) * sizeof row[r].o[0]);
+    }
     for (int64_t first = 0; first <= call->position; first += KV_TILE) {
         const float *page = call->pages + (size_t)call->page[first / KV_TILE] *
                                               kv_page_floats(call->kv_heads, size);
         int64_t count = at_most(KV_TILE, call->position + 1 - first);
-        v16 score[TILE_VECTORS];
-        tile_scores(call->q, page + kv_page_keys(call->kv_head, size), size, scale, score);
-        mask_scores(score, count);
-        merge_tile(&row, score, page + kv_page_values(call->kv_heads, call->kv_head, size), count,
-                   size);
+        const float *values = page + kv_page_values(call->kv_heads, call->kv_head, size);
+        v16 score[HEADS_TOGETHER][TILE_VECTORS];
+        if (call->cold)
+            prefetch(values, count * size);
+        tile_scores(call->q, page + kv_page_keys(call->kv_head, size), size, scale, heads, score);
+        for (int r = 0; r < heads; r++) {
+            mask_scores(score[r], count);
+            merge_tile(&row[r], score[r]);
+        }
+        if (call->cold && first + KV_TILE <= call->position)
+            prefetch(call->pages +
+                         (size_t)call->page[first / KV_TILE + 1] *
+                             kv_page_floats(call->kv_heads, size) +
+                         kv_page_keys(call->kv_head, size),
+                     KV_TILE * size);
+        add_values(row, heads, values, count, size);
     }
-    float inverse = 1 / row.s;
-    for (int64_t d = 0; d < size; d++)
-        y[d] = row.o[d] * inverse;
-    if (lse != NULL)
-        *lse = row.m + logf(row.s);
+    for (int r = 0; r < heads; r++) {
+        float inverse = 1 / row[r].s;
+        for (int64_t d = 0; d < size; d++)
+            y[r * size + d] = row[r].o[d] * inverse;
+        if (lse != NULL)
+            lse[r] = row[r].m + logf(row[r].s);
+    }
+}
+
+/* `count` neighbouring heads of one group, spread evenly over the calls. */
+static void attention_heads(struct head_call *call, int64_t count, float *y, float *lse)
+{
+    while (count > 0) {
+        const int64_t calls = (count + HEADS_TOGETHER - 1) / HEADS_TOGETHER;
+        const int64_t heads = (count + calls - 1) / calls;
+#if defined(CPU_ISA_avx512)
+        if (heads == 4)
+            attend(call, 4, y, lse);
+        else if (heads == 3)
+            attend(call, 3, y, lse);
+        else if (heads == 2)
+            attend(call, 2, y, lse);
+        else
+#endif
+            attend(call, 1, y, lse);
+        call->cold = false;
+        call->q += heads * call->size;
+        y += heads * call->size;
+        lse = lse != NULL ? lse + heads : NULL;
+        count -= heads;
+    }
 }
 
 /* A task is a run of up to ATTENTION_ROWS rows of one segment, for one key head. */
@@ -193,11 +263,12 @@ static void attention_task(void *argument, int64_t task, int32_t worker)
     for (int64_t i = block * ATTENTION_ROWS; i < end; i++) {
         int64_t t = segment->row + i;
         call.position = segment->position + i;
-        for (int64_t h = g * per_group; h < (g + 1) * per_group; h++) {
-            call.q = (const float *)args->q + t * args->q_stride + h * args->head_size;
-            attention_head(&call, (float *)args->y + t * args->y_stride + h * args->head_size,
-                           args->lse != NULL ? args->lse + t * args->heads + h : NULL);
-        }
+        int64_t h = g * per_group;
+        call.cold = i == block * ATTENTION_ROWS;
+        call.q = (const float *)args->q + t * args->q_stride + h * args->head_size;
+        attention_heads(&call, per_group,
+                        (float *)args->y + t * args->y_stride + h * args->head_size,
+                        args->lse != NULL ? args->lse + t * args->heads + h : NULL);
     }
 }
 

@@ -56,11 +56,13 @@ static void key_weights(const struct head *head, const float *q, int64_t i, floa
                     sum[v] +=
                         v16_set(q[d]) * v16_load(head->keys + d * head->chunk + first + v * V16);
         } else {
-            for (int v = 0; v * V16 < count; v++)
+            for (int v = 0; v * V16 < count; v++) {
+                const float *keys = head->keys + first + v * V16;
+                /* Lanes past the row are not read below; whole vectors stay in the buffer's row. */
+                const int64_t left = head->chunk - first - v * V16;
                 for (int64_t d = 0; d < head->size; d++)
-                    sum[v] += v16_set(q[d]) *
-                              v16_load_tail(head->keys + d * head->chunk + first + v * V16,
-                                            count - v * V16, 0);
+                    sum[v] += v16_set(q[d]) * v16_load_tail(keys + d * head->chunk, left, 0);
+            }
         }
         for (int v = 0; v < KEY_VECTORS; v++)
             v16_store(weight + first + v * V16, sum[v]);
@@ -208,34 +210,47 @@ struct backward {
     float *states;                                 /* [chunks, Dp, Dp] before each chunk */
 };
 
+/* Short rows: a call of memcpy for each takes longer than the copy. */
+static inline void copy_row(float *target, const float *source, int64_t size)
+{
+    for (int64_t d = 0; d < size; d += V16)
+        v16_store_tail(target + d, v16_load_tail(source + d, size - d, 0), size - d);
+}
+
+/* Padding of channels and of tokens past the end is zero. */
+static void clear_padding(const struct backward *b, int64_t m, float *target)
+{
+    const int64_t filled = b->size < b->wide ? 0 : m;
+    memset(target + filled * b->wide, 0, (size_t)((b->tokens - filled) * b->wide) * sizeof *target);
+}
+
 static void load_rows(const struct backward *b, const void *source, int64_t first, int64_t m,
                       float *target)
 {
-    memset(target, 0, (size_t)(b->tokens * b->wide) * sizeof *target);
+    const int64_t stride = b->args->row_stride;
+    const float *from =
+        (const float *)source + (b->row + first) * stride + b->head * b->args->head_stride;
+    clear_padding(b, m, target);
     for (int64_t i = 0; i < m; i++)
-        memcpy(target + i * b->wide,
-               (const float *)source + (b->row + first + i) * b->args->row_stride +
-                   b->head * b->args->head_stride,
-               (size_t)b->size * sizeof *target);
+        copy_row(target + i * b->wide, from + i * stride, b->size);
 }
 
 static void store_rows(const struct backward *b, void *target, int64_t first, int64_t m,
                        const float *source)
 {
+    const int64_t stride = b->args->row_stride;
+    float *to = (float *)target + (b->row + first) * stride + b->head * b->args->head_stride;
     for (int64_t i = 0; i < m; i++)
-        memcpy((float *)target + (b->row + first + i) * b->args->row_stride +
-                   b->head * b->args->head_stride,
-               source + i * b->wide, (size_t)b->size * sizeof *source);
+        copy_row(to + i * stride, source + i * b->wide, b->size);
 }
 
 static void load_dy(const struct backward *b, int64_t first, int64_t m)
 {
-    memset(b->dy, 0, (size_t)(b->tokens * b->wide) * sizeof *b->dy);
+    const int64_t stride = b->args->heads * b->size;
+    const float *from = (const float *)b->args->dy + (b->row + first) * stride + b->head * b->size;
+    clear_padding(b, m, b->dy);
     for (int64_t i = 0; i < m; i++)
-        memcpy(b->dy + i * b->wide,
-               (const float *)b->args->dy +
-                   ((b->row + first + i) * b->args->heads + b->head) * b->size,
-               (size_t)b->size * sizeof *b->dy);
+        copy_row(b->dy + i * b->wide, from + i * stride, b->size);
 }
 
 /* scaled[i] = decay[from + step i] source[i] */

@@ -344,7 +344,7 @@ static enum status turn(struct actor *actor, bool *worked)
 }
 
 /* Leases go back with their tokens; the frames that carry them must be acknowledged, within drain_s. */
-static enum status drain(struct actor *actor, volatile sig_atomic_t *stop_signals)
+static enum status drain(struct actor *actor, atomic_int *stop_signals)
 {
     int64_t until_ns = clock_now_ns() + (int64_t)actor->settings->run.drain_s * CLOCK_NS_PER_S;
     TRY(actor_hand_back(actor));
@@ -365,7 +365,7 @@ static enum status drain(struct actor *actor, volatile sig_atomic_t *stop_signal
     return STATUS_OK;
 }
 
-enum status actor_run(struct actor *actor, volatile sig_atomic_t *stop_signals)
+enum status actor_run(struct actor *actor, atomic_int *stop_signals)
 {
     bool worked = false;
     while (!actor->stopping) {

@@ -9,7 +9,7 @@
 #ifndef ACTOR_ACTOR_H
 #define ACTOR_ACTOR_H
 
-#include <signal.h>
+#include <stdatomic.h>
 
 #include "core/settings.h"
 #include "core/status.h"
@@ -27,7 +27,7 @@ MUST_CHECK enum status actor_create(struct actor **actor, const struct actor_opt
 void actor_destroy(struct actor **actor);
 /* Returns OK after an orderly end. *stop_signals counts SIGTERM and SIGINT: 1 drains (leases go back with
  * their tokens), 2 ends at once. */
-MUST_CHECK enum status actor_run(struct actor *actor, volatile sig_atomic_t *stop_signals);
+MUST_CHECK enum status actor_run(struct actor *actor, atomic_int *stop_signals);
 /* Memory the settings imply, without starting: for --check. */
 MUST_CHECK enum status actor_budget_text(const struct settings *settings, char *text, size_t size);
 

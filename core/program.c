@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,7 +11,8 @@
 
 #include "core/log.h"
 
-static volatile sig_atomic_t stop_signals;
+_Static_assert(ATOMIC_INT_LOCK_FREE == 2, "a signal handler may touch lock-free atomics only");
+static atomic_int stop_signals;
 
 static const struct metric_row *(*metrics_table)(size_t *count);
 
@@ -40,10 +42,10 @@ static int print_metrics(const char *role)
 static void count_signal(int number)
 {
     (void)number;
-    stop_signals = stop_signals + 1;
+    atomic_fetch_add(&stop_signals, 1);
 }
 
-volatile sig_atomic_t *program_stop_signals(void)
+atomic_int *program_stop_signals(void)
 {
     return &stop_signals;
 }

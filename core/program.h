@@ -8,7 +8,7 @@
 #ifndef CORE_PROGRAM_H
 #define CORE_PROGRAM_H
 
-#include <signal.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 
 #include "core/metrics.h"
@@ -54,7 +54,8 @@ void program_set_metrics(const struct metric_row *(*table)(size_t *count));
 /* -1: go on. >= 0: exit with it (--help, --version, or an error that was printed). */
 int program_start(struct program *program, int argc, char **argv, const char *role,
                   const char *about);
-volatile sig_atomic_t *program_stop_signals(void);
+/* How many SIGTERM and SIGINT came so far; any thread may read it. */
+atomic_int *program_stop_signals(void);
 /* Prints the last error when status is not OK; frees the settings; the exit code of the process. */
 int program_end(struct program *program, enum status status);
 int program_exit_code(enum status status);

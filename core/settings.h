@@ -112,7 +112,7 @@
     ROW(u32,    rollouts_kept,          "2000",     0, 1000000,     "rollouts",  "Length of the stream of recent rollouts.")
 
 #define SFT_SETTINGS(ROW) \
-    ROW(text,   train,                  "",         0, 0,           "path",      "JSONL with prompt and completion (or messages); loss on the completion.") \
+    ROW(text,   train,                  "",         0, 0,           "path",      "JSONL with prompt and completion; loss on the completion.") \
     ROW(text,   out,                    "",         0, 0,           "path",      "Folder that receives the trained model.") \
     ROW(u32,    steps,                  "1000",     1, 1e9,         "updates",   "") \
     ROW(u32,    batch,                  "64",       1, 1e6,         "examples",  "Examples of one update.") \

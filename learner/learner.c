@@ -355,7 +355,7 @@ static enum status start(struct learner *learner)
                                      learner->checkpoint_digest, path);
 }
 
-enum status learner_run(struct learner *learner, volatile sig_atomic_t *stop_signals)
+enum status learner_run(struct learner *learner, atomic_int *stop_signals)
 {
     learner->stop_signals = stop_signals;
     learner->step_begin_ns = clock_now_ns();

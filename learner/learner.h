@@ -6,7 +6,7 @@
 #ifndef LEARNER_LEARNER_H
 #define LEARNER_LEARNER_H
 
-#include <signal.h>
+#include <stdatomic.h>
 
 #include "core/settings.h"
 
@@ -23,12 +23,12 @@ void learner_destroy(struct learner **learner);
 /* OK: the last version was trained and its checkpoint reported, or a drain (one signal, or the store's notice)
  * ended in a checkpoint; a plan in training is finished first. CANCELLED: a second signal, which leaves the last
  * checkpoint as it is. Any other failure (a full disk included) leaves it too, and the same plans come again. */
-MUST_CHECK enum status learner_run(struct learner *learner, volatile sig_atomic_t *stop_signals);
+MUST_CHECK enum status learner_run(struct learner *learner, atomic_int *stop_signals);
 MUST_CHECK enum status learner_budget_text(const struct settings *settings, char *text,
                                            size_t size);
 
 /* `weir sft`: supervised training on prompt and completion rows, with the same trainer. progress may be NULL. */
-MUST_CHECK enum status sft_run(const struct settings *settings, volatile sig_atomic_t *stop_signals,
+MUST_CHECK enum status sft_run(const struct settings *settings, atomic_int *stop_signals,
                                void (*progress)(uint32_t step, uint32_t steps, double loss,
                                                 double tokens_per_s));
 

@@ -35,7 +35,7 @@ struct learner {
     bool resumed;     /* from a checkpoint */
     bool mid_plan;    /* the weights in the trainer are those of no registered version */
     uint64_t notices; /* of the store so far */
-    volatile sig_atomic_t *stop_signals;
+    atomic_int *stop_signals;
     int64_t step_begin_ns;
 };
 

@@ -142,7 +142,7 @@ static double learning_rate(const struct sft_settings *sft, uint32_t step)
            (sft->lr_end + (1 - sft->lr_end) * 0.5 * (1 + cos(share * 3.14159265358979323846)));
 }
 
-static enum status train(struct sft *sft, volatile sig_atomic_t *stop_signals,
+static enum status train(struct sft *sft, atomic_int *stop_signals,
                          void (*progress)(uint32_t, uint32_t, double, double))
 {
     const struct sft_settings *settings = &sft->settings->sft;
@@ -196,7 +196,7 @@ static enum status save(struct sft *sft)
     return status;
 }
 
-enum status sft_run(const struct settings *settings, volatile sig_atomic_t *stop_signals,
+enum status sft_run(const struct settings *settings, atomic_int *stop_signals,
                     void (*progress)(uint32_t, uint32_t, double, double))
 {
     if (settings->sft.out[0] == '\0')

@@ -355,7 +355,7 @@ static enum status stuck_failure(const struct reward_worker *worker)
 
 /* The store's draining has an end as well, but what actors still finish must be scored: an idle worker
  * stays for it. On SIGTERM it takes nothing new and leaves when its results are on the store's disk. */
-enum status reward_worker_run(struct reward_worker *worker, volatile sig_atomic_t *stop_signals)
+enum status reward_worker_run(struct reward_worker *worker, atomic_int *stop_signals)
 {
     int64_t drain_until_ns = 0;
     while (!worker->stopping) {

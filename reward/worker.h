@@ -5,7 +5,7 @@
 #ifndef REWARD_WORKER_H
 #define REWARD_WORKER_H
 
-#include <signal.h>
+#include <stdatomic.h>
 
 #include "core/settings.h"
 
@@ -21,7 +21,6 @@ MUST_CHECK enum status reward_worker_create(struct reward_worker **worker,
                                             const struct reward_worker_options *options);
 void reward_worker_destroy(struct reward_worker **worker);
 /* TIMEOUT: the plugin is stuck; its item was reported, the process must exit and be started anew. */
-MUST_CHECK enum status reward_worker_run(struct reward_worker *worker,
-                                         volatile sig_atomic_t *stop_signals);
+MUST_CHECK enum status reward_worker_run(struct reward_worker *worker, atomic_int *stop_signals);
 
 #endif

@@ -352,7 +352,7 @@ static enum status take_bye(struct book *book, struct peer *peer, struct book_ou
 {
     if (peer->holder != NULL)
         TRY(book_expire_holder(book, out, peer->holder, false, false));
-    book_scorer_lost(book, peer);
+    book_scorer_lost(book, peer, false);
     book_peer_gone(book, peer);
     return STATUS_OK;
 }

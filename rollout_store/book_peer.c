@@ -110,7 +110,7 @@ static enum status replace_older(struct book *book, uint32_t id, const struct he
         }
         if (other->incarnation != hello->incarnation && other->holder != NULL)
             TRY(book_expire_holder(book, out, other->holder, false, true));
-        book_scorer_lost(book, other);
+        book_scorer_lost(book, other, true);
         book_peer_gone(book, other);
     }
     return STATUS_OK;
@@ -251,7 +251,7 @@ enum status book_expire_silent(struct book *book, struct book_out *out)
         if (peer == NULL || book->now_ns - peer->heard_ns <= limit_ns)
             continue;
         if (peer->role == ROLE_REWARD)
-            book_scorer_lost(book, peer);
+            book_scorer_lost(book, peer, true);
         if (book->now_ns - peer->heard_ns > 90 * CLOCK_NS_PER_S) /* the hub forgot it before */
             book_peer_gone(book, peer);
     }

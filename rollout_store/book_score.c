@@ -111,7 +111,8 @@ enum status book_score_result(struct book *book, struct peer *peer,
 
 /* ---- work out ---- */
 
-void book_scorer_lost(struct book *book, struct peer *peer)
+/* What the worker held is handed out again. charged: it died; a worker that said bye left them untouched. */
+void book_scorer_lost(struct book *book, struct peer *peer, bool charged)
 {
     if (peer->role != ROLE_REWARD)
         return;
@@ -122,7 +123,7 @@ void book_scorer_lost(struct book *book, struct peer *peer)
             if (!sample->scoring || sample->scorer_peer != peer->id)
                 continue;
             sample->scoring = false;
-            sample->scorer_losses++;
+            sample->scorer_losses += charged;
             peer->scoring--;
             peer->credit++;
         }

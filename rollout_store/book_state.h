@@ -213,7 +213,7 @@ MUST_CHECK enum status book_lease_out(struct book *book, struct book_out *out);
 MUST_CHECK enum status book_score_result(struct book *book, struct peer *peer,
                                          const struct score_result *result, struct book_out *out);
 MUST_CHECK enum status book_score_out(struct book *book, struct book_out *out);
-void book_scorer_lost(struct book *book, struct peer *peer);
+void book_scorer_lost(struct book *book, struct peer *peer, bool charged);
 
 /* ---- book_plan.c ---- */
 MUST_CHECK enum status book_plan_request(struct book *book, struct peer *peer,

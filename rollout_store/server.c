@@ -400,8 +400,7 @@ static uint32_t workers_left(const struct server *server)
 }
 
 /* Turns until every worker said bye or the time is over. */
-static enum status see_off(struct server *server, int64_t limit_ms,
-                           const volatile sig_atomic_t *stop_signals)
+static enum status see_off(struct server *server, int64_t limit_ms, const atomic_int *stop_signals)
 {
     int64_t until_ns = clock_now_ns() + limit_ms * CLOCK_NS_PER_MS;
     bool busy = true;
@@ -414,7 +413,7 @@ static enum status see_off(struct server *server, int64_t limit_ms,
 }
 
 static enum status finish(struct server *server, const char *reason, bool failed,
-                          const volatile sig_atomic_t *stop_signals)
+                          const atomic_int *stop_signals)
 {
     char why[512];
     snprintf(why, sizeof why, "%s", reason);
@@ -424,7 +423,7 @@ static enum status finish(struct server *server, const char *reason, bool failed
     return failed ? FAIL(STATUS_LIMIT, "the run stopped: %s", why) : STATUS_OK;
 }
 
-enum status server_run(struct server *server, volatile sig_atomic_t *stop_signals)
+enum status server_run(struct server *server, atomic_int *stop_signals)
 {
     bool busy = true;
     for (;;) {

@@ -5,7 +5,7 @@
 #ifndef ROLLOUT_STORE_SERVER_H
 #define ROLLOUT_STORE_SERVER_H
 
-#include <signal.h>
+#include <stdatomic.h>
 
 #include "core/buffer.h"
 #include "core/settings.h"
@@ -24,7 +24,7 @@ struct server;
 MUST_CHECK enum status server_create(struct server **server, const struct server_options *options);
 void server_destroy(struct server **server);
 /* Until the run is over (OK), failed (its sentence), or drained after a signal (OK). */
-MUST_CHECK enum status server_run(struct server *server, volatile sig_atomic_t *stop_signals);
+MUST_CHECK enum status server_run(struct server *server, atomic_int *stop_signals);
 /* What the run will do: prompts, groups, memory. Reads the prompts, opens nothing else. */
 MUST_CHECK enum status server_plan_text(const struct server_options *options, struct buffer *text);
 

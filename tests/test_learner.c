@@ -46,7 +46,7 @@ struct store {
     uint64_t silent_plan; /* this version's plan is never given */
     uint64_t signal_plan; /* asked for this version's plan: *signal = signal_value */
     int signal_value;
-    volatile sig_atomic_t *signal;
+    atomic_int *signal;
     uint64_t drain_plan;    /* asked for it: the notices drain */
     uint64_t refuse_plan;   /* asked for it: refused */
     uint32_t deaf_plans;    /* plan requests that get lost */
@@ -308,7 +308,7 @@ static int setup(void **state)
 struct run {
     struct store store;
     struct settings settings;
-    volatile sig_atomic_t signal;
+    atomic_int signal;
     char folder[FILE_PATH_MAX];
 };
 

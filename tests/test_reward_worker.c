@@ -11,7 +11,6 @@
 #include <cmocka.h>
 
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -180,7 +179,7 @@ static void store_step(void)
 static struct settings settings;
 static struct reward_worker *worker;
 static pthread_t thread;
-static volatile sig_atomic_t stop_signals;
+static atomic_int stop_signals;
 static _Atomic bool ended;
 static enum status end_status;
 static char end_text[1024];

@@ -66,7 +66,7 @@ static void prepare(const char *name)
 
 static enum status run(void)
 {
-    volatile sig_atomic_t stop = 0;
+    atomic_int stop = 0;
     return sft_run(&settings, &stop, remember);
 }
 
@@ -158,7 +158,7 @@ static void test_sft_signal_ends_it_without_a_model(void **state)
 {
     (void)state;
     prepare("signal");
-    volatile sig_atomic_t stop = 1;
+    atomic_int stop = 1;
     assert_int_equal(sft_run(&settings, &stop, NULL), STATUS_CANCELLED);
     assert_non_null(strstr(status_last_error(), "is not written"));
     assert_false(file_exists(out));

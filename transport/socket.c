@@ -118,7 +118,7 @@ enum status socket_open(int type, void **context, void **socket)
         {ZMQ_TCP_KEEPALIVE_INTVL, 5},
         {ZMQ_TCP_KEEPALIVE_CNT, 3},
         {ZMQ_RECONNECT_IVL, 50},
-        {ZMQ_RECONNECT_IVL_MAX, 1000},
+        {ZMQ_RECONNECT_IVL_MAX, 200}, /* one host: a store that is back should be found at once */
         {ZMQ_HANDSHAKE_IVL, 5000},
     };
     int failed = 0;

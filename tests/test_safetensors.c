@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -96,6 +97,32 @@ static void test_safetensors_bf16_rounds_to_nearest_even(void **state)
     int32_t whole[5];
     assert_int_equal(safetensor_to_i32(safetensors_at(file, 0), whole), STATUS_INVALID);
     safetensors_close(&file);
+}
+
+static void test_safetensors_bf16_golden_cases_round_the_same(void **state)
+{
+    (void)state;
+    json_error_t error;
+    json_t *root = json_load_file("tests/golden/spec/precision.json", 0, &error);
+    json_t *cases = json_object_get(root, "bf16_rounding_cases"), *wanted;
+    const char *key;
+    size_t count = 0;
+    json_object_foreach(cases, key, wanted)
+    {
+        float value = strtof(key, NULL), got = 0;
+        struct safetensors_row row = {
+            .name = "x", .dtype = ST_BF16, .dims = 1, .shape = {1}, .values = &value};
+        struct safetensors *file;
+        assert_int_equal(safetensors_write(path, &row, 1, NULL, NULL, 0), STATUS_OK);
+        assert_int_equal(safetensors_open(&file, path), STATUS_OK);
+        assert_int_equal(safetensor_to_f32(safetensors_at(file, 0), &got), STATUS_OK);
+        safetensors_close(&file);
+        if (got != (float)json_number_value(wanted))
+            fail_msg("%s became %.9g, wanted %.9g", key, (double)got, json_number_value(wanted));
+        count++;
+    }
+    assert_true(count >= 5);
+    json_decref(root);
 }
 
 static void test_safetensors_integers_and_f16_convert(void **state)
@@ -233,6 +260,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_safetensors_f32_round_trip_is_exact),
         cmocka_unit_test(test_safetensors_bf16_rounds_to_nearest_even),
+        cmocka_unit_test(test_safetensors_bf16_golden_cases_round_the_same),
         cmocka_unit_test(test_safetensors_integers_and_f16_convert),
         cmocka_unit_test(test_safetensors_file_cut_anywhere_is_refused),
         cmocka_unit_test(test_safetensors_lying_headers_are_refused_by_name),

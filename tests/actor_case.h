@@ -220,6 +220,14 @@ static void *serve(void *self)
     return NULL;
 }
 
+/* What a test does to the store, or reads of it, while the store's thread runs. */
+#define LOCKED(store, ...)                   \
+    do {                                     \
+        pthread_mutex_lock(&(store).lock);   \
+        __VA_ARGS__;                         \
+        pthread_mutex_unlock(&(store).lock); \
+    } while (0)
+
 static void store_open(struct fake_store *store)
 {
     atomic_store(&store->stop, false);
@@ -268,7 +276,7 @@ struct world {
     /* actor's side */
     struct actor *actor;
     pthread_t thread;
-    volatile sig_atomic_t signals;
+    atomic_int signals;
     enum status ended;
     bool running;
 };
@@ -374,14 +382,10 @@ static void actor_join(struct world *world)
 
 static void actor_stop(struct world *world)
 {
-    pthread_mutex_lock(&world->store.lock);
-    world->store.stopping = true;
-    pthread_mutex_unlock(&world->store.lock);
+    LOCKED(world->store, world->store.stopping = true);
     actor_join(world);
     assert_int_equal(world->ended, STATUS_OK);
-    pthread_mutex_lock(&world->store.lock);
-    world->store.stopping = world->store.draining = false;
-    pthread_mutex_unlock(&world->store.lock);
+    LOCKED(world->store, world->store.stopping = world->store.draining = false);
 }
 
 static void world_close(struct world *world)
@@ -444,9 +448,8 @@ static bool wait_until(struct world *world, bool (*done)(struct world *), int64_
 {
     int64_t until = clock_now_ns() + ms * CLOCK_NS_PER_MS;
     for (;;) {
-        pthread_mutex_lock(&world->store.lock);
-        bool yes = done(world);
-        pthread_mutex_unlock(&world->store.lock);
+        bool yes;
+        LOCKED(world->store, yes = done(world));
         if (yes || clock_now_ns() > until)
             return yes;
         clock_sleep_ms(1);

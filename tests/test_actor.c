@@ -108,9 +108,11 @@ static void test_actor_greedy_and_truncated_equal_reference(void **state)
     publish(&world, 0);
     for (uint32_t s = 0; s < 6; s++) {
         struct job *job = add_job(&world, 1, s, 20, 40, NULL, 0);
-        job->lease.temperature = s < 2 ? 0.0F : 0.5F + 0.5F * (float)(s % 2);
-        job->lease.top_p = s == 3 ? 0.7F : 1.0F;
-        job->lease.top_k = s == 4 ? 5 : 0;
+        LOCKED(world.store, {
+            job->lease.temperature = s < 2 ? 0.0F : 0.5F + 0.5F * (float)(s % 2);
+            job->lease.top_p = s == 3 ? 0.7F : 1.0F;
+            job->lease.top_k = s == 4 ? 5 : 0;
+        });
     }
     actor_begin(&world);
     assert_true(wait_until(&world, all_ended, 10000));
@@ -156,9 +158,7 @@ static void test_actor_continued_lease_equals_uninterrupted(void **state)
  * happens now happens in the middle. */
 static void pause_at(uint32_t tokens)
 {
-    pthread_mutex_lock(&world.store.lock);
-    world.store.pause_at = tokens;
-    pthread_mutex_unlock(&world.store.lock);
+    LOCKED(world.store, world.store.pause_at = tokens);
 }
 
 static bool paused(struct world *w)
@@ -224,13 +224,15 @@ static void run_swaps(const char *kv_on_swap, bool recompute)
     add_job(&world, 1, a, 40, 400, NULL, 0);
     add_job(&world, 1, b, 40, 400, NULL, 0);
     struct job *later = add_job(&world, 2, 0, 30, 50, NULL, 0);
-    later->lease.min_version = 2;
+    LOCKED(world.store, later->lease.min_version = 2);
     for (uint32_t s = 0; s < 3; s++)
         add_job(&world, 3, s, 190, 60, NULL, 0);
     pause_at(20);
     actor_begin(&world);
     assert_true(wait_until(&world, paused, 5000));
-    assert_int_equal(later->segments, 0);
+    uint32_t early;
+    LOCKED(world.store, early = later->segments);
+    assert_int_equal(early, 0);
     publish(&world, 1);
     pause_at(28);
     assert_true(wait_until(&world, paused, 5000));
@@ -347,14 +349,16 @@ static void test_actor_unacknowledged_frames_stop_decoding(void **state)
     OPEN("actor.slots=2", "actor.segment_tokens=4", "actor.unacked_frames_max=2");
     publish(&world, 0);
     add_job(&world, 1, long_sample(0, 1, 40, 0), 40, 150, NULL, 0);
-    world.store.hold_acks = true;
+    LOCKED(world.store, world.store.hold_acks = true);
     actor_begin(&world);
     assert_true(wait_until(&world, frame_came, 5000));
     clock_sleep_ms(200);
     double sampled = metric_read(&world.actor->metrics.tokens_sampled);
     clock_sleep_ms(100);
     assert_true(metric_read(&world.actor->metrics.tokens_sampled) == sampled);
-    assert_int_equal(world.store.frames_new, 2);
+    uint32_t frames;
+    LOCKED(world.store, frames = world.store.frames_new);
+    assert_int_equal(frames, 2);
     assert_true(sampled <= 8);
     /* The store dies without them; the next one gets everything. */
     store_close(&world.store);
@@ -378,9 +382,7 @@ static void test_actor_store_restart_loses_nothing(void **state)
     actor_begin(&world);
     for (int i = 0; i < 3; i++) {
         clock_sleep_ms(15);
-        pthread_mutex_lock(&world.store.lock);
-        world.store.hold_acks = true;
-        pthread_mutex_unlock(&world.store.lock);
+        LOCKED(world.store, world.store.hold_acks = true);
         clock_sleep_ms(10);
         store_close(&world.store);
         world.store.hold_acks = false;
@@ -412,12 +414,14 @@ static void test_actor_cancelled_lease_frees_its_slot(void **state)
     add_job(&world, 1, long_sample(0, 1, 40, 0), 40, 400, NULL, 0);
     actor_begin(&world);
     assert_true(wait_until(&world, paused, 5000));
-    pthread_mutex_lock(&world.store.lock);
-    world.store.cancel = 1000;
-    world.store.pause_at = 0;
-    pthread_mutex_unlock(&world.store.lock);
+    LOCKED(world.store, {
+        world.store.cancel = 1000;
+        world.store.pause_at = 0;
+    });
     clock_sleep_ms(50);
-    assert_false(job_at(&world, 0)->ended);
+    bool ended;
+    LOCKED(world.store, ended = job_at(&world, 0)->ended);
+    assert_false(ended);
     add_job(&world, 2, 0, 30, 20, NULL, 0);
     assert_true(wait_until(&world, second_ended, 5000));
     actor_stop(&world);
@@ -503,6 +507,11 @@ static void test_actor_swap_in_prefill_recompute_starts_over(void **state)
     check_still(0, 1, 1);
 }
 
+static bool said_bye(struct world *w)
+{
+    return w->store.bye;
+}
+
 static void test_actor_drain_hands_tokens_back(void **state)
 {
     (void)state;
@@ -512,7 +521,7 @@ static void test_actor_drain_hands_tokens_back(void **state)
     uint32_t sample = long_sample(0, 1, 40, 0);
     add_job(&world, 1, sample, 40, 150, NULL, 0);
     struct job *waits = add_job(&world, 2, 0, 40, 150, NULL, 0);
-    waits->lease.min_version = 3;
+    LOCKED(world.store, waits->lease.min_version = 3);
     actor_begin(&world);
     assert_true(wait_until(&world, paused, 5000));
     world.signals = 1;
@@ -522,16 +531,20 @@ static void test_actor_drain_hands_tokens_back(void **state)
     assert_int_equal(world.ended, STATUS_OK);
     actor_destroy(&world.actor);
     world.signals = 0;
-    struct job *first = job_at(&world, 0);
-    print_message("handed back with %u tokens, status %d\n", first->count, (int)first->status);
-    assert_true(first->ended && first->count > 0);
-    assert_int_equal(first->status, SEGMENT_ABORT);
-    assert_int_equal(waits->segments, 0); /* it goes back with the bye */
-    waits->ended = true;
-    clock_sleep_ms(50);
-    assert_true(world.store.bye);
-    world.store.frame_last = 0;
-    add_job(&world, 1, sample, 40, 150, first->ids, first->count);
+    assert_true(wait_until(&world, said_bye, 5000));
+    static struct job first;
+    uint32_t waited;
+    LOCKED(world.store, {
+        first = *job_at(&world, 0);
+        waited = waits->segments;
+        waits->ended = true;
+        world.store.frame_last = 0;
+    });
+    print_message("handed back with %u tokens, status %d\n", first.count, (int)first.status);
+    assert_true(first.ended && first.count > 0);
+    assert_int_equal(first.status, SEGMENT_ABORT);
+    assert_int_equal(waited, 0); /* it goes back with the bye */
+    add_job(&world, 1, sample, 40, 150, first.ids, first.count);
     actor_begin(&world);
     assert_true(wait_until(&world, all_ended, 5000));
     actor_stop(&world);
@@ -545,12 +558,14 @@ static void test_actor_impossible_leases_are_given_back(void **state)
     OPEN("actor.slots=2");
     publish(&world, 0);
     struct job *vocabulary = add_job(&world, 1, 0, 10, 20, NULL, 0);
-    vocabulary->prompt[3] = 40;
+    LOCKED(world.store, vocabulary->prompt[3] = 40);
     struct job *length = add_job(&world, 1, 1, 10, 591, NULL, 0);
     struct job *spans = add_job(&world, 1, 2, 10, 20, (const uint32_t[]){1, 2}, 2);
-    spans->spans[0].source = SPAN_MODEL;
-    spans->spans[1].source = SPAN_ENV;
-    spans->count = spans->inherited = 10;
+    LOCKED(world.store, {
+        spans->spans[0].source = SPAN_MODEL;
+        spans->spans[1].source = SPAN_ENV;
+        spans->count = spans->inherited = 10;
+    });
     struct job *budget = add_job(&world, 1, 3, 10, 2, (const uint32_t[]){1, 2}, 2);
     actor_begin(&world);
     assert_true(wait_until(&world, all_ended, 5000));
@@ -587,9 +602,7 @@ static void test_actor_drain_through_a_store_restart_loses_nothing(void **state)
     pause_at(20);
     actor_begin(&world);
     assert_true(wait_until(&world, paused, 5000));
-    pthread_mutex_lock(&world.store.lock);
-    world.store.hold_acks = true;
-    pthread_mutex_unlock(&world.store.lock);
+    LOCKED(world.store, world.store.hold_acks = true);
     world.signals = 1;
     clock_sleep_ms(50);
     store_close(&world.store);
@@ -599,7 +612,9 @@ static void test_actor_drain_through_a_store_restart_loses_nothing(void **state)
     actor_join(&world);
     assert_int_equal(world.ended, STATUS_OK);
     static struct truth truth;
-    const struct job *job = job_at(&world, 0);
+    static struct job copy;
+    LOCKED(world.store, copy = *job_at(&world, 0));
+    const struct job *job = &copy;
     generate(&world, job, 0, 150, &truth);
     assert_true(job->ended && !job->gap && job->count >= 20);
     assert_int_equal(job->status, SEGMENT_ABORT);
@@ -613,7 +628,7 @@ static void test_actor_second_signal_ends_a_drain(void **state)
     OPEN("actor.slots=2", "actor.segment_tokens=4", "actor.unacked_frames_max=2");
     publish(&world, 0);
     add_job(&world, 1, long_sample(0, 1, 40, 0), 40, 150, NULL, 0);
-    world.store.hold_acks = true;
+    LOCKED(world.store, world.store.hold_acks = true);
     actor_begin(&world);
     assert_true(wait_until(&world, frame_came, 5000));
     world.signals = 1;
@@ -630,7 +645,7 @@ static void test_actor_refused_by_the_store_says_why(void **state)
 {
     (void)state;
     OPEN("actor.slots=2");
-    world.store.refuse = true;
+    LOCKED(world.store, world.store.refuse = true);
     actor_begin(&world);
     actor_join(&world);
     assert_int_equal(world.ended, STATUS_INVALID); /* not CANCELLED: nobody asked it to stop */

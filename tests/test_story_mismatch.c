@@ -6,13 +6,13 @@
  * differs is refused before it makes a token. (tests/test_trainer.c plants the fault of one ulp.) */
 #include "tests/story.h"
 
-enum { STEPS = 16, LIMIT_MS = 80000, TOKENS_MIN = 10000, SWAPS_MIN = STEPS };
+enum { STEPS = 12, LIMIT_MS = 80000, TOKENS_MIN = 10000, SWAPS_MIN = STEPS };
 
 /* Each actor waits until every token is on the store's disk before it makes the next: generation is slower than
  * training, plans wait for actors, and most tokens are made by the version that trains on them. */
 static const char *const settings =
-    "run.steps=16 store.max_staleness=1 learner.updates_per_publish=1 "
-    "sampling.response_tokens_max=160 store.groups_per_publish=8 "
+    "run.steps=12 store.max_staleness=1 learner.updates_per_publish=1 "
+    "sampling.response_tokens_max=96 store.groups_per_publish=8 "
     "store.dynamic_sampling=false actor.slots=4 actor.segment_tokens=1 "
     "actor.unacked_frames_max=1 actor.kv_on_swap=%s";
 

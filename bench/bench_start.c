@@ -50,6 +50,7 @@ static double started_ms(long pid)
     for (int i = 2; field != NULL && i < 22; i++)
         field = strchr(field + 1, ' ');
     struct timespec boot;
+    /* lint: allow(clock_gettime): time since boot, as /proc counts */
     if (field == NULL || clock_gettime(CLOCK_BOOTTIME, &boot) != 0)
         return 0;
     double since_boot_ms = strtod(field, NULL) * 1e3 / (double)sysconf(_SC_CLK_TCK);

@@ -243,6 +243,19 @@ static enum status keep(struct server *server, uint32_t peer, const struct messa
     return STATUS_OK;
 }
 
+/* A peer refused at its hello leaves without a bye; remembered, it would hold up a drain. A learner may also be
+ * refused later, and then says bye. */
+static void forget_refused(struct server *server, uint32_t id)
+{
+    for (uint32_t i = 0; i < hub_peer_count(server->hub); i++) {
+        const struct hub_peer *peer = hub_peer_at(server->hub, i);
+        if (peer->id != id || peer->role == ROLE_LEARNER)
+            continue;
+        hub_forget(server->hub, id);
+        return;
+    }
+}
+
 /* A message to a peer that is gone is forgotten: what it would have said is said again after the next hello. */
 static enum status send_one(struct server *server, uint32_t peer, const struct message *message)
 {
@@ -250,6 +263,8 @@ static enum status send_one(struct server *server, uint32_t peer, const struct m
         has_kept(server, peer) ? STATUS_AGAIN : hub_send(server->hub, peer, message);
     if (status == STATUS_AGAIN)
         return keep(server, peer, message);
+    if (status == STATUS_OK && message->type == MESSAGE_refused)
+        forget_refused(server, peer);
     if (status != STATUS_OK && status != STATUS_NETWORK)
         LOG_FAILURE("store", "not sent", status);
     return STATUS_OK;

@@ -120,17 +120,10 @@ static enum status create_model(struct actor *actor)
 static void fill_heartbeat(void *self, struct heartbeat *heartbeat)
 {
     struct actor *actor = self;
-    struct buffer *json = &actor->heartbeat_json;
-    buffer_clear(json);
-    enum status status = buffer_text(json, "{");
-    if (status == STATUS_OK)
-        status =
-            metrics_json(actor_metric_rows, sizeof actor_metric_rows / sizeof actor_metric_rows[0],
-                         &actor->metrics, json);
-    if (status == STATUS_OK)
-        status = buffer_text(json, "}");
     heartbeat->version = actor->active < 0 ? 0 : actor_version(actor);
-    heartbeat->stats_json = status == STATUS_OK ? buffer_string(json) : "{}";
+    heartbeat->stats_json =
+        metrics_object(actor_metric_rows, sizeof actor_metric_rows / sizeof actor_metric_rows[0],
+                       &actor->metrics, &actor->heartbeat_json);
 }
 
 static enum status connect_store(struct actor *actor, const struct actor_options *options)

@@ -107,6 +107,18 @@ enum status metrics_json(const struct metric_row *rows, size_t count, const void
     return STATUS_OK;
 }
 
+const char *metrics_object(const struct metric_row *rows, size_t count, const void *metrics,
+                           struct buffer *json)
+{
+    buffer_clear(json);
+    enum status status = buffer_text(json, "{");
+    if (status == STATUS_OK)
+        status = metrics_json(rows, count, metrics, json);
+    if (status == STATUS_OK)
+        status = buffer_text(json, "}");
+    return status == STATUS_OK ? buffer_string(json) : "{}";
+}
+
 enum status metrics_markdown(const char *title, const struct metric_row *rows, size_t count,
                              struct buffer *markdown)
 {

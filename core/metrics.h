@@ -46,6 +46,9 @@ MUST_CHECK enum status metrics_prometheus(const struct metric_row *rows, size_t 
 /* Appends "path":value pairs, comma separated, no braces; NaN and infinities as null. */
 MUST_CHECK enum status metrics_json(const struct metric_row *rows, size_t count,
                                     const void *metrics, struct buffer *json);
+/* The whole object "{...}" in `json`, which is cleared first; "{}" when memory runs out. Valid until json changes. */
+const char *metrics_object(const struct metric_row *rows, size_t count, const void *metrics,
+                           struct buffer *json);
 MUST_CHECK enum status metrics_markdown(const char *title, const struct metric_row *rows,
                                         size_t count, struct buffer *markdown);
 

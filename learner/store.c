@@ -25,14 +25,8 @@ static void fill_heartbeat(void *self, struct heartbeat *heartbeat)
     static struct buffer json; /* one learner a process; valid until the next heartbeat */
     size_t count = 0;
     const struct metric_row *rows = learner_metrics_table(&count);
-    buffer_clear(&json);
-    enum status status = buffer_text(&json, "{");
-    if (status == STATUS_OK)
-        status = metrics_json(rows, count, &learner->metrics, &json);
-    if (status == STATUS_OK)
-        status = buffer_text(&json, "}");
     heartbeat->version = learner->version;
-    heartbeat->stats_json = status == STATUS_OK ? buffer_string(&json) : "{}";
+    heartbeat->stats_json = metrics_object(rows, count, &learner->metrics, &json);
 }
 
 enum status learner_connect(struct learner *learner, const char *endpoint)

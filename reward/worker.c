@@ -239,15 +239,9 @@ static enum status request_work(struct reward_worker *worker)
 static const char *stats_json(struct reward_worker *worker)
 {
     static struct buffer json; /* one worker a process; valid until the next call */
-    buffer_clear(&json);
-    enum status status = buffer_text(&json, "{");
-    if (status == STATUS_OK)
-        status = metrics_json(reward_metric_rows,
-                              sizeof reward_metric_rows / sizeof reward_metric_rows[0],
-                              &worker->metrics, &json);
-    if (status == STATUS_OK)
-        status = buffer_text(&json, "}");
-    return status == STATUS_OK ? buffer_string(&json) : "{}";
+    return metrics_object(reward_metric_rows,
+                          sizeof reward_metric_rows / sizeof reward_metric_rows[0],
+                          &worker->metrics, &json);
 }
 
 static void fill_heartbeat(void *self, struct heartbeat *heartbeat)

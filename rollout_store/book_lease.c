@@ -94,6 +94,10 @@ static enum status describe_lease(const struct book *book, const struct sample *
     spans[0] = (struct span){.source = SPAN_PROMPT, .count = prompt->count, .ids = prompt->ids};
     spans[1] =
         (struct span){.source = SPAN_MODEL, .train = true, .count = sample->count, .ids = ids};
+    /* a run resumed with a smaller response_tokens_max may hold longer samples: their lease ends them */
+    uint32_t budget = sampling->response_tokens_max > sample->count
+                          ? sampling->response_tokens_max - sample->count
+                          : 0;
     *lease = (struct lease){.lease_id = sample->lease_id,
                             .group_id = sample->group->group_id,
                             .sample = sample->number,
@@ -101,7 +105,7 @@ static enum status describe_lease(const struct book *book, const struct sample *
                             .purpose = PURPOSE_TRAIN,
                             .prompt_id = sample->group->prompt_id,
                             .min_version = sample->group->level,
-                            .budget = sampling->response_tokens_max - sample->count,
+                            .budget = budget,
                             .temperature = (float)sampling->temperature,
                             .top_p = (float)sampling->top_p,
                             .top_k = sampling->top_k,

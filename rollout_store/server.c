@@ -265,9 +265,8 @@ static enum status send_one(struct server *server, uint32_t peer, const struct m
         return keep(server, peer, message);
     if (status == STATUS_OK && message->type == MESSAGE_refused)
         forget_refused(server, peer);
-    if (status != STATUS_OK && status != STATUS_NETWORK)
-        LOG_FAILURE("store", "not sent", status);
-    return STATUS_OK;
+    /* A message that does not pack is a fault of this store: to go on would leave its peer waiting for ever. */
+    return status == STATUS_NETWORK ? STATUS_OK : status;
 }
 
 static enum status send_kept(struct server *server)

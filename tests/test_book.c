@@ -202,7 +202,8 @@ static void receive_actor(struct world *world, uint32_t index, const struct mess
                  t++) /* the tokens so far are the ones that were made */
                 assert_int_equal(lease->spans[1].ids[t],
                                  lease->group_id * 100 + lease->sample * 20 + t);
-            assert_int_equal(lease->budget, BUDGET - position);
+            uint32_t most = world->config.sampling.response_tokens_max;
+            assert_int_equal(lease->budget, most > position ? most - position : 0);
             actor->held[at] = (struct held){.live = true,
                                             .lease_id = lease->lease_id,
                                             .group_id = lease->group_id,
@@ -828,6 +829,27 @@ static void test_book_actor_dies_next_goes_on_from_acknowledged_tokens(void **st
     world_destroy(&world);
 }
 
+/* A run resumed with a smaller sampling.response_tokens_max: samples beyond it are leased with nothing left. */
+static void test_book_resumed_with_less_room_leases_no_budget(void **state)
+{
+    (void)state;
+    struct world world;
+    world_create(&world, seed_base(), 0);
+    start_learner(&world);
+    start_actor(&world, 0, 16);
+    generate(&world, 0, 3, false);
+    world.actors[0].up = false;
+    world.config.sampling.response_tokens_max = 2;
+    restart_store(&world);
+    world.now_ns += 1500 * MS;
+    start_actor(&world, 1, 16);
+    uint32_t longer = 0;
+    for (uint32_t i = 0; i < 16; i++)
+        longer += world.actors[1].held[i].live && world.actors[1].held[i].position > 2;
+    assert_true(longer > 0); /* receive_actor saw that their budget is 0 */
+    world_destroy(&world);
+}
+
 static void test_book_wrong_digest_again_makes_a_branch(void **state)
 {
     (void)state;
@@ -1068,6 +1090,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_book_sync_shuffled_schedules_same_plans),
         cmocka_unit_test(test_book_actor_dies_next_goes_on_from_acknowledged_tokens),
+        cmocka_unit_test(test_book_resumed_with_less_room_leases_no_budget),
         cmocka_unit_test(test_book_wrong_digest_again_makes_a_branch),
         cmocka_unit_test(test_book_all_groups_equal_stops_with_a_sentence),
         cmocka_unit_test(test_book_dynamic_sampling_replaces_the_group),

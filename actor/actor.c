@@ -160,9 +160,7 @@ enum status actor_create(struct actor **out, const struct actor_options *options
     enum status status;
     TRY_GOTO(fail, create_model(actor));
     TRY_GOTO(fail, connect_store(actor, options));
-    if (options->settings->redis.mode != REDIS_OFF && options->settings->redis.address[0] != '\0')
-        TRY_GOTO(fail, redis_view_open(&actor->redis, actor->run, options->settings->redis.address,
-                                       options->settings->redis.password));
+    TRY_GOTO(fail, redis_view_open_set(&actor->redis, actor->run, &options->settings->redis));
     *out = actor;
     return STATUS_OK;
 fail:
@@ -379,19 +377,22 @@ enum status actor_budget_text(const struct settings *settings, char *text, size_
     TRY(file_path(path, "%s/config.json", settings->model.path));
     TRY(model_shape_load(&shape, path));
     TRY(parameter_table_create(&table, &shape));
-    int64_t lightning = 0, length = positions_max(settings), slots = settings->actor.slots;
-    for (int32_t l = 0; l < shape.layers; l++)
-        lightning += shape.layer_kind[l] == LAYER_LIGHTNING;
-    int64_t state = (int64_t)shape.heads * shape.head_size *
-                    (shape.head_size + 2 * (int64_t)settings->model.lightning_chunk);
-    int64_t kv = 2 * (int64_t)shape.kv_heads * shape.head_size * length;
-    double cache =
-        (double)(slots * (lightning * state + (shape.layers - lightning) * kv)) * sizeof(float);
+    struct op_table *ops = NULL;
+    enum status status = op_table_create_cpu(&ops, 1);
+    if (status != STATUS_OK) {
+        parameter_table_destroy(&table);
+        return status;
+    }
+    int64_t length = positions_max(settings), slots = settings->actor.slots;
+    int64_t pages = (length + ops->kv_tile - 1) / ops->kv_tile * slots;
+    double cache = (double)model_cache_bytes(&shape, ops, (int32_t)settings->model.lightning_chunk,
+                                             (int32_t)slots, (int32_t)pages);
     snprintf(text, size,
              "actor: %s, %" PRId64 " parameters, %" PRId64 " sequences of %" PRId64
              " tokens, weights %.1f MB (two sets, packed twice), cache %.1f MB\n",
              model_arch_name(shape.arch), table.elements, slots, length,
              (double)table.elements * 5 * sizeof(float) / 1e6, cache / 1e6);
+    op_table_destroy(&ops);
     parameter_table_destroy(&table);
     return STATUS_OK;
 }

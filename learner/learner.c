@@ -77,10 +77,7 @@ static enum status open_outputs(struct learner *learner)
                             learner->trainer.ops->weight_bytes);
     TRY(weight_sender_open(&learner->sender, learner->weights_path,
                            model_parameters(learner->trainer.model)->layout_hash, bytes));
-    if (learner->settings->redis.mode != REDIS_OFF)
-        TRY(redis_view_open(&learner->redis, learner->run, learner->settings->redis.address,
-                            learner->settings->redis.password));
-    return STATUS_OK;
+    return redis_view_open_set(&learner->redis, learner->run, &learner->settings->redis);
 }
 
 enum status learner_create(struct learner **out, const struct learner_options *options)

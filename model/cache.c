@@ -41,19 +41,24 @@ static size_t state_bytes(const struct model_shape *shape)
            sizeof(float);
 }
 
-static size_t chunk_bytes(const struct model *model)
+static size_t buffer_bytes(const struct model_shape *shape, const struct op_table *ops,
+                           int32_t chunk)
 {
-    return (size_t)model->shape.heads * (size_t)model->shape.head_size *
-           (size_t)model->options.lightning_chunk * (size_t)model->ops->act_bytes;
+    return (size_t)shape->heads * (size_t)shape->head_size * (size_t)chunk * (size_t)ops->act_bytes;
 }
 
-int64_t model_cache_bytes(const struct model *model, int32_t slots, int32_t pages)
+static size_t chunk_bytes(const struct model *model)
 {
-    size_t bytes = 0;
-    for (int32_t l = 0; l < model->shape.layers; l++)
-        bytes += is_lightning(&model->shape, l)
-                     ? (size_t)slots * (state_bytes(&model->shape) + 2 * chunk_bytes(model))
-                     : (size_t)pages * page_bytes(model);
+    return buffer_bytes(&model->shape, model->ops, model->options.lightning_chunk);
+}
+
+int64_t model_cache_bytes(const struct model_shape *shape, const struct op_table *ops,
+                          int32_t chunk, int32_t slots, int32_t pages)
+{
+    size_t page = ops->kv_page_bytes(ops->context, shape->kv_heads, shape->head_size);
+    size_t slot = state_bytes(shape) + 2 * buffer_bytes(shape, ops, chunk), bytes = 0;
+    for (int32_t l = 0; l < shape->layers; l++)
+        bytes += is_lightning(shape, l) ? (size_t)slots * slot : (size_t)pages * page;
     return (int64_t)bytes;
 }
 

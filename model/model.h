@@ -62,8 +62,9 @@ MUST_CHECK enum status model_cache_create(struct model *model, int32_t slots, in
 void model_cache_destroy(struct model_cache **cache);
 int32_t model_cache_pages_free(const struct model_cache *cache);
 int32_t model_cache_pages_needed(const struct model_cache *cache, int32_t positions);
-int64_t model_cache_bytes(const struct model *model, int32_t slots,
-                          int32_t pages); /* for --check */
+/* Of a cache of slots and pages, for --check; needs no model. chunk: lightning_chunk. */
+int64_t model_cache_bytes(const struct model_shape *shape, const struct op_table *ops,
+                          int32_t chunk, int32_t slots, int32_t pages);
 /* Slot becomes an empty sequence with room for `positions` tokens. LIMIT when no pages are free. */
 MUST_CHECK enum status model_cache_open(struct model_cache *cache, int32_t slot, int32_t positions);
 void model_cache_close(struct model_cache *cache, int32_t slot);

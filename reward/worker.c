@@ -291,9 +291,7 @@ enum status reward_worker_create(struct reward_worker **out,
                           .numerics = ""};
     TRY_GOTO(fail, link_open(&worker->link, options->endpoint, &hello));
     link_set_heartbeat(worker->link, fill_heartbeat, worker);
-    if (settings->redis.mode != REDIS_OFF)
-        TRY_GOTO(fail, redis_view_open(&worker->redis, worker->run, settings->redis.address,
-                                       settings->redis.password));
+    TRY_GOTO(fail, redis_view_open_set(&worker->redis, worker->run, &settings->redis));
     LOG_INFO("worker", "plugin loaded", "name=\"%s\" hash=%016" PRIx64,
              plugin_host_name(worker->host), plugin_host_file_hash(worker->host));
     *out = worker;

@@ -291,6 +291,15 @@ enum status redis_view_open(struct redis_view **view, const char *run, const cha
     return STATUS_OK;
 }
 
+enum status redis_view_open_set(struct redis_view **view, const char *run,
+                                const struct redis_settings *settings)
+{
+    *view = NULL;
+    if (settings->mode == REDIS_OFF || settings->address[0] == '\0')
+        return STATUS_OK;
+    return redis_view_open(view, run, settings->address, settings->password);
+}
+
 void redis_view_close(struct redis_view **view)
 {
     if (*view == NULL)

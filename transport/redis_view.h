@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/settings.h"
 #include "core/status.h"
 
 struct redis_view;
@@ -20,6 +21,9 @@ struct redis_view;
  * NULL view everywhere below is fine (mode off). */
 MUST_CHECK enum status redis_view_open(struct redis_view **view, const char *run,
                                        const char *address, const char *password);
+/* The view that settings ask for: none, and OK, with mode off or without an address. */
+MUST_CHECK enum status redis_view_open_set(struct redis_view **view, const char *run,
+                                           const struct redis_settings *settings);
 void redis_view_close(
     struct redis_view **view); /* flushes for at most 500 ms (1.5 s: Redis hangs) */
 /* HSET each member of {"a":1,...}; key is the part after "weir:{run}:"; expire_s 0: never. */

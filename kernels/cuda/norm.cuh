@@ -1,0 +1,109 @@
+/* kernels/cuda/norm.cuh - the arithmetic of norms, residual sums and rotations, written once, because several kernels
+ * must agree on its bits: residual_norm with axpby and rms_norm, attention_prepare with rms_norm and rope.
+ *
+ * Who adds what depends on `channels` alone. Up to NORM_WARP_CHANNELS one warp has the vector, lane l the elements
+ * 4 l .. 4 l + 3; above that one block of norm_threads(channels), thread i the elements 8 i .. 8 i + 7, then those
+ * 8 threads further on, and so on. A thread adds its squares in order, lanes and warps follow the trees of
+ * device.cuh. Sums, products and the root are rounded one by one as written: nothing is left to the compiler. */
+#ifndef KERNELS_CUDA_NORM_CUH
+#define KERNELS_CUDA_NORM_CUH
+
+#include "kernels/cuda/device.cuh"
+
+enum { NORM_WARP_CHANNELS = 128, NORM_LANE = 4, NORM_CHUNK = 8 };
+
+/* N elements that lie together, as f32; past `count` zeros. `whole`: all N are there and 16 (N = 8) or 8 (N = 4)
+ * bytes of bf16, 16 of f32, are aligned. */
+template <typename T, int N>
+static __device__ __forceinline__ void load_some(float *to, const T *from, int64_t count,
+                                                 bool whole)
+{
+    struct alignas(sizeof(T) * N < 16 ? sizeof(T) * N : 16) pack {
+        T at[N];
+    };
+    if (whole) {
+        pack got = *(const pack *)from;
+#pragma unroll
+        for (int i = 0; i < N; i++)
+            to[i] = to_float(got.at[i]);
+        return;
+    }
+#pragma unroll
+    for (int i = 0; i < N; i++)
+        to[i] = i < count ? to_float(from[i]) : 0.0f;
+}
+template <typename T, int N>
+static __device__ __forceinline__ void store_some(T *to, const float *from, int64_t count,
+                                                  bool whole)
+{
+    struct alignas(sizeof(T) * N < 16 ? sizeof(T) * N : 16) pack {
+        T at[N];
+    };
+    if (whole) {
+        pack put;
+#pragma unroll
+        for (int i = 0; i < N; i++)
+            put.at[i] = from_float<T>(from[i]);
+        *(pack *)to = put;
+        return;
+    }
+#pragma unroll
+    for (int i = 0; i < N; i++)
+        if (i < count)
+            to[i] = from_float<T>(from[i]);
+}
+
+/* The f32 that is left of x after it was stored as T. */
+template <typename T> static __device__ __forceinline__ float rounded(float x)
+{
+    return to_float(from_float<T>(x));
+}
+
+/* alpha a + beta b; beta = 0 ignores b. */
+static __device__ __forceinline__ float axpby_value(float alpha, float a, float beta, float b)
+{
+    return beta == 0.0f ? __fmul_rn(alpha, a) : __fmaf_rn(alpha, a, __fmul_rn(beta, b));
+}
+
+/* sum + x[0]^2 + x[1]^2 + ... in order */
+template <int N> static __device__ __forceinline__ float norm_squares(float sum, const float *x)
+{
+#pragma unroll
+    for (int i = 0; i < N; i++)
+        sum = __fmaf_rn(x[i], x[i], sum);
+    return sum;
+}
+/* r of a vector whose squares sum to `squares` */
+static __device__ __forceinline__ float norm_scale(float squares, int64_t channels, float eps)
+{
+    return __frsqrt_rn(__fadd_rn(__fdiv_rn(squares, (float)channels), eps));
+}
+/* r of a vector of channels <= NORM_WARP_CHANNELS held by a warp as above, zeros past its end; every lane gets it. */
+static __device__ __forceinline__ float norm_warp_scale(const float x[NORM_LANE], int64_t channels,
+                                                        float eps)
+{
+    return norm_scale(warp_sum(norm_squares<NORM_LANE>(0.0f, x)), channels, eps);
+}
+/* y before it is rounded to storage */
+static __device__ __forceinline__ float norm_value(float x, float r, float gain)
+{
+    return __fmul_rn(gain, __fmul_rn(x, r));
+}
+
+/* Rotates the pair (x_j, x_{j + R/2}) by the angle with these cosine and sine (negate sine for the inverse). Both are
+ * values as stored: a norm before it rounds first (rounded<T>). The results are not yet rounded to storage. */
+static __device__ __forceinline__ void rope_pair(float *first, float *second, float cosine,
+                                                 float sine)
+{
+    float a = *first, b = *second;
+    *first = __fmaf_rn(a, cosine, -__fmul_rn(b, sine));
+    *second = __fmaf_rn(b, cosine, __fmul_rn(a, sine));
+}
+
+/* Threads of the block that has one vector of more than NORM_WARP_CHANNELS. */
+static inline int norm_threads(int64_t channels)
+{
+    return channels <= 1024 ? 128 : channels <= 2048 ? 256 : 512;
+}
+
+#endif

@@ -8,7 +8,8 @@
  * N out, H query heads, G key/value heads, D head size, E experts, J experts of a token, V vocabulary.
  * Tensors are dense, row-major, in memory of the table's own device (op_table.memory_create), and
  * 64-byte aligned unless a row_stride says otherwise. Strides and offsets count elements.
- * `act` and `weight_t` are the backend's storage types (f32 on cpu, bf16 on cuda).
+ * `act` and `weight_t` are the backend's storage types (f32 on cpu and "cuda f32", bf16 on cuda). Results are
+ * rounded to the storage type once, at the end of an op; everything inside is f32 or better.
  *
  * The rule of DESIGN.md part 5: one output row depends on its own inputs only - never on how many
  * other rows are in the call, where it stands among them, how a prompt was cut into pieces, or the
@@ -78,10 +79,25 @@ struct op_rms_norm_backward {
     float *dgain; /* [channels] += */
 };
 
+/* residual and norm in one pass, bit-equal to axpby followed by rms_norm (which reads the rounded h):
+ *   h = alpha a + beta b;  y = gain * (h * r(h)). */
+struct op_residual_norm {
+    int64_t rows, channels;
+    float alpha, beta, eps;
+    const act *a, *b;     /* [T, C] */
+    const weight_t *gain; /* [C] */
+    act *h;               /* out [T, C]; may be a or b */
+    act *y;               /* out [T, C]; not h, may be a or b */
+    float *r;             /* out [T], may be NULL */
+};
+
 /* ---- linear: y = x W^T + b, W [N, K] as in a Hugging Face checkpoint ------------------------------
- * Forward reads a packed copy made by linear_pack (once per weight version). Sums over K run in one
- * fixed order that depends on (N, K) only. virtual_tp: number of partial sums over K that are added in
- * a fixed tree (DESIGN.md part 5 rule 7); the cpu backend takes 1 only.
+ * Forward reads a packed copy made by linear_pack (once per weight version), or the weight itself where
+ * op_table.packed_bytes says 0. Sums over K run in one fixed order that depends on (N, K) only.
+ * virtual_tp: number of partial sums over K that are added in a fixed tree (DESIGN.md part 5 rule 7); all
+ * backends take 1 only so far.
+ * mid: second plane of a weight kept as hi + mid (op split): y = x hi^T, continued with x mid^T in the same
+ * accumulator. Backends whose weights are f32 have no such plane. Backward ignores mid.
  * With expert_offset != NULL the call is grouped: rows [offset[e], offset[e+1]) use W[e] (no bias). */
 struct op_linear_pack {
     int64_t experts, n, k;  /* experts = 1 for a plain weight */
@@ -96,7 +112,9 @@ struct op_linear {
     const void *packed;
     const weight_t *bias;         /* [N] or NULL */
     const int32_t *expert_offset; /* [E + 1] or NULL */
-    act *y;                       /* out */
+    const weight_t *mid;          /* [N, K] or NULL */
+    act *y;                       /* out; or, exactly one of the two, */
+    float *y_float;               /* out without the rounding to act (router logits) */
 };
 struct op_linear_backward_input { /* dx = dy W (+ dx when accumulate) */
     int64_t rows, experts, n, k;
@@ -174,6 +192,26 @@ struct op_rope {
     act *x; /* head h of row t at t * row_stride + h * head_size */
 };
 
+/* ---- before softmax attention: norm of each q and k head where there are gains, RoPE, keys and values
+ * into pages: bit-equal to rms_norm (groups = heads), rope and kv_write one after another, and to a copy
+ * first when y is not x. */
+struct op_attention_prepare {
+    int64_t rows, heads, kv_heads, head_size, rotary;
+    int64_t row_stride; /* (H + 2 G) D: heads of q, then k, then v */
+    float eps;
+    const weight_t *q_gain, *k_gain; /* [D] each, or both NULL */
+    float *r_q, *r_k;                /* out [T, H], [T, G] of the norms, or NULL */
+    const int32_t *positions;        /* [T] < table rows */
+    const float *cosine, *sine;      /* [positions_max, R/2]; unused when rotary is 0 */
+    const struct op_segment *segments;
+    int32_t segment_count;
+    const act *x; /* [T, row_stride] raw q, k, v */
+    act *y;       /* out, the same shape; may be x */
+    void *pages;  /* this layer's; NULL: nothing is written to pages */
+    const int32_t *page_table;
+    int32_t pages_per_slot;
+};
+
 /* ---- softmax attention, causal, grouped queries ---------------------------------------------------
  * Keys and values of a layer live in pages of op_table.kv_tile tokens; page_table[slot * pages_per_slot
  * + position / kv_tile] is the page. The layout inside a page is the backend's own
@@ -230,7 +268,7 @@ struct op_lightning {
     const struct op_segment *segments;
     int32_t segment_count;
     const act *q, *k, *v;
-    float *state;  /* [slots, H, D, D] of this layer */
+    void *state;   /* [slots] of lightning_state_bytes each, of this layer; all zero = S 0 */
     act *k_buffer; /* [slots, H, chunk, D] */
     act *v_buffer; /* [slots, H, chunk, D] */
     act *y;        /* out [T, H, D] */
@@ -268,7 +306,7 @@ struct op_moe_route_backward {
     const float *weight;       /* [T, J] */
     const float *dweight;      /* [T, J] */
     const float *aux_gradient; /* [E] g_e above, or NULL */
-    float *dlogits;            /* out [T, E] */
+    act *dlogits;              /* out [T, E] */
 };
 struct op_moe_gather { /* y[i] = x[entry[i] / J] */
     int64_t rows, channels, top;
@@ -304,13 +342,16 @@ struct op_moe_combine_backward { /* dx[sorted] = weight * dy, dweight[t,j] = dy[
  * z = x W^T / temperature over the whole vocabulary, in fixed vocabulary chunks, online log-sum-exp.
  * logprob = z[target] - lse, entropy = lse - sum p z. Logits are never kept for all rows unless asked
  * for (decode). Rows with target < 0 get logprob 0. W packed by linear_pack as [1, V, C].
- * bf16 = true rounds x, W and z to bf16 first: the paper's "before" head, for the ablation. */
+ * Three precisions (M1 section 3.2): bf16 = true rounds x, W and z to bf16 first, the paper's "before" head, for
+ * the ablation; else z is f32, and with mid the weight is hi + mid (lm_head = fp32 where weights are bf16:
+ * x hi^T + x mid^T, relative weight error 2^-17), without it W alone (fp32_out; fp32 where weights are f32). */
 struct op_lm_head {
     int64_t rows, channels, vocabulary;
     float temperature; /* > 0 */
     bool bf16;
     const act *x;
     const void *packed;
+    const weight_t *mid;   /* [V, C] or NULL */
     const int32_t *target; /* [T], may be NULL */
     float *logits;         /* out [T, V], z times temperature (untempered), may be NULL */
     float *lse;            /* out [T] of z */
@@ -326,6 +367,7 @@ struct
     const act *x;
     const void *packed;
     const weight_t *weight; /* [V, C] */
+    const weight_t *mid;    /* [V, C] or NULL, as in the forward call */
     const int32_t *target;
     const float *lse;      /* [T] of the forward call */
     const float *dlogprob; /* [T]; rows with 0 are skipped */
@@ -407,6 +449,13 @@ struct op_adamw {
     const float *grad;
     weight_t *copy; /* out [count], may be NULL */
 };
+/* hi = x rounded to weight_t; mid = x - hi rounded to weight_t (NULL: not wanted). Where weight_t is f32: a copy. */
+struct op_split {
+    int64_t count;
+    const float *x;
+    weight_t *hi;  /* out, may be NULL */
+    weight_t *mid; /* out, may be NULL; must be NULL where weight_t is f32 */
+};
 /* sum of squares in f64, fixed blocks, blocks in order; non_finite counts NaN and infinities. */
 struct op_grad_norm {
     int64_t count;
@@ -418,6 +467,7 @@ struct op_grad_norm {
 // clang-format off
 #define KERNEL_OPS(OP)                                                                             \
     OP(embedding) OP(embedding_backward) OP(rms_norm) OP(rms_norm_backward)                        \
+    OP(residual_norm) OP(attention_prepare) OP(split)                                              \
     OP(linear_pack) OP(linear) OP(linear_backward_input) OP(linear_backward_weight)                \
     OP(silu) OP(silu_backward) OP(swiglu) OP(swiglu_backward) OP(gate) OP(gate_backward) OP(axpby) \
     OP(rope) OP(kv_write) OP(attention) OP(attention_backward)                                     \
@@ -427,6 +477,11 @@ struct op_grad_norm {
     OP(lm_head) OP(lm_head_backward) OP(sample) OP(policy_loss) OP(adamw) OP(grad_norm)
 // clang-format on
 
+/* What one process hands to another on the same host so that it can open a piece of device memory. */
+struct memory_handle {
+    uint8_t bytes[64];
+};
+
 struct op_table {
     const char *name; /* "cpu", "ref", "cuda" */
     const char
@@ -434,20 +489,50 @@ struct op_table {
     void *context;
     int64_t act_bytes, weight_bytes; /* size of one element */
     int64_t kv_tile;                 /* tokens in a page */
-    /* Memory of the table's device, zeroed. */
+    /* Memory of the table's device, zeroed. NO_MEMORY says how much was asked for and how much is left. */
     enum status (*memory_create)(void *context, size_t bytes, void **memory);
     void (*memory_destroy)(void *context, void **memory);
+    /* The host side may be used again when write returns; read waits for all work before it. */
     enum status (*memory_write)(void *context, void *memory, const void *host, size_t bytes);
     enum status (*memory_read)(void *context, const void *memory, void *host, size_t bytes);
+    enum status (*memory_copy)(void *context, void *to, const void *from, size_t bytes);
     enum status (*memory_zero)(void *context, void *memory, size_t bytes);
-    size_t (*packed_bytes)(void *context, int64_t experts, int64_t n, int64_t k);
+    enum status (*memory_left)(void *context, int64_t *left, int64_t *total);
+    /* weight_digest (core/checksum.h) of device memory. */
+    enum status (*memory_digest)(void *context, const void *memory, size_t bytes,
+                                 uint64_t first_word, uint64_t *digest);
+    /* Between processes of one host; all three NULL where the backend has no such thing. `share` names memory of
+     * memory_create, whole; `open` maps it (any device of the host that reaches it); destroy with memory_unopen. */
+    enum status (*memory_share)(void *context, const void *memory, struct memory_handle *handle);
+    enum status (*memory_open)(void *context, const struct memory_handle *handle, void **memory);
+    void (*memory_unopen)(void *context, void **memory);
+    /* A second queue of work for collectives (a cudaStream_t; NULL on the host). side_wait: OK when all work put
+     * there is done, AGAIN after timeout_ms, BROKEN when the device failed. finish waits for the main queue. */
+    void *(*side_stream)(void *context);
+    enum status (*side_wait)(void *context, int64_t timeout_ms);
+    enum status (*finish)(void *context);
+    /* Record the ops called between begin and end as one graph that runs them again with the same arguments; all four
+     * NULL where the backend has none. Between begin and end: ops only, each called before outside a graph with
+     * the same shapes (scratch memory and algorithm choices exist then). */
+    enum status (*graph_begin)(void *context);
+    enum status (*graph_end)(void *context, void **graph);
+    enum status (*graph_run)(void *context, void *graph);
+    void (*graph_destroy)(void *context, void **graph);
+    size_t (*packed_bytes)(void *context, int64_t experts, int64_t n,
+                           int64_t k); /* 0: no packing */
     size_t (*kv_page_bytes)(void *context, int64_t kv_heads, int64_t head_size);
+    size_t (*lightning_state_bytes)(void *context, int64_t heads, int64_t head_size); /* a slot */
     void (*destroy)(struct op_table *table); /* frees context and table */
 #define OP(op) enum status (*op)(void *context, const struct op_##op *args);
     KERNEL_OPS(OP)
 #undef OP
 };
 
+/* device: "cpu", "cuda" (= "cuda:0"), "cuda:N"; "cuda:N/f32" has f32 storage and slow plain kernels, for
+ * `weir verify`. threads: of the cpu backend. UNSUPPORTED, with what to do, where this build or machine has no such
+ * device. */
+MUST_CHECK enum status op_table_create(struct op_table **table, const char *device,
+                                       int32_t threads);
 /* threads: 1..64 worker threads including the caller. Picks AVX-512, AVX2 or plain code for this
  * processor; AVX-512 and AVX2 give the same bits. */
 MUST_CHECK enum status op_table_create_cpu(struct op_table **table, int32_t threads);

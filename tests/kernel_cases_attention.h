@@ -2,7 +2,7 @@
 #ifndef TESTS_KERNEL_CASES_ATTENTION_H
 #define TESTS_KERNEL_CASES_ATTENTION_H
 
-#include "tests/kernel_shapes.h"
+#include "tests/kernel_cases_dense.h"
 
 /* ---- softmax attention ---------------------------------------------------------------------------- */
 
@@ -54,6 +54,44 @@ static inline void case_kv_write(struct judge *judge)
             .pages_per_slot = PAGES_PER_SLOT);
         judge_compare(judge);
     }
+}
+
+/* Norm, rotation and a write to pages: the bound of the norm, and three roundings of the rotation. */
+static inline void case_attention_prepare(struct judge *judge)
+{
+    for (int h = 0; h < COUNT(head_list); h++)
+        for (int n = 0; n < 4; n++) {
+            bool norm = n % 2 == 1, in_place = n >= 2, pages_too = n != 3;
+            int64_t heads = head_list[h][0], kv_heads = head_list[h][1], size = head_list[h][2];
+            int64_t rows = 73, stride = (heads + 2 * kv_heads) * size;
+            int64_t rotary = n == 2 ? 0 : n == 1 ? size / 2 : size, half = rotary / 2;
+            SHAPE(judge, "heads %" PRId64 "/%" PRId64 " size %" PRId64 " rotary %" PRId64 " %d",
+                  heads, kv_heads, size, rotary, n);
+            double bound = sum_bound(size) + 8 * UNIT;
+            struct array *q_gain = norm ? input(judge, "q_gain", size, 1) : NULL;
+            struct array *k_gain = norm ? input(judge, "k_gain", size, 1) : NULL;
+            struct array *r_q = norm ? output(judge, "r_q", rows * heads, bound) : NULL;
+            struct array *r_k = norm ? output(judge, "r_k", rows * kv_heads, bound) : NULL;
+            struct array *positions = input_i32(judge, "positions", rows);
+            for (int s = 0; s < COUNT(kv_segments); s++)
+                for (int32_t i = 0; i < kv_segments[s].count; i++)
+                    positions->i[kv_segments[s].row + i] = kv_segments[s].position + i;
+            struct array *cosine = angles_of(judge, "cosine", 300, half, cos);
+            struct array *sine = angles_of(judge, "sine", 300, half, sin);
+            struct array *x = in_out(judge, "x", rows * stride, 1, bound);
+            struct array *y = in_place ? x : output(judge, "y", rows * stride, bound);
+            struct array *table = page_table_of(judge);
+            int64_t floats = (int64_t)(pages_bytes(judge, kv_heads, size) / sizeof(float));
+            struct array *pages = pages_too ? output(judge, "pages", floats, bound) : NULL;
+            RUN(judge, attention_prepare, .rows = rows, .heads = heads, .kv_heads = kv_heads,
+                .head_size = size, .rotary = rotary, .row_stride = stride, .eps = 1e-6f,
+                .q_gain = AT(q_gain), .k_gain = AT(k_gain), .r_q = AT(r_q), .r_k = AT(r_k),
+                .positions = AT(positions), .cosine = AT(cosine), .sine = AT(sine),
+                .segments = kv_segments, .segment_count = COUNT(kv_segments), .x = AT(x),
+                .y = AT(y), .pages = AT(pages), .page_table = AT(table),
+                .pages_per_slot = PAGES_PER_SLOT);
+            judge_compare(judge);
+        }
 }
 
 /* Scores of size about 2 carry an error of sum_bound(D) each, which exp turns into a relative one; the

@@ -89,6 +89,30 @@ static inline void case_rms_norm_backward(struct judge *judge)
         }
 }
 
+/* h is a sum that may cancel (as in axpby); its error, a few units of the terms' size, goes through the norm.
+ * Not with one channel: the norm of a single number near zero blows its error up without a bound. */
+static inline void case_residual_norm(struct judge *judge)
+{
+    for (int r = 0; r < COUNT(rows_list); r++)
+        for (int c = 1; c < COUNT(channels_list); c++) {
+            int64_t rows = rows_list[r], channels = channels_list[c], count = rows * channels;
+            bool in_place = (r + c) % 2 == 1;
+            SHAPE(judge, "rows %" PRId64 " channels %" PRId64 "%s", rows, channels,
+                  in_place ? " in place" : "");
+            double bound = 2 * sum_bound(channels);
+            struct array *a = in_out(judge, "a", count, 1, 8 * UNIT);
+            struct array *b = in_out(judge, "b", count, 1, bound);
+            struct array *gain = input(judge, "gain", channels, 1);
+            struct array *h = in_place ? a : output(judge, "h", count, 8 * UNIT);
+            struct array *y = in_place ? b : output(judge, "y", count, bound);
+            struct array *root = output(judge, "r", rows, bound);
+            RUN(judge, residual_norm, .rows = rows, .channels = channels, .alpha = 1.5f,
+                .beta = c % 3 == 0 ? 1.0f : 0.7f, .eps = 1e-5f, .a = AT(a), .b = AT(b),
+                .gain = AT(gain), .h = AT(h), .y = AT(y), .r = c % 2 ? NULL : AT(root));
+            judge_compare(judge);
+        }
+}
+
 /* ---- linear ------------------------------------------------------------------------------------- */
 
 struct linear_shape {
@@ -326,6 +350,16 @@ static inline void case_axpby(struct judge *judge)
 
 /* ---- rope: two products and a sum ----------------------------------------------------------------- */
 
+static inline struct array *angles_of(struct judge *judge, const char *name, int64_t positions,
+                                      int64_t half, double (*wave)(double))
+{
+    struct array *array = input(judge, name, positions * half, 0);
+    for (int64_t i = 0; i < positions * half; i++)
+        array->f[i] =
+            (float)wave((double)(i / half) * pow(10000.0, -(double)(i % half) / (double)half));
+    return array;
+}
+
 static inline void case_rope(struct judge *judge)
 {
     static const int64_t sizes[][2] = {{8, 8}, {16, 8}, {64, 64}, {64, 32}, {128, 64}};
@@ -336,14 +370,8 @@ static inline void case_rope(struct judge *judge)
             SHAPE(judge, "rows %" PRId64 " head %" PRId64 " rotary %" PRId64, rows, size, rotary);
             struct array *at_position = input_i32(judge, "positions", rows);
             fill_below(judge, at_position, rows, positions);
-            struct array *cosine = input(judge, "cosine", positions * half, 0);
-            struct array *sine = input(judge, "sine", positions * half, 0);
-            for (int64_t i = 0; i < positions * half; i++) {
-                double angle =
-                    (double)(i / half) * pow(10000.0, -2.0 * (double)(i % half) / (double)rotary);
-                cosine->f[i] = (float)cos(angle);
-                sine->f[i] = (float)sin(angle);
-            }
+            struct array *cosine = angles_of(judge, "cosine", positions, half, cos);
+            struct array *sine = angles_of(judge, "sine", positions, half, sin);
             struct array *x = in_out(judge, "x", rows * stride, 1, 8 * UNIT);
             RUN(judge, rope, .rows = rows, .heads = heads, .head_size = size, .rotary = rotary,
                 .row_stride = stride, .inverse = r % 2 == 1, .positions = AT(at_position),

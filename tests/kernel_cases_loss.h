@@ -405,6 +405,18 @@ static inline void case_adamw(struct judge *judge)
         }
 }
 
+static inline void case_split(struct judge *judge)
+{
+    for (int c = 0; c < COUNT(count_list); c++) {
+        int64_t count = count_list[c];
+        SHAPE(judge, "count %" PRId64, count);
+        struct array *x = input(judge, "x", count, 1);
+        struct array *hi = output(judge, "hi", count, 0);
+        RUN(judge, split, .count = count, .x = AT(x), .hi = AT(hi));
+        judge_compare(judge);
+    }
+}
+
 /* f64 sums of f32 squares, which are exact in f64: only the order differs. */
 static inline void case_grad_norm(struct judge *judge)
 {

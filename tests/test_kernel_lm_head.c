@@ -37,9 +37,9 @@ static struct head head_make(const struct op_table *ops, int64_t rows, int64_t c
 
 static struct op_lm_head head_args(const struct head *h)
 {
-    return (struct op_lm_head){h->rows,    h->channels, h->vocabulary, h->temperature, h->bf16,
-                               h->x,       h->packed,   h->target,     h->logits,      h->lse,
-                               h->lse_raw, h->logprob,  h->entropy};
+    return (struct op_lm_head){h->rows, h->channels, h->vocabulary, h->temperature, h->bf16,
+                               h->x,    h->packed,   NULL,          h->target,      h->logits,
+                               h->lse,  h->lse_raw,  h->logprob,    h->entropy};
 }
 
 static double *naive_logits(const struct head *h, int64_t row)
@@ -185,9 +185,9 @@ static void check_gradient(const struct op_table *ops)
             }
         }
     }
-    struct op_lm_head_backward back = {h.rows,   h.channels, h.vocabulary, h.temperature, false,
-                                       h.x,      h.packed,   h.weight,     h.target,      h.lse,
-                                       dlogprob, dx,         dweight};
+    struct op_lm_head_backward back = {h.rows, h.channels, h.vocabulary, h.temperature, false,
+                                       h.x,    h.packed,   h.weight,     NULL,          h.target,
+                                       h.lse,  dlogprob,   dx,           dweight};
     assert_int_equal(ops->lm_head_backward(ops->context, &back), STATUS_OK);
     /* p is off by the error of z, 1e-6; sums of 1100 or 300 terms of which most are 1e-3. */
     assert_close(dx, dx_expected, h.rows * h.channels, 5e-6);

@@ -5,6 +5,8 @@
  * Question 2: which cublasLt algorithms give a row the same bits for every number of rows M? For each weight
  * shape (N, K) and M it asks the heuristic for algorithms without split-K, reduction or workspace, runs all
  * of them, and groups them by the bits of row 0; a class is usable when it has an algorithm for every M.
+ * Question 3: are the bits of that class those of one plain chain of mma.sync m16n8k16 over k = 0, 16, 32, ...,
+ * with the weights as either operand? Then own kernels and cublasLt may be mixed freely.
  * Prints one JSON line per instruction and per shape. Times are medians of 9 launches with a cold L2. */
 #include <cublasLt.h>
 #include <cuda_bf16.h>
@@ -242,6 +244,64 @@ static void probe_instructions(void)
     MUST(cudaFree(out));
 }
 
+/* ---- question 3 ---- */
+
+/* Rows 0..15 of x [16, K] times w [N, K]: one warp for 8 columns, or for 16 with the weights as operand A. K % 16 = 0.
+ * Result f32 [16, N]. */
+template <bool SWAP>
+__global__ void chain(const __nv_bfloat16 *x, const __nv_bfloat16 *w, float *out, int n, int k_count)
+{
+    int lane = (int)threadIdx.x, base = (int)blockIdx.x * (SWAP ? 16 : 8);
+    const __nv_bfloat16 *left = SWAP ? w + (size_t)base * k_count : x;
+    const __nv_bfloat16 *right = SWAP ? x : w + (size_t)base * k_count;
+    for (int half = 0; half < (SWAP ? 2 : 1); half++, right += (size_t)8 * k_count) {
+        float d[4] = {0, 0, 0, 0};
+        for (int k = 0; k < k_count; k += 16) {
+            uint32_t a[4], b[2];
+            for (int i = 0; i < 4; i++)
+                a[i] = *(const uint32_t *)&left[(size_t)(lane / 4 + (i % 2) * 8) * k_count + k +
+                                                (lane % 4) * 2 + (i / 2) * 8];
+            for (int i = 0; i < 2; i++)
+                b[i] = *(const uint32_t *)&right[(size_t)(lane / 4) * k_count + k + (lane % 4) * 2 +
+                                                 i * 8];
+            asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, "
+                         "{%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+                         : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+                         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+        }
+        for (int i = 0; i < 2; i++)
+            for (int j = 0; j < 2; j++) {
+                int row = lane / 4 + 8 * i, column = (lane % 4) * 2 + j;
+                if (SWAP)
+                    out[(size_t)(half * 8 + column) * n + base + row] = d[i * 2 + j];
+                else
+                    out[(size_t)row * n + base + column] = d[i * 2 + j];
+            }
+    }
+}
+
+/* How many elements of rows 0..15 differ between cublasLt's f32 result y [>= 16, N] and the chain. */
+static void probe_chain(const __nv_bfloat16 *x, const __nv_bfloat16 *w, const unsigned char *y,
+                        int64_t n, int64_t k)
+{
+    std::vector<float> library((size_t)(16 * n)), own(library.size()), swapped(library.size());
+    float *out;
+    MUST(cudaMalloc(&out, library.size() * sizeof(float)));
+    MUST(cudaMemcpy(library.data(), y, library.size() * sizeof(float), cudaMemcpyDeviceToHost));
+    chain<false><<<(unsigned)(n / 8), 32>>>(x, w, out, (int)n, (int)k);
+    MUST(cudaMemcpy(own.data(), out, own.size() * sizeof(float), cudaMemcpyDeviceToHost));
+    chain<true><<<(unsigned)(n / 16), 32>>>(x, w, out, (int)n, (int)k);
+    MUST(cudaMemcpy(swapped.data(), out, own.size() * sizeof(float), cudaMemcpyDeviceToHost));
+    size_t differ = 0, differ_swapped = 0;
+    for (size_t i = 0; i < own.size(); i++) {
+        differ += memcmp(&own[i], &library[i], sizeof(float)) != 0;
+        differ_swapped += memcmp(&swapped[i], &library[i], sizeof(float)) != 0;
+    }
+    printf("{\"probe\":\"chain\",\"n\":%lld,\"k\":%lld,\"elements\":%zu,\"differ\":%zu,\"differ_swapped\":%zu}\n",
+           (long long)n, (long long)k, own.size(), differ, differ_swapped);
+    MUST(cudaFree(out));
+}
+
 /* ---- question 2 ---- */
 
 enum { ALGORITHMS_MAX = 64, LAUNCHES = 9 };
@@ -425,6 +485,7 @@ int main(void)
         MUST(cudaMalloc(&y, (size_t)4096 * n * 4));
         probe_shape(&bench, n, k, CUDA_R_16BF, x, w, y);
         probe_shape(&bench, n, k, CUDA_R_32F, x, w, y);
+        probe_chain(x, w, y, n, k); /* y: the last algorithm's, M = 4096 */
         MUST(cudaFree(x));
         MUST(cudaFree(w));
         MUST(cudaFree(y));

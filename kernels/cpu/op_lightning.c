@@ -170,7 +170,7 @@ static void forward_task(void *argument, int64_t task, int32_t worker)
     struct head head = {.size = size,
                         .chunk = chunk,
                         .decay = job->decay + h * (chunk + 1),
-                        .state = args->state + at * size * size,
+                        .state = (float *)args->state + at * size * size,
                         .keys = (float *)args->k_buffer + at * chunk * size,
                         .values = (float *)args->v_buffer + at * chunk * size};
     if (segment->position == 0) /* rows of the first chunk never read it */

@@ -100,7 +100,8 @@ static void linear_task(void *argument, int64_t task, int32_t worker)
     const float *bias = args->bias ? (const float *)args->bias + part.column : NULL;
     CPU_NAME(panel_rows)
     (part.rows, part.columns, args->k, (const float *)args->x + part.row * args->x_stride,
-     args->x_stride, packed, bias, (float *)args->y + part.row * args->y_stride + part.column,
+     args->x_stride, packed, bias,
+     (args->y ? (float *)args->y : args->y_float) + part.row * args->y_stride + part.column,
      args->y_stride);
 }
 

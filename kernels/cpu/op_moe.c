@@ -98,7 +98,7 @@ enum status CPU_NAME(moe_route_backward)(void *context, const struct op_moe_rout
         const float *dw = args->dweight + t * args->top;
         const int32_t *expert = args->expert + t * args->top;
         const float *g = args->aux_gradient;
-        float *dz = args->dlogits + t * args->experts;
+        float *dz = (float *)args->dlogits + t * args->experts;
         float mean = 0; /* sum w dw */
         float aux = 0;  /* p . g */
         for (int64_t j = 0; j < args->top; j++)

@@ -69,7 +69,7 @@ static void segment_forward(const struct op_lightning *args, const struct op_seg
     const float *k = (const float *)args->k + base;
     const float *v = (const float *)args->v + base;
     int64_t cell = segment->slot * args->heads + head;
-    float *state = args->state + cell * size * size;
+    float *state = (float *)args->state + cell * size * size;
     float *k_buffer = (float *)args->k_buffer + cell * chunk * size;
     float *v_buffer = (float *)args->v_buffer + cell * chunk * size;
     double slope = (double)args->slopes[head];

@@ -27,7 +27,7 @@ enum status ref_linear(void *context, const struct op_linear *args)
         int64_t e = expert_of(args->expert_offset, args->experts, t);
         const float *x = (const float *)args->x + t * args->x_stride;
         const float *weight = (const float *)args->packed + e * args->n * args->k;
-        float *y = (float *)args->y + t * args->y_stride;
+        float *y = (args->y ? (float *)args->y : args->y_float) + t * args->y_stride;
         for (int64_t n = 0; n < args->n; n++) {
             double sum = bias ? (double)bias[n] : 0.0;
             for (int64_t k = 0; k < args->k; k++)

@@ -80,7 +80,7 @@ enum status ref_moe_route_backward(void *context, const struct op_moe_route_back
             for (int64_t j = 0; j < top; j++)
                 if (args->expert[t * top + j] == e)
                     d += (double)w[j] * ((double)dw[j] - mean);
-            args->dlogits[t * experts + e] = (float)d;
+            ((float *)args->dlogits)[t * experts + e] = (float)d;
         }
     }
     return STATUS_OK;

@@ -31,6 +31,16 @@ static int32_t positions_max(const struct settings *settings)
     return (int32_t)(settings->data.prompt_tokens_max + settings->sampling.response_tokens_max);
 }
 
+/* Pages of all sequences together, enough for one of the longest. */
+static int64_t cache_pages(const struct settings *settings, int64_t tile)
+{
+    int64_t each = (positions_max(settings) + tile - 1) / tile, slots = settings->actor.slots;
+    if (settings->actor.cache_tokens == 0)
+        return each * slots;
+    int64_t wanted = (settings->actor.cache_tokens + tile - 1) / tile + slots;
+    return wanted < each + slots ? each + slots : wanted;
+}
+
 static enum status create_step(struct decode_step *step, int32_t rows_max, uint32_t slots)
 {
     step->ids = memory_array((size_t)rows_max, sizeof *step->ids);
@@ -78,19 +88,19 @@ static enum status create_model(struct actor *actor)
     TRY(model_shape_load(&actor->shape, path));
     TRY(tokenizer_open(&actor->tokenizer, settings->model.path, settings->model.tokenizer));
     collect_eos(actor);
-    TRY(op_table_create_cpu(&actor->ops, (int32_t)settings->run.threads));
-
+    char device[SETTINGS_DEVICE_MAX];
+    settings_device(settings, settings->actor.device, actor->index, device);
+    TRY(op_table_create(&actor->ops, device, (int32_t)settings->run.threads));
     int32_t slots = (int32_t)settings->actor.slots;
     int32_t rows_max = (int32_t)settings->actor.prefill_tokens + slots;
     struct model_options options = {.rows_max = rows_max,
                                     .lightning_chunk = (int32_t)settings->model.lightning_chunk,
-                                    .lm_head_bf16 = settings->model.lm_head == LM_HEAD_BF16};
+                                    .lm_head = (enum model_head_precision)settings->model.lm_head};
     TRY(model_create(&actor->model, &actor->shape, actor->ops, &options));
     char numerics[256];
     model_numerics(actor->model, numerics, sizeof numerics);
     actor->numerics_id = hash64(numerics, strlen(numerics), 0);
-    actor->weights_bytes =
-        (size_t)(model_parameters(actor->model)->elements * actor->ops->weight_bytes);
+    actor->weights_bytes = (size_t)model_weights_bytes(actor->model);
     actor->staging = memory_alloc(actor->weights_bytes);
     if (actor->staging == NULL)
         return FAIL(STATUS_NO_MEMORY, "%zu bytes for a copy of the weights", actor->weights_bytes);
@@ -98,14 +108,16 @@ static enum status create_model(struct actor *actor)
         TRY(model_weights_create(actor->model, &actor->weights[i]));
 
     int32_t length = positions_max(settings);
-    int64_t pages_each = (length + actor->ops->kv_tile - 1) / actor->ops->kv_tile;
-    int64_t pages = pages_each * slots;
+    int64_t pages = cache_pages(settings, actor->ops->kv_tile);
     if (pages > INT32_MAX)
         return FAIL(STATUS_LIMIT, "%d sequences of %d tokens: lower actor.slots or the lengths",
                     slots, length);
     actor->positions_max = (uint32_t)length;
     TRY(model_cache_create(actor->model, slots, (int32_t)pages, length, &actor->cache));
+    /* What may be leased: a sequence leaves part of its last page unused. */
     actor->cache_tokens = (uint64_t)(pages * actor->ops->kv_tile);
+    if (settings->actor.cache_tokens > 0)
+        actor->cache_tokens -= (uint64_t)slots * (uint64_t)(actor->ops->kv_tile - 1);
     TRY(create_step(&actor->step, rows_max, (uint32_t)slots));
     actor->slot_count = (uint32_t)slots;
     actor->slots = memory_array(actor->slot_count, sizeof *actor->slots);
@@ -135,7 +147,7 @@ static enum status connect_store(struct actor *actor, const struct actor_options
         .role = ROLE_ACTOR,
         .index = options->index,
         .host = host,
-        .layout_hash = model_parameters(actor->model)->layout_hash,
+        .layout_hash = model_layout_hash(actor->model),
         .numerics_id = actor->numerics_id,
         .numerics = numerics,
     };

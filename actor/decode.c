@@ -155,6 +155,39 @@ static enum status sample_all(struct actor *actor, const act *hidden)
     return STATUS_OK;
 }
 
+/* Every row samples, at one temperature: the step that a backend may replay as a graph. */
+static bool only_decodes(const struct decode_step *step)
+{
+    for (int32_t s = 1; s < step->samples; s++)
+        if (step->row[s].temperature != step->row[0].temperature)
+            return false;
+    return step->samples == step->rows && step->segment_count == step->rows;
+}
+
+static enum status decode_all(struct actor *actor, const struct model_batch *batch)
+{
+    struct decode_step *step = &actor->step;
+    struct model_sample sample = {
+        .rows = step->samples,
+        .row = step->row,
+        .repetition_probability = (float)actor->settings->sampling.repetition_probability,
+        .token = step->token,
+        .logprob = step->logprob,
+        .logprob_truncated = step->logprob_truncated,
+        .confident = step->confident,
+    };
+    return model_decode(actor->model, &actor->weights[actor->active], actor->cache, batch, &sample);
+}
+
+static enum status forward_and_sample(struct actor *actor, const struct model_batch *batch)
+{
+    act *hidden = NULL;
+    TRY(model_forward(actor->model, &actor->weights[actor->active], actor->cache, batch, false,
+                      &hidden));
+    TRY(fork_followers(actor));
+    return sample_all(actor, hidden);
+}
+
 enum status actor_decode(struct actor *actor, bool *worked)
 {
     *worked = false;
@@ -172,11 +205,10 @@ enum status actor_decode(struct actor *actor, bool *worked)
                                 .ids = step->ids,
                                 .segments = step->segments,
                                 .segment_count = step->segment_count};
-    act *hidden = NULL;
-    TRY(model_forward(actor->model, &actor->weights[actor->active], actor->cache, &batch, false,
-                      &hidden));
-    TRY(fork_followers(actor));
-    TRY(sample_all(actor, hidden));
+    /* A slot that finishes its prompt in a step of one row may have followers: they fork from the row. */
+    TRY((int64_t)metric_read(&actor->metrics.tokens_prefilled) > prefilled || !only_decodes(step)
+            ? forward_and_sample(actor, &batch)
+            : decode_all(actor, &batch));
     for (int32_t s = 0; s < step->samples; s++)
         push_token(actor, s);
     if (actor->first_token_ns == 0 && step->samples > 0) {

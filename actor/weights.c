@@ -84,7 +84,7 @@ enum status actor_swap_weights(struct actor *actor)
     if (actor->receiver == NULL) {
         enum status status =
             weight_receiver_open(&actor->receiver, actor->weights_path,
-                                 model_parameters(actor->model)->layout_hash, actor->weights_bytes);
+                                 model_layout_hash(actor->model), actor->weights_bytes);
         if (status == STATUS_NOT_FOUND)
             return STATUS_OK;
         if (status != STATUS_OK)

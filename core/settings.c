@@ -1,6 +1,7 @@
 #include "core/settings.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 /* The preprocessor cannot hand a struct's name through PREFIX##_SETTINGS(ROW), so each table says
  * its own; a section that is missing here does not compile in settings_sections below. */
@@ -71,19 +72,78 @@ enum status settings_load(struct settings *settings, struct config **config,
     return STATUS_OK;
 }
 
+/* Items between commas: cpu, cuda or cuda:N. All of one kind. */
+static enum status check_device(const char *name, const char *list)
+{
+    for (const char *at = list; *at != '\0';) {
+        size_t length = strcspn(at, ",");
+        bool cpu = length == 3 && strncmp(at, "cpu", 3) == 0;
+        bool cuda = length >= 4 && strncmp(at, "cuda", 4) == 0;
+        if (cuda && length > 4)
+            cuda = at[4] == ':' && length > 5 && length <= 8 &&
+                   strspn(at + 5, "0123456789") >= length - 5;
+        if ((!cpu && !cuda) || (at[length] == ',' && at[length + 1] == '\0'))
+            return FAIL(STATUS_INVALID, "%s is \"%s\": write cpu, cuda:N, or cuda:0,cuda:1,...",
+                        name, list);
+        if (strncmp(at, list, 3) != 0)
+            return FAIL(STATUS_INVALID, "%s is \"%s\": cpu and cuda do not mix", name, list);
+#ifndef WITH_CUDA
+        if (cuda)
+            return FAIL(STATUS_INVALID,
+                        "%s is \"%s\", but this program was built without CUDA: "
+                        "build with -DWITH_CUDA=ON or set it to cpu",
+                        name, list);
+#endif
+        at += length + (at[length] == ',');
+    }
+    return STATUS_OK;
+}
+
+void settings_device(const struct settings *settings, const char *own, uint32_t index,
+                     char device[SETTINGS_DEVICE_MAX])
+{
+    const char *list = own != NULL && own[0] != '\0' ? own : settings->run.device;
+    list = list != NULL ? list : "cpu"; /* settings made by hand */
+    const char *at = list;
+    uint32_t count = 1;
+    for (const char *c = list; *c != '\0'; c++)
+        count += *c == ',';
+    for (uint32_t skip = index % count; skip > 0; skip--)
+        at = strchr(at, ',') + 1;
+    size_t length = strcspn(at, ",");
+    length = length < SETTINGS_DEVICE_MAX ? length : SETTINGS_DEVICE_MAX - 1;
+    memcpy(device, at, length);
+    device[length] = '\0';
+    if (device[0] == '\0')
+        strncpy(device, "cpu", SETTINGS_DEVICE_MAX);
+}
+
+bool settings_on_cuda(const struct settings *settings)
+{
+    char device[SETTINGS_DEVICE_MAX];
+    settings_device(settings, settings->learner.device, 0, device);
+    return strncmp(device, "cuda", 4) == 0;
+}
+
 static enum status check_model(const struct settings *settings)
 {
     if (settings->model.lightning_chunk % 8 != 0)
         return FAIL(STATUS_INVALID, "model.lightning_chunk is %u: make it a multiple of 8",
                     settings->model.lightning_chunk);
-#ifndef WITH_CUDA
-    if (settings->run.device == DEVICE_CUDA)
-        return FAIL(STATUS_INVALID, "run.device is cuda, but this program was built without CUDA: "
-                                    "build with -DWITH_CUDA=ON or set run.device to cpu");
-#endif
-    if (settings->run.device == DEVICE_CPU && settings->model.lm_head == LM_HEAD_FP32_OUT)
+    if (!settings_on_cuda(settings) && settings->model.lm_head == LM_HEAD_FP32_OUT)
         return FAIL(STATUS_INVALID, "model.lm_head fp32_out needs run.device cuda, it is cpu: set "
-                                    "model.lm_head to fp32 (or bf16), or run.device to cuda");
+                                    "model.lm_head to fp32 (or bf16), or run.device to cuda:0");
+    TRY(check_device("run.device", settings->run.device));
+    TRY(check_device("actor.device", settings->actor.device));
+    TRY(check_device("learner.device", settings->learner.device));
+    char actor[SETTINGS_DEVICE_MAX], learner[SETTINGS_DEVICE_MAX];
+    settings_device(settings, settings->actor.device, 0, actor);
+    settings_device(settings, settings->learner.device, 0, learner);
+    if (strncmp(actor, learner, 3) != 0)
+        return FAIL(STATUS_INVALID,
+                    "actors on %s and the learner on %s: they must be of one kind, or their "
+                    "probabilities differ; set run.device alone",
+                    actor, learner);
     return STATUS_OK;
 }
 

@@ -18,7 +18,7 @@
     ROW(u32,    actors,                 "2",        1, 4096,        "processes", "Actors that `weir run` and `weir up` start.") \
     ROW(u32,    reward_workers,         "1",        1, 1024,        "processes", "Reward workers that `weir run` and `weir up` start.") \
     ROW(u32,    threads,                "1",        1, 1024,        "threads",   "CPU threads of each actor and learner; changes no bit of any result.") \
-    ROW(choice, device,                 "cpu",      0, 0,           "cpu|cuda",  "Backend of actors and learner.") \
+    ROW(text,   device,                 "cpu",      0, 0,           "",          "Device of actors and learner: cpu, cuda:N, or a list such as cuda:0,cuda:1 of which process i takes item i modulo its length.") \
     ROW(flag,   resume,                 "false",    0, 0,           "",          "Go on with an existing run folder; without it an existing name is refused.") \
     ROW(choice, log_level,              "info",     0, 0,           "debug|info|warn|error", "Least level written.") \
     ROW(u32,    drain_s,                "20",       1, 86400,       "s",         "How long a drain on SIGTERM or Ctrl-C may take before processes are stopped.")
@@ -68,14 +68,18 @@
     ROW(choice, kv_on_swap,             "keep",     0, 0,           "keep|recompute", "After new weights: go on with old keys and states, or prefill again.") \
     ROW(u32,    segment_tokens,         "64",       1, 65536,       "tokens",    "A segment is sent when a sample has this many new tokens,") \
     ROW(u32,    segment_ms,             "250",      1, 60000,       "ms",        "or after this time.") \
-    ROW(u32,    unacked_frames_max,     "64",       1, 65536,       "frames",    "Frames kept until the store has them on disk; then decoding waits.")
+    ROW(u32,    unacked_frames_max,     "64",       1, 65536,       "frames",    "Frames kept until the store has them on disk; then decoding waits.") \
+    ROW(text,   device,                 "",         0, 0,           "",          "As run.device, of the actors alone; empty: run.device.") \
+    ROW(u32,    cache_tokens,           "0",        0, 4000000000,  "tokens",    "Tokens of keys and values an actor has room for, all sequences together; 0: actor.slots of the longest possible ones.")
 
 #define LEARNER_SETTINGS(ROW) \
     ROW(u32,    updates_per_publish,    "2",        1, 1024,        "minibatches", "Optimizer updates of one plan, then the weights are published.") \
     ROW(u32,    microbatch_tokens,      "4096",     16, 16777216,   "tokens",    "Packed tokens of one forward and backward pass; a longer sequence goes alone.") \
     ROW(u32,    checkpoint_every,       "20",       1, 1e9,         "publishes", "A checkpoint also follows the last step and a drain.") \
     ROW(u32,    checkpoint_keep,        "2",        1, 1000,        "checkpoints", "Older ones are removed, the newest never.") \
-    ROW(u32,    plan_timeout_s,         "600",      1, 86400,       "s",         "Without a plan for so long the learner stops and says who it waited for.")
+    ROW(u32,    plan_timeout_s,         "600",      1, 86400,       "s",         "Without a plan for so long the learner stops and says who it waited for.") \
+    ROW(text,   device,                 "",         0, 0,           "",          "As run.device, of the learner alone; empty: run.device.") \
+    ROW(choice, recompute,              "none",     0, 0,           "none|layer", "Activations: keep all, or keep each layer's input and run its forward pass again in the backward pass (a third more arithmetic, a tenth of the memory).")
 
 #define LOSS_SETTINGS(ROW) \
     ROW(choice, kind,                   "cispo",    0, 0,           "cispo|cispo_mask|reinforce|grpo|dapo|gspo|sft", "Policy loss; docs/losses.md has each formula.") \
@@ -141,7 +145,7 @@ struct settings {
 };
 
 /* The values behind the choice rows, in the order of their names above. */
-enum setting_device { DEVICE_CPU, DEVICE_CUDA };
+enum setting_recompute { RECOMPUTE_NONE, RECOMPUTE_LAYER };
 enum setting_tokenizer { TOKENIZER_AUTO, TOKENIZER_JSON, TOKENIZER_BYTE };
 enum setting_chat_format { CHAT_NONE, CHAT_CHATML, CHAT_MINIMAX };
 enum setting_lm_head { LM_HEAD_FP32, LM_HEAD_FP32_OUT, LM_HEAD_BF16 };
@@ -170,5 +174,11 @@ MUST_CHECK enum status settings_load(struct settings *settings, struct config **
 MUST_CHECK enum status settings_check(const struct settings *settings);
 /* settings_check, and what a training run refuses besides: temperature 0 and loss.kind sft. */
 MUST_CHECK enum status settings_check_run(const struct settings *settings);
+
+/* The device of process `index` of a role whose own list may be empty (then run.device): "cpu" or "cuda:N". */
+enum { SETTINGS_DEVICE_MAX = 32 };
+void settings_device(const struct settings *settings, const char *own, uint32_t index,
+                     char device[SETTINGS_DEVICE_MAX]);
+bool settings_on_cuda(const struct settings *settings);
 
 #endif

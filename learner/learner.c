@@ -73,10 +73,9 @@ static enum status between_micro_batches(void *self)
 static enum status open_outputs(struct learner *learner)
 {
     TRY(learner_metrics_open(learner));
-    size_t bytes = (size_t)(model_parameters(learner->trainer.model)->elements *
-                            learner->trainer.ops->weight_bytes);
+    size_t bytes = (size_t)model_weights_bytes(learner->trainer.model);
     TRY(weight_sender_open(&learner->sender, learner->weights_path,
-                           model_parameters(learner->trainer.model)->layout_hash, bytes));
+                           model_layout_hash(learner->trainer.model), bytes));
     return redis_view_open_set(&learner->redis, learner->run, &learner->settings->redis);
 }
 
@@ -268,8 +267,7 @@ static enum status publish(struct learner *learner, uint64_t version, uint64_t p
     TRY(learner_register(learner, version, parent, trainer->weights.digest));
     if (may_branch)
         TRY(learner_await_notice(learner));
-    size_t bytes =
-        (size_t)(model_parameters(trainer->model)->elements * trainer->ops->weight_bytes);
+    size_t bytes = (size_t)model_weights_bytes(trainer->model);
     void *place = weight_sender_begin(learner->sender, version);
     TRY(trainer->ops->memory_read(trainer->ops->context, trainer->weights.flat, place, bytes));
     weight_sender_commit(learner->sender, version, learner->branch, trainer->weights.digest);

@@ -36,7 +36,7 @@ enum status learner_connect(struct learner *learner, const char *endpoint)
     struct hello hello = {.run = learner->run,
                           .role = ROLE_LEARNER,
                           .host = "localhost",
-                          .layout_hash = model_parameters(learner->trainer.model)->layout_hash,
+                          .layout_hash = model_layout_hash(learner->trainer.model),
                           .numerics_id = hash64(numerics, strlen(numerics), 0),
                           .numerics = numerics};
     TRY(link_open(&learner->link, endpoint, &hello));

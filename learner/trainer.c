@@ -57,6 +57,15 @@ void train_stats_add(struct train_stats *sum, const struct train_stats *part)
 
 /* ---- create ---- */
 
+static struct model_options options_of(const struct settings *settings, int32_t rows_max)
+{
+    return (struct model_options){.rows_max = rows_max,
+                                  .lightning_chunk = (int32_t)settings->model.lightning_chunk,
+                                  .lm_head = (enum model_head_precision)settings->model.lm_head,
+                                  .train = true,
+                                  .recompute = settings->learner.recompute == RECOMPUTE_LAYER};
+}
+
 static enum status create_device(const struct op_table *ops, int64_t bytes, void *out)
 {
     void *memory = NULL;
@@ -113,16 +122,7 @@ static enum status load_parameters(struct trainer *trainer, const char *folder)
 
 enum status trainer_refresh(struct trainer *trainer, uint64_t version)
 {
-    const struct op_table *ops = trainer->ops;
-    int64_t elements = model_parameters(trainer->model)->elements;
-    /* An AdamW pass with lr 0 and update 0 would touch m and v; the copy alone is a cast. The cpu backend
-     * stores f32, so it is a copy of bytes; other backends bring their own cast op with their table. */
-    if (ops->weight_bytes != (int64_t)sizeof(float))
-        return FAIL(STATUS_UNSUPPORTED, "%s: weights of %lld bytes", ops->name,
-                    (long long)ops->weight_bytes);
-    TRY(ops->memory_write(ops->context, trainer->weights.flat, trainer->master,
-                          (size_t)elements * sizeof(float)));
-    TRY(model_weights_repack(trainer->model, &trainer->weights));
+    TRY(model_weights_round(trainer->model, &trainer->weights, trainer->master, false));
     trainer->weights.version = version;
     return STATUS_OK;
 }
@@ -134,17 +134,15 @@ enum status trainer_create(struct trainer *trainer, const struct settings *setti
     char path[FILE_PATH_MAX];
     TRY(file_path(path, "%s/config.json", folder));
     TRY(model_shape_load(&trainer->shape, path));
-    TRY(op_table_create_cpu(&trainer->ops, (int32_t)settings->run.threads));
+    settings_device(settings, settings->learner.device, 0, trainer->device);
+    TRY(op_table_create(&trainer->ops, trainer->device, (int32_t)settings->run.threads));
     int64_t rows = trainer_rows(settings, longest);
     if (rows > INT32_MAX)
         return FAIL(STATUS_LIMIT, "a micro-batch of %lld tokens", (long long)rows);
     trainer->rows_max = (int32_t)rows;
     /* Lightning states cost H D D floats a layer and slot; few sequences of a micro-batch are shorter than 16 tokens. */
     trainer->slots = trainer->rows_max / 16 + 1 < 256 ? trainer->rows_max / 16 + 1 : 256;
-    struct model_options options = {.rows_max = trainer->rows_max,
-                                    .lightning_chunk = (int32_t)settings->model.lightning_chunk,
-                                    .lm_head_bf16 = settings->model.lm_head == LM_HEAD_BF16,
-                                    .train = true};
+    struct model_options options = options_of(settings, trainer->rows_max);
     TRY(model_create(&trainer->model, &trainer->shape, trainer->ops, &options));
     TRY(model_weights_create(trainer->model, &trainer->weights));
     int32_t pages = (int32_t)(rows / trainer->ops->kv_tile) + trainer->slots;
@@ -198,10 +196,7 @@ int64_t trainer_rows(const struct settings *settings, int64_t longest)
 enum status trainer_bytes(const struct settings *settings, const struct model_shape *shape,
                           int64_t elements, int64_t longest, int64_t *bytes)
 {
-    struct model_options options = {.rows_max = (int32_t)trainer_rows(settings, longest),
-                                    .lightning_chunk = (int32_t)settings->model.lightning_chunk,
-                                    .lm_head_bf16 = settings->model.lm_head == LM_HEAD_BF16,
-                                    .train = true};
+    struct model_options options = options_of(settings, (int32_t)trainer_rows(settings, longest));
     struct op_table *ops = NULL;
     TRY(op_table_create_cpu(&ops, (int32_t)settings->run.threads));
     int64_t workspace = 0;
@@ -379,7 +374,7 @@ static enum status apply(struct trainer *trainer, const struct trainer_loss *obj
     TRY(ops->adamw(ops->context, &adamw));
     trainer->updates++;
     stats->updated = true;
-    return model_weights_repack(trainer->model, &trainer->weights);
+    return model_weights_round(trainer->model, &trainer->weights, trainer->master, true);
 }
 
 /* Without one token that pulls (all advantages 0), AdamW with eps 1e-15 would still move by its momentum

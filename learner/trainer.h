@@ -22,6 +22,7 @@ struct trainer {
     uint64_t updates;             /* AdamW steps so far */
     uint64_t skipped;             /* updates without signal or not finite */
     int32_t rows_max, slots;
+    char device[SETTINGS_DEVICE_MAX];
     struct trainer_scratch *scratch;
     /* Called after every micro-batch (heartbeats of a long step); a failure ends the update. NULL: none. */
     enum status (*between)(void *self);

@@ -102,9 +102,8 @@ static enum status backward_softmax(const struct call *call, int32_t layer, cons
         call, layer, BLOCK_ATTENTION_OUT,
         (struct gemm_gradient){
             .rows = call->rows, .x = record->attention, .dy = dy, .dx = scratch->dattention}));
-    RUN(model, axpby, .count = call->rows * width, .alpha = 1.0F, .beta = 0.0F, .a = record->qkv,
-        .b = record->qkv, .y = scratch->qkv);
-    TRY(rotate_qk(model, call->weights, layer, scratch->qkv, scratch->r_q, scratch->r_k));
+    TRY(prepare_qkv(model, call->weights, NULL, layer, record->qkv, scratch->qkv, scratch->r_q,
+                    scratch->r_k));
     RUN(model, attention_backward, .rows = call->rows, .heads = shape->heads,
         .kv_heads = shape->kv_heads, .head_size = shape->head_size, .row_stride = width,
         .y_stride = queries, .segments = work->segments, .segment_count = call->segment_count,
@@ -305,6 +304,8 @@ static enum status backward_layer(const struct call *call, int32_t layer)
     const struct layer_offsets *at = &model->parameters.layers[layer];
     const struct layer_record *record = &model->records[layer];
     bool lightning = is_lightning(shape, layer);
+    if (model->options.recompute)
+        TRY(forward_again(call->model, call->weights, layer));
     struct half mlp = {
         .branch = shape->experts > 0 ? backward_moe : backward_dense,
         .alpha = shape->alpha_mlp,
@@ -433,10 +434,11 @@ static enum status backward_head(const struct call *call, const act *hidden,
     TRY(device_write(model, work->target, backward->target, rows * sizeof(int32_t)));
     RUN(model, lm_head_backward, .rows = backward->rows, .channels = model->shape.hidden,
         .vocabulary = model->shape.vocabulary, .temperature = backward->temperature,
-        .bf16 = model->options.lm_head_bf16, .x = gathered ? work->head_x : hidden,
-        .packed = (const char *)call->weights->packed + model->head.packed,
-        .weight = weight_at(model, call->weights, model->head.offset), .target = work->target,
-        .lse = work->lse, .dlogprob = work->dlogprob, .dx = gathered ? work->dhead : work->dh,
+        .bf16 = model->options.lm_head == MODEL_HEAD_BF16, .x = gathered ? work->head_x : hidden,
+        .packed = packed_at(model, call->weights, &model->head),
+        .weight = weight_at(model, call->weights, model->head.offset),
+        .mid = mid_at(model, call->weights, &model->head), .target = work->target, .lse = work->lse,
+        .dlogprob = work->dlogprob, .dx = gathered ? work->dhead : work->dh,
         .dweight = call->grads + model->head.offset);
     if (!gathered)
         return STATUS_OK;

@@ -35,10 +35,9 @@ static size_t page_bytes(const struct model *model)
                                      model->shape.head_size);
 }
 
-static size_t state_bytes(const struct model_shape *shape)
+static size_t state_bytes(const struct model_shape *shape, const struct op_table *ops)
 {
-    return (size_t)shape->heads * (size_t)shape->head_size * (size_t)shape->head_size *
-           sizeof(float);
+    return ops->lightning_state_bytes(ops->context, shape->heads, shape->head_size);
 }
 
 static size_t buffer_bytes(const struct model_shape *shape, const struct op_table *ops,
@@ -56,7 +55,7 @@ int64_t model_cache_bytes(const struct model_shape *shape, const struct op_table
                           int32_t chunk, int32_t slots, int32_t pages)
 {
     size_t page = ops->kv_page_bytes(ops->context, shape->kv_heads, shape->head_size);
-    size_t slot = state_bytes(shape) + 2 * buffer_bytes(shape, ops, chunk), bytes = 0;
+    size_t slot = state_bytes(shape, ops) + 2 * buffer_bytes(shape, ops, chunk), bytes = 0;
     for (int32_t l = 0; l < shape->layers; l++)
         bytes += is_lightning(shape, l) ? (size_t)slots * slot : (size_t)pages * page;
     return (int64_t)bytes;
@@ -70,15 +69,14 @@ static enum status create_device(struct model_cache *cache)
     const struct op_table *ops = model->ops;
     size_t slots = (size_t)cache->slots;
     for (int32_t l = 0; l < model->shape.layers; l++) {
-        void *memory = NULL;
         if (!is_lightning(&model->shape, l)) {
             TRY(ops->memory_create(
                 ops->context, (size_t)(cache->pages > 0 ? cache->pages : 1) * page_bytes(model),
                 &cache->layer_pages[l]));
             continue;
         }
-        TRY(ops->memory_create(ops->context, slots * state_bytes(&model->shape), &memory));
-        cache->layer_state[l] = memory;
+        TRY(ops->memory_create(ops->context, slots * state_bytes(&model->shape, ops),
+                               &cache->layer_state[l]));
         TRY(ops->memory_create(ops->context, slots * chunk_bytes(model), &cache->layer_keys[l]));
         TRY(ops->memory_create(ops->context, slots * chunk_bytes(model), &cache->layer_values[l]));
     }
@@ -94,9 +92,6 @@ static enum status create_host(struct model_cache *cache)
     const struct model *model = cache->model;
     size_t slots = (size_t)cache->slots, pages = (size_t)cache->pages;
     size_t layers = (size_t)model->shape.layers;
-    size_t largest = page_bytes(model);
-    largest = largest < state_bytes(&model->shape) ? state_bytes(&model->shape) : largest;
-    largest = largest < chunk_bytes(model) ? chunk_bytes(model) : largest;
     cache->table = memory_array(slots * (size_t)cache->pages_per_slot, sizeof(int32_t));
     cache->references = memory_array(pages + 1, sizeof(int32_t));
     cache->free_pages = memory_array(pages + 1, sizeof(int32_t));
@@ -106,11 +101,10 @@ static enum status create_host(struct model_cache *cache)
     cache->layer_state = memory_array(layers, sizeof(*cache->layer_state));
     cache->layer_keys = memory_array(layers, sizeof(*cache->layer_keys));
     cache->layer_values = memory_array(layers, sizeof(*cache->layer_values));
-    cache->copy = memory_alloc(largest);
     cache->named = memory_alloc(slots);
     if (!cache->table || !cache->references || !cache->free_pages || !cache->length ||
         !cache->capacity || !cache->layer_pages || !cache->layer_state || !cache->layer_keys ||
-        !cache->layer_values || !cache->copy || !cache->named)
+        !cache->layer_values || !cache->named)
         return FAIL(STATUS_NO_MEMORY, "a cache of %d slots and %d pages", cache->slots,
                     cache->pages);
     for (int32_t p = cache->pages - 1; p >= 0; p--)
@@ -158,9 +152,10 @@ void model_cache_destroy(struct model_cache **cache)
     struct model_cache *gone = *cache;
     if (!gone)
         return;
-    const struct model *model = gone->model;
+    struct model *model = gone->model;
+    decode_graphs_destroy(model);
     destroy_each(model, gone->layer_pages);
-    destroy_each(model, (void **)gone->layer_state);
+    destroy_each(model, gone->layer_state);
     destroy_each(model, gone->layer_keys);
     destroy_each(model, gone->layer_values);
     void *table = gone->table_device;
@@ -175,7 +170,6 @@ void model_cache_destroy(struct model_cache **cache)
     memory_free(gone->layer_state);
     memory_free(gone->layer_keys);
     memory_free(gone->layer_values);
-    memory_free(gone->copy);
     memory_free(gone->named);
     memory_free(gone);
     *cache = NULL;
@@ -257,8 +251,9 @@ static enum status copy_piece(struct model_cache *cache, void *memory, size_t by
                               int64_t target)
 {
     char *base = memory;
-    TRY(device_read(cache->model, base + (size_t)source * bytes, cache->copy, bytes));
-    return device_write(cache->model, base + (size_t)target * bytes, cache->copy, bytes);
+    const struct op_table *ops = cache->model->ops;
+    return ops->memory_copy(ops->context, base + (size_t)target * bytes,
+                            base + (size_t)source * bytes, bytes);
 }
 
 static enum status copy_states(struct model_cache *cache, int32_t source, int32_t target)
@@ -268,7 +263,8 @@ static enum status copy_states(struct model_cache *cache, int32_t source, int32_
         if (!is_lightning(&model->shape, l))
             continue;
         size_t chunk = chunk_bytes(model);
-        TRY(copy_piece(cache, cache->layer_state[l], state_bytes(&model->shape), source, target));
+        TRY(copy_piece(cache, cache->layer_state[l], state_bytes(&model->shape, model->ops), source,
+                       target));
         TRY(copy_piece(cache, cache->layer_keys[l], chunk, source, target));
         TRY(copy_piece(cache, cache->layer_values[l], chunk, source, target));
     }

@@ -30,50 +30,28 @@ enum status run_norm(const struct model *model, const struct model_weights *weig
     return STATUS_OK;
 }
 
-static enum status norm_heads(const struct model *model, const struct model_weights *weights,
-                              int64_t heads, int64_t width, int64_t gain, act *x, float *r)
-{
-    RUN(model, rms_norm, .rows = model->rows, .groups = heads, .channels = model->shape.head_size,
-        .x_stride = width, .y_stride = width, .eps = (float)model->shape.rms_norm_eps, .x = x,
-        .gain = weight_at(model, weights, gain), .y = x, .r = r);
-    return STATUS_OK;
-}
-
-enum status rotate_qk(const struct model *model, const struct model_weights *weights, int32_t layer,
-                      act *qkv, float *r_q, float *r_k)
+enum status prepare_qkv(const struct model *model, const struct model_weights *weights,
+                        const struct model_cache *cache, int32_t layer, const act *x, act *y,
+                        float *r_q, float *r_k)
 {
     const struct model_shape *shape = &model->shape;
     const struct layer_offsets *at = &model->parameters.layers[layer];
-    int64_t width = qkv_width(shape, layer);
-    if (shape->qk_norm) {
-        act *k = act_at(model, qkv, (int64_t)shape->heads * shape->head_size);
-        TRY(norm_heads(model, weights, shape->heads, width, at->q_norm, qkv, r_q));
-        TRY(norm_heads(model, weights, shape->kv_heads, width, at->k_norm, k, r_k));
-    }
-    /* The key heads follow the query heads in a row, so one call turns both. */
-    if (shape->rotary > 0)
-        RUN(model, rope, .rows = model->rows, .heads = shape->heads + shape->kv_heads,
-            .head_size = shape->head_size, .rotary = shape->rotary, .row_stride = width,
-            .inverse = false, .positions = model->work.positions, .cosine = model->cosine,
-            .sine = model->sine, .x = qkv);
+    bool norm = shape->qk_norm;
+    RUN(model, attention_prepare, .rows = model->rows, .heads = shape->heads,
+        .kv_heads = shape->kv_heads, .head_size = shape->head_size, .rotary = shape->rotary,
+        .row_stride = qkv_width(shape, layer), .eps = (float)shape->rms_norm_eps,
+        .q_gain = norm ? weight_at(model, weights, at->q_norm) : NULL,
+        .k_gain = norm ? weight_at(model, weights, at->k_norm) : NULL, .r_q = norm ? r_q : NULL,
+        .r_k = norm ? r_k : NULL, .positions = model->work.positions, .cosine = model->cosine,
+        .sine = model->sine, .segments = model->work.segments,
+        .segment_count = model->segment_count, .x = x, .y = y,
+        .pages = cache ? cache->layer_pages[layer] : NULL,
+        .page_table = cache ? cache->table_device : NULL,
+        .pages_per_slot = cache ? cache->pages_per_slot : 0);
     return STATUS_OK;
 }
 
 /* ---- attention ---- */
-
-/* q, k, v of the layer's rows: where they may be changed, the raw ones being kept when saving. */
-static enum status working_qkv(const struct call *call, int32_t layer, act *scratch, act **qkv)
-{
-    const struct model *model = call->model;
-    act *raw = model->records[layer].qkv;
-    *qkv = raw;
-    if (!call->save)
-        return STATUS_OK;
-    *qkv = scratch;
-    RUN(model, axpby, .count = call->rows * qkv_width(&model->shape, layer), .alpha = 1.0F,
-        .beta = 0.0F, .a = raw, .b = raw, .y = scratch);
-    return STATUS_OK;
-}
 
 static enum status forward_softmax(const struct call *call, int32_t layer, act *y)
 {
@@ -83,17 +61,10 @@ static enum status forward_softmax(const struct call *call, int32_t layer, act *
     const struct workspace *work = &model->work;
     int64_t width = qkv_width(shape, layer);
     int64_t queries = (int64_t)shape->heads * shape->head_size;
-    int64_t keys = (int64_t)shape->kv_heads * shape->head_size;
-    act *qkv = NULL;
+    act *qkv = call->save ? work->softmax.qkv : record->qkv;
     TRY(gemm_forward(model, call->weights, &model->blocks[layer][BLOCK_QKV], call->rows, NULL,
                      work->normed, record->qkv));
-    TRY(working_qkv(call, layer, work->softmax.qkv, &qkv));
-    TRY(rotate_qk(model, call->weights, layer, qkv, NULL, NULL));
-    RUN(model, kv_write, .rows = call->rows, .kv_heads = shape->kv_heads,
-        .head_size = shape->head_size, .row_stride = width, .segments = work->segments,
-        .segment_count = call->segment_count, .k = act_at(model, qkv, queries),
-        .v = act_at(model, qkv, queries + keys), .pages = call->cache->layer_pages[layer],
-        .page_table = call->cache->table_device, .pages_per_slot = call->cache->pages_per_slot);
+    TRY(prepare_qkv(model, call->weights, call->cache, layer, record->qkv, qkv, NULL, NULL));
     RUN(model, attention, .rows = call->rows, .heads = shape->heads, .kv_heads = shape->kv_heads,
         .head_size = shape->head_size, .q_stride = width, .y_stride = queries,
         .segments = work->segments, .segment_count = call->segment_count, .q = qkv,
@@ -157,8 +128,8 @@ static enum status forward_moe(const struct call *call, int32_t layer, act *y)
     const struct layer_record *record = &model->records[layer];
     const struct workspace *work = &model->work;
     int64_t top = shape->experts_per_token, entries = call->rows * top;
-    TRY(gemm_forward(model, call->weights, &model->blocks[layer][BLOCK_ROUTER], call->rows, NULL,
-                     work->normed, work->moe.logits));
+    TRY(gemm_forward_float(model, call->weights, &model->blocks[layer][BLOCK_ROUTER], call->rows,
+                           work->normed, work->moe.logits));
     RUN(model, moe_route, .rows = call->rows, .experts = shape->experts, .top = top,
         .logits = work->moe.logits, .probability = record->probability, .expert = record->expert,
         .weight = record->weight, .entry = record->entry, .sorted = record->sorted,
@@ -178,37 +149,72 @@ static enum status forward_moe(const struct call *call, int32_t layer, act *y)
 
 /* ---- layers ---- */
 
-/* out = alpha * residual + beta * branch; the residual is the branch's own (normalised) input with
- * postnorm, else what went into the norm. */
-static enum status add_residual(const struct call *call, const act *raw, double alpha, double beta,
-                                act *out)
+/* What follows a branch: x' = alpha * residual + beta * branch, then the norm that the next branch reads. The
+ * residual is the branch's own (normalised) input with postnorm, else what went into its norm. */
+struct after {
+    double alpha, beta;
+    int64_t gain; /* of the next norm */
+    act *x;       /* out [T, C] */
+    act *normed;  /* out [T, C] */
+    float *r;     /* out [T] */
+};
+
+static enum status add_and_norm(const struct call *call, const act *raw, const struct after *after)
 {
     const struct model *model = call->model;
-    RUN(model, axpby, .count = call->rows * model->shape.hidden, .alpha = (float)alpha,
-        .beta = (float)beta, .a = model->shape.postnorm ? model->work.normed : raw,
-        .b = model->work.branch, .y = out);
+    RUN(model, residual_norm, .rows = call->rows, .channels = model->shape.hidden,
+        .alpha = (float)after->alpha, .beta = (float)after->beta,
+        .eps = (float)model->shape.rms_norm_eps,
+        .a = model->shape.postnorm ? model->work.normed : raw, .b = model->work.branch,
+        .gain = weight_at(model, call->weights, after->gain), .h = after->x, .y = after->normed,
+        .r = after->r);
     return STATUS_OK;
 }
 
-static enum status forward_layer(const struct call *call, int32_t layer, act *out)
+/* Attention of a layer up to its second residual; work->normed holds the normed input, and then that of the MLP. */
+static enum status forward_attention(const struct call *call, int32_t layer)
 {
     const struct model *model = call->model;
     const struct model_shape *shape = &model->shape;
-    const struct layer_offsets *at = &model->parameters.layers[layer];
     const struct layer_record *record = &model->records[layer];
-    const struct workspace *work = &model->work;
     bool lightning = is_lightning(shape, layer);
-    TRY(run_norm(model, call->weights, call->rows, shape->hidden, shape->rms_norm_eps,
-                 at->input_norm, record->x, work->normed, record->r_input));
-    TRY(lightning ? forward_lightning(call, layer, work->branch)
-                  : forward_softmax(call, layer, work->branch));
-    TRY(add_residual(call, record->x, lightning ? shape->alpha_lightning : shape->alpha_softmax,
-                     lightning ? shape->beta_lightning : shape->beta_softmax, record->h));
-    TRY(run_norm(model, call->weights, call->rows, shape->hidden, shape->rms_norm_eps,
-                 at->post_norm, record->h, work->normed, record->r_post));
-    TRY(shape->experts > 0 ? forward_moe(call, layer, work->branch)
-                           : forward_dense(call, layer, work->branch));
-    return add_residual(call, record->h, shape->alpha_mlp, shape->beta_mlp, out);
+    TRY(lightning ? forward_lightning(call, layer, model->work.branch)
+                  : forward_softmax(call, layer, model->work.branch));
+    struct after after = {
+        .alpha = lightning ? shape->alpha_lightning : shape->alpha_softmax,
+        .beta = lightning ? shape->beta_lightning : shape->beta_softmax,
+        .gain = model->parameters.layers[layer].post_norm,
+        .x = record->h,
+        .normed = model->work.normed,
+        .r = record->r_post,
+    };
+    return add_and_norm(call, record->x, &after);
+}
+
+static enum status forward_mlp(const struct call *call, int32_t layer)
+{
+    const struct model *model = call->model;
+    return model->shape.experts > 0 ? forward_moe(call, layer, model->work.branch)
+                                    : forward_dense(call, layer, model->work.branch);
+}
+
+/* What the last residual of a layer leads to: the next layer's input norm, or the final norm. */
+static struct after after_layer(const struct model *model, int32_t layer)
+{
+    const struct model_shape *shape = &model->shape;
+    struct after after = {.alpha = shape->alpha_mlp, .beta = shape->beta_mlp};
+    if (layer + 1 < shape->layers) {
+        after.gain = model->parameters.layers[layer + 1].input_norm;
+        after.x = model->records[layer + 1].x;
+        after.normed = model->work.normed;
+        after.r = model->records[layer + 1].r_input;
+    } else {
+        after.gain = model->parameters.final_norm;
+        after.x = model->work.last;
+        after.normed = model->work.hidden;
+        after.r = model->work.r_final;
+    }
+    return after;
 }
 
 /* Copies a [rows, C] activation to the caller's f32 buffer (f32 is the high half of bf16 widened). */
@@ -232,7 +238,7 @@ static enum status trace(const struct model *model, int32_t index, const act *va
 
 /* ---- the call ---- */
 
-static enum status check_batch(const struct model *model, const struct model_batch *batch)
+enum status check_batch(const struct model *model, const struct model_batch *batch)
 {
     if (batch->rows < 1 || batch->rows > model->options.rows_max)
         return FAIL(STATUS_INVALID, "a forward call of %d rows: 1 to %d possible", batch->rows,
@@ -244,45 +250,74 @@ static enum status check_batch(const struct model *model, const struct model_bat
     return STATUS_OK;
 }
 
-static enum status send_batch(struct model *model, const struct model_batch *batch)
+/* Rows start on multiples of 64 bytes in the block that one write sends. */
+static size_t place_inputs(struct workspace *work, int32_t rows)
 {
-    size_t bytes = (size_t)batch->rows * sizeof(int32_t);
-    int32_t *positions = memory_alloc(bytes);
-    if (!positions)
-        return FAIL(STATUS_NO_MEMORY, "positions of %d rows", batch->rows);
-    for (int32_t i = 0; i < batch->segment_count; i++) {
-        const struct op_segment *segment = &batch->segments[i];
-        for (int32_t t = 0; t < segment->count; t++)
-            positions[segment->row + t] = segment->position + t;
-    }
-    enum status status;
-    TRY_GOTO(out, device_write(model, model->work.positions, positions, bytes));
-    TRY_GOTO(out, device_write(model, model->work.ids, batch->ids, bytes));
-    TRY_GOTO(out, device_write(model, model->work.segments, batch->segments,
-                               (size_t)batch->segment_count * sizeof(struct op_segment)));
-out:
-    memory_free(positions);
-    return status;
+    size_t list = ((size_t)rows * sizeof(int32_t) + 63) / 64 * 64;
+    work->ids = (int32_t *)(void *)work->inputs;
+    work->positions = (int32_t *)(void *)(work->inputs + list);
+    work->segments = (struct op_segment *)(void *)(work->inputs + 2 * list);
+    return list;
 }
 
-static enum status forward_all(const struct call *call)
+enum status send_batch(struct model *model, const struct model_batch *batch, int32_t rows)
 {
-    struct model *model = call->model;
+    size_t list = place_inputs(&model->work, rows);
+    int32_t *ids = (int32_t *)(void *)model->staging;
+    int32_t *positions = (int32_t *)(void *)(model->staging + list);
+    struct op_segment *segments = (struct op_segment *)(void *)(model->staging + 2 * list);
+    int32_t padding = rows - batch->rows;
+    memcpy(ids, batch->ids, (size_t)batch->rows * sizeof *ids);
+    memcpy(segments, batch->segments, (size_t)batch->segment_count * sizeof *segments);
+    for (int32_t i = 0; i < batch->segment_count; i++)
+        for (int32_t t = 0; t < segments[i].count; t++)
+            positions[segments[i].row + t] = segments[i].position + t;
+    for (int32_t i = 0; i < padding; i++) {
+        ids[batch->rows + i] = positions[batch->rows + i] = 0;
+        segments[batch->segment_count + i] =
+            (struct op_segment){.slot = -1, .position = 0, .row = batch->rows + i, .count = 1};
+    }
+    return device_write(model, model->work.inputs, model->staging,
+                        2 * list +
+                            (size_t)(batch->segment_count + padding) * sizeof(struct op_segment));
+}
+
+enum status forward_sent(struct model *model, const struct model_weights *weights,
+                         struct model_cache *cache, int32_t rows, int32_t segment_count, bool save)
+{
     const struct model_shape *shape = &model->shape;
     const struct workspace *work = &model->work;
-    RUN(model, embedding, .rows = call->rows, .channels = shape->hidden,
-        .vocabulary = shape->vocabulary, .ids = work->ids,
-        .table = weight_at(model, call->weights, model->parameters.embedding),
+    const struct call call = {model, weights, cache, rows, segment_count, save};
+    model->rows = rows;
+    model->segment_count = segment_count;
+    RUN(model, embedding, .rows = rows, .channels = shape->hidden, .vocabulary = shape->vocabulary,
+        .ids = work->ids, .table = weight_at(model, weights, model->parameters.embedding),
         .y = model->records[0].x);
     TRY(trace(model, 0, model->records[0].x));
+    TRY(run_norm(model, weights, rows, shape->hidden, shape->rms_norm_eps,
+                 model->parameters.layers[0].input_norm, model->records[0].x, work->normed,
+                 model->records[0].r_input));
     for (int32_t l = 0; l < shape->layers; l++) {
-        act *out = l + 1 < shape->layers ? model->records[l + 1].x : work->last;
-        TRY(forward_layer(call, l, out));
-        TRY(trace(model, l + 1, out));
+        struct after after = after_layer(model, l);
+        TRY(forward_attention(&call, l));
+        TRY(forward_mlp(&call, l));
+        TRY(add_and_norm(&call, model->records[l].h, &after));
+        TRY(trace(model, l + 1, after.x));
     }
-    TRY(run_norm(model, call->weights, call->rows, shape->hidden, shape->rms_norm_eps,
-                 model->parameters.final_norm, work->last, work->hidden, work->r_final));
     return trace(model, shape->layers + 1, work->hidden);
+}
+
+enum status forward_again(struct model *model, const struct model_weights *weights, int32_t layer)
+{
+    const struct model_shape *shape = &model->shape;
+    const struct layer_record *record = &model->records[layer];
+    const struct call call = {model, weights, model->saved_cache, model->rows, model->segment_count,
+                              true};
+    TRY(run_norm(model, weights, call.rows, shape->hidden, shape->rms_norm_eps,
+                 model->parameters.layers[layer].input_norm, record->x, model->work.normed,
+                 record->r_input));
+    TRY(forward_attention(&call, layer));
+    return forward_mlp(&call, layer);
 }
 
 enum status model_forward(struct model *model, const struct model_weights *weights,
@@ -293,15 +328,13 @@ enum status model_forward(struct model *model, const struct model_weights *weigh
     CHECK(cache->model == model);
     TRY(check_batch(model, batch));
     TRY(cache_begin(cache, batch));
-    model->rows = batch->rows;
-    model->segment_count = batch->segment_count;
     model->saved = false;
     model->head_rows = 0;
-    TRY(send_batch(model, batch));
-    struct call call = {model, weights, cache, batch->rows, batch->segment_count, save};
-    TRY(forward_all(&call));
+    TRY(send_batch(model, batch, batch->rows));
+    TRY(forward_sent(model, weights, cache, batch->rows, batch->segment_count, save));
     cache_end(cache, batch);
     model->saved = save;
+    model->saved_cache = cache;
     *hidden = model->work.hidden;
     return STATUS_OK;
 }

@@ -5,6 +5,8 @@
  * time: pieces of at most LOGITS_BYTES, which cannot change a row's result. */
 #include "model/model.h"
 
+#include <string.h>
+
 #include "core/check.h"
 #include "core/memory.h"
 #include "model/internal.h"
@@ -35,7 +37,7 @@ static enum status choose_rows(struct model *model, const act *hidden, int32_t r
     return STATUS_OK;
 }
 
-static enum status need_logits(struct model *model)
+enum status head_need_logits(struct model *model)
 {
     if (model->logits)
         return STATUS_OK;
@@ -68,9 +70,10 @@ static enum status run_head(struct model *model, const struct model_weights *wei
     int32_t at = piece->first;
     RUN(model, lm_head, .rows = piece->count, .channels = model->shape.hidden,
         .vocabulary = model->shape.vocabulary, .temperature = piece->temperature,
-        .bf16 = model->options.lm_head_bf16,
+        .bf16 = model->options.lm_head == MODEL_HEAD_BF16,
         .x = act_at(model, piece->x, (int64_t)at * model->shape.hidden),
-        .packed = (const char *)weights->packed + model->head.packed,
+        .packed = packed_at(model, weights, &model->head),
+        .mid = mid_at(model, weights, &model->head),
         .target = piece->target ? piece->target + at : NULL, .logits = piece->logits,
         .lse = work->lse + at, .lse_raw = piece->raw ? work->lse_raw + at : NULL,
         .logprob = piece->score && piece->target ? work->logprob + at : NULL,
@@ -81,7 +84,7 @@ static enum status run_head(struct model *model, const struct model_weights *wei
 static enum status head_with_logits(struct model *model, const struct model_weights *weights,
                                     const struct model_head *head, struct head_piece piece)
 {
-    TRY(need_logits(model));
+    TRY(head_need_logits(model));
     int64_t vocabulary = model->shape.vocabulary;
     for (int32_t done = 0; done < head->rows; done += piece.count) {
         int32_t left = head->rows - done;
@@ -131,9 +134,9 @@ enum status model_head(struct model *model, const struct model_weights *weights,
     return STATUS_OK;
 }
 
-/* ---- decode ---- */
+/* ---- sampling ---- */
 
-static enum status check_sample(const struct model_sample *sample)
+enum status check_sample(const struct model_sample *sample)
 {
     for (int32_t i = 1; i < sample->rows; i++)
         if (sample->row[i].temperature != sample->row[0].temperature)
@@ -144,41 +147,78 @@ static enum status check_sample(const struct model_sample *sample)
     return STATUS_OK;
 }
 
-static enum status read_samples(const struct model *model, const struct model_sample *sample)
+enum status head_send_rows(struct model *model, const struct model_sample *sample, int32_t rows)
 {
-    const struct workspace *work = &model->work;
-    size_t rows = (size_t)sample->rows;
-    TRY(device_read(model, work->token, sample->token, rows * sizeof(int32_t)));
-    TRY(read_floats(model, work->logprob, sample->logprob, sample->rows));
-    TRY(read_floats(model, work->logprob_truncated, sample->logprob_truncated, sample->rows));
-    return sample->confident ? device_read(model, work->confident, sample->confident, rows)
-                             : STATUS_OK;
+    size_t used = (size_t)sample->rows * sizeof(struct op_sample_row);
+    size_t all = (size_t)rows * sizeof(struct op_sample_row);
+    memcpy(model->staging, sample->row, used);
+    memset(model->staging + used, 0, all - used);
+    return device_write(model, model->work.sample_row, model->staging, all);
 }
 
-enum status model_sample(struct model *model, const struct model_weights *weights,
-                         const act *hidden, const struct model_sample *sample)
+/* Where the results of `rows` samples lie in the block that one read brings. */
+static size_t place_sampled(struct sampled *sampled, char *memory, int32_t rows)
+{
+    size_t list = ((size_t)rows * sizeof(float) + 63) / 64 * 64;
+    sampled->memory = memory;
+    sampled->token = (int32_t *)(void *)memory;
+    sampled->logprob = (float *)(void *)(memory + list);
+    sampled->logprob_truncated = (float *)(void *)(memory + 2 * list);
+    sampled->confident = (uint8_t *)(memory + 3 * list);
+    return 3 * list + (size_t)rows;
+}
+
+enum status head_read_samples(struct model *model, const struct model_sample *sample, int32_t rows)
+{
+    struct sampled host;
+    size_t bytes = place_sampled(&host, model->staging, rows);
+    size_t values = (size_t)sample->rows * sizeof(float);
+    TRY(device_read(model, model->work.sampled.memory, host.memory, bytes));
+    memcpy(sample->token, host.token, values);
+    if (sample->logprob)
+        memcpy(sample->logprob, host.logprob, values);
+    if (sample->logprob_truncated)
+        memcpy(sample->logprob_truncated, host.logprob_truncated, values);
+    if (sample->confident)
+        memcpy(sample->confident, host.confident, (size_t)sample->rows);
+    return STATUS_OK;
+}
+
+enum status head_sample(struct model *model, const struct model_weights *weights, const act *x,
+                        const struct model_sample *sample, int32_t rows)
 {
     struct workspace *work = &model->work;
-    TRY(check_sample(sample));
-    TRY(need_logits(model));
-    model->head_rows = 0;
-    struct head_piece piece = {.raw = true, .logits = model->logits};
-    TRY(choose_rows(model, hidden, sample->rows, sample->row_index, &piece.x));
+    struct sampled *out = &work->sampled;
     /* Temperature 0 is the argmax: its logprob is that of the untempered distribution. */
     float temperature = sample->row[0].temperature;
-    piece.temperature = temperature > 0.0F ? temperature : 1.0F;
-    TRY(device_write(model, work->sample_row, sample->row,
-                     (size_t)sample->rows * sizeof(struct op_sample_row)));
-    for (int32_t at = 0; at < sample->rows; at += piece.count) {
-        int32_t left = sample->rows - at;
+    struct head_piece piece = {.x = x,
+                               .raw = true,
+                               .logits = model->logits,
+                               .temperature = temperature > 0.0F ? temperature : 1.0F};
+    (void)place_sampled(out, out->memory, rows);
+    for (int32_t at = 0; at < rows; at += piece.count) {
+        int32_t left = rows - at;
         piece.first = at;
         piece.count = left < model->logits_rows ? left : model->logits_rows;
         TRY(run_head(model, weights, &piece));
         RUN(model, sample, .rows = piece.count, .vocabulary = model->shape.vocabulary,
             .logits = model->logits, .lse = work->lse + at, .lse_raw = work->lse_raw + at,
             .row = work->sample_row + at, .repetition_probability = sample->repetition_probability,
-            .token = work->token + at, .logprob = work->logprob + at,
-            .logprob_truncated = work->logprob_truncated + at, .confident = work->confident + at);
+            .token = out->token + at, .logprob = out->logprob + at,
+            .logprob_truncated = out->logprob_truncated + at, .confident = out->confident + at);
     }
-    return read_samples(model, sample);
+    return STATUS_OK;
+}
+
+enum status model_sample(struct model *model, const struct model_weights *weights,
+                         const act *hidden, const struct model_sample *sample)
+{
+    const act *x = NULL;
+    TRY(check_sample(sample));
+    TRY(head_need_logits(model));
+    model->head_rows = 0;
+    TRY(choose_rows(model, hidden, sample->rows, sample->row_index, &x));
+    TRY(head_send_rows(model, sample, sample->rows));
+    TRY(head_sample(model, weights, x, sample, sample->rows));
+    return head_read_samples(model, sample, sample->rows);
 }

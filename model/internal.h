@@ -30,6 +30,7 @@ struct gemm_block {
     int64_t bias;   /* of b [N]; -1 none */
     int64_t experts, n, k;
     size_t packed; /* bytes from the start of model_weights.packed */
+    int64_t mid;   /* of its second plane in the flat layout; -1 none */
 };
 
 /* What one layer leaves behind for the backward pass; rows T, entries T J, W = (H + 2G) D or 3 H D.
@@ -83,7 +84,7 @@ struct moe_scratch {
     act *dgathered; /* [T J, C] */
     act *ddown;     /* [T J, C] */
     float *dweight; /* [T, J] */
-    float *dlogits; /* [T, E] */
+    act *dlogits;   /* [T, E] */
 };
 
 /* One block of device memory made at create, cut up by workspace_layout. */
@@ -91,6 +92,8 @@ struct workspace {
     void *memory;
     size_t bytes;
 
+    /* What a call sends to the device lies together (one write): places by its number of rows. */
+    char *inputs;                /* ids, positions, segments */
     int32_t *ids, *positions;    /* [T] */
     struct op_segment *segments; /* [T] */
     act *normed;                 /* [T, C] input of the branch: n or u */
@@ -104,9 +107,12 @@ struct workspace {
     int32_t *target;                          /* [T] */
     float *lse, *lse_raw, *logprob, *entropy; /* [T] */
     struct op_sample_row *sample_row;         /* [T] */
-    int32_t *token;                           /* [T] */
-    float *logprob_truncated;                 /* [T] */
-    uint8_t *confident;                       /* [T] */
+    struct sampled {                          /* what comes back, one read: places by its rows */
+        char *memory;
+        int32_t *token;                     /* [T] */
+        float *logprob, *logprob_truncated; /* [T] */
+        uint8_t *confident;                 /* [T] */
+    } sampled;
 
     float *dlogprob;     /* [T] */
     int32_t *scatter;    /* [T] chosen row of each row, or the row of zeros */
@@ -129,6 +135,8 @@ struct model {
     struct gemm_block (*blocks)[BLOCK_COUNT]; /* [L], owned */
     struct gemm_block head;
     size_t packed_bytes;
+    int64_t
+        flat_elements; /* of a weight set: parameters, then second planes; bytes a multiple of 64 */
     struct layer_record *records; /* [L], owned */
     struct workspace work;
     float *slopes;        /* device [L, H] */
@@ -136,12 +144,15 @@ struct model {
     int64_t rope_rows;
     float *logits; /* device [logits_rows, V], made on first use */
     int32_t logits_rows;
-    float *const *trace; /* borrowed host buffers [L + 2][rows, C], or NULL */
+    float *const *trace;          /* borrowed host buffers [L + 2][rows, C], or NULL */
+    char *staging;                /* host, for what one write sends or one read brings */
+    struct decode_graphs *graphs; /* decode.c, made on first use */
 
     int32_t rows; /* of the last forward call */
     int32_t segment_count;
-    bool saved;        /* its activations are there for model_backward */
-    int32_t head_rows; /* of the last head call after it; 0 none */
+    bool saved;                      /* its activations are there for model_backward */
+    struct model_cache *saved_cache; /* of that call: recompute runs its layers again */
+    int32_t head_rows;               /* of the last head call after it; 0 none */
     float head_temperature;
     bool head_gathered; /* head_x holds its rows, else hidden itself */
 };
@@ -155,14 +166,13 @@ struct model_cache {
     int32_t *references; /* [pages] slots that hold a page */
     int32_t *free_pages; /* [pages] stack */
     int32_t free_count;
-    int32_t *length;     /* [slots] tokens held, -1 closed */
-    int32_t *capacity;   /* [slots] tokens there is room for */
-    void **layer_pages;  /* [L] device, softmax layers */
-    float **layer_state; /* [L] device [slots, H, D, D], lightning layers */
-    act **layer_keys;    /* [L] device [slots, H, chunk, D] */
-    act **layer_values;  /* [L] */
-    void *copy;          /* host, room for the largest piece that a fork copies */
-    uint8_t *named;      /* [slots] seen in the batch being checked */
+    int32_t *length;    /* [slots] tokens held, -1 closed */
+    int32_t *capacity;  /* [slots] tokens there is room for */
+    void **layer_pages; /* [L] device, softmax layers */
+    void **layer_state; /* [L] device [slots] lightning states */
+    act **layer_keys;   /* [L] device [slots, H, chunk, D] */
+    act **layer_values; /* [L] */
+    uint8_t *named;     /* [slots] seen in the batch being checked */
 };
 
 static inline act *act_at(const struct model *model, const act *tensor, int64_t element)
@@ -200,6 +210,22 @@ MUST_CHECK enum status cache_begin(struct model_cache *cache, const struct model
 /* The slots now hold the batch's tokens. */
 void cache_end(struct model_cache *cache, const struct model_batch *batch);
 
+/* ---- decode.c ---- */
+/* Graphs hold addresses: they go when a table they read moves, and with the model. */
+void decode_graphs_destroy(struct model *model);
+
+/* ---- head.c ---- */
+/* Logits of the sampled rows and their samples: the device part of model_sample. x [rows, C]. */
+/* Rows of one call share a temperature. */
+MUST_CHECK enum status check_sample(const struct model_sample *sample);
+MUST_CHECK enum status head_need_logits(struct model *model);
+MUST_CHECK enum status head_sample(struct model *model, const struct model_weights *weights,
+                                   const act *x, const struct model_sample *sample, int32_t rows);
+MUST_CHECK enum status head_send_rows(struct model *model, const struct model_sample *sample,
+                                      int32_t rows);
+MUST_CHECK enum status head_read_samples(struct model *model, const struct model_sample *sample,
+                                         int32_t rows);
+
 /* ---- model.c ---- */
 MUST_CHECK enum status device_write(const struct model *model, void *memory, const void *host,
                                     size_t bytes);
@@ -212,6 +238,15 @@ MUST_CHECK enum status model_rope_grow(struct model *model, int64_t positions,
 MUST_CHECK enum status gemm_forward(const struct model *model, const struct model_weights *weights,
                                     const struct gemm_block *block, int64_t rows,
                                     const int32_t *expert_offset, const act *x, act *y);
+/* The same with f32 results: router logits. */
+MUST_CHECK enum status gemm_forward_float(const struct model *model,
+                                          const struct model_weights *weights,
+                                          const struct gemm_block *block, int64_t rows,
+                                          const act *x, float *y);
+const void *packed_at(const struct model *model, const struct model_weights *weights,
+                      const struct gemm_block *block);
+const weight_t *mid_at(const struct model *model, const struct model_weights *weights,
+                       const struct gemm_block *block);
 struct gemm_gradient {
     int64_t rows;
     const int32_t *expert_offset;
@@ -228,8 +263,21 @@ MUST_CHECK enum status gemm_backward(const struct model *model, const struct mod
 MUST_CHECK enum status run_norm(const struct model *model, const struct model_weights *weights,
                                 int64_t rows, int64_t channels, double eps, int64_t gain,
                                 const act *x, act *y, float *r);
-/* q and k of [T, W] rows in place: per-head norm where the model has one, then RoPE. */
-MUST_CHECK enum status rotate_qk(const struct model *model, const struct model_weights *weights,
-                                 int32_t layer, act *qkv, float *r_q, float *r_k);
+/* Raw q, k, v of [T, W] rows to what attention reads (y may be x): per-head norm where the model has one, RoPE,
+ * and with a cache the keys and values go to its pages. */
+MUST_CHECK enum status prepare_qkv(const struct model *model, const struct model_weights *weights,
+                                   const struct model_cache *cache, int32_t layer, const act *x,
+                                   act *y, float *r_q, float *r_k);
+MUST_CHECK enum status check_batch(const struct model *model, const struct model_batch *batch);
+/* ids, positions and segments of a batch to the device, padded to `rows` with rows of no slot. */
+MUST_CHECK enum status send_batch(struct model *model, const struct model_batch *batch,
+                                  int32_t rows);
+/* All layers on rows that were sent; hidden in work->hidden. */
+MUST_CHECK enum status forward_sent(struct model *model, const struct model_weights *weights,
+                                    struct model_cache *cache, int32_t rows, int32_t segment_count,
+                                    bool save);
+/* Layer `layer` of the saved call once more, from its input, into its record. */
+MUST_CHECK enum status forward_again(struct model *model, const struct model_weights *weights,
+                                     int32_t layer);
 
 #endif

@@ -9,7 +9,7 @@
 #include "core/memory.h"
 #include "model/internal.h"
 
-enum { PACK_ALIGNMENT = 64 };
+enum { PACK_ALIGNMENT = 64, PLANE_ALIGNMENT = 64 };
 
 enum status device_write(const struct model *model, void *memory, const void *host, size_t bytes)
 {
@@ -26,7 +26,7 @@ enum status device_read(const struct model *model, const void *memory, void *hos
 static struct gemm_block block_at(int64_t offset, int64_t experts, int64_t n, int64_t k)
 {
     return (struct gemm_block){
-        .offset = offset, .bias = -1, .experts = experts, .n = n, .k = k, .packed = 0};
+        .offset = offset, .bias = -1, .experts = experts, .n = n, .k = k, .packed = 0, .mid = -1};
 }
 
 static void name_blocks(struct model *model)
@@ -60,6 +60,29 @@ static void place_block(struct model *model, struct gemm_block *block)
     model->packed_bytes += (bytes + PACK_ALIGNMENT - 1) / PACK_ALIGNMENT * PACK_ALIGNMENT;
 }
 
+static void place_plane(struct model *model, struct gemm_block *block)
+{
+    if (block->offset < 0)
+        return;
+    block->mid = model->flat_elements;
+    model->flat_elements +=
+        (block->n * block->k + PLANE_ALIGNMENT - 1) / PLANE_ALIGNMENT * PLANE_ALIGNMENT;
+}
+
+/* Second planes of the weights whose products are f32-grade, behind the parameters. */
+static void place_planes(struct model *model)
+{
+    model->flat_elements = model->parameters.elements;
+    if (model->ops->weight_bytes == (int64_t)sizeof(float))
+        return;
+    model->flat_elements =
+        (model->flat_elements + PLANE_ALIGNMENT - 1) / PLANE_ALIGNMENT * PLANE_ALIGNMENT;
+    for (int32_t l = 0; l < model->shape.layers; l++)
+        place_plane(model, &model->blocks[l][BLOCK_ROUTER]);
+    if (model->options.lm_head == MODEL_HEAD_FP32)
+        place_plane(model, &model->head);
+}
+
 static void place_blocks(struct model *model)
 {
     for (int32_t l = 0; l < model->shape.layers; l++)
@@ -68,13 +91,36 @@ static void place_blocks(struct model *model)
     place_block(model, &model->head);
 }
 
+const void *packed_at(const struct model *model, const struct model_weights *weights,
+                      const struct gemm_block *block)
+{
+    return weights->packed ? (const char *)weights->packed + block->packed
+                           : weight_at(model, weights, block->offset);
+}
+
+const weight_t *mid_at(const struct model *model, const struct model_weights *weights,
+                       const struct gemm_block *block)
+{
+    return block->mid < 0 ? NULL : weight_at(model, weights, block->mid);
+}
+
+enum status gemm_forward_float(const struct model *model, const struct model_weights *weights,
+                               const struct gemm_block *block, int64_t rows, const act *x, float *y)
+{
+    RUN(model, linear, .rows = rows, .experts = 1, .n = block->n, .k = block->k,
+        .x_stride = block->k, .y_stride = block->n, .virtual_tp = 1, .x = x,
+        .packed = packed_at(model, weights, block), .mid = mid_at(model, weights, block),
+        .y_float = y);
+    return STATUS_OK;
+}
+
 enum status gemm_forward(const struct model *model, const struct model_weights *weights,
                          const struct gemm_block *block, int64_t rows, const int32_t *expert_offset,
                          const act *x, act *y)
 {
     RUN(model, linear, .rows = rows, .experts = block->experts, .n = block->n, .k = block->k,
         .x_stride = block->k, .y_stride = block->n, .virtual_tp = 1, .x = x,
-        .packed = (const char *)weights->packed + block->packed,
+        .packed = packed_at(model, weights, block),
         .bias = block->bias < 0 ? NULL : weight_at(model, weights, block->bias),
         .expert_offset = expert_offset, .y = y);
     return STATUS_OK;
@@ -98,6 +144,9 @@ enum status gemm_backward(const struct model *model, const struct model_weights 
 
 /* ---- create ---- */
 
+/* The largest of what a call sends and what it brings back, for each row. */
+enum { STAGING_ROW_BYTES = sizeof(struct op_sample_row) + sizeof(struct op_segment) + 16 };
+
 static enum status check_options(const struct model_shape *shape, const struct op_table *ops,
                                  const struct model_options *options)
 {
@@ -107,11 +156,9 @@ static enum status check_options(const struct model_shape *shape, const struct o
     if (options->lightning_chunk < 1)
         return FAIL(STATUS_INVALID, "lightning_chunk is %d: at least 1 token is needed",
                     options->lightning_chunk);
-    if (shape->experts > 0 && ops->act_bytes != (int64_t)sizeof(float))
-        return FAIL(STATUS_UNSUPPORTED,
-                    "mixture of experts on the %s backend: router logits must be f32, its "
-                    "activations have %lld bytes",
-                    ops->name, (long long)ops->act_bytes);
+    if (options->recompute && !options->train)
+        return FAIL(STATUS_INVALID, "recompute is for training models: nothing is kept otherwise");
+    (void)shape, (void)ops;
     return STATUS_OK;
 }
 
@@ -145,6 +192,10 @@ static enum status create_parts(struct model *model)
         return FAIL(STATUS_NO_MEMORY, "records of %d layers", shape->layers);
     name_blocks(model);
     place_blocks(model);
+    place_planes(model);
+    model->staging = memory_alloc((size_t)model->options.rows_max * STAGING_ROW_BYTES + 512);
+    if (!model->staging)
+        return FAIL(STATUS_NO_MEMORY, "staging of %d rows", model->options.rows_max);
     model->work.bytes = workspace_layout(model, NULL);
     TRY(model->ops->memory_create(model->ops->context, model->work.bytes, &model->work.memory));
     workspace_layout(model, model->work.memory);
@@ -181,6 +232,8 @@ void model_destroy(struct model **model)
     struct model *gone = *model;
     if (!gone)
         return;
+    decode_graphs_destroy(gone);
+    memory_free(gone->staging);
     device_destroy(gone, gone->work.memory);
     device_destroy(gone, gone->slopes);
     device_destroy(gone, gone->cosine);
@@ -206,9 +259,10 @@ const struct parameter_table *model_parameters(const struct model *model)
 void model_numerics(const struct model *model, char *text, size_t size)
 {
     /* "forward 1": counts changes of model/ itself that move a bit, such as the RoPE formula. */
+    static const char *const heads[] = {"fp32", "fp32_out", "bf16"};
     (void)snprintf(text, size, "forward 1; %s; %s; chunk %d; lm_head %s", model->ops->name,
                    model->ops->numerics, model->options.lightning_chunk,
-                   model->options.lm_head_bf16 ? "bf16" : "fp32");
+                   heads[model->options.lm_head]);
 }
 
 void model_trace(struct model *model, float *const *hidden_states)
@@ -246,6 +300,7 @@ static enum status replace_rope(struct model *model, int64_t positions, float *h
     fill_rope(&model->shape, positions, host, host + count);
     TRY_GOTO(fail, device_write(model, cosine, host, bytes));
     TRY_GOTO(fail, device_write(model, sine, host + count, bytes));
+    decode_graphs_destroy(model);
     device_destroy(model, model->cosine);
     device_destroy(model, model->sine);
     model->cosine = cosine;
@@ -275,13 +330,28 @@ enum status model_rope_grow(struct model *model, int64_t positions, int64_t posi
 
 /* ---- weights ---- */
 
+int64_t model_weights_bytes(const struct model *model)
+{
+    return model->flat_elements * model->ops->weight_bytes;
+}
+
+uint64_t model_layout_hash(const struct model *model)
+{
+    if (model->ops->weight_bytes == (int64_t)sizeof(float))
+        return model->parameters.layout_hash;
+    const int64_t parts[3] = {(int64_t)model->parameters.layout_hash, model->flat_elements,
+                              model->ops->weight_bytes};
+    return hash64(parts, sizeof parts, 0);
+}
+
 enum status model_weights_create(struct model *model, struct model_weights *weights)
 {
     const struct op_table *ops = model->ops;
-    size_t bytes = (size_t)(model->parameters.elements * ops->weight_bytes);
     void *flat = NULL, *packed = NULL;
-    TRY(ops->memory_create(ops->context, bytes, &flat));
-    enum status status = ops->memory_create(ops->context, model->packed_bytes, &packed);
+    TRY(ops->memory_create(ops->context, (size_t)model_weights_bytes(model), &flat));
+    enum status status = STATUS_OK;
+    if (model->packed_bytes > 0)
+        status = ops->memory_create(ops->context, model->packed_bytes, &packed);
     if (status != STATUS_OK) {
         device_destroy(model, flat);
         return status;
@@ -310,41 +380,47 @@ static enum status pack_block(struct model *model, struct model_weights *weights
 
 static enum status pack_all(struct model *model, struct model_weights *weights)
 {
+    if (!weights->packed)
+        return STATUS_OK;
     for (int32_t l = 0; l < model->shape.layers; l++)
         for (int32_t b = 0; b < BLOCK_COUNT; b++)
             TRY(pack_block(model, weights, &model->blocks[l][b]));
     return pack_block(model, weights, &model->head);
 }
 
-enum status model_weights_load(struct model *model, struct model_weights *weights, const void *flat,
-                               uint64_t version)
+enum status model_weights_repack(struct model *model, struct model_weights *weights)
 {
-    size_t bytes = (size_t)(model->parameters.elements * model->ops->weight_bytes);
-    TRY(device_write(model, weights->flat, flat, bytes));
-    weights->digest = weight_digest(flat, bytes, 0);
-    weights->version = version;
+    const struct op_table *ops = model->ops;
+    TRY(ops->memory_digest(ops->context, weights->flat, (size_t)model_weights_bytes(model), 0,
+                           &weights->digest));
     return pack_all(model, weights);
 }
 
-/* The digest is a sum over 8-byte words, so it is read back in pieces of this many bytes. */
-enum { DIGEST_PIECE = 1 << 20 };
-
-enum status model_weights_repack(struct model *model, struct model_weights *weights)
+enum status model_weights_load(struct model *model, struct model_weights *weights, const void *flat,
+                               uint64_t version)
 {
-    size_t bytes = (size_t)(model->parameters.elements * model->ops->weight_bytes);
-    char *piece = memory_alloc(DIGEST_PIECE);
-    if (!piece)
-        return FAIL(STATUS_NO_MEMORY, "weight digest");
-    enum status status = STATUS_OK;
-    uint64_t digest = 0;
-    for (size_t done = 0; done < bytes; done += DIGEST_PIECE) {
-        size_t size = bytes - done < DIGEST_PIECE ? bytes - done : DIGEST_PIECE;
-        TRY_GOTO(out, device_read(model, (const char *)weights->flat + done, piece, size));
-        digest += weight_digest(piece, size, done / sizeof(uint64_t));
-    }
-    weights->digest = digest;
-    status = pack_all(model, weights);
-out:
-    memory_free(piece);
-    return status;
+    TRY(device_write(model, weights->flat, flat, (size_t)model_weights_bytes(model)));
+    weights->version = version;
+    return model_weights_repack(model, weights);
+}
+
+static enum status round_plane(struct model *model, struct model_weights *weights,
+                               const struct gemm_block *block, const float *master)
+{
+    if (block->offset < 0 || block->mid < 0)
+        return STATUS_OK;
+    RUN(model, split, .count = block->n * block->k, .x = master + block->offset,
+        .mid = (char *)weights->flat + block->mid * model->ops->weight_bytes);
+    return STATUS_OK;
+}
+
+enum status model_weights_round(struct model *model, struct model_weights *weights,
+                                const float *master, bool planes_only)
+{
+    if (!planes_only)
+        RUN(model, split, .count = model->parameters.elements, .x = master, .hi = weights->flat);
+    for (int32_t l = 0; l < model->shape.layers; l++)
+        TRY(round_plane(model, weights, &model->blocks[l][BLOCK_ROUTER], master));
+    TRY(round_plane(model, weights, &model->head, master));
+    return model_weights_repack(model, weights);
 }

@@ -14,11 +14,16 @@
 #include "model/parameters.h"
 #include "model/shape.h"
 
+/* In the order of settings.model.lm_head. Where weights are f32, fp32 and fp32_out are one. */
+enum model_head_precision { MODEL_HEAD_FP32, MODEL_HEAD_FP32_OUT, MODEL_HEAD_BF16 };
+
 struct model_options {
-    int32_t rows_max;        /* rows of one forward call */
-    int32_t lightning_chunk; /* settings.model.lightning_chunk */
-    bool lm_head_bf16;       /* settings.model.lm_head = bf16 */
-    bool train;              /* backward will be called */
+    int32_t rows_max;                  /* rows of one forward call */
+    int32_t lightning_chunk;           /* settings.model.lightning_chunk */
+    enum model_head_precision lm_head; /* settings.model.lm_head */
+    bool train;                        /* backward will be called */
+    bool
+        recompute; /* with train: keep each layer's input only, run its forward again in the backward pass */
 };
 
 struct model;
@@ -38,21 +43,30 @@ MUST_CHECK enum status model_workspace_bytes(const struct model_shape *shape,
                                              const struct op_table *ops,
                                              const struct model_options *options, int64_t *bytes);
 
-/* ---- weights ---- */
+/* ---- weights ----
+ * flat holds the parameters in the canonical layout (parameters.h) as weight_t. Where weight_t is bf16, second
+ * planes follow: the part of the f32 value that bf16 lost, for the weights whose products are f32-grade: the
+ * routers, and the LM head with lm_head = fp32. Hi and mid planes travel, are digested and swapped together. */
 struct model_weights {
-    weight_t *flat; /* device, [elements] */
-    void *packed;   /* device */
+    weight_t *flat; /* device, model_weights_bytes */
+    void *packed;   /* device; NULL where the backend reads flat itself */
     uint64_t version;
-    uint64_t digest; /* of flat, set by model_weights_load */
+    uint64_t digest; /* of flat, all bytes */
 };
+int64_t model_weights_bytes(const struct model *model); /* of flat, multiple of 8 */
+/* Of what flat holds and where: names, shapes, offsets, element size, planes. Learner and actors must agree. */
+uint64_t model_layout_hash(const struct model *model);
 MUST_CHECK enum status model_weights_create(struct model *model, struct model_weights *weights);
 void model_weights_destroy(struct model *model, struct model_weights *weights);
-/* Copies flat host values to the device (f32 on cpu), computes the digest of the stored bytes and packs.
- * Nothing else may change weights->flat. */
+/* Copies flat host bytes [model_weights_bytes] to the device, then as repack. */
 MUST_CHECK enum status model_weights_load(struct model *model, struct model_weights *weights,
                                           const void *flat, uint64_t version);
-/* Packs again after the optimizer wrote flat in place; recomputes the digest. */
+/* After flat was written in place: its digest, and the packed form. */
 MUST_CHECK enum status model_weights_repack(struct model *model, struct model_weights *weights);
+/* Writes flat from f32 parameters on the device [elements], then as repack. planes_only: the first plane is
+ * there already (the optimizer wrote it). */
+MUST_CHECK enum status model_weights_round(struct model *model, struct model_weights *weights,
+                                           const float *master, bool planes_only);
 
 /* ---- cache ---- */
 struct model_cache;
@@ -101,7 +115,7 @@ struct model_head {
 MUST_CHECK enum status model_head(struct model *model, const struct model_weights *weights,
                                   const act *hidden, const struct model_head *head);
 
-/* Decode: samples one token for each of `rows` chosen rows in one pass over the vocabulary. Host outputs. */
+/* Samples one token for each of `rows` chosen rows in one pass over the vocabulary. Host outputs. */
 struct model_sample {
     int32_t rows;
     const int32_t *row_index;
@@ -114,6 +128,13 @@ struct model_sample {
 };
 MUST_CHECK enum status model_sample(struct model *model, const struct model_weights *weights,
                                     const act *hidden, const struct model_sample *sample);
+
+/* One decode step: model_forward (one row per segment, no save) and model_sample of all rows in order
+ * (sample->row_index NULL). Where the backend records graphs the step is recorded once for a number of rows and
+ * replayed, padded to the next such number; results are those of the two calls, bit for bit. */
+MUST_CHECK enum status model_decode(struct model *model, const struct model_weights *weights,
+                                    struct model_cache *cache, const struct model_batch *batch,
+                                    const struct model_sample *sample);
 
 /* ---- backward (train option) ---- */
 /* Gradient of sum_t dlogprob[t] * logprob[t] for the saved forward call whose head was run with the same

@@ -42,7 +42,15 @@ static enum status make_model(struct verify *verify, const struct model_shape *s
     TRY(case_make((void **)&verify->flat, table->elements, sizeof(float)));
     TRY(model_folder_load(verify->folder, shape, table, verify->flat));
     TRY(model_weights_create(verify->model, &verify->weights));
-    TRY(model_weights_load(verify->model, &verify->weights, verify->flat, 0));
+    for (int32_t i = 0; i < 2; i++) {
+        void *memory = NULL;
+        TRY(verify->ops->memory_create(verify->ops->context,
+                                       (size_t)table->elements * sizeof(float), &memory));
+        verify->device[i] = memory;
+    }
+    TRY(verify->ops->memory_write(verify->ops->context, verify->device[1], verify->flat,
+                                  (size_t)table->elements * sizeof(float)));
+    TRY(model_weights_round(verify->model, &verify->weights, verify->device[1], false));
     /* Slots: the sequences, then one for decode and one for its prefill. */
     int32_t slots = verify->sequences + 2;
     int32_t pages_each = (int32_t)(rows / verify->ops->kv_tile + 1);
@@ -53,12 +61,6 @@ static enum status make_model(struct verify *verify, const struct model_shape *s
     TRY(case_make((void **)&verify->trace_rows, shape->layers + 2, sizeof(float *)));
     for (int32_t i = 0; i < shape->layers + 2; i++)
         verify->trace_rows[i] = verify->trace + i * state;
-    for (int32_t i = 0; i < 2; i++) {
-        void *memory = NULL;
-        TRY(verify->ops->memory_create(verify->ops->context,
-                                       (size_t)table->elements * sizeof(float), &memory));
-        verify->device[i] = memory;
-    }
     return STATUS_OK;
 }
 
@@ -287,7 +289,8 @@ enum status verify_shape(const char *folder, const struct model_shape *shape,
     return status;
 }
 
-enum status verify_case(const char *folder, int32_t threads, struct verify_report *report)
+enum status verify_case(const char *folder, const char *device, int32_t threads,
+                        struct verify_report *report)
 {
     char path[FILE_PATH_MAX];
     struct model_shape shape;
@@ -295,7 +298,7 @@ enum status verify_case(const char *folder, int32_t threads, struct verify_repor
     *report = (struct verify_report){0};
     TRY(file_path(path, "%s/config.json", folder));
     TRY(model_shape_load(&shape, path));
-    TRY(op_table_create_cpu(&ops, threads));
+    TRY(op_table_create(&ops, device, threads));
     enum status status = verify_shape(folder, &shape, ops, report);
     op_table_destroy(&ops);
     return status;
@@ -317,28 +320,35 @@ static void print_report(const char *folder, const struct verify_report *report,
 
 static int usage(FILE *out, const char *problem)
 {
-    (void)fprintf(out, "%s\nusage: verify [--threads N] CASE_DIR...\n", problem);
+    (void)fprintf(out,
+                  "%s\nusage: verify [--device cpu|cuda:N|cuda:N/f32] [--threads N] CASE_DIR...\n",
+                  problem);
     return 2;
 }
 
 int verify_main(int argc, char **argv, FILE *out)
 {
     int32_t threads = 2;
+    const char *device = "cpu";
     int first = 1, worst_result = 0;
-    if (argc > 2 && strcmp(argv[1], "--threads") == 0) {
+    for (; first + 1 < argc && strncmp(argv[first], "--", 2) == 0; first += 2) {
         char *end = NULL;
-        long value = strtol(argv[2], &end, 10);
-        if (*argv[2] == '\0' || *end != '\0' || value < 1 || value > 64)
+        long value = strtol(argv[first + 1], &end, 10);
+        if (strcmp(argv[first], "--device") == 0)
+            device = argv[first + 1];
+        else if (strcmp(argv[first], "--threads") != 0)
+            return usage(out, "unknown option");
+        else if (*argv[first + 1] == '\0' || *end != '\0' || value < 1 || value > 64)
             return usage(out, "--threads takes a number from 1 to 64");
-        threads = (int32_t)value;
-        first = 3;
+        else
+            threads = (int32_t)value;
     }
     if (first >= argc)
         return usage(out, "no case folder given");
     for (int i = first; i < argc; i++) {
         struct verify_report report;
         int result = 2;
-        if (verify_case(argv[i], threads, &report) != STATUS_OK) {
+        if (verify_case(argv[i], device, threads, &report) != STATUS_OK) {
             (void)fprintf(out, "%s: %s\n", argv[i], status_last_error());
         } else {
             print_report(argv[i], &report, out);

@@ -47,14 +47,14 @@ struct verify_report {
 };
 const char *verify_check_name(enum verify_check check); /* "logits" */
 
-/* Runs the case on the CPU backend. OK with report->passed = false when a bound is broken; a status
+/* Runs the case on a device (op_table_create). OK with report->passed = false when a bound is broken; a status
  * when the folder cannot be used: a missing or misshapen tensor or key is named. */
-MUST_CHECK enum status verify_case(const char *folder, int32_t threads,
+MUST_CHECK enum status verify_case(const char *folder, const char *device, int32_t threads,
                                    struct verify_report *report);
 /* The same with a shape and backend of the caller's choice. */
 MUST_CHECK enum status verify_shape(const char *folder, const struct model_shape *shape,
                                     const struct op_table *ops, struct verify_report *report);
-/* verify [--threads N] CASE_DIR...: a table on `out`. 0 all within bounds, 1 not, 2 a case or an
+/* verify [--device D] [--threads N] CASE_DIR...: a table on `out`. 0 all within bounds, 1 not, 2 a case or an
  * argument could not be used (the sentence is on `out` too). */
 int verify_main(int argc, char **argv, FILE *out);
 

@@ -82,6 +82,24 @@ static void cut_record(struct cutter *cutter, const struct model *model, const s
         cut_moe_record(cutter, model, sizes, record);
 }
 
+/* One record for all layers; a layer's own are its input, from which the rest is made again, and its routing, which
+ * the statistics of the router loss read before the backward pass. */
+static void cut_recomputed(struct cutter *cutter, struct model *model, const struct sizes *sizes)
+{
+    struct layer_record shared = {0};
+    cut_record(cutter, model, sizes, sizes->width, true, true, &shared);
+    for (int32_t l = 0; l < model->shape.layers; l++) {
+        struct layer_record *record = &model->records[l];
+        *record = shared;
+        if (l > 0)
+            record->x = cut(cutter, sizes->rows * sizes->channels, sizes->act_bytes);
+        if (l > 0 && model->shape.experts > 0) {
+            record->probability = cut(cutter, sizes->rows * model->shape.experts, sizeof(float));
+            record->expert = cut(cutter, sizes->entries, sizeof(int32_t));
+        }
+    }
+}
+
 static void cut_records(struct cutter *cutter, struct model *model, const struct sizes *sizes)
 {
     int32_t layers = model->shape.layers;
@@ -89,6 +107,10 @@ static void cut_records(struct cutter *cutter, struct model *model, const struct
         cut_record(cutter, model, sizes, sizes->width, true, true, &model->records[0]);
         for (int32_t l = 1; l < layers; l++)
             model->records[l] = model->records[0];
+        return;
+    }
+    if (model->options.recompute) {
+        cut_recomputed(cutter, model, sizes);
         return;
     }
     for (int32_t l = 0; l < layers; l++) {
@@ -102,9 +124,9 @@ static void cut_call(struct cutter *cutter, struct workspace *work, const struct
 {
     int64_t rows = sizes->rows;
     int64_t values = rows * sizes->channels;
-    work->ids = cut(cutter, rows, sizeof(int32_t));
-    work->positions = cut(cutter, rows, sizeof(int32_t));
-    work->segments = cut(cutter, rows, sizeof(struct op_segment));
+    work->inputs =
+        cut(cutter,
+            rows * (int64_t)(2 * sizeof(int32_t) + sizeof(struct op_segment)) + 2 * ALIGNMENT, 1);
     work->normed = cut(cutter, values, sizes->act_bytes);
     work->branch = cut(cutter, values, sizes->act_bytes);
     work->last = cut(cutter, values, sizes->act_bytes);
@@ -118,9 +140,7 @@ static void cut_call(struct cutter *cutter, struct workspace *work, const struct
     work->logprob = cut(cutter, rows, sizeof(float));
     work->entropy = cut(cutter, rows, sizeof(float));
     work->sample_row = cut(cutter, rows, sizeof(struct op_sample_row));
-    work->token = cut(cutter, rows, sizeof(int32_t));
-    work->logprob_truncated = cut(cutter, rows, sizeof(float));
-    work->confident = cut(cutter, rows, sizeof(uint8_t));
+    work->sampled.memory = cut(cutter, rows * (int64_t)(3 * sizeof(float) + 1) + 3 * ALIGNMENT, 1);
 }
 
 static void cut_gradients(struct cutter *cutter, struct workspace *work, const struct sizes *sizes,
@@ -184,7 +204,7 @@ static void cut_mlp(struct cutter *dense, struct cutter *moe, struct model *mode
         m->dgathered = cut(moe, gathered, sizes->act_bytes);
         m->ddown = cut(moe, gathered, sizes->act_bytes);
         m->dweight = cut(moe, sizes->entries, sizeof(float));
-        m->dlogits = cut(moe, sizes->rows * experts, sizeof(float));
+        m->dlogits = cut(moe, sizes->rows * experts, sizes->act_bytes);
     }
 }
 

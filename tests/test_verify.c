@@ -18,7 +18,7 @@
 static void expect_pass(const char *folder, int32_t threads)
 {
     struct verify_report report;
-    if (verify_case(folder, threads, &report) != STATUS_OK)
+    if (verify_case(folder, "cpu", threads, &report) != STATUS_OK)
         fail_msg("%s: %s", folder, status_last_error());
     for (int i = 0; i < VERIFY_COUNT; i++)
         if (!(report.result[i].error <= report.result[i].bound))
@@ -116,7 +116,7 @@ static void make_copy(char folder[FILE_PATH_MAX], const char *name)
 static void expect_sentence(const char *folder, const char *word)
 {
     struct verify_report report;
-    assert_int_not_equal(verify_case(folder, 1, &report), STATUS_OK);
+    assert_int_not_equal(verify_case(folder, "cpu", 1, &report), STATUS_OK);
     if (!strstr(status_last_error(), word))
         fail_msg("no '%s' in: %s", word, status_last_error());
     assert_false(report.passed);

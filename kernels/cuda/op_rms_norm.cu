@@ -1,0 +1,379 @@
+/* kernels/cuda/op_rms_norm.cu - RMSNorm, the residual sum in front of it, and the gradient.
+ *
+ * Bound by memory: a vector is read once, stays in registers between its two passes (up to 8 elements a thread; what
+ * is longer is read again, from the cache), and is written once. Whether a warp or a block has the vector, and how big
+ * the block is, depends on `channels` alone (norm.cuh). */
+#include "kernels/cuda/norm.cuh"
+
+enum { WARPS = 4 }; /* vectors of a block where each warp has one */
+
+/* x is a plain input, or (b != NULL) alpha a + beta b with a = x, which is stored as h and read back rounded. */
+template <typename T> struct norm_job {
+    int64_t vectors, groups, channels, x_stride, y_stride;
+    float eps, alpha, beta;
+    bool whole; /* all chunks full and aligned */
+    const T *x, *b, *gain;
+    T *h, *y;
+    float *r;
+};
+
+/* Elements [c, c + N) of a vector as the norm reads them. `x`, `b`, `h`: its first element. */
+template <typename T, int N, bool SUM>
+static __device__ __forceinline__ void norm_input(const norm_job<T> &job, float *v, const T *x,
+                                                  const T *b, T *h, int64_t c)
+{
+    int64_t left = job.channels - c;
+    load_some<T, N>(v, x + c, left, job.whole);
+    if constexpr (SUM) {
+        float other[N] = {};
+        if (job.beta != 0.0f)
+            load_some<T, N>(other, b + c, left, job.whole);
+#pragma unroll
+        for (int i = 0; i < N; i++)
+            v[i] = rounded<T>(axpby_value(job.alpha, v[i], job.beta, other[i]));
+        store_some<T, N>(h + c, v, left, job.whole);
+    }
+}
+
+template <typename T, int N>
+static __device__ __forceinline__ void norm_output(const norm_job<T> &job, const float *v, float r,
+                                                   T *y, int64_t c)
+{
+    float gain[N], out[N];
+    int64_t left = job.channels - c;
+    load_some<T, N>(gain, job.gain + c, left, job.whole);
+#pragma unroll
+    for (int i = 0; i < N; i++)
+        out[i] = norm_value(v[i], r, gain[i]);
+    store_some<T, N>(y + c, out, left, job.whole);
+}
+
+template <typename T, bool SUM>
+static __global__ void __launch_bounds__(32 * WARPS) norm_warp(const norm_job<T> job)
+{
+    int64_t vector = (int64_t)blockIdx.x * WARPS + threadIdx.x / 32;
+    if (vector >= job.vectors)
+        return;
+    int64_t row = vector / job.groups, at = (vector - row * job.groups) * job.channels;
+    int64_t x_at = row * job.x_stride + at, y_at = row * job.y_stride + at;
+    int64_t c = threadIdx.x % 32 * NORM_LANE;
+    float v[NORM_LANE] = {};
+    if (c < job.channels)
+        norm_input<T, NORM_LANE, SUM>(job, v, job.x + x_at, job.b + x_at, job.h + y_at, c);
+    float r = norm_warp_scale(v, job.channels, job.eps);
+    if (c < job.channels)
+        norm_output<T, NORM_LANE>(job, v, r, job.y + y_at, c);
+    if (c == 0 && job.r != NULL)
+        job.r[vector] = r;
+}
+
+template <typename T, bool SUM, int THREADS>
+static __global__ void __launch_bounds__(THREADS) norm_block(const norm_job<T> job)
+{
+    __shared__ float shared[THREADS / 32];
+    int64_t vector = blockIdx.x, row = vector / job.groups;
+    int64_t at = (vector - row * job.groups) * job.channels;
+    const T *x = job.x + row * job.x_stride + at, *b = job.b + row * job.x_stride + at;
+    T *h = job.h + row * job.y_stride + at, *y = job.y + row * job.y_stride + at;
+    int64_t first = (int64_t)threadIdx.x * NORM_CHUNK, step = (int64_t)THREADS * NORM_CHUNK;
+    float kept[NORM_CHUNK] = {}, squares = 0.0f;
+    for (int64_t c = first; c < job.channels; c += step) {
+        float v[NORM_CHUNK];
+        norm_input<T, NORM_CHUNK, SUM>(job, v, x, b, h, c);
+        squares = norm_squares<NORM_CHUNK>(squares, v);
+        if (c == first)
+            for (int i = 0; i < NORM_CHUNK; i++)
+                kept[i] = v[i];
+    }
+    float r = norm_scale(block_sum<THREADS / 32>(squares, shared), job.channels, job.eps);
+    for (int64_t c = first; c < job.channels; c += step) {
+        if (c !=
+            first) /* its own elements: what this thread wrote above, or x, not yet overwritten */
+            load_some<T, NORM_CHUNK>(kept, (SUM ? h : x) + c, job.channels - c, job.whole);
+        norm_output<T, NORM_CHUNK>(job, kept, r, y, c);
+    }
+    if (threadIdx.x == 0 && job.r != NULL)
+        job.r[vector] = r;
+}
+
+static bool aligned_16(const void *at)
+{
+    return (uintptr_t)at % 16 == 0;
+}
+
+template <typename T, bool SUM>
+static enum status norm_run(struct cuda_context *cuda, norm_job<T> job)
+{
+    job.whole = job.channels % NORM_CHUNK == 0 && job.x_stride % NORM_CHUNK == 0 &&
+                job.y_stride % NORM_CHUNK == 0 && aligned_16(job.x) && aligned_16(job.gain) &&
+                aligned_16(job.y) && (!SUM || (aligned_16(job.b) && aligned_16(job.h)));
+    if (job.channels <= NORM_WARP_CHANNELS) {
+        norm_warp<T, SUM><<<cuda_blocks(job.vectors, WARPS), 32 * WARPS, 0, cuda->stream>>>(job);
+        return cuda_launched("norm_warp");
+    }
+    switch (norm_threads(job.channels)) {
+    case 128:
+        norm_block<T, SUM, 128><<<(unsigned)job.vectors, 128, 0, cuda->stream>>>(job);
+        break;
+    case 256:
+        norm_block<T, SUM, 256><<<(unsigned)job.vectors, 256, 0, cuda->stream>>>(job);
+        break;
+    default:
+        norm_block<T, SUM, 512><<<(unsigned)job.vectors, 512, 0, cuda->stream>>>(job);
+    }
+    return cuda_launched("norm_block");
+}
+
+template <typename T>
+static enum status rms_norm(struct cuda_context *cuda, const struct op_rms_norm *args)
+{
+    norm_job<T> job = {};
+    job.vectors = args->rows * args->groups;
+    job.groups = args->groups;
+    job.channels = args->channels;
+    job.x_stride = args->x_stride;
+    job.y_stride = args->y_stride;
+    job.eps = args->eps;
+    job.x = (const T *)args->x;
+    job.gain = (const T *)args->gain;
+    job.y = (T *)args->y;
+    job.r = args->r;
+    return norm_run<T, false>(cuda, job);
+}
+
+template <typename T>
+static enum status residual_norm(struct cuda_context *cuda, const struct op_residual_norm *args)
+{
+    norm_job<T> job = {};
+    job.vectors = args->rows;
+    job.groups = 1;
+    job.channels = job.x_stride = job.y_stride = args->channels;
+    job.alpha = args->alpha;
+    job.beta = args->beta;
+    job.eps = args->eps;
+    job.x = (const T *)args->a;
+    job.b = (const T *)args->b;
+    job.gain = (const T *)args->gain;
+    job.h = (T *)args->h;
+    job.y = (T *)args->y;
+    job.r = args->r;
+    return norm_run<T, true>(cuda, job);
+}
+
+extern "C" enum status cuda_rms_norm(void *context, const struct op_rms_norm *args)
+{
+    struct cuda_context *cuda = cuda_begin(context);
+    if (args->rows == 0 || args->groups == 0)
+        return STATUS_OK;
+    return cuda->f32 ? rms_norm<float>(cuda, args) : rms_norm<bf16>(cuda, args);
+}
+
+extern "C" enum status cuda_residual_norm(void *context, const struct op_residual_norm *args)
+{
+    struct cuda_context *cuda = cuda_begin(context);
+    if (args->rows == 0)
+        return STATUS_OK;
+    return cuda->f32 ? residual_norm<float>(cuda, args) : residual_norm<bf16>(cuda, args);
+}
+
+/* ---- gradient ----
+ * xh = x r, dxh = dy gain, dx = r (dxh - xh mean(dxh xh)), dgain = sum dy xh. The vectors are cut into `parts` runs of
+ * equal length; a block goes through its run in order and leaves one row of partial dgain, which a second kernel adds
+ * in order of the runs. */
+template <typename T> struct norm_back_job {
+    int64_t vectors, groups, channels, x_stride, dy_stride, dx_stride;
+    int64_t run; /* vectors of a block */
+    bool whole;
+    const T *x, *gain, *dy;
+    T *dx;
+    const float *r;
+    float *partial; /* [parts, channels] */
+};
+enum { NORM_PARTS = 528, BACK_WARPS = 8 };
+
+/* Stores dx of N elements; with `mean` known. Returns nothing else: dgain is added by the caller. */
+template <int N>
+static __device__ __forceinline__ void norm_slope(float *dx, const float *xh, const float *dxh,
+                                                  float mean, float r)
+{
+#pragma unroll
+    for (int i = 0; i < N; i++)
+        dx[i] = r * (dxh[i] - xh[i] * mean);
+}
+
+/* Vectors of up to NORM_WARP_CHANNELS: warp w of a block has vectors w, w + 8, ... of the block's run. */
+template <typename T>
+static __global__ void __launch_bounds__(32 * BACK_WARPS) norm_back_warp(const norm_back_job<T> job)
+{
+    __shared__ float shared[BACK_WARPS][NORM_WARP_CHANNELS];
+    int warp = (int)threadIdx.x / 32, lane = (int)threadIdx.x % 32;
+    int64_t c = lane * NORM_LANE, left = job.channels - c;
+    int64_t start = blockIdx.x * job.run, end = min(start + job.run, job.vectors);
+    float gain[NORM_LANE] = {}, sum[NORM_LANE] = {};
+    if (left > 0)
+        load_some<T, NORM_LANE>(gain, job.gain + c, left, job.whole);
+    for (int64_t vector = start + warp; vector < end; vector += BACK_WARPS) {
+        int64_t row = vector / job.groups, at = (vector - row * job.groups) * job.channels + c;
+        float xh[NORM_LANE] = {}, dxh[NORM_LANE] = {}, dot = 0.0f, r = job.r[vector];
+        if (left > 0) {
+            load_some<T, NORM_LANE>(xh, job.x + row * job.x_stride + at, left, job.whole);
+            load_some<T, NORM_LANE>(dxh, job.dy + row * job.dy_stride + at, left, job.whole);
+        }
+#pragma unroll
+        for (int i = 0; i < NORM_LANE; i++) {
+            xh[i] *= r;
+            sum[i] += dxh[i] * xh[i];
+            dxh[i] *= gain[i];
+            dot += dxh[i] * xh[i];
+        }
+        dot = warp_sum(dot);
+        norm_slope<NORM_LANE>(xh, xh, dxh, dot / (float)job.channels, r);
+        if (left > 0)
+            store_some<T, NORM_LANE>(job.dx + row * job.dx_stride + at, xh, left, job.whole);
+    }
+    for (int i = 0; i < NORM_LANE; i++)
+        shared[warp][c + i] = sum[i];
+    __syncthreads();
+    if (threadIdx.x >= job.channels)
+        return;
+    float all = 0.0f;
+    for (int w = 0; w < BACK_WARPS; w++)
+        all += shared[w][threadIdx.x];
+    job.partial[blockIdx.x * job.channels + threadIdx.x] = all;
+}
+
+/* Longer vectors: the block has one at a time, each thread the elements norm.cuh gives it; their partial dgain is in
+ * registers where one chunk a thread is enough, else in shared memory. */
+template <typename T, int THREADS>
+static __global__ void __launch_bounds__(THREADS) norm_back_block(const norm_back_job<T> job)
+{
+    extern __shared__ float gathered[]; /* [channels] */
+    __shared__ float shared[THREADS / 32];
+    int64_t first = (int64_t)threadIdx.x * NORM_CHUNK, step = (int64_t)THREADS * NORM_CHUNK;
+    int64_t start = blockIdx.x * job.run, end = min(start + job.run, job.vectors);
+    for (int64_t c = first; c < job.channels; c += step)
+        for (int i = 0; i < NORM_CHUNK && c + i < job.channels; i++)
+            gathered[c + i] = 0.0f;
+    float gain[NORM_CHUNK], xh[NORM_CHUNK], dxh[NORM_CHUNK];
+    for (int64_t vector = start; vector < end; vector++) {
+        int64_t row = vector / job.groups, at = (vector - row * job.groups) * job.channels;
+        const T *x = job.x + row * job.x_stride + at, *dy = job.dy + row * job.dy_stride + at;
+        T *dx = job.dx + row * job.dx_stride + at;
+        float dot = 0.0f, r = job.r[vector];
+        for (int64_t c = first; c < job.channels; c += step) {
+            int64_t left = job.channels - c;
+            load_some<T, NORM_CHUNK>(gain, job.gain + c, left, job.whole);
+            load_some<T, NORM_CHUNK>(xh, x + c, left, job.whole);
+            load_some<T, NORM_CHUNK>(dxh, dy + c, left, job.whole);
+#pragma unroll
+            for (int i = 0; i < NORM_CHUNK; i++) {
+                xh[i] *= r;
+                if (i < left)
+                    gathered[c + i] += dxh[i] * xh[i];
+                dxh[i] *= gain[i];
+                dot += dxh[i] * xh[i];
+            }
+        }
+        float mean = block_sum<THREADS / 32>(dot, shared) / (float)job.channels;
+        for (int64_t c = first; c < job.channels; c += step) {
+            int64_t left = job.channels - c;
+            if (job.channels > step) { /* more than one chunk: read again */
+                load_some<T, NORM_CHUNK>(gain, job.gain + c, left, job.whole);
+                load_some<T, NORM_CHUNK>(xh, x + c, left, job.whole);
+                load_some<T, NORM_CHUNK>(dxh, dy + c, left, job.whole);
+                for (int i = 0; i < NORM_CHUNK; i++) {
+                    xh[i] *= r;
+                    dxh[i] *= gain[i];
+                }
+            }
+            norm_slope<NORM_CHUNK>(xh, xh, dxh, mean, r);
+            store_some<T, NORM_CHUNK>(dx + c, xh, left, job.whole);
+        }
+    }
+    for (int64_t c = first; c < job.channels; c += step)
+        for (int i = 0; i < NORM_CHUNK && c + i < job.channels; i++)
+            job.partial[blockIdx.x * job.channels + c + i] = gathered[c + i];
+}
+
+/* dgain[c] += sum over parts: 32 channels a block, warp w adds a 32nd of the parts in order, then the warps in order. */
+static __global__ void __launch_bounds__(1024)
+    gain_sum(const float *partial, int64_t parts, int64_t channels, float *dgain)
+{
+    __shared__ float shared[32][33];
+    int64_t c = (int64_t)blockIdx.x * 32 + threadIdx.x % 32, warp = threadIdx.x / 32;
+    int64_t each = (parts + 31) / 32, end = min((warp + 1) * each, parts);
+    float sum = 0.0f;
+    for (int64_t p = warp * each; c < channels && p < end; p++)
+        sum += partial[p * channels + c];
+    shared[warp][threadIdx.x % 32] = sum;
+    __syncthreads();
+    if (warp != 0 || c >= channels)
+        return;
+    float all = 0.0f;
+    for (int w = 0; w < 32; w++)
+        all += shared[w][threadIdx.x];
+    dgain[c] += all;
+}
+
+template <typename T, int THREADS>
+static enum status back_block(struct cuda_context *cuda, const norm_back_job<T> &job,
+                              unsigned parts)
+{
+    size_t bytes = (size_t)job.channels * sizeof(float);
+    if (bytes > cuda->shared_max - 1024)
+        return FAIL(STATUS_UNSUPPORTED, "rms_norm_backward of %lld channels: at most %zu",
+                    (long long)job.channels, (cuda->shared_max - 1024) / sizeof(float));
+    if (bytes > 40000)
+        CUDA_TRY(cudaFuncSetAttribute(norm_back_block<T, THREADS>,
+                                      cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes));
+    norm_back_block<T, THREADS><<<parts, THREADS, bytes, cuda->stream>>>(job);
+    return cuda_launched("norm_back_block");
+}
+
+template <typename T>
+static enum status rms_norm_backward(struct cuda_context *cuda,
+                                     const struct op_rms_norm_backward *args)
+{
+    norm_back_job<T> job = {};
+    job.vectors = args->rows * args->groups;
+    job.groups = args->groups;
+    job.channels = args->channels;
+    job.x_stride = args->x_stride;
+    job.dy_stride = args->dy_stride;
+    job.dx_stride = args->dx_stride;
+    job.x = (const T *)args->x;
+    job.gain = (const T *)args->gain;
+    job.dy = (const T *)args->dy;
+    job.dx = (T *)args->dx;
+    job.r = args->r;
+    job.whole = job.channels % NORM_CHUNK == 0 && job.x_stride % NORM_CHUNK == 0 &&
+                job.dy_stride % NORM_CHUNK == 0 && job.dx_stride % NORM_CHUNK == 0 &&
+                aligned_16(job.x) && aligned_16(job.gain) && aligned_16(job.dy) &&
+                aligned_16(job.dx);
+    job.run = (job.vectors + NORM_PARTS - 1) / NORM_PARTS;
+    unsigned parts = cuda_blocks(job.vectors, job.run);
+    void *partial = NULL;
+    TRY(cuda_scratch(cuda, (size_t)parts * (size_t)job.channels * sizeof(float), &partial));
+    job.partial = (float *)partial;
+    if (job.channels <= NORM_WARP_CHANNELS) {
+        norm_back_warp<T><<<parts, 32 * BACK_WARPS, 0, cuda->stream>>>(job);
+        TRY(cuda_launched("norm_back_warp"));
+    } else if (norm_threads(job.channels) == 128)
+        TRY((back_block<T, 128>(cuda, job, parts)));
+    else if (norm_threads(job.channels) == 256)
+        TRY((back_block<T, 256>(cuda, job, parts)));
+    else
+        TRY((back_block<T, 512>(cuda, job, parts)));
+    gain_sum<<<cuda_blocks(job.channels, 32), 1024, 0, cuda->stream>>>(job.partial, parts,
+                                                                       job.channels, args->dgain);
+    return cuda_launched("gain_sum");
+}
+
+extern "C" enum status cuda_rms_norm_backward(void *context,
+                                              const struct op_rms_norm_backward *args)
+{
+    struct cuda_context *cuda = cuda_begin(context);
+    if (args->rows == 0 || args->groups == 0)
+        return STATUS_OK;
+    return cuda->f32 ? rms_norm_backward<float>(cuda, args) : rms_norm_backward<bf16>(cuda, args);
+}

@@ -5,6 +5,7 @@
 #include "core/file.h"
 #include "core/log.h"
 #include "core/memory.h"
+#include "model/plan.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -80,6 +81,33 @@ static void collect_eos(struct actor *actor)
         actor->eos[actor->eos_count++] = (uint32_t)actor->shape.eos_ids[i];
 }
 
+static enum status make_plan(const struct settings *settings, const struct model_shape *shape,
+                             const struct op_table *ops, struct memory_plan *plan)
+{
+    int32_t slots = (int32_t)settings->actor.slots;
+    struct model_options options = {.rows_max = (int32_t)settings->actor.prefill_tokens + slots,
+                                    .lightning_chunk = (int32_t)settings->model.lightning_chunk,
+                                    .lm_head = (enum model_head_precision)settings->model.lm_head};
+    int64_t flat = 0, packed = 0, workspace = 0, chunk = options.lightning_chunk;
+    int64_t pages = cache_pages(settings, ops->kv_tile);
+    if (pages > INT32_MAX)
+        return FAIL(STATUS_LIMIT, "%d sequences of %d tokens: lower actor.slots or the lengths",
+                    slots, positions_max(settings));
+    TRY(plan_weights_bytes(shape, ops, options.lm_head, &flat, &packed));
+    TRY(model_workspace_bytes(shape, ops, &options, &workspace));
+    int64_t states = model_cache_bytes(shape, ops, (int32_t)chunk, slots, 0);
+    int64_t cache = model_cache_bytes(shape, ops, (int32_t)chunk, slots, (int32_t)pages);
+    plan->process = "actor";
+    plan_add(plan, "weights, two sets", 2 * (flat + packed), NULL);
+    plan_add(plan, "pages of keys and values", cache - states, "actor.cache_tokens");
+    plan_add(plan, "lightning states", states, "actor.slots");
+    plan_add(plan, "activations", workspace, "actor.prefill_tokens");
+    plan_add(plan, "tables", plan_tables_bytes(shape, positions_max(settings)), NULL);
+    plan_add(plan, "logits and kernels' own",
+             plan_scratch_bytes(shape, ops, options.rows_max, false), NULL);
+    return STATUS_OK;
+}
+
 static enum status create_model(struct actor *actor)
 {
     const struct settings *settings = actor->settings;
@@ -91,6 +119,9 @@ static enum status create_model(struct actor *actor)
     char device[SETTINGS_DEVICE_MAX];
     settings_device(settings, settings->actor.device, actor->index, device);
     TRY(op_table_create(&actor->ops, device, (int32_t)settings->run.threads));
+    struct memory_plan plan = {0};
+    TRY(make_plan(settings, &actor->shape, actor->ops, &plan));
+    TRY(plan_check(&plan, actor->ops));
     int32_t slots = (int32_t)settings->actor.slots;
     int32_t rows_max = (int32_t)settings->actor.prefill_tokens + slots;
     struct model_options options = {.rows_max = rows_max,
@@ -109,9 +140,6 @@ static enum status create_model(struct actor *actor)
 
     int32_t length = positions_max(settings);
     int64_t pages = cache_pages(settings, actor->ops->kv_tile);
-    if (pages > INT32_MAX)
-        return FAIL(STATUS_LIMIT, "%d sequences of %d tokens: lower actor.slots or the lengths",
-                    slots, length);
     actor->positions_max = (uint32_t)length;
     TRY(model_cache_create(actor->model, slots, (int32_t)pages, length, &actor->cache));
     /* What may be leased: a sequence leaves part of its last page unused. */
@@ -381,30 +409,27 @@ enum status actor_run(struct actor *actor, atomic_int *stop_signals)
     return STATUS_OK;
 }
 
-enum status actor_budget_text(const struct settings *settings, char *text, size_t size)
+enum status actor_budget_text(const struct settings *settings, struct buffer *text)
 {
     struct model_shape shape;
-    struct parameter_table table;
-    char path[FILE_PATH_MAX];
+    struct memory_plan plan = {0};
+    struct op_table *ops = NULL;
+    char path[FILE_PATH_MAX], device[SETTINGS_DEVICE_MAX];
+    int64_t elements = 0;
     TRY(file_path(path, "%s/config.json", settings->model.path));
     TRY(model_shape_load(&shape, path));
-    TRY(parameter_table_create(&table, &shape));
-    struct op_table *ops = NULL;
-    enum status status = op_table_create_cpu(&ops, 1);
-    if (status != STATUS_OK) {
-        parameter_table_destroy(&table);
-        return status;
-    }
-    int64_t length = positions_max(settings), slots = settings->actor.slots;
-    int64_t pages = (length + ops->kv_tile - 1) / ops->kv_tile * slots;
-    double cache = (double)model_cache_bytes(&shape, ops, (int32_t)settings->model.lightning_chunk,
-                                             (int32_t)slots, (int32_t)pages);
-    snprintf(text, size,
-             "actor: %s, %" PRId64 " parameters, %" PRId64 " sequences of %" PRId64
-             " tokens, weights %.1f MB (two sets, packed twice), cache %.1f MB\n",
-             model_arch_name(shape.arch), table.elements, slots, length,
-             (double)table.elements * 5 * sizeof(float) / 1e6, cache / 1e6);
+    TRY(plan_parameters(&shape, &elements));
+    settings_device(settings, settings->actor.device, 0, device);
+    TRY(op_table_create_plan(&ops, device));
+    enum status status = make_plan(settings, &shape, ops, &plan);
+    if (status == STATUS_OK)
+        status = buffer_printf(text,
+                               "actor: %s on %s, %" PRId64 " parameters, %u sequences of %d tokens "
+                               "at most\n",
+                               model_arch_name(shape.arch), device, elements, settings->actor.slots,
+                               positions_max(settings));
+    if (status == STATUS_OK)
+        status = plan_text(&plan, text);
     op_table_destroy(&ops);
-    parameter_table_destroy(&table);
-    return STATUS_OK;
+    return status;
 }

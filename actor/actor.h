@@ -29,6 +29,6 @@ void actor_destroy(struct actor **actor);
  * their tokens), 2 ends at once. */
 MUST_CHECK enum status actor_run(struct actor *actor, atomic_int *stop_signals);
 /* Memory the settings imply, without starting: for --check. */
-MUST_CHECK enum status actor_budget_text(const struct settings *settings, char *text, size_t size);
+MUST_CHECK enum status actor_budget_text(const struct settings *settings, struct buffer *text);
 
 #endif

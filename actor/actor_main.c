@@ -18,10 +18,12 @@ int main(int argc, char **argv)
     if (code >= 0)
         return code;
     if (program.check) {
-        char text[1024];
-        enum status status = actor_budget_text(&program.settings, text, sizeof text);
+        struct buffer text;
+        buffer_init(&text, 0);
+        enum status status = actor_budget_text(&program.settings, &text);
         if (status == STATUS_OK)
-            fputs(text, stdout);
+            fputs(buffer_string(&text), stdout);
+        buffer_free(&text);
         return program_end(&program, status);
     }
     struct actor_options options = {.settings = &program.settings,

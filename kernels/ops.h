@@ -533,6 +533,15 @@ struct op_table {
  * device. */
 MUST_CHECK enum status op_table_create(struct op_table **table, const char *device,
                                        int32_t threads);
+/* A table of sizes alone, for plans: no device is opened and no op may be called. Other devices than cuda: as above. */
+MUST_CHECK enum status op_table_create_plan(struct op_table **table, const char *device);
+enum { OP_CUDA_KV_TILE = 128 };
+struct op_sizes {
+    size_t element;          /* bytes of act and weight_t */
+    size_t page_token_bytes; /* of a token's keys and values, per kv head and channel */
+    size_t state_bytes;      /* of a lightning state, per head and channel pair */
+};
+struct op_sizes op_sizes_cuda(bool f32);
 /* threads: 1..64 worker threads including the caller. Picks AVX-512, AVX2 or plain code for this
  * processor; AVX-512 and AVX2 give the same bits. */
 MUST_CHECK enum status op_table_create_cpu(struct op_table **table, int32_t threads);

@@ -366,22 +366,25 @@ enum status learner_run(struct learner *learner, atomic_int *stop_signals)
     return status;
 }
 
-enum status learner_budget_text(const struct settings *settings, char *text, size_t size)
+enum status learner_budget_text(const struct settings *settings, struct buffer *text)
 {
     struct model_shape shape;
-    struct parameter_table table;
-    char path[FILE_PATH_MAX];
+    struct memory_plan plan = {0};
+    struct op_table *ops = NULL;
+    char path[FILE_PATH_MAX], device[SETTINGS_DEVICE_MAX];
+    int64_t longest = longest_sequence(settings), elements = 0;
     TRY(file_path(path, "%s/config.json", settings->model.path));
     TRY(model_shape_load(&shape, path));
-    TRY(parameter_table_create(&table, &shape));
-    int64_t longest = longest_sequence(settings), bytes = 0;
-    enum status status = trainer_bytes(settings, &shape, table.elements, longest, &bytes);
+    TRY(plan_parameters(&shape, &elements));
+    settings_device(settings, settings->learner.device, 0, device);
+    TRY(op_table_create_plan(&ops, device));
+    enum status status = trainer_plan(settings, &shape, ops, longest, 1, &plan);
     if (status == STATUS_OK)
-        snprintf(text, size,
-                 "learner: %s, %" PRId64 " parameters, %" PRId64
-                 " rows a micro-batch, about %.1f MB\n",
-                 model_arch_name(shape.arch), table.elements, trainer_rows(settings, longest),
-                 (double)bytes / 1e6);
-    parameter_table_destroy(&table);
+        status = buffer_printf(
+            text, "learner: %s on %s, %" PRId64 " parameters, %" PRId64 " rows a micro-batch\n",
+            model_arch_name(shape.arch), device, elements, trainer_rows(settings, longest));
+    if (status == STATUS_OK)
+        status = plan_text(&plan, text);
+    op_table_destroy(&ops);
     return status;
 }

@@ -8,6 +8,7 @@
 
 #include <stdatomic.h>
 
+#include "core/buffer.h"
 #include "core/settings.h"
 
 struct learner;
@@ -24,8 +25,8 @@ void learner_destroy(struct learner **learner);
  * ended in a checkpoint; a plan in training is finished first. CANCELLED: a second signal, which leaves the last
  * checkpoint as it is. Any other failure (a full disk included) leaves it too, and the same plans come again. */
 MUST_CHECK enum status learner_run(struct learner *learner, atomic_int *stop_signals);
-MUST_CHECK enum status learner_budget_text(const struct settings *settings, char *text,
-                                           size_t size);
+/* For --check: what a learner will take of its device's memory. Opens no device. */
+MUST_CHECK enum status learner_budget_text(const struct settings *settings, struct buffer *text);
 
 /* `weir sft`: supervised training on prompt and completion rows, with the same trainer. progress may be NULL. */
 MUST_CHECK enum status sft_run(const struct settings *settings, atomic_int *stop_signals,

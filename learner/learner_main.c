@@ -21,10 +21,12 @@ static int train(int argc, char **argv)
         return code;
     enum status status = settings_check_run(&program.settings);
     if (status == STATUS_OK && program.check) {
-        char text[1024];
-        status = learner_budget_text(&program.settings, text, sizeof text);
+        struct buffer text;
+        buffer_init(&text, 0);
+        status = learner_budget_text(&program.settings, &text);
         if (status == STATUS_OK)
-            fputs(text, stdout);
+            fputs(buffer_string(&text), stdout);
+        buffer_free(&text);
         return program_end(&program, status);
     }
     struct learner_options options = {.settings = &program.settings,

@@ -104,6 +104,18 @@ static enum status create_scratch(struct trainer *trainer)
                          &scratch->device_starts);
 }
 
+/* Sequences of a micro-batch: few are shorter than 16 tokens, and each takes H D D floats of lightning state a layer,
+ * so as many as 1 GiB holds, at least 8. */
+static int32_t slots_of(const struct model_shape *shape, const struct op_table *ops,
+                        const struct model_options *options)
+{
+    int64_t slots = options->rows_max / 16 + 1 < 256 ? options->rows_max / 16 + 1 : 256;
+    int64_t states = model_cache_bytes(shape, ops, options->lightning_chunk, 1, 0);
+    int64_t most = states > 0 ? (INT64_C(1) << 30) / states : slots;
+    most = most < 8 ? 8 : most;
+    return (int32_t)(slots < most ? slots : most);
+}
+
 /* f32 master from the folder, the forward copy from the master: on a bf16 backend the copy is rounded,
  * the master is not. */
 static enum status load_parameters(struct trainer *trainer, const char *folder)
@@ -140,9 +152,11 @@ enum status trainer_create(struct trainer *trainer, const struct settings *setti
     if (rows > INT32_MAX)
         return FAIL(STATUS_LIMIT, "a micro-batch of %lld tokens", (long long)rows);
     trainer->rows_max = (int32_t)rows;
-    /* Lightning states cost H D D floats a layer and slot; few sequences of a micro-batch are shorter than 16 tokens. */
-    trainer->slots = trainer->rows_max / 16 + 1 < 256 ? trainer->rows_max / 16 + 1 : 256;
     struct model_options options = options_of(settings, trainer->rows_max);
+    trainer->slots = slots_of(&trainer->shape, trainer->ops, &options);
+    struct memory_plan plan = {0};
+    TRY(trainer_plan(settings, &trainer->shape, trainer->ops, longest, 1, &plan));
+    TRY(plan_check(&plan, trainer->ops));
     TRY(model_create(&trainer->model, &trainer->shape, trainer->ops, &options));
     TRY(model_weights_create(trainer->model, &trainer->weights));
     int32_t pages = (int32_t)(rows / trainer->ops->kv_tile) + trainer->slots;
@@ -193,19 +207,33 @@ int64_t trainer_rows(const struct settings *settings, int64_t longest)
                                                          : longest;
 }
 
-enum status trainer_bytes(const struct settings *settings, const struct model_shape *shape,
-                          int64_t elements, int64_t longest, int64_t *bytes)
+enum status trainer_plan(const struct settings *settings, const struct model_shape *shape,
+                         const struct op_table *ops, int64_t longest, int64_t ranks,
+                         struct memory_plan *plan)
 {
-    struct model_options options = options_of(settings, (int32_t)trainer_rows(settings, longest));
-    struct op_table *ops = NULL;
-    TRY(op_table_create_cpu(&ops, (int32_t)settings->run.threads));
-    int64_t workspace = 0;
-    enum status status = model_workspace_bytes(shape, ops, &options, &workspace);
-    op_table_destroy(&ops);
-    /* master, m, v, gradients, forward copy, its packed form; two buffers of the weight channel; two host
-     * copies while a checkpoint is written */
-    *bytes = workspace + elements * (6 + 2 + 2) * (int64_t)sizeof(float);
-    return status;
+    int64_t rows = trainer_rows(settings, longest), workspace = 0, flat = 0, packed = 0;
+    struct model_options options = options_of(settings, (int32_t)rows);
+    int32_t slots = slots_of(shape, ops, &options);
+    int32_t pages = (int32_t)(rows / ops->kv_tile) + slots;
+    TRY(model_workspace_bytes(shape, ops, &options, &workspace));
+    TRY(plan_weights_bytes(shape, ops, options.lm_head, &flat, &packed));
+    int64_t floats = 0;
+    TRY(plan_parameters(shape, &floats));
+    floats *= (int64_t)sizeof(float);
+    plan->process = "learner";
+    plan_add(plan, "activations of a micro-batch", workspace,
+             options.recompute ? "learner.microbatch_tokens"
+                               : "learner.recompute=layer or learner.microbatch_tokens");
+    plan_add(plan, "master weights, AdamW m and v", 3 * floats / ranks, NULL);
+    plan_add(plan, "gradients", floats, NULL);
+    plan_add(plan, "weights that forward reads", flat + packed, NULL);
+    plan_add(plan, "weights being sent, two buffers", 2 * flat, NULL);
+    plan_add(plan, "keys, values and states",
+             model_cache_bytes(shape, ops, options.lightning_chunk, slots, pages),
+             "learner.microbatch_tokens");
+    plan_add(plan, "tables", plan_tables_bytes(shape, rows), NULL);
+    plan_add(plan, "kernels' own", plan_scratch_bytes(shape, ops, rows, true), NULL);
+    return STATUS_OK;
 }
 
 /* ---- one update ---- */

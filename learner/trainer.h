@@ -8,7 +8,7 @@
 
 #include "core/settings.h"
 #include "learner/sequence.h"
-#include "model/model.h"
+#include "model/plan.h"
 
 struct trainer {
     const struct settings *settings; /* borrowed */
@@ -66,10 +66,11 @@ MUST_CHECK enum status trainer_update(struct trainer *trainer,
                                       struct train_stats *stats);
 /* After master, m, v were set from a checkpoint: rebuilds the forward copy. */
 MUST_CHECK enum status trainer_refresh(struct trainer *trainer, uint64_t version);
-/* Rows of the largest micro-batch, and the bytes that a trainer and its checkpoints take. */
+/* Rows of the largest micro-batch. */
 int64_t trainer_rows(const struct settings *settings, int64_t longest);
-MUST_CHECK enum status trainer_bytes(const struct settings *settings,
-                                     const struct model_shape *shape, int64_t elements,
-                                     int64_t longest, int64_t *bytes);
+/* Device memory of one of `ranks` trainers that share the optimizer state; ops: for sizes. */
+MUST_CHECK enum status trainer_plan(const struct settings *settings,
+                                    const struct model_shape *shape, const struct op_table *ops,
+                                    int64_t longest, int64_t ranks, struct memory_plan *plan);
 
 #endif

@@ -227,6 +227,8 @@ MUST_CHECK enum status head_read_samples(struct model *model, const struct model
                                          int32_t rows);
 
 /* ---- model.c ---- */
+/* Parameters, blocks, and the sizes of a weight set, from shape, ops and lm_head. */
+MUST_CHECK enum status model_place_weights(struct model *model);
 MUST_CHECK enum status device_write(const struct model *model, void *memory, const void *host,
                                     size_t bytes);
 MUST_CHECK enum status device_read(const struct model *model, const void *memory, void *host,

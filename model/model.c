@@ -182,17 +182,25 @@ out:
     return status;
 }
 
-static enum status create_parts(struct model *model)
+enum status model_place_weights(struct model *model)
 {
-    const struct model_shape *shape = &model->shape;
-    TRY(parameter_table_create(&model->parameters, shape));
-    model->blocks = memory_array((size_t)shape->layers, sizeof(*model->blocks));
-    model->records = memory_array((size_t)shape->layers, sizeof(*model->records));
-    if (!model->blocks || !model->records)
-        return FAIL(STATUS_NO_MEMORY, "records of %d layers", shape->layers);
+    TRY(parameter_table_create(&model->parameters, &model->shape));
+    model->blocks = memory_array((size_t)model->shape.layers, sizeof(*model->blocks));
+    if (!model->blocks)
+        return FAIL(STATUS_NO_MEMORY, "blocks of %d layers", model->shape.layers);
     name_blocks(model);
     place_blocks(model);
     place_planes(model);
+    return STATUS_OK;
+}
+
+static enum status create_parts(struct model *model)
+{
+    const struct model_shape *shape = &model->shape;
+    TRY(model_place_weights(model));
+    model->records = memory_array((size_t)shape->layers, sizeof(*model->records));
+    if (!model->records)
+        return FAIL(STATUS_NO_MEMORY, "records of %d layers", shape->layers);
     model->staging = memory_alloc((size_t)model->options.rows_max * STAGING_ROW_BYTES + 512);
     if (!model->staging)
         return FAIL(STATUS_NO_MEMORY, "staging of %d rows", model->options.rows_max);

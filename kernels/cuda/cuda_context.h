@@ -26,7 +26,7 @@
 typedef __nv_bfloat16 bf16;
 
 /* Keys and values live in pages of this many tokens; also the tile of softmax attention. */
-enum { CUDA_KV_TILE = 128 };
+enum { CUDA_KV_TILE = OP_CUDA_KV_TILE };
 
 struct gemm_plans; /* op_linear.cu: cublasLt algorithm for each shape, found once */
 

@@ -28,6 +28,31 @@ static inline size_t pages_bytes(struct judge *judge, int64_t kv_heads, int64_t 
     return SLOTS * PAGES_PER_SLOT * (first > second ? first : second);
 }
 
+/* Pages whose cells are compared, all unwritten at first. */
+static inline struct array *output_pages(struct judge *judge, const struct array *page_table,
+                                         int64_t kv_heads, int64_t size, double bound)
+{
+    int64_t tile = judge->table[0]->kv_tile, other = judge->table[1]->kv_tile;
+    tile = tile < other ? tile : other;
+    struct array *pages =
+        output(judge, "pages", 2 * SLOTS * PAGES_PER_SLOT * tile * kv_heads * size, bound);
+    pages->kind = ARRAY_PAGES;
+    pages->kv_heads = kv_heads;
+    pages->head_size = size;
+    pages->slots = SLOTS;
+    pages->pages_per_slot = PAGES_PER_SLOT;
+    pages->page_table = page_table->i;
+    return pages;
+}
+
+static inline struct array *segments_of(struct judge *judge, const struct op_segment *segments,
+                                        int count)
+{
+    struct array *array = input_i32(judge, "segments", count * 4);
+    memcpy(array->i, segments, (size_t)count * sizeof *segments);
+    return array;
+}
+
 /* Segments on both sides of tile ends and at odd positions. */
 static const struct op_segment kv_segments[] = {
     {.slot = 1, .position = 0, .row = 0, .count = 1},
@@ -35,21 +60,20 @@ static const struct op_segment kv_segments[] = {
     {.slot = 2, .position = 127, .row = 71, .count = 2},
 };
 
-/* Both tables keep K as [G][D][tile] and V as [G][tile][D]: pages are compared as they are, and cells
- * outside the segments must stay untouched. */
+/* Cells outside the segments must stay untouched. */
 static inline void case_kv_write(struct judge *judge)
 {
     for (int h = 0; h < COUNT(head_list); h++) {
         int64_t kv_heads = head_list[h][1], size = head_list[h][2], rows = 73;
         int64_t stride = 2 * kv_heads * size + 3;
         SHAPE(judge, "kv heads %" PRId64 " size %" PRId64, kv_heads, size);
-        struct array *k = input(judge, "k", rows * stride, 1);
-        struct array *v = input(judge, "v", rows * stride, 1);
+        struct array *k = input_act(judge, "k", rows * stride, 1);
+        struct array *v = input_act(judge, "v", rows * stride, 1);
         struct array *table = page_table_of(judge);
-        int64_t floats = (int64_t)(pages_bytes(judge, kv_heads, size) / sizeof(float));
-        struct array *pages = output(judge, "pages", floats, 0);
+        struct array *pages = output_pages(judge, table, kv_heads, size, 0);
+        struct array *segments = segments_of(judge, kv_segments, COUNT(kv_segments));
         RUN(judge, kv_write, .rows = rows, .kv_heads = kv_heads, .head_size = size,
-            .row_stride = stride, .segments = kv_segments, .segment_count = COUNT(kv_segments),
+            .row_stride = stride, .segments = AT(segments), .segment_count = COUNT(kv_segments),
             .k = AT(k), .v = AT(v), .pages = AT(pages), .page_table = AT(table),
             .pages_per_slot = PAGES_PER_SLOT);
         judge_compare(judge);
@@ -68,8 +92,8 @@ static inline void case_attention_prepare(struct judge *judge)
             SHAPE(judge, "heads %" PRId64 "/%" PRId64 " size %" PRId64 " rotary %" PRId64 " %d",
                   heads, kv_heads, size, rotary, n);
             double bound = sum_bound(size) + 8 * UNIT;
-            struct array *q_gain = norm ? input(judge, "q_gain", size, 1) : NULL;
-            struct array *k_gain = norm ? input(judge, "k_gain", size, 1) : NULL;
+            struct array *q_gain = norm ? input_act(judge, "q_gain", size, 1) : NULL;
+            struct array *k_gain = norm ? input_act(judge, "k_gain", size, 1) : NULL;
             struct array *r_q = norm ? output(judge, "r_q", rows * heads, bound) : NULL;
             struct array *r_k = norm ? output(judge, "r_k", rows * kv_heads, bound) : NULL;
             struct array *positions = input_i32(judge, "positions", rows);
@@ -78,16 +102,22 @@ static inline void case_attention_prepare(struct judge *judge)
                     positions->i[kv_segments[s].row + i] = kv_segments[s].position + i;
             struct array *cosine = angles_of(judge, "cosine", 300, half, cos);
             struct array *sine = angles_of(judge, "sine", 300, half, sin);
-            struct array *x = in_out(judge, "x", rows * stride, 1, bound);
-            struct array *y = in_place ? x : output(judge, "y", rows * stride, bound);
+            struct array *x = in_out_act(judge, "x", rows * stride, 1, bound);
+            struct array *y = in_place ? x : output_act(judge, "y", rows * stride, bound);
             struct array *table = page_table_of(judge);
-            int64_t floats = (int64_t)(pages_bytes(judge, kv_heads, size) / sizeof(float));
-            struct array *pages = pages_too ? output(judge, "pages", floats, bound) : NULL;
+            struct array *pages =
+                pages_too ? output_pages(judge, table, kv_heads, size, bound) : NULL;
+            struct array *segments = segments_of(judge, kv_segments, COUNT(kv_segments));
+            if (norm) { /* the rotation mixes two numbers of up to 4 times the rms that are rounded already */
+                y->inner = 4 * BF16_UNIT;
+                if (pages)
+                    pages->inner = 4 * BF16_UNIT;
+            }
             RUN(judge, attention_prepare, .rows = rows, .heads = heads, .kv_heads = kv_heads,
                 .head_size = size, .rotary = rotary, .row_stride = stride, .eps = 1e-6f,
                 .q_gain = AT(q_gain), .k_gain = AT(k_gain), .r_q = AT(r_q), .r_k = AT(r_k),
                 .positions = AT(positions), .cosine = AT(cosine), .sine = AT(sine),
-                .segments = kv_segments, .segment_count = COUNT(kv_segments), .x = AT(x),
+                .segments = AT(segments), .segment_count = COUNT(kv_segments), .x = AT(x),
                 .y = AT(y), .pages = AT(pages), .page_table = AT(table),
                 .pages_per_slot = PAGES_PER_SLOT);
             judge_compare(judge);
@@ -109,12 +139,14 @@ static inline struct array *filled_pages(struct judge *judge, struct array *tabl
     for (int32_t i = 0; i < SLOTS; i++)
         whole[i] = (struct op_segment){i, 0, (int32_t)(i * tokens), (int32_t)tokens};
     int64_t stride = kv_heads * size;
-    struct array *k = input(judge, "k", SLOTS * tokens * stride, 2.0 / sqrt(sqrt((double)size)));
-    struct array *v = input(judge, "v", SLOTS * tokens * stride, 1);
+    struct array *k =
+        input_act(judge, "k", SLOTS * tokens * stride, 2.0 / sqrt(sqrt((double)size)));
+    struct array *v = input_act(judge, "v", SLOTS * tokens * stride, 1);
     struct array *pages = opaque(judge, "pages", pages_bytes(judge, kv_heads, size));
+    struct array *segments = segments_of(judge, whole, SLOTS);
     RUN(judge, kv_write, .rows = SLOTS * tokens, .kv_heads = kv_heads, .head_size = size,
-        .row_stride = stride, .segments = whole, .segment_count = SLOTS, .k = AT(k), .v = AT(v),
-        .pages = AT(pages), .page_table = AT(table), .pages_per_slot = PAGES_PER_SLOT);
+        .row_stride = stride, .segments = AT(segments), .segment_count = SLOTS, .k = AT(k),
+        .v = AT(v), .pages = AT(pages), .page_table = AT(table), .pages_per_slot = PAGES_PER_SLOT);
     return pages;
 }
 
@@ -135,13 +167,16 @@ static inline void case_attention(struct judge *judge)
             struct array *table = page_table_of(judge);
             struct array *pages = filled_pages(judge, table, kv_heads, size, 270);
             struct array *q =
-                input(judge, "q", rows * (stride + 4), 1.0 / sqrt(sqrt((double)size)) * 2.0);
-            struct array *y = output(judge, "y", rows * (stride + 2), attention_bound(size));
+                input_act(judge, "q", rows * (stride + 4), 1.0 / sqrt(sqrt((double)size)) * 2.0);
+            struct array *y = output_act(judge, "y", rows * (stride + 2), attention_bound(size));
             struct array *lse = output(judge, "lse", rows * heads, attention_bound(size));
+            struct array *cut = segments_of(judge, segments[s], SLOTS);
+            y->inner =
+                BF16_UNIT; /* P is rounded before it meets V: a mean with weights off by 2^-8 */
             if (!judge->run_failed)
                 RUN(judge, attention, .rows = rows, .heads = heads, .kv_heads = kv_heads,
                     .head_size = size, .q_stride = stride + 4, .y_stride = stride + 2,
-                    .segments = segments[s], .segment_count = SLOTS, .q = AT(q), .pages = AT(pages),
+                    .segments = AT(cut), .segment_count = SLOTS, .q = AT(q), .pages = AT(pages),
                     .page_table = AT(table), .pages_per_slot = PAGES_PER_SLOT, .y = AT(y),
                     .lse = s == 1 ? NULL : AT(lse));
             judge_compare(judge);
@@ -186,15 +221,15 @@ static inline void case_attention_backward(struct judge *judge)
         int64_t rows = 198, stride = heads * size + 6, y_stride = heads * size + 2;
         double scale = 2.0 / sqrt(sqrt((double)size)), bound = 2 * attention_bound(size);
         SHAPE(judge, "heads %" PRId64 "/%" PRId64 " size %" PRId64, heads, kv_heads, size);
-        struct array *q = input(judge, "q", rows * stride, scale);
-        struct array *k = input(judge, "k", rows * stride, scale);
-        struct array *v = input(judge, "v", rows * stride, 1);
-        struct array *y = input(judge, "y", rows * y_stride, 0);
+        struct array *q = input_act(judge, "q", rows * stride, scale);
+        struct array *k = input_act(judge, "k", rows * stride, scale);
+        struct array *v = input_act(judge, "v", rows * stride, 1);
+        struct array *y = input_act(judge, "y", rows * y_stride, 0);
         struct array *lse = input(judge, "lse", rows * heads, 0);
-        struct array *dy = input(judge, "dy", rows * y_stride, 1);
-        struct array *dq = output(judge, "dq", rows * stride, bound);
-        struct array *dk = output(judge, "dk", rows * stride, bound);
-        struct array *dv = output(judge, "dv", rows * stride, bound);
+        struct array *dy = input_act(judge, "dy", rows * y_stride, 1);
+        struct array *dq = output_act(judge, "dq", rows * stride, bound);
+        struct array *dk = output_act(judge, "dk", rows * stride, bound);
+        struct array *dv = output_act(judge, "dv", rows * stride, bound);
         const struct op_attention forward = {.rows = rows,
                                              .heads = heads,
                                              .kv_heads = kv_heads,
@@ -206,9 +241,15 @@ static inline void case_attention_backward(struct judge *judge)
                                              .q = q->f,
                                              .y = y->f,
                                              .lse = lse->f};
+        struct array *cut = segments_of(judge, segments, SLOTS);
+        dq->inner = dk->inner = 4 * BF16_UNIT; /* P and dS are rounded, and y in sum y dy */
+        dv->inner = 2 * BF16_UNIT;
+        settle(judge, q);
+        settle(judge, k);
+        settle(judge, v);
         oracle_forward(judge, &forward, k, v, stride);
         RUN(judge, attention_backward, .rows = rows, .heads = heads, .kv_heads = kv_heads,
-            .head_size = size, .row_stride = stride, .y_stride = y_stride, .segments = segments,
+            .head_size = size, .row_stride = stride, .y_stride = y_stride, .segments = AT(cut),
             .segment_count = SLOTS, .q = AT(q), .k = AT(k), .v = AT(v), .y = AT(y), .dy = AT(dy),
             .lse = AT(lse), .dq = AT(dq), .dk = AT(dk), .dv = AT(dv));
         judge_compare(judge);
@@ -239,6 +280,23 @@ static inline double lightning_bound(int64_t size)
     return 2.0 * (sum_bound(size) + sum_bound(200));
 }
 
+/* Compared where both sides keep it as [slots, H, D, D]. */
+static inline struct array *lightning_state(struct judge *judge, int64_t heads, int64_t size,
+                                            double bound)
+{
+    size_t bytes = 0;
+    bool same = true;
+    for (int side = 0; side < 2; side++) {
+        struct op_table *table = judge->table[side];
+        size_t slot = table->lightning_state_bytes(table->context, heads, size);
+        same = same && strncmp(table->name, "cuda", 4) != 0;
+        bytes = SLOTS * slot > bytes ? SLOTS * slot : bytes;
+    }
+    if (!same)
+        return opaque(judge, "state", bytes);
+    return in_out(judge, "state", SLOTS * heads * size * size, 5, bound);
+}
+
 /* The same sequences in calls of three: what one call leaves in state and buffers, the next reads. The
  * first call holds whole starts, judged against the direct sum; the later ones continue. */
 static inline void case_lightning(struct judge *judge)
@@ -255,19 +313,22 @@ static inline void case_lightning(struct judge *judge)
         struct array *slopes = slopes_of(judge, s.heads);
         int64_t cells = SLOTS * s.heads * s.size;
         double bound = lightning_bound(s.size);
-        struct array *state = in_out(judge, "state", cells * s.size, 5, bound);
+        struct array *state = lightning_state(judge, s.heads, s.size, bound);
         struct array *k_buffer =
             opaque(judge, "k_buffer", (size_t)(cells * s.chunk) * sizeof(float));
         struct array *v_buffer =
             opaque(judge, "v_buffer", (size_t)(cells * s.chunk) * sizeof(float));
         for (int c = 0; c < COUNT(calls); c++) {
             int64_t rows = calls[c][SLOTS - 1].row + calls[c][SLOTS - 1].count;
-            struct array *qkv = input(judge, "qkv", rows * stride, 1);
-            struct array *y = output(judge, "y", rows * s.heads * s.size, bound);
+            struct array *qkv = input_act(judge, "qkv", rows * stride, 1);
+            struct array *y = output_act(judge, "y", rows * s.heads * s.size, bound);
+            struct array *segments = segments_of(judge, calls[c], SLOTS);
+            y->inner =
+                2 * BF16_UNIT; /* scores and the state are rounded before their second product */
             RUN(judge, lightning, .rows = rows, .heads = s.heads, .head_size = s.size,
                 .row_stride = stride, .head_stride = head_stride, .chunk = s.chunk,
-                .slopes = AT(slopes), .segments = calls[c], .segment_count = SLOTS, .q = AT(qkv),
-                .k = (float *)AT(qkv) + s.size, .v = (float *)AT(qkv) + 2 * s.size,
+                .slopes = AT(slopes), .segments = AT(segments), .segment_count = SLOTS,
+                .q = AT(qkv), .k = AT_OFFSET(qkv, s.size), .v = AT_OFFSET(qkv, 2 * s.size),
                 .state = AT(state), .k_buffer = AT(k_buffer), .v_buffer = AT(v_buffer), .y = AT(y));
         }
         judge_compare(judge);
@@ -282,14 +343,16 @@ static inline void case_lightning_backward(struct judge *judge)
         int64_t head_stride = 3 * s.size, stride = s.heads * head_stride + 4, rows = 162;
         SHAPE(judge, "heads %" PRId64 " size %" PRId64 " chunk %" PRId64, s.heads, s.size, s.chunk);
         struct array *slopes = slopes_of(judge, s.heads);
-        struct array *qkv = input(judge, "qkv", rows * stride, 1);
-        struct array *dy = input(judge, "dy", rows * s.heads * s.size, 1);
-        struct array *dqkv = output(judge, "dqkv", rows * stride, lightning_bound(s.size));
+        struct array *qkv = input_act(judge, "qkv", rows * stride, 1);
+        struct array *dy = input_act(judge, "dy", rows * s.heads * s.size, 1);
+        struct array *dqkv = output_act(judge, "dqkv", rows * stride, lightning_bound(s.size));
+        struct array *cut = segments_of(judge, segments, SLOTS);
+        dqkv->inner = 4 * BF16_UNIT; /* three products one after another, rounded between */
         RUN(judge, lightning_backward, .rows = rows, .heads = s.heads, .head_size = s.size,
             .row_stride = stride, .head_stride = head_stride, .chunk = s.chunk,
-            .slopes = AT(slopes), .segments = segments, .segment_count = SLOTS, .q = AT(qkv),
-            .k = (float *)AT(qkv) + s.size, .v = (float *)AT(qkv) + 2 * s.size, .dy = AT(dy),
-            .dq = AT(dqkv), .dk = (float *)AT(dqkv) + s.size, .dv = (float *)AT(dqkv) + 2 * s.size);
+            .slopes = AT(slopes), .segments = AT(cut), .segment_count = SLOTS, .q = AT(qkv),
+            .k = AT_OFFSET(qkv, s.size), .v = AT_OFFSET(qkv, 2 * s.size), .dy = AT(dy),
+            .dq = AT(dqkv), .dk = AT_OFFSET(dqkv, s.size), .dv = AT_OFFSET(dqkv, 2 * s.size));
         judge_compare(judge);
     }
 }

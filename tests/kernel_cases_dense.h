@@ -14,8 +14,8 @@ static inline void case_embedding(struct judge *judge)
             SHAPE(judge, "rows %" PRId64 " channels %" PRId64, rows, channels);
             struct array *ids = input_i32(judge, "ids", rows);
             fill_below(judge, ids, rows, vocabulary);
-            struct array *table = input(judge, "table", vocabulary * channels, 1);
-            struct array *y = output(judge, "y", rows * channels, 0);
+            struct array *table = input_act(judge, "table", vocabulary * channels, 1);
+            struct array *y = output_act(judge, "y", rows * channels, 0);
             RUN(judge, embedding, .rows = rows, .channels = channels, .vocabulary = vocabulary,
                 .ids = AT(ids), .table = AT(table), .y = AT(y));
             judge_compare(judge);
@@ -33,7 +33,7 @@ static inline void case_embedding_backward(struct judge *judge)
                   channels, vocabulary);
             struct array *ids = input_i32(judge, "ids", rows);
             fill_below(judge, ids, rows, vocabulary);
-            struct array *dy = input(judge, "dy", rows * channels, 1);
+            struct array *dy = input_act(judge, "dy", rows * channels, 1);
             struct array *dtable =
                 in_out(judge, "dtable", vocabulary * channels, 1, sum_bound(rows));
             RUN(judge, embedding_backward, .rows = rows, .channels = channels,
@@ -55,9 +55,9 @@ static inline void case_rms_norm(struct judge *judge)
                 int64_t x_stride = groups * channels + 5, y_stride = groups * channels + 3;
                 SHAPE(judge, "rows %" PRId64 " groups %" PRId64 " channels %" PRId64, rows, groups,
                       channels);
-                struct array *x = input(judge, "x", rows * x_stride, 2);
-                struct array *gain = input(judge, "gain", channels, 1);
-                struct array *y = output(judge, "y", rows * y_stride, sum_bound(channels));
+                struct array *x = input_act(judge, "x", rows * x_stride, 2);
+                struct array *gain = input_act(judge, "gain", channels, 1);
+                struct array *y = output_act(judge, "y", rows * y_stride, sum_bound(channels));
                 struct array *root = output(judge, "r", rows * groups, sum_bound(channels));
                 RUN(judge, rms_norm, .rows = rows, .groups = groups, .channels = channels,
                     .x_stride = x_stride, .y_stride = y_stride, .eps = 1e-5f, .x = AT(x),
@@ -74,13 +74,13 @@ static inline void case_rms_norm_backward(struct judge *judge)
             int64_t stride = groups * channels + 7, cells = rows * stride;
             SHAPE(judge, "rows %" PRId64 " groups %" PRId64 " channels %" PRId64, rows, groups,
                   channels);
-            struct array *x = input(judge, "x", cells, 2);
-            struct array *gain = input(judge, "gain", channels, 1);
+            struct array *x = input_act(judge, "x", cells, 2);
+            struct array *gain = input_act(judge, "gain", channels, 1);
             struct array *root = input(judge, "r", rows * groups, 1);
             for (int64_t i = 0; i < rows * groups; i++)
                 root->f[i] = 0.5f;
-            struct array *dy = input(judge, "dy", cells, 1);
-            struct array *dx = output(judge, "dx", cells, 2 * sum_bound(channels));
+            struct array *dy = input_act(judge, "dy", cells, 1);
+            struct array *dx = output_act(judge, "dx", cells, 2 * sum_bound(channels));
             struct array *dgain = in_out(judge, "dgain", channels, 1, sum_bound(rows * groups));
             RUN(judge, rms_norm_backward, .rows = rows, .groups = groups, .channels = channels,
                 .x_stride = stride, .dy_stride = stride, .dx_stride = stride, .x = AT(x),
@@ -100,11 +100,12 @@ static inline void case_residual_norm(struct judge *judge)
             SHAPE(judge, "rows %" PRId64 " channels %" PRId64 "%s", rows, channels,
                   in_place ? " in place" : "");
             double bound = 2 * sum_bound(channels);
-            struct array *a = in_out(judge, "a", count, 1, 8 * UNIT);
-            struct array *b = in_out(judge, "b", count, 1, bound);
-            struct array *gain = input(judge, "gain", channels, 1);
-            struct array *h = in_place ? a : output(judge, "h", count, 8 * UNIT);
-            struct array *y = in_place ? b : output(judge, "y", count, bound);
+            struct array *a = in_out_act(judge, "a", count, 1, 8 * UNIT);
+            struct array *b = in_out_act(judge, "b", count, 1, bound);
+            struct array *gain = input_act(judge, "gain", channels, 1);
+            struct array *h = in_place ? a : output_act(judge, "h", count, 8 * UNIT);
+            struct array *y = in_place ? b : output_act(judge, "y", count, bound);
+            y->inner = BF16_UNIT; /* of h, which is rounded before the norm */
             struct array *root = output(judge, "r", rows, bound);
             RUN(judge, residual_norm, .rows = rows, .channels = channels, .alpha = 1.5f,
                 .beta = c % 3 == 0 ? 1.0f : 0.7f, .eps = 1e-5f, .a = AT(a), .b = AT(b),
@@ -131,6 +132,12 @@ static inline struct linear_shape linear_shape(struct judge *judge, int r, int k
     return shape;
 }
 
+/* A backend that packs nothing reads the weight itself. */
+#define PACKED(experts, n, k, packed, weight)                                         \
+    (judge->table[side]->packed_bytes(judge->table[side]->context, experts, n, k) > 0 \
+         ? AT(packed)                                                                 \
+         : AT(weight))
+
 static inline void run_linear(struct judge *judge, struct linear_shape s, struct array *x,
                               struct array *weight, struct array *bias, struct array *offset,
                               struct array *y)
@@ -147,7 +154,9 @@ static inline void run_linear(struct judge *judge, struct linear_shape s, struct
     if (!judge->run_failed)
         RUN(judge, linear, .rows = s.rows, .experts = s.experts, .n = s.n, .k = s.k,
             .x_stride = s.k + 3, .y_stride = s.n + 1, .virtual_tp = 1, .x = AT(x),
-            .packed = AT(packed), .bias = AT(bias), .expert_offset = AT(offset), .y = AT(y));
+            .packed = PACKED(s.experts, s.n, s.k, packed, weight), .bias = AT(bias),
+            .expert_offset = AT(offset), .y = y->kind == ARRAY_ACT ? AT(y) : NULL,
+            .y_float = y->kind == ARRAY_ACT ? NULL : AT(y));
 }
 
 static inline void case_linear(struct judge *judge)
@@ -155,11 +164,13 @@ static inline void case_linear(struct judge *judge)
     for (int r = 0; r < COUNT(rows_list); r++)
         for (int k = 0; k < COUNT(channels_list); k++) {
             struct linear_shape s = linear_shape(judge, r, k);
-            struct array *x = input(judge, "x", s.rows * (s.k + 3), 1);
-            struct array *weight = input(judge, "weight", s.experts * s.n * s.k, 1);
-            struct array *bias = !s.grouped && k % 2 ? input(judge, "bias", s.n, 1) : NULL;
+            struct array *x = input_act(judge, "x", s.rows * (s.k + 3), 1);
+            struct array *weight = input_act(judge, "weight", s.experts * s.n * s.k, 1);
+            struct array *bias = !s.grouped && k % 2 ? input_act(judge, "bias", s.n, 1) : NULL;
             struct array *offset = s.grouped ? offsets_of(judge, s.experts, s.rows) : NULL;
-            struct array *y = output(judge, "y", s.rows * (s.n + 1), sum_bound(s.k));
+            struct array *y = output_act(judge, "y", s.rows * (s.n + 1), sum_bound(s.k));
+            if ((r + k) % 4 == 1)
+                y->kind = ARRAY_F32; /* y_float */
             run_linear(judge, s, x, weight, bias, offset, y);
             judge_compare(judge);
         }
@@ -174,11 +185,11 @@ static inline void case_linear_pack(struct judge *judge)
             struct linear_shape s = {channels_list[k], 1, channels_list[n], channels_list[k],
                                      false};
             SHAPE(judge, "n %" PRId64 " k %" PRId64, s.n, s.k);
-            struct array *x = input(judge, "x", s.rows * (s.k + 3), 0);
+            struct array *x = input_act(judge, "x", s.rows * (s.k + 3), 0);
             for (int64_t i = 0; i < s.k; i++)
                 x->f[i * (s.k + 3) + i] = 1.0f;
-            struct array *weight = input(judge, "weight", s.n * s.k, 1);
-            struct array *y = output(judge, "y", s.rows * (s.n + 1), 0);
+            struct array *weight = input_act(judge, "weight", s.n * s.k, 1);
+            struct array *y = output_act(judge, "y", s.rows * (s.n + 1), 0);
             run_linear(judge, s, x, weight, NULL, NULL, y);
             judge_compare(judge);
         }
@@ -189,13 +200,13 @@ static inline void case_linear_backward_input(struct judge *judge)
     for (int r = 0; r < COUNT(rows_list); r++)
         for (int k = 0; k < COUNT(channels_list); k++) {
             struct linear_shape s = linear_shape(judge, r, k);
-            struct array *dy = input(judge, "dy", s.rows * (s.n + 2), 1);
-            struct array *weight = input(judge, "weight", s.experts * s.n * s.k, 1);
+            struct array *dy = input_act(judge, "dy", s.rows * (s.n + 2), 1);
+            struct array *weight = input_act(judge, "weight", s.experts * s.n * s.k, 1);
             struct array *offset = s.grouped ? offsets_of(judge, s.experts, s.rows) : NULL;
             bool accumulate = k % 2 == 0;
             struct array *dx = accumulate
-                                   ? in_out(judge, "dx", s.rows * (s.k + 1), 1, sum_bound(s.n))
-                                   : output(judge, "dx", s.rows * (s.k + 1), sum_bound(s.n));
+                                   ? in_out_act(judge, "dx", s.rows * (s.k + 1), 1, sum_bound(s.n))
+                                   : output_act(judge, "dx", s.rows * (s.k + 1), sum_bound(s.n));
             RUN(judge, linear_backward_input, .rows = s.rows, .experts = s.experts, .n = s.n,
                 .k = s.k, .dy_stride = s.n + 2, .dx_stride = s.k + 1, .accumulate = accumulate,
                 .dy = AT(dy), .weight = AT(weight), .expert_offset = AT(offset), .dx = AT(dx));
@@ -208,8 +219,8 @@ static inline void case_linear_backward_weight(struct judge *judge)
     for (int r = 0; r < COUNT(rows_list); r++)
         for (int k = 0; k < COUNT(channels_list); k++) {
             struct linear_shape s = linear_shape(judge, r, k);
-            struct array *dy = input(judge, "dy", s.rows * (s.n + 2), 1);
-            struct array *x = input(judge, "x", s.rows * (s.k + 3), 1);
+            struct array *dy = input_act(judge, "dy", s.rows * (s.n + 2), 1);
+            struct array *x = input_act(judge, "x", s.rows * (s.k + 3), 1);
             struct array *offset = s.grouped ? offsets_of(judge, s.experts, s.rows) : NULL;
             struct array *dweight =
                 in_out(judge, "dweight", s.experts * s.n * s.k, 1, sum_bound(s.rows));
@@ -237,12 +248,12 @@ static inline void case_silu(struct judge *judge)
     for (int c = 0; c < COUNT(count_list); c++) {
         int64_t count = count_list[c];
         SHAPE(judge, "count %" PRId64, count);
-        struct array *x = input(judge, "x", count, 3);
+        struct array *x = input_act(judge, "x", count, 3);
         add_extremes(x, count);
-        struct array *y = output(judge, "y", count, ELEMENTWISE);
+        struct array *y = output_act(judge, "y", count, ELEMENTWISE);
         RUN(judge, silu, .count = count, .x = AT(x), .y = AT(y));
         judge_compare(judge);
-        struct array *both = in_out(judge, "y = x", count, 3, ELEMENTWISE);
+        struct array *both = in_out_act(judge, "y = x", count, 3, ELEMENTWISE);
         RUN(judge, silu, .count = count, .x = AT(both), .y = AT(both));
         judge_compare(judge);
     }
@@ -253,10 +264,10 @@ static inline void case_silu_backward(struct judge *judge)
     for (int c = 0; c < COUNT(count_list); c++) {
         int64_t count = count_list[c];
         SHAPE(judge, "count %" PRId64, count);
-        struct array *x = input(judge, "x", count, 3);
+        struct array *x = input_act(judge, "x", count, 3);
         add_extremes(x, count);
-        struct array *dy = input(judge, "dy", count, 1);
-        struct array *dx = output(judge, "dx", count, ELEMENTWISE);
+        struct array *dy = input_act(judge, "dy", count, 1);
+        struct array *dx = output_act(judge, "dx", count, ELEMENTWISE);
         RUN(judge, silu_backward, .count = count, .x = AT(x), .dy = AT(dy), .dx = AT(dx));
         judge_compare(judge);
     }
@@ -268,9 +279,9 @@ static inline void case_swiglu(struct judge *judge)
         for (int c = 0; c < COUNT(channels_list); c++) {
             int64_t rows = rows_list[r], channels = channels_list[c];
             SHAPE(judge, "rows %" PRId64 " channels %" PRId64, rows, channels);
-            struct array *gate_up = input(judge, "gate_up", rows * 2 * channels, 3);
+            struct array *gate_up = input_act(judge, "gate_up", rows * 2 * channels, 3);
             add_extremes(gate_up, rows * channels);
-            struct array *y = output(judge, "y", rows * channels, ELEMENTWISE);
+            struct array *y = output_act(judge, "y", rows * channels, ELEMENTWISE);
             RUN(judge, swiglu, .rows = rows, .channels = channels, .gate_up = AT(gate_up),
                 .y = AT(y));
             judge_compare(judge);
@@ -284,11 +295,12 @@ static inline void case_swiglu_backward(struct judge *judge)
             int64_t rows = rows_list[r], channels = channels_list[c];
             SHAPE(judge, "rows %" PRId64 " channels %" PRId64 "%s", rows, channels,
                   c % 2 ? " in place" : "");
-            struct array *dy = input(judge, "dy", rows * channels, 1);
-            struct array *gate_up = in_out(judge, "gate_up", rows * 2 * channels, 3, ELEMENTWISE);
+            struct array *dy = input_act(judge, "dy", rows * channels, 1);
+            struct array *gate_up =
+                in_out_act(judge, "gate_up", rows * 2 * channels, 3, ELEMENTWISE);
             add_extremes(gate_up, rows * channels);
             struct array *dgate_up =
-                c % 2 ? gate_up : output(judge, "dgate_up", rows * 2 * channels, ELEMENTWISE);
+                c % 2 ? gate_up : output_act(judge, "dgate_up", rows * 2 * channels, ELEMENTWISE);
             RUN(judge, swiglu_backward, .rows = rows, .channels = channels, .gate_up = AT(gate_up),
                 .dy = AT(dy), .dgate_up = AT(dgate_up));
             judge_compare(judge);
@@ -300,10 +312,10 @@ static inline void case_gate(struct judge *judge)
     for (int c = 0; c < COUNT(count_list); c++) {
         int64_t count = count_list[c];
         SHAPE(judge, "count %" PRId64, count);
-        struct array *z = input(judge, "z", count, 3);
+        struct array *z = input_act(judge, "z", count, 3);
         add_extremes(z, count);
-        struct array *x = input(judge, "x", count, 1);
-        struct array *y = output(judge, "y", count, ELEMENTWISE);
+        struct array *x = input_act(judge, "x", count, 1);
+        struct array *y = output_act(judge, "y", count, ELEMENTWISE);
         RUN(judge, gate, .count = count, .z = AT(z), .x = AT(x), .y = AT(y));
         judge_compare(judge);
     }
@@ -318,12 +330,12 @@ static inline void case_gate_backward(struct judge *judge)
         for (int in_place = 0; in_place < 2; in_place++) {
             int64_t count = count_list[c];
             SHAPE(judge, "count %" PRId64 "%s", count, in_place ? " in place" : "");
-            struct array *z = in_out(judge, "z", count, 3, bound);
+            struct array *z = in_out_act(judge, "z", count, 3, bound);
             add_extremes(z, count);
-            struct array *x = input(judge, "x", count, 1);
-            struct array *dy = in_out(judge, "dy", count, 1, ELEMENTWISE);
-            struct array *dz = in_place ? z : output(judge, "dz", count, bound);
-            struct array *dx = in_place ? dy : output(judge, "dx", count, ELEMENTWISE);
+            struct array *x = input_act(judge, "x", count, 1);
+            struct array *dy = in_out_act(judge, "dy", count, 1, ELEMENTWISE);
+            struct array *dz = in_place ? z : output_act(judge, "dz", count, bound);
+            struct array *dx = in_place ? dy : output_act(judge, "dx", count, ELEMENTWISE);
             RUN(judge, gate_backward, .count = count, .z = AT(z), .x = AT(x), .dy = AT(dy),
                 .dz = AT(dz), .dx = AT(dx));
             judge_compare(judge);
@@ -337,11 +349,11 @@ static inline void case_axpby(struct judge *judge)
         for (int with_b = 0; with_b < 2; with_b++) {
             int64_t count = count_list[c];
             SHAPE(judge, "count %" PRId64 " beta %d", count, with_b);
-            struct array *a = input(judge, "a", count, 1);
-            struct array *b = input(judge, "b", count, 1);
+            struct array *a = input_act(judge, "a", count, 1);
+            struct array *b = input_act(judge, "b", count, 1);
             for (int64_t i = 0; !with_b && i < count; i++)
                 b->f[i] = NAN; /* beta 0 ignores b */
-            struct array *y = output(judge, "y", count, 8 * UNIT);
+            struct array *y = output_act(judge, "y", count, 8 * UNIT);
             RUN(judge, axpby, .count = count, .alpha = 3.5565588f, .beta = with_b ? 0.7f : 0.0f,
                 .a = AT(a), .b = AT(b), .y = AT(y));
             judge_compare(judge);
@@ -372,7 +384,7 @@ static inline void case_rope(struct judge *judge)
             fill_below(judge, at_position, rows, positions);
             struct array *cosine = angles_of(judge, "cosine", positions, half, cos);
             struct array *sine = angles_of(judge, "sine", positions, half, sin);
-            struct array *x = in_out(judge, "x", rows * stride, 1, 8 * UNIT);
+            struct array *x = in_out_act(judge, "x", rows * stride, 1, 8 * UNIT);
             RUN(judge, rope, .rows = rows, .heads = heads, .head_size = size, .rotary = rotary,
                 .row_stride = stride, .inverse = r % 2 == 1, .positions = AT(at_position),
                 .cosine = AT(cosine), .sine = AT(sine), .x = AT(x));

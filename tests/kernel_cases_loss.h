@@ -2,7 +2,7 @@
 #ifndef TESTS_KERNEL_CASES_LOSS_H
 #define TESTS_KERNEL_CASES_LOSS_H
 
-#include "tests/kernel_shapes.h"
+#include "tests/kernel_cases_dense.h"
 
 /* ---- mixture of experts --------------------------------------------------------------------------- */
 
@@ -56,7 +56,7 @@ static inline void case_moe_route_backward(struct judge *judge)
             struct array *dweight = input(judge, "dweight", rows * top, 1);
             struct array *aux = r % 2 ? NULL : input(judge, "aux_gradient", experts, 0.01);
             struct array *dlogits =
-                output(judge, "dlogits", rows * experts, 2 * sum_bound(experts));
+                output_act(judge, "dlogits", rows * experts, 2 * sum_bound(experts));
             for (int64_t i = 0; i < rows * experts; i++)
                 p->f[i] = (float)((0.5 + rng_uniform(&judge->rng)) / (double)experts);
             for (int64_t t = 0; t < rows; t++) {
@@ -80,8 +80,8 @@ static inline void case_moe_gather(struct judge *judge)
             SHAPE(judge, "rows %" PRId64 " channels %" PRId64, rows, channels);
             struct array *entry, *sorted;
             sort_of(judge, rows * top, &entry, &sorted);
-            struct array *x = input(judge, "x", rows * channels, 1);
-            struct array *y = output(judge, "y", rows * top * channels, 0);
+            struct array *x = input_act(judge, "x", rows * channels, 1);
+            struct array *y = output_act(judge, "y", rows * top * channels, 0);
             RUN(judge, moe_gather, .rows = rows, .channels = channels, .top = top, .x = AT(x),
                 .entry = AT(entry), .y = AT(y));
             judge_compare(judge);
@@ -96,11 +96,11 @@ static inline void case_moe_gather_backward(struct judge *judge)
             SHAPE(judge, "rows %" PRId64 " channels %" PRId64 " top %" PRId64, rows, channels, top);
             struct array *entry, *sorted;
             sort_of(judge, rows * top, &entry, &sorted);
-            struct array *dy = input(judge, "dy", rows * top * channels, 1);
+            struct array *dy = input_act(judge, "dy", rows * top * channels, 1);
             bool accumulate = c % 2 == 0;
             struct array *dx = accumulate
-                                   ? in_out(judge, "dx", rows * channels, 1, sum_bound(top + 1))
-                                   : output(judge, "dx", rows * channels, sum_bound(top));
+                                   ? in_out_act(judge, "dx", rows * channels, 1, sum_bound(top + 1))
+                                   : output_act(judge, "dx", rows * channels, sum_bound(top));
             RUN(judge, moe_gather_backward, .rows = rows, .channels = channels, .top = top,
                 .accumulate = accumulate, .dy = AT(dy), .sorted = AT(sorted), .dx = AT(dx));
             judge_compare(judge);
@@ -115,9 +115,9 @@ static inline void case_moe_combine(struct judge *judge)
             SHAPE(judge, "rows %" PRId64 " channels %" PRId64 " top %" PRId64, rows, channels, top);
             struct array *entry, *sorted;
             sort_of(judge, rows * top, &entry, &sorted);
-            struct array *x = input(judge, "x", rows * top * channels, 1);
+            struct array *x = input_act(judge, "x", rows * top * channels, 1);
             struct array *weight = input(judge, "weight", rows * top, 0.5);
-            struct array *y = output(judge, "y", rows * channels, sum_bound(top));
+            struct array *y = output_act(judge, "y", rows * channels, sum_bound(top));
             RUN(judge, moe_combine, .rows = rows, .channels = channels, .top = top, .x = AT(x),
                 .sorted = AT(sorted), .weight = AT(weight), .y = AT(y));
             judge_compare(judge);
@@ -134,10 +134,11 @@ static inline void case_moe_combine_backward(struct judge *judge)
                   in_place ? " in place" : "");
             struct array *entry, *sorted;
             sort_of(judge, rows * top, &entry, &sorted);
-            struct array *x = in_out(judge, "x", rows * top * channels, 1, UNIT);
-            struct array *dy = input(judge, "dy", rows * channels, 1);
+            struct array *x = in_out_act(judge, "x", rows * top * channels, 1, UNIT);
+            struct array *dy = input_act(judge, "dy", rows * channels, 1);
             struct array *weight = input(judge, "weight", rows * top, 0.5);
-            struct array *dx = in_place ? x : output(judge, "dx", rows * top * channels, 2 * UNIT);
+            struct array *dx =
+                in_place ? x : output_act(judge, "dx", rows * top * channels, 2 * UNIT);
             struct array *dweight = output(judge, "dweight", rows * top, sum_bound(channels));
             RUN(judge, moe_combine_backward, .rows = rows, .channels = channels, .top = top,
                 .x = AT(x), .dy = AT(dy), .sorted = AT(sorted), .weight = AT(weight), .dx = AT(dx),
@@ -167,8 +168,9 @@ static inline struct head_shape head_shape(struct judge *judge, int r, int v, bo
     s.rows = s.rows > 65 ? 66 : s.rows;
     SHAPE(judge, "rows %" PRId64 " channels %" PRId64 " vocabulary %" PRId64 " bf16 %d", s.rows,
           s.channels, s.vocabulary, bf16);
-    s.x = input(judge, "x", s.rows * s.channels, 1);
-    s.weight = input(judge, "weight", s.vocabulary * s.channels, 2.0 / sqrt((double)s.channels));
+    s.x = input_act(judge, "x", s.rows * s.channels, 1);
+    s.weight =
+        input_act(judge, "weight", s.vocabulary * s.channels, 2.0 / sqrt((double)s.channels));
     s.target = input_i32(judge, "target", s.rows);
     for (int64_t t = 0; t < s.rows; t++)
         s.target->i[t] = t % 5 == 3 ? -1 : (int32_t)rng_below(&judge->rng, (uint32_t)s.vocabulary);
@@ -180,6 +182,8 @@ static inline struct head_shape head_shape(struct judge *judge, int r, int v, bo
         .weight = AT(s.weight), .packed = AT(s.packed));
     return s;
 }
+
+#define HEAD_PACKED(s) PACKED(1, (s).vocabulary, (s).channels, (s).packed, (s).weight)
 
 /* Logits carry sum_bound(C); log-sum-exp averages such errors and adds its own sum. With bf16 a logit
  * on a rounding border may fall to the other side: half a bf16 ulp is 2^-9, a whole one 2^-8. */
@@ -205,7 +209,7 @@ static inline void case_lm_head(struct judge *judge)
                 if (!judge->run_failed)
                     RUN(judge, lm_head, .rows = s.rows, .channels = s.channels,
                         .vocabulary = s.vocabulary, .temperature = s.temperature, .bf16 = s.bf16,
-                        .x = AT(s.x), .packed = AT(s.packed),
+                        .x = AT(s.x), .packed = HEAD_PACKED(s),
                         .target = r == 1 ? NULL : AT(s.target), .logits = all ? AT(logits) : NULL,
                         .lse = AT(lse), .lse_raw = all ? AT(lse_raw) : NULL,
                         .logprob = r == 1 ? NULL : AT(logprob),
@@ -218,6 +222,8 @@ static inline void case_lm_head(struct judge *judge)
 static inline void oracle_lse(struct judge *judge, const struct head_shape *s, struct array *lse)
 {
     struct op_table *oracle = judge->table[1];
+    settle(judge, s->x);
+    settle(judge, s->weight);
     const struct op_lm_head args = {.rows = s->rows,
                                     .channels = s->channels,
                                     .vocabulary = s->vocabulary,
@@ -241,14 +247,15 @@ static inline void case_lm_head_backward(struct judge *judge)
                 struct array *dlogprob = input(judge, "dlogprob", s.rows, 1);
                 for (int64_t t = 0; t < s.rows; t++)
                     dlogprob->f[t] = t % 5 == 3 || t % 7 == 4 ? 0.0f : dlogprob->f[t];
-                struct array *dx = output(judge, "dx", s.rows * s.channels, bound);
+                struct array *dx = output_act(judge, "dx", s.rows * s.channels, bound);
                 struct array *dweight =
                     in_out(judge, "dweight", s.vocabulary * s.channels, 1, bound);
+                dx->inner = dweight->inner = 2 * BF16_UNIT; /* dz is rounded before the products */
                 oracle_lse(judge, &s, lse);
                 if (!judge->run_failed)
                     RUN(judge, lm_head_backward, .rows = s.rows, .channels = s.channels,
                         .vocabulary = s.vocabulary, .temperature = s.temperature, .bf16 = s.bf16,
-                        .x = AT(s.x), .packed = AT(s.packed), .weight = AT(s.weight),
+                        .x = AT(s.x), .packed = HEAD_PACKED(s), .weight = AT(s.weight),
                         .target = AT(s.target), .lse = AT(lse), .dlogprob = AT(dlogprob),
                         .dx = AT(dx), .dweight = AT(dweight));
                 judge_compare(judge);
@@ -292,7 +299,9 @@ static inline void case_sample(struct judge *judge)
             int64_t rows = rows_list[r], vocabulary = vocabulary_list[v];
             SHAPE(judge, "rows %" PRId64 " vocabulary %" PRId64, rows, vocabulary);
             struct op_sample_row row[257];
+            struct array *drawn = input_i32(judge, "row", rows * (int64_t)(sizeof *row / 4));
             sample_rows(judge, row, rows);
+            memcpy(drawn->i, row, (size_t)rows * sizeof *row);
             struct array *logits = input(judge, "logits", rows * vocabulary, 2.5);
             struct array *lse = input(judge, "lse", rows, 0);
             struct array *lse_raw = input(judge, "lse_raw", rows, 0);
@@ -311,9 +320,9 @@ static inline void case_sample(struct judge *judge)
             truncated->size = 36.0;
             struct array *confident = output_u8(judge, "confident", rows);
             RUN(judge, sample, .rows = rows, .vocabulary = vocabulary, .logits = AT(logits),
-                .lse = AT(lse), .lse_raw = AT(lse_raw), .row = row, .repetition_probability = 0.99f,
-                .token = AT(token), .logprob = AT(logprob), .logprob_truncated = AT(truncated),
-                .confident = AT(confident));
+                .lse = AT(lse), .lse_raw = AT(lse_raw), .row = AT(drawn),
+                .repetition_probability = 0.99f, .token = AT(token), .logprob = AT(logprob),
+                .logprob_truncated = AT(truncated), .confident = AT(confident));
             judge_compare(judge);
         }
 }
@@ -396,7 +405,7 @@ static inline void case_adamw(struct judge *judge)
             struct array *v = in_out(judge, "v", count, 0, 16 * UNIT);
             for (int64_t i = 0; i < count; i++)
                 v->f[i] = (float)(sizes[g] * sizes[g] * rng_uniform(&judge->rng));
-            struct array *copy = output(judge, "copy", count, 8 * UNIT);
+            struct array *copy = output_act(judge, "copy", count, 8 * UNIT);
             RUN(judge, adamw, .count = count, .update = 1 + 7 * g, .lr = 1e-2, .beta1 = 0.9,
                 .beta2 = 0.95, .eps = 1e-15, .weight_decay = 0.1, .grad_scale = 0.37,
                 .parameter = AT(parameter), .m = AT(m), .v = AT(v), .grad = AT(grad),
@@ -410,8 +419,8 @@ static inline void case_split(struct judge *judge)
     for (int c = 0; c < COUNT(count_list); c++) {
         int64_t count = count_list[c];
         SHAPE(judge, "count %" PRId64, count);
-        struct array *x = input(judge, "x", count, 1);
-        struct array *hi = output(judge, "hi", count, 0);
+        struct array *x = input_act(judge, "x", count, 1);
+        struct array *hi = output_act(judge, "hi", count, judge_bf16(judge) ? UNIT : 0);
         RUN(judge, split, .count = count, .x = AT(x), .hi = AT(hi));
         judge_compare(judge);
     }

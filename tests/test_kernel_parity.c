@@ -17,34 +17,9 @@
 
 #include <cmocka.h>
 
-#include "tests/kernel_cases_attention.h"
-#include "tests/kernel_cases_dense.h"
-#include "tests/kernel_cases_loss.h"
+#include "tests/kernel_cases.h"
 
 /* ---- the run -------------------------------------------------------------------------------------- */
-
-struct op_case {
-    const char *name;
-    void (*run)(struct judge *judge);
-};
-
-enum {
-#define OP(op) OP_##op,
-    KERNEL_OPS(OP)
-#undef OP
-};
-
-static const struct op_case op_cases[] = {
-#define OP(op) {#op, case_##op},
-    KERNEL_OPS(OP)
-#undef OP
-};
-
-static uint64_t test_seed(void)
-{
-    const char *text = getenv("TEST_SEED");
-    return text ? strtoull(text, NULL, 10) : 20250616;
-}
 
 static bool isa_here(const char *isa)
 {
@@ -52,19 +27,6 @@ static bool isa_here(const char *isa)
         return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl");
     return strcmp(isa, "plain") == 0 ||
            (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"));
-}
-
-/* One op on one table: failures, and the hash of all that it wrote. */
-static void judge_run(struct judge *judge, int op, struct op_table *table, struct op_table *oracle,
-                      const char *variant)
-{
-    *judge = (struct judge){.table = {table, oracle},
-                            .op = op_cases[op].name,
-                            .variant = variant,
-                            .seed = test_seed(),
-                            .hash = 0xcbf29ce484222325u};
-    rng_init(&judge->rng, judge->seed, (uint64_t)op, RNG_TEST);
-    op_cases[op].run(judge);
 }
 
 static void judge_op(int op)

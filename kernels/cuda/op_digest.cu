@@ -1,0 +1,65 @@
+/* kernels/cuda/op_digest.cu - weight_digest (core/checksum.h) of device memory.
+ *
+ * A sum mod 2^64: integer addition has no order, so atomics give the same value every time. */
+#include "kernels/cuda/cuda_context.h"
+
+enum { THREADS = 256, WORDS_OF_THREAD = 8 };
+
+static __device__ uint64_t digest_mix(uint64_t word, uint64_t index)
+{
+    uint64_t x = word + (index + 1) * UINT64_C(0x9E3779B97F4A7C15);
+    x = (x ^ (x >> 33)) * UINT64_C(0xff51afd7ed558ccd); /* fmix64 of MurmurHash3 */
+    x = (x ^ (x >> 33)) * UINT64_C(0xc4ceb9fe1a85ec53);
+    return x ^ (x >> 33);
+}
+
+/* Up to 8 bytes, the missing ones zero. */
+static __device__ uint64_t bytes_word(const uint8_t *from, size_t bytes)
+{
+    uint64_t word = 0;
+    for (size_t b = 0; b < bytes && b < 8; b++)
+        word |= (uint64_t)from[b] << (8 * b);
+    return word;
+}
+
+static __global__ void __launch_bounds__(THREADS)
+    digest_words(const uint8_t *memory, size_t bytes, bool aligned, uint64_t first_word,
+                 unsigned long long *digest)
+{
+    const size_t words = bytes / 8, all = (bytes + 7) / 8;
+    const size_t begin = (size_t)blockIdx.x * THREADS * WORDS_OF_THREAD + threadIdx.x;
+    uint64_t sum = 0;
+#pragma unroll
+    for (int n = 0; n < WORDS_OF_THREAD; n++) {
+        const size_t i = begin + (size_t)n * THREADS;
+        if (i >= all)
+            break;
+        const uint64_t word = aligned && i < words ? ((const uint64_t *)memory)[i]
+                                                   : bytes_word(memory + 8 * i, bytes - 8 * i);
+        sum += digest_mix(word, first_word + i);
+    }
+    for (int offset = 16; offset > 0; offset /= 2)
+        sum += __shfl_xor_sync(0xffffffffu, sum, offset);
+    if (threadIdx.x % 32 == 0)
+        atomicAdd(digest, (unsigned long long)sum);
+}
+
+extern "C" enum status cuda_memory_digest(void *context, const void *memory, size_t bytes,
+                                          uint64_t first_word, uint64_t *digest)
+{
+    struct cuda_context *cuda = cuda_begin(context);
+    unsigned long long *sum = NULL, result = 0;
+    if (bytes > 0) {
+        TRY(cuda_scratch(cuda, sizeof *sum, (void **)&sum));
+        CUDA_TRY(cudaMemsetAsync(sum, 0, sizeof *sum, cuda->stream));
+        digest_words<<<cuda_blocks((int64_t)(bytes + 7) / 8, THREADS * WORDS_OF_THREAD), THREADS, 0,
+                       cuda->stream>>>((const uint8_t *)memory, bytes, (uintptr_t)memory % 8 == 0,
+                                       first_word, sum);
+        TRY(cuda_launched("memory_digest"));
+        CUDA_TRY(
+            cudaMemcpyAsync(&result, sum, sizeof result, cudaMemcpyDeviceToHost, cuda->stream));
+    }
+    CUDA_TRY(cudaStreamSynchronize(cuda->stream));
+    *digest = result;
+    return STATUS_OK;
+}

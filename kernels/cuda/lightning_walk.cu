@@ -1,0 +1,615 @@
+/* kernels/cuda/lightning_walk.cu - the walk of lightning.cuh over whole segments, bf16 storage: training, prefill
+ * and, with other operands, the gradients.
+ *
+ * A block of `walk_rows` walks one piece (some chunks of one segment) of one head. Warp w owns the 16 values
+ * 16 w .. of S, transposed, in registers for the whole piece: the accumulator of S^T is at once the b operand of
+ * q S, so the state never passes through shared memory. Per chunk, two barriers:
+ *   p = decayed, masked q k^T     tiles of 16 x 16 dealt to the warps, to shared memory as bf16
+ *   o = w^{i+1} q S + p v         each warp its 16 values
+ *   S = w^C S + k^T v~
+ * The next chunk's q, k, v arrive meanwhile (cp.async, two stages).
+ *
+ * A long segment is cut into pieces so that the machine is full: `walk_state` goes before, along the whole
+ * segment with S alone (k and v read once more, no q, no output), and leaves S in f32 at the start of each
+ * piece. It computes S by the same products, so pieces do not show in the bits. Segments are device data: the
+ * grid has room for the worst case and blocks without a piece leave. */
+#include "kernels/cuda/lightning.cuh"
+
+/* ---- pieces ---- */
+
+struct piece {
+    struct op_segment segment;
+    int first, last;     /* chunks of the segment, first .. last */
+    int pieces, of_them; /* this is piece of_them of pieces; in order of the walk */
+    int base;            /* index of the segment's piece 0 among all */
+};
+
+static __device__ int segment_pieces(const struct lightning_walk &walk,
+                                     const struct op_segment &segment)
+{
+    if ((walk.state != nullptr && segment.slot < 0) || (walk.skip_single && segment.count == 1))
+        return 0;
+    int first = segment.position / walk.chunk;
+    int last = (segment.position + segment.count - 1) / walk.chunk;
+    return (last - first) / walk.piece_chunks + 1;
+}
+
+static __device__ void fill_piece(const struct lightning_walk &walk, int index, struct piece *piece)
+{
+    piece->segment = walk.segments[index];
+    piece->first = piece->segment.position / walk.chunk;
+    piece->last = (piece->segment.position + piece->segment.count - 1) / walk.chunk;
+    piece->pieces = segment_pieces(walk, piece->segment);
+}
+
+/* Pieces of the segments before this lane's one, of 32 segments from `start` on; *total of all 32. */
+static __device__ int pieces_before(const struct lightning_walk &walk, int start, int *own,
+                                    int *total)
+{
+    int lane = (int)threadIdx.x % 32, index = start + lane;
+    *own = index < walk.segment_count ? segment_pieces(walk, walk.segments[index]) : 0;
+    int sum = *own;
+    for (int offset = 1; offset < 32; offset *= 2) {
+        int other = __shfl_up_sync(0xffffffffu, sum, offset);
+        sum += lane >= offset ? other : 0;
+    }
+    *total = __shfl_sync(0xffffffffu, sum, 31);
+    return sum - *own;
+}
+
+/* The `wanted`-th piece of all; every warp finds it for itself. */
+static __device__ bool find_piece(const struct lightning_walk &walk, int wanted,
+                                  struct piece *piece)
+{
+    int before = 0;
+    for (int start = 0; start < walk.segment_count; start += 32) {
+        int own, total, at = before + pieces_before(walk, start, &own, &total);
+        unsigned here = __ballot_sync(0xffffffffu, at <= wanted && wanted < at + own);
+        if (here != 0) {
+            int lane = __ffs((int)here) - 1;
+            fill_piece(walk, start + lane, piece);
+            piece->base = __shfl_sync(0xffffffffu, at, lane);
+            piece->of_them = wanted - piece->base;
+            return true;
+        }
+        before += total;
+    }
+    return false;
+}
+
+/* Index of the first piece of segment `wanted`. */
+static __device__ int find_base(const struct lightning_walk &walk, int wanted)
+{
+    int before = 0;
+    for (int start = 0;; start += 32) {
+        int own, total, at = before + pieces_before(walk, start, &own, &total);
+        if (wanted < start + 32)
+            return __shfl_sync(0xffffffffu, at, wanted - start);
+        before += total;
+    }
+}
+
+/* ---- a chunk's rows ---- */
+
+/* Row r of a chunk's tile is row start + r * step of the call for low <= r < high; rows below `low` are in the
+ * buffers (forward in time, with a state), the rest is zero. */
+struct chunk_rows {
+    int64_t start;
+    int step, low, high;
+};
+
+static __device__ struct chunk_rows rows_of(const struct lightning_walk &walk,
+                                            const struct op_segment &segment, bool reverse,
+                                            int chunk)
+{
+    int from = chunk * walk.chunk - segment.position; /* token 0 of the chunk, in the segment */
+    struct chunk_rows rows;
+    if (reverse) {
+        rows.start = (int64_t)segment.row + from + walk.chunk - 1;
+        rows.step = -1;
+        rows.low = max(from + walk.chunk - segment.count, 0);
+        rows.high = walk.chunk;
+    } else {
+        rows.start = (int64_t)segment.row + from;
+        rows.step = 1;
+        rows.low = max(-from, 0);
+        rows.high = min(segment.count - from, walk.chunk);
+    }
+    return rows;
+}
+
+/* Columns [column, column + COLUMNS) of CP rows to a shared tile. `base` is the head in row 0 of the call,
+ * `buffer` the head in the slot's buffer or NULL. */
+template <int COLUMNS, int CP, int THREADS>
+static __device__ __forceinline__ void
+load_tile(const struct lightning_walk &walk, const struct chunk_rows &rows, bf16 *tile,
+          const bf16 *base, int64_t stride, const bf16 *buffer, int column)
+{
+    constexpr int VECTORS = COLUMNS / 8;
+    static_assert(CP * VECTORS % THREADS == 0, "whole rounds");
+#pragma unroll
+    for (int at = 0; at < CP * VECTORS; at += THREADS) {
+        int index = at + (int)threadIdx.x, r = index / VECTORS, inside = index % VECTORS * 8;
+        int left = walk.head_size - column - inside;
+        bf16 *to = tile + tile_at<COLUMNS>(r, inside);
+        if (r < rows.low && buffer != nullptr) {
+            load_vector(to, buffer + r * walk.head_size + column + inside, left,
+                        walk.state_aligned);
+        } else {
+            bool there = r >= rows.low && r < rows.high;
+            const bf16 *from = base + (rows.start + r * rows.step) * stride + column + inside;
+            load_vector(to, there && left > 0 ? from : base, there ? left : 0, walk.aligned);
+        }
+    }
+}
+
+template <int CP> static __device__ void fill_decay(float *decay, float slope)
+{
+    for (int n = (int)threadIdx.x; n <= CP; n += (int)blockDim.x)
+        decay[n] = lightning_decay(slope, n);
+}
+
+static __device__ const bf16 *buffer_of(const struct lightning_walk &walk, const bf16 *buffer,
+                                        int slot, int head)
+{
+    if (walk.state == nullptr)
+        return nullptr;
+    return buffer + ((int64_t)slot * walk.heads + head) * walk.chunk * walk.head_size;
+}
+
+template <int P>
+static __device__ float *checkpoint_of(const struct lightning_walk &walk, int role, int piece,
+                                       int head)
+{
+    return walk.checkpoint +
+           (((int64_t)role * walk.pieces_max + piece) * walk.heads + head) * P * P;
+}
+
+/* One chunk added to a warp's S^T: 16 values x 16 PAIRS keys from tile column `key`. `v`: decayed fragments of the
+ * 16 values. */
+template <int CP, int COLUMNS, int PAIRS>
+static __device__ __forceinline__ void advance(float s[2 * PAIRS][4], const uint32_t v[CP / 16][4],
+                                               const bf16 *k, int key, float whole)
+{
+#pragma unroll
+    for (int pair = 0; pair < PAIRS; pair++) {
+        float product[2][4] = {};
+#pragma unroll
+        for (int step = 0; step < CP / 16; step++) {
+            uint32_t b[4];
+            load_keys<COLUMNS>(b, k, step * 16, key + pair * 16);
+            mma_16816(product[0], v[step], b);
+            mma_16816(product[1], v[step], b + 2);
+        }
+#pragma unroll
+        for (int e = 0; e < 4; e++) {
+            s[2 * pair][e] = __fmaf_rn(whole, s[2 * pair][e], product[0][e]);
+            s[2 * pair + 1][e] = __fmaf_rn(whole, s[2 * pair + 1][e], product[1][e]);
+        }
+    }
+}
+
+/* ---- S at the start of each piece ---- */
+
+/* Block: WIDTH keys x WIDTH values of one head of one segment. */
+template <int P, int CP> struct state_shape {
+    static constexpr int WIDTH = P < 64 ? P : 64;
+    static constexpr int SLICES = P / WIDTH;
+    static constexpr int THREADS = WIDTH * 2;
+    static constexpr int STAGES = CP == 128 ? 3 : 4;
+    static constexpr size_t BYTES = (size_t)STAGES * 2 * CP * WIDTH * sizeof(bf16);
+};
+
+template <int P, int CP>
+__global__ void __launch_bounds__(state_shape<P, CP>::THREADS)
+    walk_state(const __grid_constant__ struct lightning_walk walk)
+{
+    using shape = state_shape<P, CP>;
+    constexpr int WIDTH = shape::WIDTH, PAIRS = WIDTH / 16, TILE = CP * WIDTH;
+    extern __shared__ __align__(128) char dynamic[];
+    __shared__ float decay[CP + 1];
+    bf16 *tiles = (bf16 *)dynamic;
+    struct piece piece;
+    fill_piece(walk, (int)blockIdx.y, &piece);
+    if (piece.pieces <= 1)
+        return;
+    piece.base = find_base(walk, (int)blockIdx.y);
+    int head = (int)blockIdx.x / (shape::SLICES * shape::SLICES);
+    int slice = (int)blockIdx.x % (shape::SLICES * shape::SLICES);
+    int key = slice / shape::SLICES * WIDTH, value = slice % shape::SLICES * WIDTH;
+    int warp = (int)threadIdx.x / 32, value_tile = value / 16 + warp;
+    const struct lightning_role<bf16> &role = walk.role[blockIdx.z];
+    fill_decay<CP>(decay, walk.slopes[head]);
+    const bf16 *k_buffer = buffer_of(walk, walk.k_buffer, piece.segment.slot, head);
+    const bf16 *v_buffer = buffer_of(walk, walk.v_buffer, piece.segment.slot, head);
+    int chunks = (piece.pieces - 1) * walk.piece_chunks;
+    float s[2 * PAIRS][4] = {};
+    if (walk.state != nullptr && piece.first > 0) {
+        const float *master = master_of<P>(walk.state, walk.state_bytes, piece.segment.slot, head);
+#pragma unroll
+        for (int t = 0; t < 2 * PAIRS; t++)
+            *(float4 *)s[t] = *(const float4 *)(master + master_at<P>(value_tile, key / 8 + t));
+    }
+    auto load = [&](int w) {
+        if (w < chunks) {
+            int chunk = role.reverse ? piece.last - w : piece.first + w;
+            struct chunk_rows rows = rows_of(walk, piece.segment, role.reverse, chunk);
+            bf16 *tile = tiles + w % shape::STAGES * 2 * TILE;
+            load_tile<WIDTH, CP, shape::THREADS>(walk, rows, tile, role.k + head * role.k_head,
+                                                 role.k_row, k_buffer, key);
+            load_tile<WIDTH, CP, shape::THREADS>(
+                walk, rows, tile + TILE, role.v + head * role.v_head, role.v_row, v_buffer, value);
+        }
+        copy_async_commit();
+    };
+    for (int w = 0; w < shape::STAGES - 1; w++)
+        load(w);
+    for (int w = 0;; w++) {
+        if (w % walk.piece_chunks == 0) {
+            float *to =
+                checkpoint_of<P>(walk, (int)blockIdx.z, piece.base + w / walk.piece_chunks, head);
+#pragma unroll
+            for (int t = 0; t < 2 * PAIRS; t++)
+                *(float4 *)(to + master_at<P>(value_tile, key / 8 + t)) = *(float4 *)s[t];
+        }
+        if (w == chunks)
+            break;
+        copy_async_wait<shape::STAGES - 2>();
+        __syncthreads();
+        load(w + shape::STAGES - 1);
+        const bf16 *tile = tiles + w % shape::STAGES * 2 * TILE;
+        uint32_t v[CP / 16][4];
+#pragma unroll
+        for (int step = 0; step < CP / 16; step++) {
+            load_values<WIDTH>(v[step], tile + TILE, step * 16, warp * 16);
+            decay_values(v[step], decay, step * 16, walk.chunk);
+        }
+        advance<CP, WIDTH, PAIRS>(s, v, tile, 0, decay[walk.chunk]);
+    }
+    copy_async_wait<0>();
+}
+
+/* ---- rows ---- */
+
+template <int P, int CP> struct rows_shape {
+    static constexpr int WARPS = P / 16;
+    static constexpr int THREADS = WARPS * 32;
+    static constexpr int TILE = CP * P;
+    static constexpr size_t BYTES = (size_t)(2 * 3 * TILE + CP * CP) * sizeof(bf16);
+};
+
+/* p [CP, CP] = bf16(w^{i-j} (q_i . k_j)), lower triangle of 16 x 16 tiles of the rows wanted. */
+template <int P, int CP>
+static __device__ __forceinline__ void scores(bf16 *p, const bf16 *q, const bf16 *k,
+                                              const float *decay, int low, int high)
+{
+    constexpr int TILES = CP / 16;
+    int lane = (int)threadIdx.x % 32;
+    for (int unit = (int)threadIdx.x / 32; unit < TILES * (TILES + 1) / 2;
+         unit += rows_shape<P, CP>::WARPS) {
+        int r = 0, g = unit;
+        for (; g > r; r++)
+            g -= r + 1;
+        if (r * 16 + 16 <= low || r * 16 >= high)
+            continue;
+        float d[2][4] = {};
+#pragma unroll
+        for (int step = 0; step < P / 16; step++) {
+            uint32_t a[4], b[4];
+            load_rows<P>(a, q, r * 16, step * 16);
+            load_columns<P>(b, k, g * 16, step * 16);
+            mma_16816(d[0], a, b);
+            mma_16816(d[1], a, b + 2);
+        }
+#pragma unroll
+        for (int n = 0; n < 2; n++)
+#pragma unroll
+            for (int half = 0; half < 2; half++) {
+                int i = r * 16 + lane / 4 + half * 8, j = g * 16 + n * 8 + lane % 4 * 2;
+                *(uint32_t *)(p + tile_at<CP>(i, j)) =
+                    pack_bf16(decayed_score(d[n][2 * half], decay, i, j),
+                              decayed_score(d[n][2 * half + 1], decay, i, j + 1));
+            }
+    }
+}
+
+/* 16 values of 16 rows as bf16: x[n][half] are two values at column n * 8 + lane % 4 * 2 of row lane / 4 + half * 8.
+ * Neighbouring lanes trade halves, so that four lanes write 32 bytes of a row. */
+static __device__ __forceinline__ void store_rows(bf16 *y, int64_t stride, int left,
+                                                  const uint32_t x[2][2], int low, int high,
+                                                  bool aligned)
+{
+    int lane = (int)threadIdx.x % 32, odd = lane % 2;
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+        uint32_t other = __shfl_xor_sync(0xffffffffu, x[1 - odd][half], 1);
+        uint32_t own = x[odd][half];
+        uint2 pair = odd ? make_uint2(other, own) : make_uint2(own, other);
+        int row = lane / 4 + half * 8, column = odd * 8 + lane % 4 / 2 * 4;
+        if (row < low || row >= high)
+            continue;
+        bf16 *to = y + row * stride + column;
+        if (aligned) {
+            if (column < left)
+                *(uint2 *)to = pair;
+        } else {
+            const bf16 *from = (const bf16 *)&pair;
+            for (int e = 0; e < 4 && column + e < left; e++)
+                to[e] = from[e];
+        }
+    }
+}
+
+/* o of GROUP tiles of 16 rows from tile `first` on, this warp's 16 values. */
+template <int P, int CP, int GROUP>
+static __device__ __forceinline__ void
+outputs(const float s[P / 8][4], const uint32_t v[CP / 16][4], const bf16 *q, const bf16 *p,
+        const float *decay, int first, uint32_t o[GROUP][2][2])
+{
+    float inter[GROUP][2][4] = {};
+#pragma unroll
+    for (int step = 0; step < P / 16; step++) {
+        const float *near = s[2 * step], *far = s[2 * step + 1];
+        uint32_t b[2][2] = {{pack_bf16(near[0], near[1]), pack_bf16(far[0], far[1])},
+                            {pack_bf16(near[2], near[3]), pack_bf16(far[2], far[3])}};
+#pragma unroll
+        for (int t = 0; t < GROUP; t++) {
+            uint32_t a[4];
+            load_rows<P>(a, q, (first + t) * 16, step * 16);
+            mma_16816(inter[t][0], a, b[0]);
+            mma_16816(inter[t][1], a, b[1]);
+        }
+    }
+#pragma unroll
+    for (int t = 0; t < GROUP; t++) {
+        float intra[2][4] = {};
+#pragma unroll
+        for (int step = 0; step < CP / 16; step++) {
+            if (step > first + t)
+                break;
+            uint32_t a[4], b[2][2] = {{v[step][0], v[step][2]}, {v[step][1], v[step][3]}};
+            load_rows<CP>(a, p, (first + t) * 16, step * 16);
+            mma_16816(intra[0], a, b[0]);
+            mma_16816(intra[1], a, b[1]);
+        }
+        int i = (first + t) * 16 + (int)threadIdx.x % 32 / 4;
+        float near = decay[i + 1], far = decay[i + 9];
+#pragma unroll
+        for (int n = 0; n < 2; n++) {
+            o[t][n][0] = pack_bf16(__fmaf_rn(near, inter[t][n][0], intra[n][0]),
+                                   __fmaf_rn(near, inter[t][n][1], intra[n][1]));
+            o[t][n][1] = pack_bf16(__fmaf_rn(far, inter[t][n][2], intra[n][2]),
+                                   __fmaf_rn(far, inter[t][n][3], intra[n][3]));
+        }
+    }
+}
+
+/* S at the start of the piece: zero, the slot's, or the checkpoint's. */
+template <int P>
+static __device__ __forceinline__ void start_state(const struct lightning_walk &walk,
+                                                   const struct piece &piece, int head,
+                                                   float s[P / 8][4])
+{
+    const float *from = nullptr;
+    if (piece.pieces > 1)
+        from = checkpoint_of<P>(walk, (int)blockIdx.z, piece.base + piece.of_them, head);
+    else if (walk.state != nullptr && piece.first > 0)
+        from = master_of<P>(walk.state, walk.state_bytes, piece.segment.slot, head);
+#pragma unroll
+    for (int t = 0; t < P / 8; t++)
+        *(float4 *)s[t] = from == nullptr
+                              ? make_float4(0, 0, 0, 0)
+                              : *(const float4 *)(from + master_at<P>((int)threadIdx.x / 32, t));
+}
+
+template <int P>
+static __device__ __forceinline__ void keep_state(const struct lightning_walk &walk, int slot,
+                                                  int head, const float s[P / 8][4])
+{
+    int warp = (int)threadIdx.x / 32;
+    float *master = master_of<P>(walk.state, walk.state_bytes, slot, head);
+    bf16 *shadow = shadow_of<P>(walk.state, walk.state_bytes, slot, walk.heads, head);
+#pragma unroll
+    for (int t = 0; t < P / 8; t++)
+        *(float4 *)(master + master_at<P>(warp, t)) = *(const float4 *)s[t];
+#pragma unroll
+    for (int t = 0; t < P / 16; t++) {
+        const float *near = s[2 * t], *far = s[2 * t + 1];
+        *(uint4 *)(shadow + shadow_at<P>(warp, t)) =
+            make_uint4(pack_bf16(near[0], near[1]), pack_bf16(near[2], near[3]),
+                       pack_bf16(far[0], far[1]), pack_bf16(far[2], far[3]));
+    }
+}
+
+template <int P, int CP>
+__global__ void __launch_bounds__(rows_shape<P, CP>::THREADS, CP == 128 ? 1 : 2)
+    walk_rows(const __grid_constant__ struct lightning_walk walk)
+{
+    using shape = rows_shape<P, CP>;
+    constexpr int TILE = shape::TILE, THREADS = shape::THREADS, GROUP = 2;
+    extern __shared__ __align__(128) char dynamic[];
+    __shared__ float decay[CP + 1];
+    bf16 *tiles = (bf16 *)dynamic, *p = tiles + 2 * 3 * TILE;
+    struct piece piece;
+    if (!find_piece(walk, (int)blockIdx.y, &piece))
+        return;
+    int head = (int)blockIdx.x, warp = (int)threadIdx.x / 32;
+    const struct lightning_role<bf16> &role = walk.role[blockIdx.z];
+    const struct op_segment &segment = piece.segment;
+    const bf16 *k_buffer = buffer_of(walk, walk.k_buffer, segment.slot, head);
+    const bf16 *v_buffer = buffer_of(walk, walk.v_buffer, segment.slot, head);
+    int begin = piece.of_them * walk.piece_chunks, all = piece.last - piece.first + 1;
+    int end = min(begin + walk.piece_chunks, all);
+    auto rows_at = [&](int w) {
+        return rows_of(walk, segment, role.reverse,
+                       role.reverse ? piece.last - w : piece.first + w);
+    };
+    auto load = [&](int w) {
+        struct chunk_rows rows = rows_at(w);
+        bf16 *tile = tiles + (w - begin) % 2 * 3 * TILE;
+        load_tile<P, CP, THREADS>(walk, rows, tile, role.q + head * role.q_head, role.q_row,
+                                  nullptr, 0);
+        load_tile<P, CP, THREADS>(walk, rows, tile + TILE, role.k + head * role.k_head, role.k_row,
+                                  k_buffer, 0);
+        load_tile<P, CP, THREADS>(walk, rows, tile + 2 * TILE, role.v + head * role.v_head,
+                                  role.v_row, v_buffer, 0);
+        copy_async_commit();
+    };
+    load(begin);
+    fill_decay<CP>(decay, walk.slopes[head]);
+    float s[P / 8][4];
+    start_state<P>(walk, piece, head, s);
+    for (int w = begin; w < end; w++) {
+        copy_async_wait<0>();
+        __syncthreads();
+        if (w + 1 < end)
+            load(w + 1);
+        struct chunk_rows rows = rows_at(w);
+        const bf16 *q = tiles + (w - begin) % 2 * 3 * TILE, *k = q + TILE, *v_tile = k + TILE;
+        scores<P, CP>(p, q, k, decay, rows.low, rows.high);
+        __syncthreads();
+        uint32_t v[CP / 16][4];
+#pragma unroll
+        for (int step = 0; step < CP / 16; step++)
+            load_values<P>(v[step], v_tile, step * 16, warp * 16);
+        bf16 *y = role.y + head * role.y_head + rows.start * role.y_row + warp * 16;
+#pragma unroll
+        for (int first = 0; first < CP / 16; first += GROUP) {
+            if (first * 16 >= rows.high || (first + GROUP) * 16 <= rows.low)
+                continue;
+            uint32_t o[GROUP][2][2];
+            outputs<P, CP, GROUP>(s, v, q, p, decay, first, o);
+#pragma unroll
+            for (int t = 0; t < GROUP; t++) {
+                int row = (first + t) * 16;
+                store_rows(y + (int64_t)row * rows.step * role.y_row, rows.step * role.y_row,
+                           walk.head_size - warp * 16, o[t], rows.low - row, rows.high - row,
+                           walk.aligned);
+            }
+        }
+        if (rows.high == walk.chunk) {
+#pragma unroll
+            for (int step = 0; step < CP / 16; step++)
+                decay_values(v[step], decay, step * 16, walk.chunk);
+            advance<CP, P, P / 16>(s, v, k, 0, decay[walk.chunk]);
+        }
+    }
+    if (walk.state != nullptr && end == all &&
+        (segment.position + segment.count) / walk.chunk > piece.first)
+        keep_state<P>(walk, segment.slot, head, s);
+}
+
+/* ---- buffers: rows of the last partial chunk, after all blocks have read the old ones ---- */
+static __global__ void walk_buffers(const __grid_constant__ struct lightning_walk walk)
+{
+    struct op_segment segment = walk.segments[blockIdx.y];
+    int head = (int)blockIdx.x, size = walk.head_size;
+    int end = (segment.position + segment.count) % walk.chunk;
+    if (segment_pieces(walk, segment) == 0 || end == 0)
+        return;
+    int begin = max(end - segment.count, 0);
+    const struct lightning_role<bf16> &role = walk.role[0];
+    int64_t from = (int64_t)segment.row + segment.count - end;
+    int64_t to = ((int64_t)segment.slot * walk.heads + head) * walk.chunk * size;
+    for (int at = begin * size + (int)threadIdx.x; at < end * size; at += (int)blockDim.x) {
+        int64_t row = from + at / size;
+        walk.k_buffer[to + at] = role.k[row * role.k_row + head * role.k_head + at % size];
+        walk.v_buffer[to + at] = role.v[row * role.v_row + head * role.v_head + at % size];
+    }
+}
+
+/* ---- launches ---- */
+
+template <int P, int CP>
+static enum status run_padded(struct cuda_context *cuda, struct lightning_walk *walk)
+{
+    using shape = rows_shape<P, CP>;
+    using before = state_shape<P, CP>;
+    void *scratch = NULL;
+    if (walk->cut) {
+        TRY(cuda_scratch(cuda,
+                         (size_t)walk->roles * (size_t)walk->pieces_max * (size_t)walk->heads * P *
+                             P * sizeof(float),
+                         &scratch));
+        walk->checkpoint = (float *)scratch;
+        CUDA_TRY(cudaFuncSetAttribute(
+            walk_state<P, CP>, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)before::BYTES));
+        dim3 grid((unsigned)(walk->heads * before::SLICES * before::SLICES),
+                  (unsigned)walk->segment_count, (unsigned)walk->roles);
+        walk_state<P, CP><<<grid, before::THREADS, before::BYTES, cuda->stream>>>(*walk);
+        TRY(cuda_launched("lightning states"));
+    }
+    CUDA_TRY(cudaFuncSetAttribute(walk_rows<P, CP>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                  (int)shape::BYTES));
+    dim3 grid((unsigned)walk->heads, (unsigned)walk->pieces_max, (unsigned)walk->roles);
+    walk_rows<P, CP><<<grid, shape::THREADS, shape::BYTES, cuda->stream>>>(*walk);
+    TRY(cuda_launched("lightning rows"));
+    if (walk->state != NULL) {
+        dim3 ends((unsigned)walk->heads, (unsigned)walk->segment_count);
+        walk_buffers<<<ends, 256, 0, cuda->stream>>>(*walk);
+        TRY(cuda_launched("lightning buffers"));
+    }
+    return STATUS_OK;
+}
+
+template <int P> static enum status run_head(struct cuda_context *cuda, struct lightning_walk *walk)
+{
+    switch (lightning_padded(walk->chunk)) {
+    case 32:
+        return run_padded<P, 32>(cuda, walk);
+    case 64:
+        return run_padded<P, 64>(cuda, walk);
+    default:
+        return run_padded<P, 128>(cuda, walk);
+    }
+}
+
+/* Pieces long enough that the checkpoints cost little, short enough that every multiprocessor has blocks. */
+static void plan_pieces(const struct cuda_context *cuda, struct lightning_walk *walk)
+{
+    enum { PIECE_TOKENS_LEAST = 512, BLOCKS_EACH = 4 };
+    int64_t blocks = (int64_t)cuda->multiprocessors * BLOCKS_EACH;
+    int64_t tokens = walk->rows * walk->heads * walk->roles / blocks;
+    if (tokens < PIECE_TOKENS_LEAST)
+        tokens = PIECE_TOKENS_LEAST;
+    int64_t longest = walk->rows / walk->chunk + 2; /* chunks a segment may touch */
+    if (tokens < walk->rows / 16384)                /* a grid's y ends at 65535 */
+        tokens = walk->rows / 16384;
+    int64_t chunks = (tokens + walk->chunk - 1) / walk->chunk;
+    walk->cut = chunks < longest;
+    walk->piece_chunks = (int)(walk->cut ? chunks : longest);
+    walk->pieces_max = walk->segment_count;
+    if (walk->cut) /* a segment of n rows touches at most n / chunk + 2 chunks, and chunks > 1 */
+        walk->pieces_max += (int)(walk->rows / (chunks * walk->chunk)) + walk->segment_count;
+}
+
+enum status lightning_supported(const struct cuda_context *cuda, int64_t head_size, int64_t chunk,
+                                int32_t segment_count)
+{
+    int64_t chunk_max = cuda->f32 ? 1024 : LIGHTNING_CHUNK_MAX;
+    if (head_size > LIGHTNING_HEAD_MAX)
+        return FAIL(STATUS_UNSUPPORTED,
+                    "lightning attention with heads of %lld channels: at most %d",
+                    (long long)head_size, LIGHTNING_HEAD_MAX);
+    if (chunk > chunk_max)
+        return FAIL(STATUS_UNSUPPORTED,
+                    "model.lightning_chunk = %lld: the CUDA backend takes at most %lld",
+                    (long long)chunk, (long long)chunk_max);
+    if (segment_count > 65535 / 4)
+        return FAIL(STATUS_LIMIT, "lightning attention of %d segments in one call: at most %d",
+                    segment_count, 65535 / 4);
+    return STATUS_OK;
+}
+
+enum status lightning_walk_run(struct cuda_context *cuda, struct lightning_walk *walk)
+{
+    plan_pieces(cuda, walk);
+    switch (lightning_padded(walk->head_size)) {
+    case 32:
+        return run_head<32>(cuda, walk);
+    case 64:
+        return run_head<64>(cuda, walk);
+    default:
+        return run_head<128>(cuda, walk);
+    }
+}

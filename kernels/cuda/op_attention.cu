@@ -1,0 +1,386 @@
+/* kernels/cuda/op_attention.cu - causal softmax attention over pages, the entry and the kernel for many rows; what is
+ * computed, and why every path gives the same bits, is in attention.cuh.
+ *
+ * Segments are data of the GPU: the host only knows how many there are. Segments of few rows belong to
+ * op_attention_decode.cu, the others are cut into tiles of 128 rows here, and both kernels look through all segments.
+ * A block takes one (tile of rows, query head): eight warps of 16 rows walk the key tiles, which bulk copies bring two
+ * tiles ahead. The longest rows start first. */
+#include "kernels/cuda/attention.cuh"
+
+#include <math.h>
+
+enum { ROWS = 128, THREADS = 256, PLAIN_WARPS = 8 };
+
+/* ---- f32: one warp for each row and head, for `weir verify` ---- */
+
+/* Scores of the tile's 128 keys, four for each lane, scaled by log2(e) / sqrt(D). */
+static __device__ void plain_scores(const float *keys, const float *q, int64_t size, int last,
+                                    float exponent, float s[4])
+{
+    int lane = threadIdx.x % 32;
+    for (int i = 0; i < 4; i++) {
+        int key = lane + 32 * i;
+        float sum = 0.0f;
+        for (int64_t d = 0; key <= last && d < size; d++)
+            sum = __fmaf_rn(q[d], keys[key * size + d], sum);
+        s[i] = key <= last ? __fmul_rn(sum, exponent) : -INFINITY;
+    }
+}
+
+static __global__ void plain_kernel(const __grid_constant__ struct attention_call call)
+{
+    __shared__ float p[PLAIN_WARPS][CUDA_KV_TILE];
+    __shared__ int found;
+    const struct op_attention *op = &call.op;
+    int64_t row = blockIdx.x, size = op->head_size;
+    int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    int index = segment_of_row(op->segments, op->segment_count, row, &found);
+    if (index < 0 || op->segments[index].slot < 0)
+        return;
+    struct op_segment segment = op->segments[index];
+    int64_t position = segment.position + row - segment.row;
+    for (int64_t head = warp; head < op->heads; head += PLAIN_WARPS) {
+        const float *q = (const float *)op->q + row * op->q_stride + head * size;
+        float m = -INFINITY, l = 0.0f, o[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+        for (int64_t tile = 0; tile <= position / CUDA_KV_TILE; tile++) {
+            const float *keys = (const float *)op->pages;
+            const float *values = keys;
+            keys += kv_tile_start(op->page_table, op->pages_per_slot, segment.slot, tile,
+                                  op->kv_heads, size, head / call.group, false);
+            values += kv_tile_start(op->page_table, op->pages_per_slot, segment.slot, tile,
+                                    op->kv_heads, size, head / call.group, true);
+            int last = (int)min(position - tile * CUDA_KV_TILE, (int64_t)CUDA_KV_TILE - 1);
+            float s[4], sum = 0.0f, o_tile[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+            plain_scores(keys, q, size, last, call.exponent, s);
+            float m_tile = warp_max(fmaxf(fmaxf(s[0], s[1]), fmaxf(s[2], s[3])));
+            __syncwarp();
+            for (int i = 0; i < 4; i++) {
+                float x = exp2f(s[i] - m_tile);
+                p[warp][lane + 32 * i] = x;
+                sum += x;
+            }
+            float l_tile = warp_sum(sum);
+            __syncwarp();
+            for (int key = 0; key <= last; key++)
+                for (int i = 0; i < 4; i++)
+                    if (lane + 32 * i < size)
+                        o_tile[i] =
+                            __fmaf_rn(p[warp][key], values[key * size + lane + 32 * i], o_tile[i]);
+            float most = fmaxf(m, m_tile), a = exp2f(m - most), b = exp2f(m_tile - most);
+            m = most;
+            l = merge(l, l_tile, a, b);
+            for (int i = 0; i < 4; i++)
+                o[i] = merge(o[i], o_tile[i], a, b);
+        }
+        float *y = (float *)op->y + row * op->y_stride + head * size;
+        for (int i = 0; i < 4; i++)
+            if (lane + 32 * i < size)
+                y[lane + 32 * i] = __fdiv_rn(o[i], l);
+        if (lane == 0 && op->lse != NULL)
+            op->lse[row * op->heads + head] =
+                (float)((double)m * 0.69314718055994530942 + log((double)l));
+    }
+}
+
+/* ---- bf16: tiles of 128 rows ---- */
+
+/* What block x does: the x-th tile of rows from the end; false: there are fewer. All threads. */
+struct row_tile {
+    struct op_segment segment;
+    int32_t from; /* first row of the tile in the segment */
+};
+static __device__ bool find_tile(const struct attention_call *call, int32_t x, int32_t *partial,
+                                 struct row_tile *out)
+{
+    const struct op_attention *op = &call->op;
+    int32_t count = op->segment_count, each = (count + THREADS - 1) / THREADS;
+    int32_t first = threadIdx.x * each, tiles = 0;
+    for (int i = first; i < min(first + each, count); i++) {
+        struct op_segment segment = op->segments[i];
+        if (segment.slot >= 0 && !decodes(&segment, call->group))
+            tiles += (segment.count + ROWS - 1) / ROWS;
+    }
+    partial[threadIdx.x] = tiles;
+    __syncthreads();
+    int32_t used = (count + each - 1) / each, total = 0;
+    for (int i = 0; i < used; i++)
+        total += partial[i];
+    int32_t want = total - 1 - x, part = 0;
+    if (want < 0)
+        return false;
+    for (; want >= partial[part]; part++)
+        want -= partial[part];
+    for (int i = part * each;; i++) {
+        out->segment = op->segments[i];
+        if (out->segment.slot < 0 || decodes(&out->segment, call->group))
+            continue;
+        int32_t mine = (out->segment.count + ROWS - 1) / ROWS;
+        if (want < mine)
+            break;
+        want -= mine;
+    }
+    out->from = want * ROWS;
+    return true;
+}
+
+enum { PAIRS = 2 }; /* keys and values of this many tiles are in flight */
+
+template <int DP> struct prefill_shared {
+    alignas(1024) bf16 keys[PAIRS][CUDA_KV_TILE * DP];
+    alignas(1024) bf16 values[PAIRS][CUDA_KV_TILE * DP];
+    alignas(1024) bf16 q[ROWS * DP];
+    uint64_t keys_full[PAIRS], values_full[PAIRS];
+    int32_t partial[THREADS];
+};
+
+/* Asks for keys and values of `tile`. */
+template <int DP>
+static __device__ __forceinline__ void prefill_ask(prefill_shared<DP> &shared,
+                                                   const struct attention_call *call, int32_t slot,
+                                                   int64_t g, int32_t tile)
+{
+    const struct op_attention *op = &call->op;
+    const bf16 *keys =
+        (const bf16 *)op->pages + kv_tile_start(op->page_table, op->pages_per_slot, slot, tile,
+                                                op->kv_heads, op->head_size, g, false);
+    const bf16 *values = keys + op->kv_heads * CUDA_KV_TILE * op->head_size;
+    int at = tile % PAIRS;
+    if (!call->bulk) {
+        tile_copy<DP>(shared.keys[at], keys, op->head_size, call->aligned);
+        tile_copy<DP>(shared.values[at], values, op->head_size, call->aligned);
+    } else if (threadIdx.x == 0) {
+        copy_bulk(shared.keys[at], keys, CUDA_KV_TILE * DP * sizeof(bf16), &shared.keys_full[at]);
+        copy_bulk(shared.values[at], values, CUDA_KV_TILE * DP * sizeof(bf16),
+                  &shared.values_full[at]);
+    }
+}
+
+template <int DP>
+static __device__ __forceinline__ void load_queries(prefill_shared<DP> &shared,
+                                                    const struct attention_call *call,
+                                                    const struct row_tile *tile, int64_t head)
+{
+    const struct op_attention *op = &call->op;
+    for (int i = threadIdx.x; i < ROWS * (DP / 8); i += THREADS) {
+        int r = i / (DP / 8), piece = i % (DP / 8);
+        uint4 got = make_uint4(0, 0, 0, 0);
+        if (tile->from + r < tile->segment.count) {
+            int64_t row = tile->segment.row + tile->from + r;
+            got = piece_of_row((const bf16 *)op->q + row * op->q_stride + head * op->head_size,
+                               piece, op->head_size, call->aligned);
+        }
+        *(uint4 *)(shared.q + tile_place<ROWS>(r, piece)) = got;
+    }
+}
+
+/* s [16 rows, 128 keys] of one warp. */
+template <int DP>
+static __device__ __forceinline__ void tile_scores(const bf16 *q, const bf16 *keys, int row,
+                                                   float s[64])
+{
+#pragma unroll
+    for (int i = 0; i < 64; i++)
+        s[i] = 0.0f;
+#pragma unroll
+    for (int k = 0; k < DP / 16; k++) {
+        uint32_t a[4];
+        load_rows<ROWS>(a, q, row, k);
+#pragma unroll
+        for (int j = 0; j < 8; j++) {
+            uint32_t b[4];
+            load_keys(b, keys, 16 * j, k);
+            mma_16816(s + 8 * j, a, b);
+            mma_16816(s + 8 * j + 4, a, b + 2);
+        }
+    }
+}
+
+/* s becomes P as A operands; maxima and sums of the two rows. */
+static __device__ __forceinline__ void tile_softmax(float s[64], const int last[2], float exponent,
+                                                    float m[2], float l[2], uint32_t p[8][4])
+{
+    if (min(last[0], last[1]) < CUDA_KV_TILE - 1)
+        tile_mask<16>(s, 0, last);
+    tile_max<16>(s, m);
+    float offset[2] = {tile_offset(m[0], exponent), tile_offset(m[1], exponent)}, sum[4][2];
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        quarter_exp(s + 16 * i, offset, exponent, sum[i]);
+#pragma unroll
+        for (int j = 0; j < 2; j++)
+#pragma unroll
+            for (int k = 0; k < 4; k++)
+                p[2 * i + j][k] =
+                    pack_bf16(s[16 * i + 8 * j + 2 * k], s[16 * i + 8 * j + 2 * k + 1]);
+    }
+#pragma unroll
+    for (int r = 0; r < 2; r++)
+        l[r] = quad_sum(quarters_sum(sum[0][r], sum[1][r], sum[2][r], sum[3][r]));
+}
+
+template <int DP>
+static __device__ __forceinline__ void tile_values(const bf16 *values, const uint32_t p[8][4],
+                                                   float o[DP / 2])
+{
+#pragma unroll
+    for (int i = 0; i < DP / 2; i++)
+        o[i] = 0.0f;
+#pragma unroll
+    for (int k = 0; k < CUDA_KV_TILE / 16; k++)
+#pragma unroll
+        for (int j = 0; j < DP / 16; j++) {
+            uint32_t b[4];
+            load_values(b, values, 2 * j, k);
+            mma_16816(o + 8 * j, p[k], b);
+            mma_16816(o + 8 * j + 4, p[k], b + 2);
+        }
+}
+
+/* Results of one row of a thread. */
+template <int DP>
+static __device__ __forceinline__ void store_row(const struct attention_call *call, int64_t row,
+                                                 int64_t head, int r, float m, float l,
+                                                 const float o[DP / 2])
+{
+    const struct op_attention *op = &call->op;
+    int lane = threadIdx.x % 32;
+    bf16 *y = (bf16 *)op->y + row * op->y_stride + head * op->head_size;
+    float inverse = __frcp_rn(l);
+    bool pairs = (op->head_size | op->y_stride) % 2 == 0 && (uintptr_t)op->y % 4 == 0;
+#pragma unroll
+    for (int j = 0; j < DP / 8; j++) {
+        int d = 8 * j + 2 * (lane % 4);
+        float a = __fmul_rn(o[4 * j + 2 * r], inverse),
+              b = __fmul_rn(o[4 * j + 2 * r + 1], inverse);
+        if (pairs && d < op->head_size)
+            *(uint32_t *)(y + d) = pack_bf16(a, b);
+        if (!pairs && d < op->head_size)
+            y[d] = __float2bfloat16_rn(a);
+        if (!pairs && d + 1 < op->head_size)
+            y[d + 1] = __float2bfloat16_rn(b);
+    }
+    if (lane % 4 == 0 && op->lse != NULL)
+        op->lse[row * op->heads + head] = attention_lse(m, l, call->scale);
+}
+
+template <int DP>
+static __global__ void __launch_bounds__(THREADS, 1)
+    prefill_kernel(const __grid_constant__ struct attention_call call)
+{
+    extern __shared__ __align__(1024) char memory[];
+    prefill_shared<DP> &shared = *(prefill_shared<DP> *)memory;
+    struct row_tile tile;
+    int64_t head = blockIdx.y, g = head / call.group;
+    if (!find_tile(&call, (int32_t)blockIdx.x, shared.partial, &tile))
+        return;
+    if (threadIdx.x == 0) {
+        for (int i = 0; i < PAIRS; i++) {
+            barrier_init(&shared.keys_full[i], 1);
+            barrier_init(&shared.values_full[i], 1);
+        }
+        barrier_init_done();
+    }
+    __syncthreads();
+    int32_t rows = min(ROWS, tile.segment.count - tile.from);
+    int32_t tiles = (tile.segment.position + tile.from + rows - 1) / CUDA_KV_TILE + 1;
+    for (int i = 0; i < PAIRS && i < tiles; i++)
+        prefill_ask<DP>(shared, &call, tile.segment.slot, g, i);
+    load_queries<DP>(shared, &call, &tile, head);
+    __syncthreads();
+    int warp_row = threadIdx.x / 32 * 16, lane = threadIdx.x % 32;
+    int32_t position = tile.segment.position + tile.from + warp_row + lane / 4;
+    float m[2] = {-INFINITY, -INFINITY}, l[2] = {0.0f, 0.0f}, o[DP / 2];
+#pragma unroll
+    for (int i = 0; i < DP / 2; i++)
+        o[i] = 0.0f;
+    for (int32_t t = 0; t < tiles; t++) {
+        int at = t % PAIRS,
+            last[2] = {position - t * CUDA_KV_TILE, position + 8 - t * CUDA_KV_TILE};
+        uint32_t parity = t / PAIRS % 2;
+        if (call.bulk)
+            barrier_wait(&shared.keys_full[at], parity);
+        float s[64], m_tile[2], l_tile[2], o_tile[DP / 2];
+        uint32_t p[8][4];
+        tile_scores<DP>(shared.q, shared.keys[at], warp_row, s);
+        tile_softmax(s, last, call.exponent, m_tile, l_tile, p);
+        if (call.bulk)
+            barrier_wait(&shared.values_full[at], parity);
+        tile_values<DP>(shared.values[at], p, o_tile);
+#pragma unroll
+        for (int r = 0; r < 2; r++) {
+            if (last[r] < 0)
+                continue;
+            float a, b;
+            merge_factors(&m[r], m_tile[r], call.exponent, &a, &b);
+            l[r] = merge(l[r], l_tile[r], a, b);
+#pragma unroll
+            for (int i = 0; i < DP / 2; i++)
+                if (i / 2 % 2 == r)
+                    o[i] = merge(o[i], o_tile[i], a, b);
+        }
+        __syncthreads();
+        if (t + PAIRS < tiles)
+            prefill_ask<DP>(shared, &call, tile.segment.slot, g, t + PAIRS);
+        if (!call.bulk)
+            __syncthreads();
+    }
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+        int in_tile = warp_row + lane / 4 + 8 * r;
+        if (in_tile < rows)
+            store_row<DP>(&call, tile.segment.row + tile.from + in_tile, head, r, m[r], l[r], o);
+    }
+}
+
+/* ---- entry ---- */
+
+/* Tiles of rows there can be, whatever the segments are: a segment that comes here has at least `least` rows. */
+static int64_t tiles_most(const struct attention_call *call)
+{
+    const struct op_attention *op = &call->op;
+    int64_t heads = call->group < DECODE_HEADS ? call->group : DECODE_HEADS, least = 1;
+    while (least <= DECODE_ROWS && least * heads <= DECODE_VECTORS)
+        least++;
+    int64_t segments = (op->rows - op->segment_count) / (least - 1);
+    if (segments > op->segment_count)
+        segments = op->segment_count;
+    return segments == 0 ? 0 : op->rows / ROWS + segments;
+}
+
+template <int DP>
+static enum status launch_prefill(struct cuda_context *cuda, const struct attention_call *call,
+                                  int64_t tiles)
+{
+    size_t bytes = sizeof(prefill_shared<DP>);
+    CUDA_TRY(cudaFuncSetAttribute(prefill_kernel<DP>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                  (int)bytes));
+    dim3 grid((unsigned)tiles, (unsigned)call->op.heads);
+    prefill_kernel<DP><<<grid, THREADS, bytes, cuda->stream>>>(*call);
+    return cuda_launched("attention, prefill");
+}
+
+extern "C" enum status cuda_attention(void *context, const struct op_attention *args)
+{
+    struct cuda_context *cuda = cuda_begin(context);
+    if (args->rows == 0 || args->segment_count == 0)
+        return STATUS_OK;
+    int64_t size = args->head_size;
+    CHECK(size <= 128 && args->heads % args->kv_heads == 0);
+    struct attention_call call = {};
+    call.op = *args;
+    call.group = (int32_t)(args->heads / args->kv_heads);
+    call.scale = (float)(1.0 / sqrt((double)size));
+    call.exponent = (float)(1.44269504088896340736 / sqrt((double)size));
+    call.bulk = size % 64 == 0;
+    call.aligned = (size | args->q_stride) % 8 == 0 && (uintptr_t)args->q % 16 == 0;
+    if (cuda->f32) {
+        plain_kernel<<<(unsigned)args->rows, 32 * PLAIN_WARPS, 0, cuda->stream>>>(call);
+        return cuda_launched("attention, f32");
+    }
+    TRY(attention_decode(cuda, &call));
+    int64_t tiles = tiles_most(&call);
+    if (tiles == 0)
+        return STATUS_OK;
+    return size <= 64 ? launch_prefill<64>(cuda, &call, tiles)
+                      : launch_prefill<128>(cuda, &call, tiles);
+}

@@ -155,45 +155,49 @@ static void library_not_there_says_what_to_do(void)
     assert_non_null(strstr(status_last_error(), "weights.nccl_library"));
 }
 
-static void in_own_process(void (*body)(void))
+/* The same program with the name of a case. */
+static void in_own_process(const char *name)
 {
     int code = 0;
     pid_t pid = fork();
     assert_true(pid >= 0);
     if (pid == 0) {
-        body();
-        _exit(0);
+        execl("/proc/self/exe", "case", name, (char *)NULL);
+        _exit(127);
     }
     assert_int_equal(waitpid(pid, &code, 0), pid);
     assert_int_equal(code, 0);
 }
 
-#define IN_PROCESS(body)                       \
+// clang-format off
+#define CASES(CASE) \
+    CASE(broadcast_arrives) CASE(all_gather_arrives) CASE(group_exchanges) \
+    CASE(hang_is_seen_and_aborted) CASE(error_is_reported) CASE(missing_rank_is_a_timeout) \
+    CASE(stuck_abort_leaves_the_caller_free) CASE(library_not_there_says_what_to_do)
+// clang-format on
+
+#define CASE(body)                             \
     static void test_nccl_##body(void **state) \
     {                                          \
         (void)state;                           \
-        in_own_process(body);                  \
+        in_own_process(#body);                 \
     }
-IN_PROCESS(broadcast_arrives)
-IN_PROCESS(all_gather_arrives)
-IN_PROCESS(group_exchanges)
-IN_PROCESS(hang_is_seen_and_aborted)
-IN_PROCESS(error_is_reported)
-IN_PROCESS(missing_rank_is_a_timeout)
-IN_PROCESS(stuck_abort_leaves_the_caller_free)
-IN_PROCESS(library_not_there_says_what_to_do)
+CASES(CASE)
+#undef CASE
 
-int main(void)
+int main(int argc, char **argv)
 {
+#define CASE(body)                                 \
+    if (argc > 1 && strcmp(argv[1], #body) == 0) { \
+        body();                                    \
+        return 0;                                  \
+    }
+    CASES(CASE)
+#undef CASE
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_nccl_broadcast_arrives),
-        cmocka_unit_test(test_nccl_all_gather_arrives),
-        cmocka_unit_test(test_nccl_group_exchanges),
-        cmocka_unit_test(test_nccl_hang_is_seen_and_aborted),
-        cmocka_unit_test(test_nccl_error_is_reported),
-        cmocka_unit_test(test_nccl_missing_rank_is_a_timeout),
-        cmocka_unit_test(test_nccl_stuck_abort_leaves_the_caller_free),
-        cmocka_unit_test(test_nccl_library_not_there_says_what_to_do),
+#define CASE(body) cmocka_unit_test(test_nccl_##body),
+        CASES(CASE)
+#undef CASE
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,44 @@
+/* transport/weight_device.h - what moving weights needs of the device that holds them.
+ *
+ * Actor and learner own an op table (kernels/ops.h) and lend its functions; their meaning is written there. The last
+ * five rows may be NULL where the device cannot do it. */
+#ifndef TRANSPORT_WEIGHT_DEVICE_H
+#define TRANSPORT_WEIGHT_DEVICE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/status.h"
+
+struct memory_handle; /* WEIGHT_HANDLE_BYTES */
+enum { WEIGHT_HANDLE_BYTES = 64 };
+
+struct weight_device {
+    void *context;
+    enum status (*create)(void *context, size_t bytes, void **memory);
+    void (*destroy)(void *context, void **memory);
+    enum status (*write)(void *context, void *memory, const void *host, size_t bytes);
+    enum status (*read)(void *context, const void *memory, void *host, size_t bytes);
+    enum status (*copy)(void *context, void *to, const void *from, size_t bytes);
+    enum status (*digest)(void *context, const void *memory, size_t bytes, uint64_t first_word,
+                          uint64_t *digest);
+    enum status (*finish)(void *context);
+    enum status (*share)(void *context, const void *memory, struct memory_handle *handle);
+    enum status (*open)(void *context, const struct memory_handle *handle, void **memory);
+    void (*unopen)(void *context, void **memory);
+    void *(*side_stream)(void *context);
+    enum status (*side_wait)(void *context, int64_t timeout_ms);
+};
+
+/* Of an op table. */
+#define WEIGHT_DEVICE(ops)                                                                      \
+    {                                                                                           \
+        .context = (ops)->context, .create = (ops)->memory_create,                              \
+        .destroy = (ops)->memory_destroy, .write = (ops)->memory_write,                         \
+        .read = (ops)->memory_read, .copy = (ops)->memory_copy, .digest = (ops)->memory_digest, \
+        .finish = (ops)->finish, .share = (ops)->memory_share, .open = (ops)->memory_open,      \
+        .unopen = (ops)->memory_unopen, .side_stream = (ops)->side_stream,                      \
+        .side_wait = (ops)->side_wait                                                           \
+    }
+
+#endif

@@ -1,8 +1,10 @@
-/* codec_learner.c - shapes of the messages between store and learner: plans and groups out, versions in. */
+/* codec_learner.c - shapes of the messages of the learner: plans and groups in, versions and weights out. */
 #include <inttypes.h>
 
 #include "proto/codec_shape.h"
 #include "proto/weir.pb-c.h"
+
+_Static_assert(WEIGHT_END == (int)WEIR__WEIGHT_KIND__WEIGHT_END, "weir.proto lists the same kinds");
 
 // clang-format off
 static const struct wire_field plan_request_fields[] = {
@@ -66,6 +68,19 @@ static const struct wire_field step_report_fields[] = {
     NUMBER(step_report, StepReport, version),
     TEXT(step_report, StepReport, metrics_json, WIRE_TEXT_MAX),
 };
+static const struct wire_field weight_control_fields[] = {
+    CHOICE(weight_control, WeightControl, kind, WEIGHT_KIND_COUNT),
+    NUMBER(weight_control, WeightControl, actor),
+    NUMBER(weight_control, WeightControl, incarnation),
+    NUMBER(weight_control, WeightControl, epoch),
+    NUMBER(weight_control, WeightControl, rank),
+    NUMBER(weight_control, WeightControl, ranks),
+    NUMBER(weight_control, WeightControl, version),
+    NUMBER(weight_control, WeightControl, digest),
+    NUMBER(weight_control, WeightControl, branch),
+    NUMBER(weight_control, WeightControl, id_count),
+    ARRAY(weight_control, WeightControl, id, FIELD_U32S, id_count, WIRE_WEIGHT_ID_WORDS),
+};
 // clang-format on
 
 /* cuts[0] = 0, then strictly ascending, each below group_count: no minibatch is empty. */
@@ -117,6 +132,20 @@ static enum status group_data_check(const void *plain, const struct wire_path *p
     return STATUS_OK;
 }
 
+static enum status weight_control_check(const void *plain, const struct wire_path *path)
+{
+    const struct weight_control *control = plain;
+    bool epoch = control->kind == WEIGHT_EPOCH;
+    if (control->id_count != (epoch ? WIRE_WEIGHT_ID_WORDS : 0))
+        return wire_invalid(path, "id", "has %" PRIu32 " words, kind %d needs %d",
+                            control->id_count, (int)control->kind,
+                            epoch ? WIRE_WEIGHT_ID_WORDS : 0);
+    if (epoch && (control->rank == 0 || control->rank >= control->ranks))
+        return wire_invalid(path, "rank", "%" PRIu32 " of %" PRIu32 ": the learner has rank 0",
+                            control->rank, control->ranks);
+    return STATUS_OK;
+}
+
 static const struct wire_shape shape_group_sample =
     SHAPE(group_sample, weir__group_sample__descriptor, group_sample_check);
 
@@ -143,3 +172,5 @@ const struct wire_shape shape_version_register =
 const struct wire_shape shape_checkpoint_report =
     SHAPE(checkpoint_report, weir__checkpoint_report__descriptor, NULL);
 const struct wire_shape shape_step_report = SHAPE(step_report, weir__step_report__descriptor, NULL);
+const struct wire_shape shape_weight_control =
+    SHAPE(weight_control, weir__weight_control__descriptor, weight_control_check);

@@ -11,6 +11,7 @@
  *   reward  -> store  score_request, score_result;        store -> reward  score_work, score_ack
  *   learner -> store  plan_request, group_request, version_register, checkpoint_report, step_report
  *   store -> learner  plan, group_data, ack
+ *   learner <-> actor weight_control, which the store hands on
  */
 #ifndef PROTO_MESSAGES_H
 #define PROTO_MESSAGES_H
@@ -301,6 +302,31 @@ struct step_report {
     const char *metrics_json;
 }; /* for status and the event stream; not acknowledged */
 
+/* ---- learner <-> actor, handed on by the store and not kept (docs/weights.md) ---- */
+enum weight_kind {
+    WEIGHT_HERE,  /* actor, every second: it is in `epoch`, 0: in none */
+    WEIGHT_ENTER, /* actor: it has begun to join `epoch` */
+    WEIGHT_POST,  /* actor: it waits for the bytes of `version` */
+    WEIGHT_TOOK,  /* actor: it has them, and their digest is `digest` */
+    WEIGHT_LEAVE, /* actor: it goes away */
+    WEIGHT_EPOCH, /* learner: join the communicator `id` as rank `rank` of `ranks`, and leave any other */
+    WEIGHT_SEND, /* learner: it sends `version`, whose digest is `digest`, in `epoch` */
+    WEIGHT_END,  /* learner: `epoch` is over, leave it */
+    WEIGHT_KIND_COUNT
+};
+enum { WIRE_WEIGHT_ID_WORDS = 32 };
+struct weight_control {
+    enum weight_kind kind;
+    uint32_t actor;       /* who says it, or to whom; set by the store on what actors say */
+    uint64_t incarnation; /* of that actor; likewise. From the learner: another one gets nothing */
+    uint64_t epoch;       /* counts communicators, and begins above those of earlier learners */
+    uint32_t rank, ranks;
+    uint64_t version, digest;
+    uint32_t branch;
+    uint32_t id_count;  /* WIRE_WEIGHT_ID_WORDS with EPOCH, else 0 */
+    const uint32_t *id; /* [id_count] NCCL's unique id */
+};
+
 /* All messages, in wire order: numbers are the protocol, only append. */
 // clang-format off
 #define MESSAGE_ROWS(ROW)                                                                          \
@@ -309,7 +335,7 @@ struct step_report {
     ROW(lease_request) ROW(lease_grant) ROW(segment_frame) ROW(frame_ack)                          \
     ROW(score_request) ROW(score_work) ROW(score_result) ROW(score_ack)                            \
     ROW(plan_request) ROW(plan) ROW(group_request) ROW(group_data) ROW(version_register)           \
-    ROW(checkpoint_report) ROW(step_report)
+    ROW(checkpoint_report) ROW(step_report) ROW(weight_control)
 // clang-format on
 
 enum message_type {

@@ -385,6 +385,9 @@ static enum status take_from_role(struct book *book, struct peer *peer,
         return learner ? book_register(book, peer, &message->version_register, out) : STATUS_OK;
     case MESSAGE_checkpoint_report:
         return learner ? book_checkpoint(book, peer, &message->checkpoint_report, out) : STATUS_OK;
+    case MESSAGE_weight_control:
+        return actor || learner ? book_hand_on(book, peer, &message->weight_control, out)
+                                : STATUS_OK;
     default:
         return STATUS_OK; /* step_report is the driver's; what only the store says is ignored */
     }

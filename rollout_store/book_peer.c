@@ -318,3 +318,31 @@ enum status book_tell_peers(struct book *book, struct book_out *out)
     }
     return STATUS_OK;
 }
+
+/* ---- what learner and actors say to each other ---- */
+
+enum status book_hand_on(struct book *book, const struct peer *from,
+                         const struct weight_control *control, struct book_out *out)
+{
+    struct message message = {.type = MESSAGE_weight_control, .weight_control = *control};
+    bool from_actor = from->role == ROLE_ACTOR;
+    if (from_actor) { /* an actor speaks for nobody else */
+        message.weight_control.actor = from->index;
+        message.weight_control.incarnation = from->incarnation;
+    }
+    uint32_t *id = arena_array(out->arena, (size_t)control->id_count + 1, sizeof *id);
+    if (id == NULL)
+        return FAIL(STATUS_LIMIT, "no room for a message to hand on");
+    if (control->id_count > 0)
+        memcpy(id, control->id, control->id_count * sizeof *id);
+    message.weight_control.id = id;
+    for (uint32_t i = 0; i < book->peer_limit; i++) {
+        const struct peer *to = book->peers[i];
+        if (to == NULL || (from_actor && (to->role != ROLE_LEARNER || to->index != 0)) ||
+            (!from_actor && (to->role != ROLE_ACTOR || to->index != control->actor ||
+                             to->incarnation != control->incarnation)))
+            continue;
+        return book_send(out, to->id, &message);
+    }
+    return STATUS_OK;
+}

@@ -200,6 +200,9 @@ MUST_CHECK enum status book_expire_holder(struct book *book, struct book_out *ou
 MUST_CHECK enum status book_expire_silent(struct book *book, struct book_out *out);
 MUST_CHECK enum status book_tell_peers(struct book *book, struct book_out *out);
 MUST_CHECK enum status book_send_notice(struct book *book, struct book_out *out, struct peer *peer);
+/* Between the learner and an actor it names; to one who is not there it is forgotten. */
+MUST_CHECK enum status book_hand_on(struct book *book, const struct peer *from,
+                                    const struct weight_control *control, struct book_out *out);
 const char *book_role_name(enum role role);
 
 /* ---- book_lease.c ---- */

@@ -1085,6 +1085,55 @@ static void test_book_control_answers_json(void **state)
     world_destroy(&world);
 }
 
+/* The only message of the answer to what `peer` says; NULL: none. */
+static const struct book_send *handed_on(struct world *world, uint32_t peer,
+                                         const struct weight_control *control)
+{
+    struct message message = {.type = MESSAGE_weight_control, .weight_control = *control};
+    book_out_clear(&world->out);
+    must(book_handle(world->book, world->now_ns, peer, &message, &world->out));
+    assert_int_equal(world->out.records.size, 0); /* nothing of it is kept */
+    assert_in_range(world->out.send_count, 0, 1);
+    return world->out.send_count > 0 ? &world->out.sends[0] : NULL;
+}
+
+static void test_book_weight_controls_are_handed_on_and_not_kept(void **state)
+{
+    (void)state;
+    struct world world;
+    world_create(&world, seed_base(), 1);
+    start_all(&world);
+    uint32_t id[WIRE_WEIGHT_ID_WORDS] = {5, [WIRE_WEIGHT_ID_WORDS - 1] = 6};
+    const uint64_t incarnation = world.actors[1].incarnation;
+    struct weight_control control = {.kind = WEIGHT_EPOCH,
+                                     .actor = 1,
+                                     .incarnation = incarnation,
+                                     .rank = 1,
+                                     .ranks = 2,
+                                     .id_count = WIRE_WEIGHT_ID_WORDS,
+                                     .id = id};
+    const struct book_send *sent = handed_on(&world, LEARNER_PEER, &control);
+    assert_non_null(sent);
+    assert_int_equal(sent->peer, 1);
+    assert_ptr_not_equal(sent->message.weight_control.id, id); /* the message may be gone by then */
+    assert_memory_equal(sent->message.weight_control.id, id, sizeof id);
+    control.incarnation++;
+    assert_null(handed_on(&world, LEARNER_PEER, &control));
+    control.actor = ACTORS_MAX;
+    assert_null(handed_on(&world, LEARNER_PEER, &control));
+    assert_null(handed_on(&world, REWARD_PEER, &control));
+    /* An actor speaks for itself, whatever it says. */
+    control =
+        (struct weight_control){.kind = WEIGHT_HERE, .actor = 0, .incarnation = 1, .epoch = 7};
+    sent = handed_on(&world, 1, &control);
+    assert_non_null(sent);
+    assert_int_equal(sent->peer, LEARNER_PEER);
+    assert_int_equal(sent->message.weight_control.actor, 1);
+    assert_int_equal(sent->message.weight_control.incarnation, incarnation);
+    assert_int_equal(sent->message.weight_control.epoch, 7);
+    world_destroy(&world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -1099,6 +1148,7 @@ int main(void)
         cmocka_unit_test(test_book_strangers_are_refused_with_both_texts),
         cmocka_unit_test(test_book_over_age_mask_and_drop_end),
         cmocka_unit_test(test_book_control_answers_json),
+        cmocka_unit_test(test_book_weight_controls_are_handed_on_and_not_kept),
         cmocka_unit_test(test_book_random_schedules_keep_invariants),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

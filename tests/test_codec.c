@@ -139,6 +139,9 @@ static const struct group_data group_data_example = {1, 2, 0.875f, 3, ids, 2, sa
 static const struct version_register version_register_example = {1, 2, 3, 4, 5, "/dev/shm/w"};
 static const struct checkpoint_report checkpoint_report_example = {1, 2, 3, 4, "checkpoints/3"};
 static const struct step_report step_report_example = {1, "{\"loss\":0.5}"};
+static const uint32_t weight_id[WIRE_WEIGHT_ID_WORDS] = {1, 2, [WIRE_WEIGHT_ID_WORDS - 1] = 3};
+static const struct weight_control weight_control_example = {
+    WEIGHT_EPOCH, 1, 2, 3, 1, 3, 4, 5, 6, WIRE_WEIGHT_ID_WORDS, weight_id};
 
 #define COMPARE(name) static void same_##name(const struct name *a, const struct name *b)
 
@@ -404,6 +407,20 @@ COMPARE(step_report)
 {
     SAME(version);
     SAME_TEXT(metrics_json);
+}
+COMPARE(weight_control)
+{
+    SAME(kind);
+    SAME(actor);
+    SAME(incarnation);
+    SAME(epoch);
+    SAME(rank);
+    SAME(ranks);
+    SAME(version);
+    SAME(digest);
+    SAME(branch);
+    SAME(id_count);
+    SAME_ARRAY(id, a->id_count);
 }
 
 static const struct message examples[] = {
@@ -697,6 +714,22 @@ static void test_codec_bad_plans_and_groups_are_refused(void **state)
     refuse(&m, STATUS_INVALID, "temperature");
 }
 
+static void test_codec_bad_weight_controls_are_refused(void **state)
+{
+    (void)state;
+    struct message m = example(MESSAGE_weight_control);
+    m.weight_control.kind = WEIGHT_KIND_COUNT;
+    refuse(&m, STATUS_INVALID, "kind");
+    m = example(MESSAGE_weight_control), m.weight_control.kind = WEIGHT_SEND;
+    refuse(&m, STATUS_INVALID, "32 words, kind 6 needs 0");
+    m = example(MESSAGE_weight_control), m.weight_control.id_count = 31;
+    refuse(&m, STATUS_INVALID, "31 words, kind 5 needs 32");
+    m = example(MESSAGE_weight_control), m.weight_control.rank = 3;
+    refuse(&m, STATUS_INVALID, "rank 3 of 3");
+    m = example(MESSAGE_weight_control), m.weight_control.rank = 0;
+    refuse(&m, STATUS_INVALID, "rank 0 of 3");
+}
+
 /* Replaces the first `size` bytes equal to `from` in the body, repairs the CRC, unpacks. */
 static void patch_and_refuse(enum message_type type, const void *from, const void *to, size_t size,
                              enum status wanted, const char *part)
@@ -748,7 +781,7 @@ static void test_codec_wrong_envelopes_are_refused(void **state)
     } cases[] = {
         {0, 'X', STATUS_CORRUPT, "WEIR"},
         {4, 2, STATUS_INVALID, "protocol 2"},
-        {6, MESSAGE_COUNT, STATUS_INVALID, "type 25"},
+        {6, MESSAGE_COUNT, STATUS_INVALID, "type 26"},
         {6, MESSAGE_bye, STATUS_CORRUPT, "CRC32C"},
         {8, 99, STATUS_CORRUPT, "99 body bytes"},
         {HEADER, 0x7f, STATUS_CORRUPT, "CRC32C"},
@@ -866,6 +899,7 @@ int main(void)
         cmocka_unit_test(test_codec_bad_leases_are_refused),
         cmocka_unit_test(test_codec_bad_scores_are_refused),
         cmocka_unit_test(test_codec_bad_plans_and_groups_are_refused),
+        cmocka_unit_test(test_codec_bad_weight_controls_are_refused),
         cmocka_unit_test(test_codec_unpack_keeps_the_same_promises),
         cmocka_unit_test(test_codec_wrong_envelopes_are_refused),
         cmocka_unit_test(test_codec_small_arena_is_a_limit),

@@ -33,6 +33,9 @@ static const struct config_field loss_fields[] = {LOSS_SETTINGS(ROW)};
 #define ROW(...) CONFIG_FIELD(struct optim_settings, __VA_ARGS__)
 static const struct config_field optim_fields[] = {OPTIM_SETTINGS(ROW)};
 #undef ROW
+#define ROW(...) CONFIG_FIELD(struct weights_settings, __VA_ARGS__)
+static const struct config_field weights_fields[] = {WEIGHTS_SETTINGS(ROW)};
+#undef ROW
 #define ROW(...) CONFIG_FIELD(struct reward_settings, __VA_ARGS__)
 static const struct config_field reward_fields[] = {REWARD_SETTINGS(ROW)};
 #undef ROW
@@ -147,6 +150,22 @@ static enum status check_model(const struct settings *settings)
     return STATUS_OK;
 }
 
+static enum status check_weights(const struct settings *settings)
+{
+    const struct weights_settings *weights = &settings->weights;
+    if (settings_on_cuda(settings) || weights->channel == CHANNEL_AUTO ||
+        weights->channel == CHANNEL_SHM)
+        return STATUS_OK;
+    if (weights->channel == CHANNEL_IPC)
+        return FAIL(STATUS_INVALID, "weights.channel is ipc, which hands on GPU memory, but "
+                                    "run.device is cpu: set the first to auto");
+    if (weights->nccl_library[0] == '\0')
+        return FAIL(STATUS_INVALID, "weights.channel is nccl, which needs GPUs, but run.device is "
+                                    "cpu: set the first to auto (tests name a library of their "
+                                    "own in weights.nccl_library)");
+    return STATUS_OK;
+}
+
 static enum status check_loss(const struct settings *settings)
 {
     const struct loss_settings *loss = &settings->loss;
@@ -187,6 +206,7 @@ static enum status check_services(const struct settings *settings)
 enum status settings_check(const struct settings *settings)
 {
     TRY(check_model(settings));
+    TRY(check_weights(settings));
     TRY(check_loss(settings));
     return check_services(settings);
 }

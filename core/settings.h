@@ -115,6 +115,12 @@
     ROW(u32,    publish_ms,             "500",      50, 60000,      "ms",        "Pause between two writes of counters.") \
     ROW(u32,    rollouts_kept,          "2000",     0, 1000000,     "rollouts",  "Length of the stream of recent rollouts.")
 
+#define WEIGHTS_SETTINGS(ROW) \
+    ROW(choice, channel,                "auto",     0, 0,           "auto|shm|ipc|nccl", "How weights reach actors. auto: shm on the CPU; on GPUs ipc, and nccl for actors that cannot open the learner's memory. shm: host memory; ipc: device memory of the same host; nccl: a broadcast.") \
+    ROW(text,   nccl_library,           "",         0, 0,           "path",      "NCCL to load; empty: libnccl.so.2 as the system finds it.") \
+    ROW(u32,    piece_mb,               "128",      1, 1024,        "MB",        "Bytes of one broadcast call; a version is sent in pieces of so many.") \
+    ROW(u32,    timeout_ms,             "10000",    100, 600000,    "ms",        "How long a member of a broadcast may take, for joining and for each version, before it is left out and named.")
+
 #define SFT_SETTINGS(ROW) \
     ROW(text,   train,                  "",         0, 0,           "path",      "JSONL with prompt and completion; loss on the completion.") \
     ROW(text,   out,                    "",         0, 0,           "path",      "Folder that receives the trained model.") \
@@ -128,7 +134,8 @@
 #define SETTINGS_SECTIONS(SECTION)                                                            \
     SECTION(run, RUN) SECTION(model, MODEL) SECTION(data, DATA) SECTION(sampling, SAMPLING)   \
     SECTION(store, STORE) SECTION(actor, ACTOR) SECTION(learner, LEARNER) SECTION(loss, LOSS) \
-    SECTION(optim, OPTIM) SECTION(reward, REWARD) SECTION(redis, REDIS) SECTION(sft, SFT)
+    SECTION(optim, OPTIM) SECTION(weights, WEIGHTS) SECTION(reward, REWARD)                   \
+    SECTION(redis, REDIS) SECTION(sft, SFT)
 // clang-format on
 
 #define SECTION(name, PREFIX)            \
@@ -162,6 +169,7 @@ enum setting_loss {
 };
 enum setting_normaliser { NORMALISER_PROMPT, NORMALISER_BATCH, NORMALISER_SAMPLE };
 enum setting_advantage_std { ADVANTAGE_STD_POPULATION, ADVANTAGE_STD_SAMPLE, ADVANTAGE_STD_NONE };
+enum setting_channel { CHANNEL_AUTO, CHANNEL_SHM, CHANNEL_IPC, CHANNEL_NCCL };
 enum setting_redis { REDIS_OFF, REDIS_START, REDIS_CONNECT };
 
 extern const struct config_section settings_sections[];

@@ -242,6 +242,143 @@ static void test_weight_channel_readers_beside_a_writer_never_take_a_mix(void **
     assert_true(race.copies > 0);
 }
 
+/* ---- device memory: here memory of this process, whose handle is its address ---- */
+
+static int opened; /* handles open now */
+static bool open_fails;
+
+static enum status fake_copy(void *context, void *to, const void *from, size_t bytes)
+{
+    (void)context;
+    memcpy(to, from, bytes);
+    return STATUS_OK;
+}
+
+static enum status fake_digest(void *context, const void *memory, size_t bytes, uint64_t first_word,
+                               uint64_t *digest)
+{
+    (void)context;
+    *digest = weight_digest(memory, bytes, first_word);
+    return STATUS_OK;
+}
+
+static enum status fake_finish(void *context)
+{
+    (void)context;
+    return STATUS_OK;
+}
+
+static enum status fake_share(void *context, const void *memory, struct memory_handle *handle)
+{
+    (void)context;
+    memcpy(handle, &memory, sizeof memory);
+    return STATUS_OK;
+}
+
+static enum status fake_open(void *context, const struct memory_handle *handle, void **memory)
+{
+    (void)context;
+    if (open_fails)
+        return FAIL(STATUS_CUDA, "no peer access");
+    memcpy(memory, handle, sizeof *memory);
+    opened++;
+    return STATUS_OK;
+}
+
+static void fake_unopen(void *context, void **memory)
+{
+    (void)context;
+    *memory = NULL;
+    opened--;
+}
+
+static const struct weight_device fake_device = {.write = fake_copy,
+                                                 .copy = fake_copy,
+                                                 .digest = fake_digest,
+                                                 .finish = fake_finish,
+                                                 .share = fake_share,
+                                                 .open = fake_open,
+                                                 .unopen = fake_unopen};
+
+static void test_weight_channel_device_memory_is_opened_and_copied(void **state)
+{
+    (void)state;
+    struct weight_sender *sender = NULL, *next = NULL;
+    struct weight_receiver *receiver = NULL;
+    void *buffers[4];
+    uint8_t *got = memory_alloc(BYTES), *wanted = memory_alloc(BYTES);
+    for (int i = 0; i < 4; i++)
+        buffers[i] = memory_alloc(BYTES);
+    assert_int_equal(weight_sender_open_device(&sender, path, LAYOUT, BYTES, &fake_device, buffers),
+                     STATUS_OK);
+    struct stat file;
+    assert_int_equal(stat(path, &file), 0);
+    assert_int_equal(file.st_size, 4096); /* names only */
+    assert_int_equal(weight_receiver_open(&receiver, path, LAYOUT, BYTES), STATUS_UNSUPPORTED);
+    open_fails = true;
+    assert_int_equal(weight_receiver_open_device(&receiver, path, LAYOUT, BYTES, &fake_device),
+                     STATUS_UNSUPPORTED);
+    assert_non_null(strstr(status_last_error(), "no peer access"));
+    open_fails = false;
+    assert_int_equal(weight_receiver_open_device(&receiver, path, LAYOUT, BYTES, &fake_device),
+                     STATUS_OK);
+    assert_int_equal(opened, 2);
+    uint64_t first = publish(sender, 4, 1), second = publish(sender, 5, 1);
+    paint(wanted, 5);
+    assert_memory_equal(buffers[1], wanted, BYTES);
+    assert_int_equal(weight_receiver_copy(receiver, 5, second, got), STATUS_OK);
+    assert_memory_equal(got, wanted, BYTES);
+    weight_sender_begin(sender, 7);
+    assert_int_equal(weight_receiver_copy(receiver, 5, second, got), STATUS_AGAIN);
+    weight_sender_commit(sender, 7, 1, second); /* what is there is not what is announced */
+    ((uint8_t *)buffers[1])[0] ^= 1;
+    assert_int_equal(weight_receiver_copy(receiver, 7, second, got), STATUS_CORRUPT);
+    assert_int_equal(weight_receiver_copy(receiver, 4, first, got), STATUS_OK);
+    /* A restarted learner has other memory. */
+    assert_int_equal(
+        weight_sender_open_device(&next, path, LAYOUT, BYTES, &fake_device, buffers + 2),
+        STATUS_OK);
+    first = publish(next, 8, 2);
+    open_fails = true;
+    assert_int_equal(weight_receiver_copy(receiver, 8, first, got), STATUS_AGAIN);
+    open_fails = false;
+    assert_int_equal(weight_receiver_version(receiver, NULL, NULL), 8);
+    assert_int_equal(weight_receiver_copy(receiver, 8, first, got), STATUS_OK);
+    paint(wanted, 8);
+    assert_memory_equal(got, wanted, BYTES);
+    assert_int_equal(opened, 2);
+    weight_sender_close(&sender);
+    weight_sender_close(&next);
+    assert_int_equal(weight_receiver_copy(receiver, 8, first, got), STATUS_OK);
+    weight_receiver_close(&receiver);
+    assert_int_equal(opened, 0);
+    for (int i = 0; i < 4; i++)
+        memory_free(buffers[i]);
+    memory_free(got);
+    memory_free(wanted);
+}
+
+/* Host memory of the channel into memory of a device: the two need not be the same. */
+static void test_weight_channel_host_memory_is_written_to_the_device(void **state)
+{
+    (void)state;
+    struct weight_sender *sender = NULL;
+    struct weight_receiver *receiver = NULL;
+    uint8_t *got = memory_alloc(BYTES), *wanted = memory_alloc(BYTES);
+    assert_int_equal(weight_sender_open(&sender, path, LAYOUT, BYTES), STATUS_OK);
+    assert_int_equal(weight_receiver_open_device(&receiver, path, LAYOUT, BYTES, &fake_device),
+                     STATUS_OK);
+    uint64_t digest = publish(sender, 3, 0);
+    assert_int_equal(weight_receiver_copy(receiver, 3, digest, got), STATUS_OK);
+    paint(wanted, 3);
+    assert_memory_equal(got, wanted, BYTES);
+    assert_int_equal(opened, 0);
+    weight_receiver_close(&receiver);
+    weight_sender_close(&sender);
+    memory_free(got);
+    memory_free(wanted);
+}
+
 int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -253,6 +390,8 @@ int main(void)
         CASE(test_weight_channel_restarted_writer_is_followed),
         CASE(test_weight_channel_restart_with_other_layout_is_refused),
         CASE(test_weight_channel_readers_beside_a_writer_never_take_a_mix),
+        CASE(test_weight_channel_device_memory_is_opened_and_copied),
+        CASE(test_weight_channel_host_memory_is_written_to_the_device),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -18,7 +18,7 @@
 #include "core/memory.h"
 
 enum { CHANNEL_ALIGN = 4096, CHANNEL_BUFFERS = 2 };
-static const uint64_t CHANNEL_MAGIC = 0x3174617752494557; /* "WEIRwat1" as bytes */
+static const uint64_t CHANNEL_MAGIC = 0x3274617752494557; /* "WEIRwat2" as bytes */
 static const uint64_t NO_VERSION = UINT64_MAX;
 
 /* One buffer's state. The writer makes sequence odd, writes the bytes, sets the rest, makes it even. */
@@ -30,11 +30,13 @@ struct channel_slot {
     _Atomic uint64_t branch;
 };
 
-/* Start of the file. Buffers follow at multiples of CHANNEL_ALIGN. */
+/* Start of the file. Buffers follow at multiples of CHANNEL_ALIGN, or are on a device under these names. */
 struct channel {
     uint64_t magic;
     uint64_t layout_hash;
     uint64_t bytes;
+    uint64_t on_device;
+    uint8_t handles[CHANNEL_BUFFERS][WEIGHT_HANDLE_BYTES];
     struct channel_slot slots[CHANNEL_BUFFERS];
 };
 _Static_assert(sizeof(struct channel) <= CHANNEL_ALIGN, "the header has its own page");
@@ -45,6 +47,7 @@ struct mapping {
     size_t size;             /* of the file */
     dev_t device;
     ino_t inode;
+    void *opened[CHANNEL_BUFFERS]; /* receiver: device buffers of the sender */
 };
 
 static size_t buffer_stride(size_t bytes)
@@ -52,9 +55,9 @@ static size_t buffer_stride(size_t bytes)
     return (bytes + CHANNEL_ALIGN - 1) / CHANNEL_ALIGN * CHANNEL_ALIGN;
 }
 
-static size_t file_bytes(size_t bytes)
+static size_t file_bytes(size_t bytes, bool on_device)
 {
-    return CHANNEL_ALIGN + CHANNEL_BUFFERS * buffer_stride(bytes);
+    return CHANNEL_ALIGN + (on_device ? 0 : CHANNEL_BUFFERS * buffer_stride(bytes));
 }
 
 static uint8_t *buffer_at(const struct mapping *mapping, unsigned slot, size_t bytes)
@@ -79,7 +82,8 @@ static enum status mapping_make(struct mapping *mapping, int fd, int protection,
     if (base == MAP_FAILED)
         return FAIL(STATUS_IO, "mmap of %s (%lld bytes): %s", path, (long long)file.st_size,
                     strerror(errno));
-    *mapping = (struct mapping){base, (size_t)file.st_size, file.st_dev, file.st_ino};
+    *mapping = (struct mapping){
+        .channel = base, .size = (size_t)file.st_size, .device = file.st_dev, .inode = file.st_ino};
     return STATUS_OK;
 }
 
@@ -89,15 +93,16 @@ struct weight_sender {
     char path[FILE_PATH_MAX];
     struct mapping mapping;
     size_t bytes;
+    void *buffers[CHANNEL_BUFFERS]; /* on the device, borrowed; NULL: they are in the file */
     uint64_t commits;
     uint64_t writing; /* version between begin and commit; NO_VERSION: none */
 };
 
 /* All pages are reserved now: a full /dev/shm is an error here and not a SIGBUS in the optimizer. */
 static enum status make_file(struct weight_sender *sender, const char *temporary,
-                             uint64_t layout_hash)
+                             uint64_t layout_hash, const struct weight_device *device)
 {
-    size_t size = file_bytes(sender->bytes);
+    size_t size = file_bytes(sender->bytes, device != NULL);
     int fd = open(temporary, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (fd < 0)
         return FAIL(STATUS_IO, "open %s: %s", temporary, strerror(errno));
@@ -114,14 +119,19 @@ static enum status make_file(struct weight_sender *sender, const char *temporary
     struct channel *channel = sender->mapping.channel;
     channel->layout_hash = layout_hash;
     channel->bytes = sender->bytes;
+    channel->on_device = device != NULL;
+    for (int i = 0; i < CHANNEL_BUFFERS && device != NULL; i++)
+        TRY(device->share(device->context, sender->buffers[i],
+                          (struct memory_handle *)channel->handles[i]));
     channel->magic = CHANNEL_MAGIC;
     if (rename(temporary, sender->path) != 0)
         return FAIL(STATUS_IO, "rename %s to %s: %s", temporary, sender->path, strerror(errno));
     return STATUS_OK;
 }
 
-enum status weight_sender_open(struct weight_sender **sender, const char *path,
-                               uint64_t layout_hash, size_t bytes)
+static enum status open_sender(struct weight_sender **sender, const char *path,
+                               uint64_t layout_hash, size_t bytes,
+                               const struct weight_device *device, void *const *buffers)
 {
     if (bytes == 0 || bytes > SIZE_MAX / 4)
         return FAIL(STATUS_INVALID, "weight channel %s of %zu bytes", path, bytes);
@@ -132,9 +142,11 @@ enum status weight_sender_open(struct weight_sender **sender, const char *path,
         return FAIL(STATUS_NO_MEMORY, "weight channel %s", path);
     made->bytes = bytes;
     made->writing = NO_VERSION;
+    if (device != NULL)
+        memcpy(made->buffers, buffers, sizeof made->buffers);
     enum status status;
     TRY_GOTO(out, file_path(made->path, "%s", path));
-    TRY_GOTO(out, make_file(made, temporary, layout_hash));
+    TRY_GOTO(out, make_file(made, temporary, layout_hash, device));
 out:
     if (status != STATUS_OK) {
         unlink(temporary);
@@ -144,6 +156,24 @@ out:
     }
     *sender = made;
     return STATUS_OK;
+}
+
+enum status weight_sender_open(struct weight_sender **sender, const char *path,
+                               uint64_t layout_hash, size_t bytes)
+{
+    return open_sender(sender, path, layout_hash, bytes, NULL, NULL);
+}
+
+enum status weight_sender_open_device(struct weight_sender **sender, const char *path,
+                                      uint64_t layout_hash, size_t bytes,
+                                      const struct weight_device *device, void *const buffers[2])
+{
+    if (device->share == NULL)
+        return FAIL(STATUS_UNSUPPORTED,
+                    "weight channel %s: this device's memory cannot be handed "
+                    "to another process: set weights.channel to shm",
+                    path);
+    return open_sender(sender, path, layout_hash, bytes, device, buffers);
 }
 
 void weight_sender_close(struct weight_sender **sender)
@@ -172,7 +202,9 @@ void *weight_sender_begin(struct weight_sender *sender, uint64_t version)
     atomic_store_explicit(&slot->sequence, sequence + 1, memory_order_relaxed);
     atomic_thread_fence(
         memory_order_release); /* odd is visible before any byte of the new version */
-    return buffer_at(&sender->mapping, (unsigned)(version % CHANNEL_BUFFERS), sender->bytes);
+    unsigned at = (unsigned)(version % CHANNEL_BUFFERS);
+    return sender->buffers[at] != NULL ? sender->buffers[at]
+                                       : buffer_at(&sender->mapping, at, sender->bytes);
 }
 
 void weight_sender_commit(struct weight_sender *sender, uint64_t version, uint32_t branch,
@@ -195,6 +227,7 @@ struct weight_receiver {
     char path[FILE_PATH_MAX];
     uint64_t layout_hash;
     size_t bytes;
+    const struct weight_device *device; /* borrowed; NULL: copies go to host memory */
     struct mapping *mapping; /* owned; changes under const getters when the file was replaced */
 };
 
@@ -205,13 +238,45 @@ static enum status check_file(const struct weight_receiver *receiver, const stru
         return FAIL(STATUS_CORRUPT, "%s (%zu bytes) is no weight channel of this build",
                     receiver->path, mapping->size);
     if (channel->layout_hash != receiver->layout_hash || channel->bytes != receiver->bytes ||
-        mapping->size != file_bytes(receiver->bytes))
+        mapping->size != file_bytes(receiver->bytes, channel->on_device != 0))
         return FAIL(STATUS_CORRUPT,
                     "%s holds layout %016" PRIx64 " of %" PRIu64
                     " bytes, this process has layout %016" PRIx64
                     " of %zu bytes: learner and actor must load the same model",
                     receiver->path, channel->layout_hash, channel->bytes, receiver->layout_hash,
                     receiver->bytes);
+    return STATUS_OK;
+}
+
+static void receiver_drop(const struct weight_receiver *receiver, struct mapping *mapping)
+{
+    for (int i = 0; i < CHANNEL_BUFFERS; i++)
+        if (mapping->opened[i] != NULL)
+            receiver->device->unopen(receiver->device->context, &mapping->opened[i]);
+    mapping_drop(mapping);
+}
+
+static enum status open_buffers(const struct weight_receiver *receiver, struct mapping *mapping)
+{
+    const struct weight_device *device = receiver->device;
+    if (mapping->channel->on_device == 0)
+        return STATUS_OK;
+    if (device == NULL || device->open == NULL)
+        return FAIL(STATUS_UNSUPPORTED, "%s names GPU memory, which this process cannot open",
+                    receiver->path);
+    for (int i = 0; i < CHANNEL_BUFFERS; i++) {
+        const uint8_t *handle = mapping->channel->handles[i];
+        enum status status = device->open(device->context, (const struct memory_handle *)handle,
+                                          &mapping->opened[i]);
+        if (status == STATUS_OK)
+            continue;
+        char why[STATUS_TEXT_MAX];
+        status_keep(why);
+        mapping->opened[i] = NULL;
+        return FAIL(STATUS_UNSUPPORTED,
+                    "%s: the learner's GPU memory cannot be opened here: %.800s", receiver->path,
+                    why);
+    }
     return STATUS_OK;
 }
 
@@ -228,11 +293,13 @@ static enum status receiver_map(const struct weight_receiver *receiver)
     close(fd);
     if (status == STATUS_OK)
         status = check_file(receiver, &fresh);
+    if (status == STATUS_OK)
+        status = open_buffers(receiver, &fresh);
     if (status != STATUS_OK) {
-        mapping_drop(&fresh);
+        receiver_drop(receiver, &fresh);
         return status;
     }
-    mapping_drop(receiver->mapping);
+    receiver_drop(receiver, receiver->mapping);
     *receiver->mapping = fresh;
     return STATUS_OK;
 }
@@ -248,8 +315,9 @@ static enum status follow_file(const struct weight_receiver *receiver)
     return receiver_map(receiver);
 }
 
-enum status weight_receiver_open(struct weight_receiver **receiver, const char *path,
-                                 uint64_t layout_hash, size_t bytes)
+enum status weight_receiver_open_device(struct weight_receiver **receiver, const char *path,
+                                        uint64_t layout_hash, size_t bytes,
+                                        const struct weight_device *device)
 {
     struct weight_receiver *made = memory_alloc(sizeof *made);
     struct mapping *mapping = memory_alloc(sizeof *mapping);
@@ -260,6 +328,7 @@ enum status weight_receiver_open(struct weight_receiver **receiver, const char *
     }
     made->layout_hash = layout_hash;
     made->bytes = bytes;
+    made->device = device;
     made->mapping = mapping;
     TRY_GOTO(out, file_path(made->path, "%s", path));
     TRY_GOTO(out, receiver_map(made));
@@ -273,11 +342,17 @@ out:
     return STATUS_OK;
 }
 
+enum status weight_receiver_open(struct weight_receiver **receiver, const char *path,
+                                 uint64_t layout_hash, size_t bytes)
+{
+    return weight_receiver_open_device(receiver, path, layout_hash, bytes, NULL);
+}
+
 void weight_receiver_close(struct weight_receiver **receiver)
 {
     if (*receiver == NULL)
         return;
-    mapping_drop((*receiver)->mapping);
+    receiver_drop(*receiver, (*receiver)->mapping);
     memory_free((*receiver)->mapping);
     memory_free(*receiver);
     *receiver = NULL;
@@ -320,10 +395,37 @@ uint64_t weight_receiver_version(const struct weight_receiver *receiver, uint32_
     return newest.version;
 }
 
+/* Every byte is in `out` when it returns. */
+static enum status copy_buffer(const struct weight_receiver *receiver, unsigned at, void *out)
+{
+    const struct weight_device *device = receiver->device;
+    const uint8_t *host = buffer_at(receiver->mapping, at, receiver->bytes);
+    if (receiver->mapping->opened[at] != NULL)
+        TRY(device->copy(device->context, out, receiver->mapping->opened[at], receiver->bytes));
+    else if (device != NULL)
+        TRY(device->write(device->context, out, host, receiver->bytes));
+    else
+        memcpy(out, host, receiver->bytes);
+    return device != NULL ? device->finish(device->context) : STATUS_OK;
+}
+
+static enum status digest_of(const struct weight_receiver *receiver, const void *out,
+                             uint64_t *digest)
+{
+    const struct weight_device *device = receiver->device;
+    if (device != NULL)
+        return device->digest(device->context, out, receiver->bytes, 0, digest);
+    *digest = weight_digest(out, receiver->bytes, 0);
+    return STATUS_OK;
+}
+
 enum status weight_receiver_copy(struct weight_receiver *receiver, uint64_t version,
                                  uint64_t digest, void *out)
 {
-    TRY(follow_file(receiver));
+    enum status followed = follow_file(receiver);
+    if (followed == STATUS_UNSUPPORTED) /* the learner may just have died */
+        return FAIL(STATUS_AGAIN, "%s: the new learner's memory is not open", receiver->path);
+    TRY(followed);
     unsigned at = (unsigned)(version % CHANNEL_BUFFERS);
     struct channel_slot *slot = &receiver->mapping->channel->slots[at];
     struct slot_view view;
@@ -335,13 +437,14 @@ enum status weight_receiver_copy(struct weight_receiver *receiver, uint64_t vers
                     "%s holds version %" PRIu64 " with digest %016" PRIx64
                     ", announced is %016" PRIx64 ": made again on another branch",
                     receiver->path, version, view.digest, digest);
-    memcpy(out, buffer_at(receiver->mapping, at, receiver->bytes), receiver->bytes);
+    TRY(copy_buffer(receiver, at, out));
     atomic_thread_fence(
         memory_order_acquire); /* the copy is finished before sequence is read again */
     if (atomic_load_explicit(&slot->sequence, memory_order_relaxed) != view.sequence)
         return FAIL(STATUS_AGAIN, "%s: version %" PRIu64 " was overwritten while it was copied",
                     receiver->path, version);
-    uint64_t got = weight_digest(out, receiver->bytes, 0);
+    uint64_t got = 0;
+    TRY(digest_of(receiver, out, &got));
     if (got != digest)
         return FAIL(STATUS_CORRUPT,
                     "version %" PRIu64 " in %s has digest %016" PRIx64 ", announced is %016" PRIx64,

@@ -105,8 +105,8 @@ static inline void case_residual_norm(struct judge *judge)
             struct array *gain = input_act(judge, "gain", channels, 1);
             struct array *h = in_place ? a : output_act(judge, "h", count, 8 * UNIT);
             struct array *y = in_place ? b : output_act(judge, "y", count, bound);
-            y->inner = BF16_UNIT; /* of h, which is rounded before the norm */
             struct array *root = output(judge, "r", rows, bound);
+            y->inner = root->inner = BF16_UNIT; /* of h, which is rounded before the norm */
             RUN(judge, residual_norm, .rows = rows, .channels = channels, .alpha = 1.5f,
                 .beta = c % 3 == 0 ? 1.0f : 0.7f, .eps = 1e-5f, .a = AT(a), .b = AT(b),
                 .gain = AT(gain), .h = AT(h), .y = AT(y), .r = c % 2 ? NULL : AT(root));

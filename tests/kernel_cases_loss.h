@@ -419,7 +419,7 @@ static inline void case_split(struct judge *judge)
     for (int c = 0; c < COUNT(count_list); c++) {
         int64_t count = count_list[c];
         SHAPE(judge, "count %" PRId64, count);
-        struct array *x = input_act(judge, "x", count, 1);
+        struct array *x = input(judge, "x", count, 1);
         struct array *hi = output_act(judge, "hi", count, judge_bf16(judge) ? UNIT : 0);
         RUN(judge, split, .count = count, .x = AT(x), .hi = AT(hi));
         judge_compare(judge);

@@ -329,15 +329,26 @@ static inline void compare_exact(struct judge *judge, const struct array *array,
         }
 }
 
-/* A cell of a page: hosts keep keys as [G][D][tile], the GPU as [G][tile][D]; values are [G][tile][D] on both. */
+/* Place of a key's or value's element d in the tile of its head. Hosts: keys [D][tile], values [tile][D]. CUDA:
+ * [tile][D], and where bf16 rows are whole 128-byte lines, lines of 64 elements whose 16-byte pieces are
+ * exchanged as tensor cores read shared memory (kernels/cuda/attention.cuh, kv_place). */
+static inline int64_t page_place(const struct op_table *table, int64_t size, bool value,
+                                 int64_t token, int64_t d)
+{
+    int64_t tile = table->kv_tile;
+    if (strncmp(table->name, "cuda", 4) != 0)
+        return value ? token * size + d : d * tile + token;
+    if (table->act_bytes == 2 && size % 64 == 0)
+        return d / 64 * tile * 64 + token * 64 + ((d / 8 % 8) ^ (token % 8)) * 8 + d % 8;
+    return token * size + d;
+}
+
 static inline float page_cell(const struct op_table *table, const struct array *array,
                               const void *cells, int64_t page, bool value, const int64_t at[3])
 {
-    int64_t tile = table->kv_tile, heads = array->kv_heads, size = array->head_size;
-    int64_t token = at[0], g = at[1], d = at[2];
-    bool turned = !value && strncmp(table->name, "cuda", 4) != 0;
-    int64_t from = (2 * page + value) * tile * heads * size +
-                   (turned ? (g * size + d) * tile + token : (g * tile + token) * size + d);
+    int64_t head = (2 * page + value) * array->kv_heads + at[1];
+    int64_t from = head * table->kv_tile * array->head_size +
+                   page_place(table, array->head_size, value, at[0], at[2]);
     return table->act_bytes == 2 ? bf16_value(((const uint16_t *)cells)[from])
                                  : ((const float *)cells)[from];
 }

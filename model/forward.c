@@ -134,6 +134,8 @@ static enum status forward_moe(const struct call *call, int32_t layer, act *y)
         .logits = work->moe.logits, .probability = record->probability, .expert = record->expert,
         .weight = record->weight, .entry = record->entry, .sorted = record->sorted,
         .expert_offset = record->expert_offset);
+    if (model->forced)
+        TRY(force_routing(call->model, layer, call->rows));
     RUN(model, moe_gather, .rows = call->rows, .channels = shape->hidden, .top = top,
         .x = work->normed, .entry = record->entry, .y = work->moe.gathered);
     TRY(gemm_forward(model, call->weights, &model->blocks[layer][BLOCK_GATE_UP], entries,

@@ -144,7 +144,9 @@ struct model {
     int64_t rope_rows;
     float *logits; /* device [logits_rows, V], made on first use */
     int32_t logits_rows;
-    float *const *trace;          /* borrowed host buffers [L + 2][rows, C], or NULL */
+    float *const *trace;    /* borrowed host buffers [L + 2][rows, C], or NULL */
+    int32_t *const *forced; /* borrowed host [L][rows, J], or NULL */
+    double forced_gap;
     char *staging;                /* host, for what one write sends or one read brings */
     struct decode_graphs *graphs; /* decode.c, made on first use */
 
@@ -209,6 +211,10 @@ size_t workspace_layout(struct model *model, void *memory);
 MUST_CHECK enum status cache_begin(struct model_cache *cache, const struct model_batch *batch);
 /* The slots now hold the batch's tokens. */
 void cache_end(struct model_cache *cache, const struct model_batch *batch);
+
+/* ---- routing.c ---- */
+/* Replaces the routing in the record by the forced one where the experts differ. */
+MUST_CHECK enum status force_routing(struct model *model, int32_t layer, int64_t rows);
 
 /* ---- decode.c ---- */
 /* Graphs hold addresses: they go when a table they read moves, and with the model. */

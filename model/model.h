@@ -156,5 +156,12 @@ MUST_CHECK enum status model_backward(struct model *model, const struct model_we
 /* Hidden states for `weir verify`: when set, model_forward copies the embedding output, each layer's output and the
  * final norm to host buffers [L + 2][rows, C]; NULL switches it off. */
 void model_trace(struct model *model, float *const *hidden_states);
+/* For `weir verify` of a rounding backend: expert [L] host [rows, J] (NULL: off) replaces the choice of the router in
+ * model_forward where the set differs; model_forced_gap is how much more probable the worst replaced one was. */
+void model_force_routing(struct model *model, int32_t *const *expert);
+double model_forced_gap(const struct model *model);
+/* The choice of the last forward call, saved, without recompute. expert [rows, J] host out. */
+MUST_CHECK enum status model_read_routing(const struct model *model, int32_t layer,
+                                          int32_t *expert);
 
 #endif

@@ -31,6 +31,7 @@ enum verify_check {
     VERIFY_ADAMW,     /* max abs of the parameters after one step from the case's gradients */
     VERIFY_GREEDY,    /* tokens that differ where the margin allows no doubt */
     VERIFY_DECODE,    /* decode steps whose logits are not the bits of prefill */
+    VERIFY_ROUTING,   /* largest gap of probability where experts were forced to the f32 choice */
     VERIFY_COUNT
 };
 

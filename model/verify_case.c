@@ -223,6 +223,9 @@ double verify_difference(const float *ours, const double *reference, int64_t cou
 
 void case_close(struct verify *verify)
 {
+    for (int32_t l = 0; verify->routing && l < model_get_shape(verify->model)->layers; l++)
+        memory_free(verify->routing[l]);
+    memory_free(verify->routing);
     for (int32_t i = 0; i < 2; i++) {
         void *memory = verify->device[i];
         if (memory)

@@ -8,13 +8,18 @@
 #include "model/safetensors.h"
 #include "model/verify.h"
 
-#define LOGIT_BOUND 2e-5
+/* What an error may be, by the precision of the backend (verify.c has the reasons). */
+struct verify_tolerance {
+    double hidden, logit, logprob, entropy, ratio, gradient, grad_norm, routing;
+};
 
 /* Everything of one case; freed in one place (verify_close). */
 struct verify {
     const char *folder;
     struct verify_report *report;
     const struct op_table *ops;
+    struct verify_tolerance allowed;
+    int32_t **routing; /* [L] host [rows, J] of the f32 forward, where ours is not f32; else NULL */
     struct safetensors *file;
     json_t *json;
     struct model *model;

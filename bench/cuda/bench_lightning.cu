@@ -240,10 +240,15 @@ int main(int count, char **words)
     struct bench bench = {&cuda, copy_rate(cuda.stream), NULL, NULL, NULL, NULL, NULL};
     printf("{\"bench\":\"copy\",\"device\":\"%s\",\"tb_per_s\":%.3f}\n", property.name,
            bench.ceiling / 1e9);
-    bool small = count > 1 && strcmp(words[1], "short") == 0;
+    const char *mode = count > 1 ? words[1] : "all"; /* "all", "short", or "once" for a profiler */
+    bool all = strcmp(mode, "all") == 0;
     for (int64_t chunk = 32; chunk <= 128; chunk *= 2) {
+        if (strcmp(mode, "once") == 0 && chunk != 64)
+            continue;
         bench_sequence(&bench, 64, chunk, 8192);
-        if (!small || chunk == 64) {
+        if (strcmp(mode, "once") == 0)
+            continue;
+        if (all || chunk == 64) {
             bench_sequence(&bench, 64, chunk, 32768);
             bench_sequence(&bench, 64, chunk, 131072);
             bench_sequence(&bench, 16, chunk, 1 << 20);

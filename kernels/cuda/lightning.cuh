@@ -97,13 +97,21 @@ static __device__ __forceinline__ void load_vector(bf16 *shared, const bf16 *glo
         shared[e] = e < left ? global[e] : __float2bfloat16_rn(0.0f);
 }
 
-/* Lane addresses of ldmatrix. "rows": 16 rows x 16 columns as a of mma_16816. */
+/* Fragments by ldmatrix from row, column on (multiples of 16, so that the lane's part of the address is the same for
+ * all of them and the column is one xor). */
+template <int COLUMNS>
+static __device__ __forceinline__ const bf16 *lane_address(const bf16 *tile, int row, int column,
+                                                           int lane_row, int lane_column)
+{
+    return tile + row * COLUMNS + (tile_at<COLUMNS>(lane_row, lane_column) ^ column);
+}
+/* 16 rows x 16 columns as a of mma_16816. */
 template <int COLUMNS>
 static __device__ __forceinline__ void load_rows(uint32_t out[4], const bf16 *tile, int row,
                                                  int column)
 {
     int lane = (int)threadIdx.x % 32;
-    load_matrix_x4(out, tile + tile_at<COLUMNS>(row + lane % 16, column + lane / 16 * 8));
+    load_matrix_x4(out, lane_address<COLUMNS>(tile, row, column, lane % 16, lane / 16 * 8));
 }
 /* 16 rows that are n, 16 columns that are k: out[0..1] is b of n 0..7, out[2..3] of n 8..15. */
 template <int COLUMNS>
@@ -112,7 +120,7 @@ static __device__ __forceinline__ void load_columns(uint32_t out[4], const bf16 
 {
     int lane = (int)threadIdx.x % 32;
     load_matrix_x4(
-        out, tile + tile_at<COLUMNS>(row + lane % 8 + lane / 16 * 8, column + lane / 8 % 2 * 8));
+        out, lane_address<COLUMNS>(tile, row, column, lane % 8 + lane / 16 * 8, lane / 8 % 2 * 8));
 }
 /* 16 rows that are k (tokens), 16 columns that are m: a of the transposed tile. out[0], out[2] is also b of columns
  * 0..7 as n, out[1], out[3] of columns 8..15. */
@@ -122,7 +130,7 @@ static __device__ __forceinline__ void load_values(uint32_t out[4], const bf16 *
 {
     int lane = (int)threadIdx.x % 32;
     load_matrix_x4_transposed(
-        out, tile + tile_at<COLUMNS>(row + lane % 8 + lane / 16 * 8, column + lane / 8 % 2 * 8));
+        out, lane_address<COLUMNS>(tile, row, column, lane % 8 + lane / 16 * 8, lane / 8 % 2 * 8));
 }
 /* 16 rows that are k (tokens), 16 columns that are n: out[0..1] is b of n 0..7, out[2..3] of n 8..15. */
 template <int COLUMNS>
@@ -131,7 +139,7 @@ static __device__ __forceinline__ void load_keys(uint32_t out[4], const bf16 *ti
 {
     int lane = (int)threadIdx.x % 32;
     load_matrix_x4_transposed(out,
-                              tile + tile_at<COLUMNS>(row + lane % 16, column + lane / 16 * 8));
+                              lane_address<COLUMNS>(tile, row, column, lane % 16, lane / 16 * 8));
 }
 
 static __device__ __forceinline__ uint32_t scale_pair(uint32_t pair, float low, float high)

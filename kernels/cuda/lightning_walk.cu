@@ -126,20 +126,22 @@ load_tile(const struct lightning_walk &walk, const struct chunk_rows &rows, bf16
           const bf16 *base, int64_t stride, const bf16 *buffer, int column)
 {
     constexpr int VECTORS = COLUMNS / 8;
-    static_assert(CP * VECTORS % THREADS == 0, "whole rounds");
+    constexpr int ROUND = THREADS / VECTORS; /* rows at a time */
+    static_assert(ROUND % 16 == 0 && CP % ROUND == 0, "the same vector of a row in each round");
+    int first = (int)threadIdx.x / VECTORS, inside = (int)threadIdx.x % VECTORS * 8;
+    int left = walk.head_size - column - inside;
+    bf16 *to = tile + tile_at<COLUMNS>(first, inside);
+    const bf16 *from = base + (rows.start + first * rows.step) * stride + column + inside;
 #pragma unroll
-    for (int at = 0; at < CP * VECTORS; at += THREADS) {
-        int index = at + (int)threadIdx.x, r = index / VECTORS, inside = index % VECTORS * 8;
-        int left = walk.head_size - column - inside;
-        bf16 *to = tile + tile_at<COLUMNS>(r, inside);
-        if (r < rows.low && buffer != nullptr) {
-            load_vector(to, buffer + r * walk.head_size + column + inside, left,
-                        walk.state_aligned);
-        } else {
-            bool there = r >= rows.low && r < rows.high;
-            const bf16 *from = base + (rows.start + r * rows.step) * stride + column + inside;
-            load_vector(to, there && left > 0 ? from : base, there ? left : 0, walk.aligned);
-        }
+    for (int r = 0; r < CP; r += ROUND) {
+        bool there = first + r >= rows.low && first + r < rows.high && left > 0;
+        if (first + r < rows.low && buffer != nullptr)
+            load_vector(to + r * COLUMNS,
+                        left > 0 ? buffer + (first + r) * walk.head_size + column + inside : buffer,
+                        left, walk.state_aligned);
+        else
+            load_vector(to + r * COLUMNS, there ? from + r * rows.step * stride : base,
+                        there ? left : 0, walk.aligned);
     }
 }
 
@@ -191,11 +193,12 @@ static __device__ __forceinline__ void advance(float s[2 * PAIRS][4], const uint
 
 /* ---- S at the start of each piece ---- */
 
-/* Block: WIDTH keys x WIDTH values of one head of one segment. */
+/* Block: WIDTH keys x WIDTH values of one head of one segment; warp: 16 values, a KEY_WARPS-th of the keys. */
 template <int P, int CP> struct state_shape {
     static constexpr int WIDTH = P < 64 ? P : 64;
     static constexpr int SLICES = P / WIDTH;
-    static constexpr int THREADS = WIDTH * 2;
+    static constexpr int KEY_WARPS = WIDTH / 32;
+    static constexpr int THREADS = WIDTH / 16 * KEY_WARPS * 32;
     static constexpr int STAGES = CP == 128 ? 3 : 4;
     static constexpr size_t BYTES = (size_t)STAGES * 2 * CP * WIDTH * sizeof(bf16);
 };
@@ -205,7 +208,7 @@ __global__ void __launch_bounds__(state_shape<P, CP>::THREADS)
     walk_state(const __grid_constant__ struct lightning_walk walk)
 {
     using shape = state_shape<P, CP>;
-    constexpr int WIDTH = shape::WIDTH, PAIRS = WIDTH / 16, TILE = CP * WIDTH;
+    constexpr int WIDTH = shape::WIDTH, PAIRS = 2, TILE = CP * WIDTH;
     extern __shared__ __align__(128) char dynamic[];
     __shared__ float decay[CP + 1];
     bf16 *tiles = (bf16 *)dynamic;
@@ -217,7 +220,9 @@ __global__ void __launch_bounds__(state_shape<P, CP>::THREADS)
     int head = (int)blockIdx.x / (shape::SLICES * shape::SLICES);
     int slice = (int)blockIdx.x % (shape::SLICES * shape::SLICES);
     int key = slice / shape::SLICES * WIDTH, value = slice % shape::SLICES * WIDTH;
-    int warp = (int)threadIdx.x / 32, value_tile = value / 16 + warp;
+    int warp_value = (int)threadIdx.x / 32 / shape::KEY_WARPS * 16;
+    int warp_key = (int)threadIdx.x / 32 % shape::KEY_WARPS * 32;
+    int value_tile = (value + warp_value) / 16, key_tile = (key + warp_key) / 8;
     const struct lightning_role<bf16> &role = walk.role[blockIdx.z];
     fill_decay<CP>(decay, walk.slopes[head]);
     const bf16 *k_buffer = buffer_of(walk, walk.k_buffer, piece.segment.slot, head);
@@ -228,7 +233,7 @@ __global__ void __launch_bounds__(state_shape<P, CP>::THREADS)
         const float *master = master_of<P>(walk.state, walk.state_bytes, piece.segment.slot, head);
 #pragma unroll
         for (int t = 0; t < 2 * PAIRS; t++)
-            *(float4 *)s[t] = *(const float4 *)(master + master_at<P>(value_tile, key / 8 + t));
+            *(float4 *)s[t] = *(const float4 *)(master + master_at<P>(value_tile, key_tile + t));
     }
     auto load = [&](int w) {
         if (w < chunks) {
@@ -250,7 +255,7 @@ __global__ void __launch_bounds__(state_shape<P, CP>::THREADS)
                 checkpoint_of<P>(walk, (int)blockIdx.z, piece.base + w / walk.piece_chunks, head);
 #pragma unroll
             for (int t = 0; t < 2 * PAIRS; t++)
-                *(float4 *)(to + master_at<P>(value_tile, key / 8 + t)) = *(float4 *)s[t];
+                *(float4 *)(to + master_at<P>(value_tile, key_tile + t)) = *(float4 *)s[t];
         }
         if (w == chunks)
             break;
@@ -261,10 +266,10 @@ __global__ void __launch_bounds__(state_shape<P, CP>::THREADS)
         uint32_t v[CP / 16][4];
 #pragma unroll
         for (int step = 0; step < CP / 16; step++) {
-            load_values<WIDTH>(v[step], tile + TILE, step * 16, warp * 16);
+            load_values<WIDTH>(v[step], tile + TILE, step * 16, warp_value);
             decay_values(v[step], decay, step * 16, walk.chunk);
         }
-        advance<CP, WIDTH, PAIRS>(s, v, tile, 0, decay[walk.chunk]);
+        advance<CP, WIDTH, PAIRS>(s, v, tile, warp_key, decay[walk.chunk]);
     }
     copy_async_wait<0>();
 }
@@ -340,11 +345,12 @@ static __device__ __forceinline__ void store_rows(bf16 *y, int64_t stride, int l
     }
 }
 
-/* o of GROUP tiles of 16 rows from tile `first` on, this warp's 16 values. */
+/* o of GROUP tiles of 16 rows from tile `first` on, this warp's 16 values; y: row 0 of the chunk's tile. */
 template <int P, int CP, int GROUP>
 static __device__ __forceinline__ void
 outputs(const float s[P / 8][4], const uint32_t v[CP / 16][4], const bf16 *q, const bf16 *p,
-        const float *decay, int first, uint32_t o[GROUP][2][2])
+        const float *decay, int first, const struct chunk_rows &rows, bf16 *y, int64_t stride,
+        int left, bool aligned)
 {
     float inter[GROUP][2][4] = {};
 #pragma unroll
@@ -372,15 +378,17 @@ outputs(const float s[P / 8][4], const uint32_t v[CP / 16][4], const bf16 *q, co
             mma_16816(intra[0], a, b[0]);
             mma_16816(intra[1], a, b[1]);
         }
-        int i = (first + t) * 16 + (int)threadIdx.x % 32 / 4;
+        int row = (first + t) * 16, i = row + (int)threadIdx.x % 32 / 4;
         float near = decay[i + 1], far = decay[i + 9];
+        uint32_t o[2][2];
 #pragma unroll
         for (int n = 0; n < 2; n++) {
-            o[t][n][0] = pack_bf16(__fmaf_rn(near, inter[t][n][0], intra[n][0]),
-                                   __fmaf_rn(near, inter[t][n][1], intra[n][1]));
-            o[t][n][1] = pack_bf16(__fmaf_rn(far, inter[t][n][2], intra[n][2]),
-                                   __fmaf_rn(far, inter[t][n][3], intra[n][3]));
+            o[n][0] = pack_bf16(__fmaf_rn(near, inter[t][n][0], intra[n][0]),
+                                __fmaf_rn(near, inter[t][n][1], intra[n][1]));
+            o[n][1] = pack_bf16(__fmaf_rn(far, inter[t][n][2], intra[n][2]),
+                                __fmaf_rn(far, inter[t][n][3], intra[n][3]));
         }
+        store_rows(y + row * stride, stride, left, o, rows.low - row, rows.high - row, aligned);
     }
 }
 
@@ -477,15 +485,8 @@ __global__ void __launch_bounds__(rows_shape<P, CP>::THREADS, CP == 128 ? 1 : 2)
         for (int first = 0; first < CP / 16; first += GROUP) {
             if (first * 16 >= rows.high || (first + GROUP) * 16 <= rows.low)
                 continue;
-            uint32_t o[GROUP][2][2];
-            outputs<P, CP, GROUP>(s, v, q, p, decay, first, o);
-#pragma unroll
-            for (int t = 0; t < GROUP; t++) {
-                int row = (first + t) * 16;
-                store_rows(y + (int64_t)row * rows.step * role.y_row, rows.step * role.y_row,
-                           walk.head_size - warp * 16, o[t], rows.low - row, rows.high - row,
-                           walk.aligned);
-            }
+            outputs<P, CP, GROUP>(s, v, q, p, decay, first, rows, y, rows.step * role.y_row,
+                                  walk.head_size - warp * 16, walk.aligned);
         }
         if (rows.high == walk.chunk) {
 #pragma unroll

@@ -132,9 +132,7 @@ static enum status create_model(struct actor *actor)
     model_numerics(actor->model, numerics, sizeof numerics);
     actor->numerics_id = hash64(numerics, strlen(numerics), 0);
     actor->weights_bytes = (size_t)model_weights_bytes(actor->model);
-    actor->staging = memory_alloc(actor->weights_bytes);
-    if (actor->staging == NULL)
-        return FAIL(STATUS_NO_MEMORY, "%zu bytes for a copy of the weights", actor->weights_bytes);
+    actor->device = (struct weight_device)WEIGHT_DEVICE(actor->ops);
     for (int i = 0; i < 2; i++)
         TRY(model_weights_create(actor->model, &actor->weights[i]));
 
@@ -215,9 +213,9 @@ void actor_destroy(struct actor **actor_pointer)
         return;
     char kept[STATUS_TEXT_MAX];
     status_keep(kept);
+    actor_close_weights(actor);
     link_close(&actor->link, actor->stopping ? "the run is over" : "leaving");
     redis_view_close(&actor->redis);
-    weight_receiver_close(&actor->receiver);
     segment_writer_destroy(&actor->writer);
     for (uint32_t i = 0; actor->slots != NULL && i < actor->slot_count; i++)
         slot_clear(&actor->slots[i]);
@@ -229,7 +227,6 @@ void actor_destroy(struct actor **actor_pointer)
     model_cache_destroy(&actor->cache);
     for (int i = 0; actor->model != NULL && i < 2; i++)
         model_weights_destroy(actor->model, &actor->weights[i]);
-    memory_free(actor->staging);
     model_destroy(&actor->model);
     op_table_destroy(&actor->ops);
     tokenizer_close(&actor->tokenizer);
@@ -245,7 +242,7 @@ static void note_path(struct actor *actor, const char *path)
 {
     if (path[0] != '\0' && strcmp(path, actor->weights_path) != 0) {
         snprintf(actor->weights_path, sizeof actor->weights_path, "%s", path);
-        weight_receiver_close(&actor->receiver);
+        actor_close_weights(actor);
     }
 }
 
@@ -278,6 +275,9 @@ static enum status take_message(struct actor *actor, const struct message *messa
         return STATUS_OK;
     case MESSAGE_notice:
         return take_notice(actor, &message->notice);
+    case MESSAGE_weight_control:
+        actor_take_control(actor, &message->weight_control);
+        return STATUS_OK;
     case MESSAGE_lease_grant:
         return actor_take_grant(actor, &message->lease_grant);
     case MESSAGE_frame_ack:
@@ -356,7 +356,7 @@ static enum status poll_store(struct actor *actor, int64_t wait_ms, struct messa
 static enum status turn(struct actor *actor, bool *worked)
 {
     int64_t wait_ms = *worked ? 0 : 2;
-    if (!*worked && !has_live_slots(actor))
+    if (!*worked && !has_live_slots(actor) && actor->member == NULL)
         wait_ms = 20;
     for (;;) {
         struct message message;
@@ -379,6 +379,7 @@ static enum status drain(struct actor *actor, atomic_int *stop_signals)
 {
     int64_t until_ns = clock_now_ns() + (int64_t)actor->settings->run.drain_s * CLOCK_NS_PER_S;
     TRY(actor_hand_back(actor));
+    actor_close_weights(actor); /* nobody shall wait for us */
     while ((actor->writer.count > 0 || has_live_slots(actor)) && clock_now_ns() < until_ns &&
            !actor->stopping) {
         if (*stop_signals > 1)

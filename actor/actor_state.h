@@ -12,6 +12,7 @@
 #include "transport/link.h"
 #include "transport/redis_view.h"
 #include "transport/weight_channel.h"
+#include "transport/weight_member.h"
 
 enum { ACTOR_EOS_MAX = MODEL_EOS_MAX + 1 };
 
@@ -41,8 +42,8 @@ struct actor {
     struct model_cache *cache;
     struct model_weights weights[2];
     int active;    /* of weights; -1 before the first */
-    void *staging; /* host bytes a version is copied to */
     size_t weights_bytes;
+    struct weight_device device; /* of ops */
     uint64_t numerics_id;
     struct tokenizer *tokenizer;
     uint32_t eos[ACTOR_EOS_MAX];
@@ -50,7 +51,8 @@ struct actor {
 
     struct link *link;
     struct arena *arena; /* of the message in hand */
-    struct weight_receiver *receiver;
+    struct weight_receiver *receiver; /* the channel's file; NULL: none yet, or by NCCL */
+    struct weight_member *member;     /* NULL: not by NCCL */
     struct redis_view *redis;
     struct segment_writer writer;
     struct segment *ready; /* [slots] segments of the frame in the making */
@@ -82,6 +84,8 @@ struct actor {
 /* weights.c */
 MUST_CHECK enum status
 actor_swap_weights(struct actor *actor); /* looks for newer weights and takes them */
+void actor_take_control(struct actor *actor, const struct weight_control *control);
+void actor_close_weights(struct actor *actor); /* the way they come, not the weights */
 static inline uint64_t actor_version(const struct actor *actor)
 {
     return actor->active < 0 ? UINT64_MAX : actor->weights[actor->active].version;

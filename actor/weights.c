@@ -5,6 +5,7 @@
 #include "core/log.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 enum { RETRY_MS = 1000 };
 
@@ -17,29 +18,61 @@ static enum status refuse_copy(struct actor *actor, uint64_t digest)
     return STATUS_AGAIN;
 }
 
-/* A version is copied into the inactive set, checked against the digest the learner announced, packed,
- * and only then does the pointer flip. */
+static int inactive_set(const struct actor *actor)
+{
+    return actor->active == 0 ? 1 : 0;
+}
+
+/* All bytes of the version are in the inactive set: its digest is compared with the one the learner announced, it is
+ * packed, and only then does the pointer flip. */
+static enum status serve(struct actor *actor, uint64_t version, uint64_t digest)
+{
+    struct model_weights *next = &actor->weights[inactive_set(actor)];
+    next->version = version;
+    TRY(model_weights_repack(actor->model, next));
+    if (next->digest != digest) {
+        LOG_ERROR("weights", "refused a copy: its digest differs",
+                  "version=%" PRIu64 " announced=%016" PRIx64 " own=%016" PRIx64, version, digest,
+                  next->digest);
+        return refuse_copy(actor, digest);
+    }
+    actor->active = inactive_set(actor);
+    return STATUS_OK;
+}
+
 static enum status take_version(struct actor *actor, uint64_t version, uint64_t digest)
 {
-    int next = actor->active == 0 ? 1 : 0;
-    enum status status = weight_receiver_copy(actor->receiver, version, digest, actor->staging);
+    struct model_weights *next = &actor->weights[inactive_set(actor)];
+    enum status status = weight_receiver_copy(actor->receiver, version, digest, next->flat);
     if (status == STATUS_NOT_FOUND)
         return STATUS_AGAIN; /* a restarted learner is just putting its file there */
     if (status == STATUS_CORRUPT) {
         LOG_FAILURE("weights", "refused a copy", status);
         return refuse_copy(actor, digest);
     }
-    if (status != STATUS_OK)
-        return status;
-    TRY(model_weights_load(actor->model, &actor->weights[next], actor->staging, version));
-    if (actor->weights[next].digest != digest) {
-        LOG_ERROR("weights", "digest after loading differs",
-                  "version=%" PRIu64 " announced=%016" PRIx64 " own=%016" PRIx64, version, digest,
-                  actor->weights[next].digest);
-        return refuse_copy(actor, digest);
-    }
-    actor->active = next;
-    return STATUS_OK;
+    return status != STATUS_OK ? status : serve(actor, version, digest);
+}
+
+static enum status send_control(void *self, const struct weight_control *control)
+{
+    const struct actor *actor = self;
+    struct message message = {.type = MESSAGE_weight_control, .weight_control = *control};
+    return link_send(actor->link, &message);
+}
+
+static enum status open_member(struct actor *actor)
+{
+    const struct weights_settings *settings = &actor->settings->weights;
+    struct weight_member_config config = {
+        .group = {.device = &actor->device,
+                  .nccl_library = settings->nccl_library,
+                  .piece_bytes = (size_t)settings->piece_mb << 20},
+        .timeout_ms = settings->timeout_ms,
+        .bytes = actor->weights_bytes,
+        .send = send_control,
+        .self = actor,
+    };
+    return weight_member_open(&actor->member, &config);
 }
 
 /* What slots had is reported already, so their next segment is of the new version alone. With `recompute`
@@ -66,54 +99,118 @@ static enum status slots_after_swap(struct actor *actor, bool other_branch)
     return STATUS_OK;
 }
 
-/* The channel offers something that should be served instead of the active weights. */
-static bool is_wanted(const struct actor *actor, uint64_t version, uint32_t branch, uint64_t digest)
+/* Something that should be served instead of the active weights. */
+static bool is_newer(const struct actor *actor, uint64_t version, uint32_t branch, uint64_t digest)
 {
     bool newer = actor->active < 0 || branch > actor->branch ||
                  (branch == actor->branch && version > actor_version(actor));
-    bool refused = digest == actor->refused_digest && clock_now_ns() < actor->retry_ns;
     bool other = branch == actor->branch_known && version == actor->version_known &&
                  actor->digest_known != 0 && digest != actor->digest_known;
-    return newer && !refused && !other;
+    return newer && !other;
 }
 
-enum status actor_swap_weights(struct actor *actor)
+/* Tokens of the old weights leave first; when the writer is full the swap waits for an acknowledgement. */
+static enum status may_swap(struct actor *actor, bool *may)
 {
-    if (actor->weights_path[0] == '\0')
-        return STATUS_OK;
-    if (actor->receiver == NULL) {
-        enum status status =
-            weight_receiver_open(&actor->receiver, actor->weights_path,
-                                 model_layout_hash(actor->model), actor->weights_bytes);
-        if (status == STATUS_NOT_FOUND)
-            return STATUS_OK;
-        if (status != STATUS_OK)
-            return status;
-    }
-    uint64_t digest = 0;
-    uint32_t branch = 0;
-    uint64_t version = weight_receiver_version(actor->receiver, &branch, &digest);
-    if (version == UINT64_MAX || !is_wanted(actor, version, branch, digest))
-        return STATUS_OK;
-    /* Tokens of the old weights leave first; when the writer is full the swap waits for an acknowledgement. */
     TRY(actor_flush_segments(actor, true));
-    if (segment_writer_full(&actor->writer))
-        return STATUS_OK;
-    int64_t begin_ns = clock_now_ns();
-    enum status status = take_version(actor, version, digest);
-    if (status == STATUS_AGAIN)
-        return STATUS_OK;
-    if (status != STATUS_OK)
-        return status;
+    *may = !segment_writer_full(&actor->writer);
+    return STATUS_OK;
+}
+
+static enum status after_swap(struct actor *actor, uint32_t branch, int64_t begin_ns)
+{
+    const struct model_weights *weights = &actor->weights[actor->active];
     bool other_branch = branch != actor->branch;
     actor->branch = branch;
     TRY(slots_after_swap(actor, other_branch));
     double ms = (double)(clock_now_ns() - begin_ns) / CLOCK_NS_PER_MS;
     metric_add(&actor->metrics.swaps, 1);
     metric_set(&actor->metrics.swap_ms, ms);
-    metric_set(&actor->metrics.policy_version, (double)version);
-    log_set_version(version);
-    LOG_DEBUG("weights", "swapped", "version=%" PRIu64 " digest=%016" PRIx64 " ms=%.2f", version,
-              digest, ms);
+    metric_set(&actor->metrics.policy_version, (double)weights->version);
+    log_set_version(weights->version);
+    LOG_DEBUG("weights", "swapped", "version=%" PRIu64 " digest=%016" PRIx64 " ms=%.2f",
+              weights->version, weights->digest, ms);
     return STATUS_OK;
+}
+
+/* ---- from the channel's file ---- */
+
+static enum status open_file(struct actor *actor)
+{
+    enum status status = weight_receiver_open_device(&actor->receiver, actor->weights_path,
+                                                     model_layout_hash(actor->model),
+                                                     actor->weights_bytes, &actor->device);
+    if (status != STATUS_UNSUPPORTED || actor->settings->weights.channel != CHANNEL_AUTO)
+        return status == STATUS_NOT_FOUND ? STATUS_OK : status;
+    LOG_INFO("weights", "by NCCL", "why=\"%s\"", status_last_error());
+    return open_member(actor);
+}
+
+static enum status swap_from_file(struct actor *actor)
+{
+    uint64_t digest = 0;
+    uint32_t branch = 0;
+    uint64_t version = weight_receiver_version(actor->receiver, &branch, &digest);
+    bool refused = digest == actor->refused_digest && clock_now_ns() < actor->retry_ns;
+    if (version == UINT64_MAX || refused || !is_newer(actor, version, branch, digest))
+        return STATUS_OK;
+    bool may = false;
+    TRY(may_swap(actor, &may));
+    if (!may)
+        return STATUS_OK;
+    int64_t begin_ns = clock_now_ns();
+    enum status status = take_version(actor, version, digest);
+    if (status == STATUS_AGAIN)
+        return STATUS_OK;
+    return status != STATUS_OK ? status : after_swap(actor, branch, begin_ns);
+}
+
+/* ---- by NCCL ---- */
+
+static enum status swap_from_broadcast(struct actor *actor)
+{
+    bool receiving = false, arrived = false;
+    struct weight_arrival arrival;
+    TRY(weight_member_turn(actor->member, actor->weights[inactive_set(actor)].flat, &receiving,
+                           &arrived, &arrival));
+    if (!arrived)
+        return STATUS_OK;
+    if (!is_newer(actor, arrival.version, arrival.branch, arrival.digest)) {
+        weight_member_answer(actor->member, true); /* sent again for a joiner */
+        return STATUS_OK;
+    }
+    bool may = false;
+    TRY(may_swap(actor, &may));
+    if (!may)
+        return STATUS_OK;
+    int64_t begin_ns = clock_now_ns();
+    enum status status = serve(actor, arrival.version, arrival.digest);
+    weight_member_answer(actor->member, status == STATUS_OK);
+    if (status == STATUS_AGAIN)
+        return STATUS_OK;
+    return status != STATUS_OK ? status : after_swap(actor, arrival.branch, begin_ns);
+}
+
+enum status actor_swap_weights(struct actor *actor)
+{
+    if (actor->weights_path[0] == '\0')
+        return STATUS_OK;
+    if (actor->receiver == NULL && actor->member == NULL)
+        TRY(strcmp(actor->weights_path, WEIGHT_PATH_NCCL) == 0 ? open_member(actor)
+                                                               : open_file(actor));
+    if (actor->member != NULL)
+        return swap_from_broadcast(actor);
+    return actor->receiver != NULL ? swap_from_file(actor) : STATUS_OK;
+}
+
+void actor_take_control(struct actor *actor, const struct weight_control *control)
+{
+    if (actor->member != NULL)
+        weight_member_take(actor->member, control);
+}
+
+void actor_close_weights(struct actor *actor)
+{
+    weight_member_close(&actor->member);
+    weight_receiver_close(&actor->receiver);
 }

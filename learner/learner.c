@@ -73,9 +73,7 @@ static enum status between_micro_batches(void *self)
 static enum status open_outputs(struct learner *learner)
 {
     TRY(learner_metrics_open(learner));
-    size_t bytes = (size_t)model_weights_bytes(learner->trainer.model);
-    TRY(weight_sender_open(&learner->sender, learner->weights_path,
-                           model_layout_hash(learner->trainer.model), bytes));
+    TRY(publisher_open(learner));
     return redis_view_open_set(&learner->redis, learner->run, &learner->settings->redis);
 }
 
@@ -89,8 +87,6 @@ enum status learner_create(struct learner **out, const struct learner_options *o
     snprintf(learner->run, sizeof learner->run, "%s", options->run);
     snprintf(learner->folder, sizeof learner->folder, "%s", options->folder);
     snprintf(learner->checkpoints, sizeof learner->checkpoints, "%s/checkpoints", options->folder);
-    snprintf(learner->weights_path, sizeof learner->weights_path, "/dev/shm/weir.%s.weights",
-             options->run);
     snprintf(learner->start_folder, sizeof learner->start_folder, "%s",
              options->settings->model.path);
     enum status status;
@@ -103,6 +99,7 @@ enum status learner_create(struct learner **out, const struct learner_options *o
     learner->trainer.between_self = learner;
     TRY_GOTO(fail, open_outputs(learner));
     TRY_GOTO(fail, learner_connect(learner, options->endpoint));
+    TRY_GOTO(fail, publisher_join(learner));
     *out = learner;
     return STATUS_OK;
 fail:
@@ -117,8 +114,8 @@ void learner_destroy(struct learner **pointer)
         return;
     char kept[STATUS_TEXT_MAX];
     status_keep(kept);
+    publisher_close(learner);
     link_close(&learner->link, "leaving");
-    weight_sender_close(&learner->sender);
     redis_view_close(&learner->redis);
     if (learner->metrics_file != NULL)
         fclose(learner->metrics_file);
@@ -267,10 +264,7 @@ static enum status publish(struct learner *learner, uint64_t version, uint64_t p
     TRY(learner_register(learner, version, parent, trainer->weights.digest));
     if (may_branch)
         TRY(learner_await_notice(learner));
-    size_t bytes = (size_t)model_weights_bytes(trainer->model);
-    void *place = weight_sender_begin(learner->sender, version);
-    TRY(trainer->ops->memory_read(trainer->ops->context, trainer->weights.flat, place, bytes));
-    weight_sender_commit(learner->sender, version, learner->branch, trainer->weights.digest);
+    TRY(publisher_put(learner, version));
     learner->version = version;
     learner->mid_plan = false;
     log_set_version(version);

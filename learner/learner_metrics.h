@@ -46,6 +46,10 @@
     ROW(GAUGE,   wait_s,            "learner/wait_s",             "s",         "Of it, waiting for the plan.")                             \
     ROW(GAUGE,   train_s,           "time/train",                 "s",         "Of it, forward, backward and optimizer.")                  \
     ROW(GAUGE,   sync_s,            "sync/seconds",               "s",         "Registering and publishing the weights.")                  \
+    ROW(GAUGE,   weights_members,   "weights/members",            "actors",    "Actors in the broadcast (NCCL only).")                      \
+    ROW(GAUGE,   weights_send_ms,   "weights/send_ms",            "ms",        "Last broadcast, from the announcement to the last confirmed digest.") \
+    ROW(COUNTER, weights_epochs,    "weights/epochs",             "communicators", "Communicators made: one at each change of the actors in the broadcast.") \
+    ROW(COUNTER, weights_excluded,  "weights/excluded",           "actors",    "Actors put out of the broadcast for missing a deadline; the log names them.") \
     ROW(GAUGE,   checkpoint_s,      "time/checkpoint",            "s",         "Writing the last checkpoint.")
 // clang-format on
 

@@ -8,10 +8,10 @@
 #include "learner/checkpoint.h"
 #include "learner/learner.h"
 #include "learner/learner_metrics.h"
+#include "learner/publish.h"
 #include "learner/trainer.h"
 #include "transport/link.h"
 #include "transport/redis_view.h"
-#include "transport/weight_channel.h"
 
 struct learner {
     const struct settings *settings;
@@ -23,7 +23,7 @@ struct learner {
     struct link *link;
     struct arena *arena; /* the plan in hand and its groups */
     struct arena *mail;  /* the message in hand, when it is neither */
-    struct weight_sender *sender;
+    struct publisher publisher;
     struct redis_view *redis;
     FILE *metrics_file;
 

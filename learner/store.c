@@ -50,6 +50,8 @@ static void take_common(struct learner *learner, const struct message *message)
 {
     if (message->type == MESSAGE_welcome)
         learner->branch = message->welcome.branch;
+    if (message->type == MESSAGE_weight_control)
+        publisher_take(learner, &message->weight_control);
     if (message->type != MESSAGE_notice)
         return; /* nothing, or an answer to a request we said twice */
     learner->notices++;
@@ -60,11 +62,15 @@ static void take_common(struct learner *learner, const struct message *message)
     learner->stopping = message->notice.stopping;
 }
 
-/* A refusal ends the process; CANCELLED is kept for runs that end as asked. */
+/* A refusal ends the process; CANCELLED is kept for runs that end as asked. The broadcast moves on when no message is
+ * left. */
 static enum status poll_store(struct learner *learner, int64_t timeout_ms, struct arena *arena,
                               struct message *message)
 {
+    timeout_ms = publisher_pause_ms(learner, timeout_ms);
     enum status status = link_poll(learner->link, timeout_ms, -1, arena, message);
+    if (status == STATUS_OK && message->type == MESSAGE_NONE)
+        return publisher_turn(learner);
     if (status != STATUS_CANCELLED)
         return status;
     char sentence[1024];

@@ -10,6 +10,9 @@
 
 #include "core/status.h"
 
+/* Instead of a channel's path: weights come by NCCL. */
+#define WEIGHT_PATH_NCCL "nccl"
+
 struct memory_handle; /* WEIGHT_HANDLE_BYTES */
 enum { WEIGHT_HANDLE_BYTES = 64 };
 

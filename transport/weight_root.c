@@ -412,6 +412,11 @@ static bool all_have_taken(const struct weight_root *root)
     return true;
 }
 
+bool weight_root_is_moving(const struct weight_root *root)
+{
+    return (root->phase != PHASE_IDLE && root->phase != PHASE_READY) || callable(root) > 0;
+}
+
 void weight_root_offer(struct weight_root *root, uint64_t version, uint32_t branch, uint64_t digest,
                        void *memory)
 {

@@ -46,6 +46,8 @@ bool weight_root_release(struct weight_root *root, const void *memory);
 /* Moves things on; call it when all messages that are there were taken, else somebody is called late who is not.
  * TIMEOUT: an abort never came back, only a new process helps. */
 MUST_CHECK enum status weight_root_turn(struct weight_root *root);
+/* Something is under way that a turn moves on: turn again soon. */
+bool weight_root_is_moving(const struct weight_root *root);
 void weight_root_read(const struct weight_root *root, struct weight_root_stats *stats);
 
 #endif

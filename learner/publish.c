@@ -1,0 +1,166 @@
+#include "learner/publish.h"
+
+#include "core/clock.h"
+#include "core/log.h"
+#include "core/wait.h"
+#include "learner/learner_state.h"
+
+#include <stdio.h>
+
+enum { MOVING_MS = 2, RELEASE_POLL_MS = 1 };
+
+static enum status make_buffers(struct publisher *publisher)
+{
+    for (int i = 0; i < 2; i++)
+        TRY(publisher->device.create(publisher->device.context, publisher->bytes,
+                                     &publisher->buffers[i]));
+    return STATUS_OK;
+}
+
+/* What `auto` means on this device. */
+static enum setting_channel channel_of(const struct learner *learner)
+{
+    enum setting_channel wanted = (enum setting_channel)learner->settings->weights.channel;
+    if (wanted != CHANNEL_AUTO)
+        return wanted;
+    return learner->trainer.ops->memory_share != NULL ? CHANNEL_IPC : CHANNEL_SHM;
+}
+
+enum status publisher_open(struct learner *learner)
+{
+    struct publisher *publisher = &learner->publisher;
+    uint64_t layout = model_layout_hash(learner->trainer.model);
+    enum setting_channel channel = channel_of(learner);
+    publisher->device = (struct weight_device)WEIGHT_DEVICE(learner->trainer.ops);
+    publisher->bytes = (size_t)model_weights_bytes(learner->trainer.model);
+    snprintf(learner->weights_path, sizeof learner->weights_path, "/dev/shm/weir.%s.weights",
+             learner->run);
+    if (channel == CHANNEL_SHM)
+        return weight_sender_open(&publisher->sender, learner->weights_path, layout,
+                                  publisher->bytes);
+    TRY(make_buffers(publisher));
+    if (channel == CHANNEL_IPC)
+        return weight_sender_open_device(&publisher->sender, learner->weights_path, layout,
+                                         publisher->bytes, &publisher->device, publisher->buffers);
+    snprintf(learner->weights_path, sizeof learner->weights_path, "%s", WEIGHT_PATH_NCCL);
+    return STATUS_OK;
+}
+
+static enum status send_control(void *self, const struct weight_control *control)
+{
+    const struct learner *learner = self;
+    struct message message = {.type = MESSAGE_weight_control, .weight_control = *control};
+    return link_send(learner->link, &message);
+}
+
+/* With `auto` NCCL is for actors that cannot open our memory: without the library there are none. */
+enum status publisher_join(struct learner *learner)
+{
+    struct publisher *publisher = &learner->publisher;
+    const struct weights_settings *settings = &learner->settings->weights;
+    bool only = settings->channel == CHANNEL_NCCL;
+    if (!only && (settings->channel != CHANNEL_AUTO || publisher->buffers[0] == NULL))
+        return STATUS_OK;
+    struct weight_root_config config = {
+        .group = {.device = &publisher->device,
+                  .nccl_library = settings->nccl_library,
+                  .piece_bytes = (size_t)settings->piece_mb << 20},
+        .timeout_ms = settings->timeout_ms,
+        .epoch = link_incarnation(learner->link),
+        .bytes = publisher->bytes,
+        .send = send_control,
+        .self = learner,
+    };
+    enum status status = weight_root_open(&publisher->root, &config);
+    if (status == STATUS_OK || only)
+        return status;
+    LOG_INFO("weights", "no NCCL: actors must reach the learner's memory", "why=\"%s\"",
+             status_last_error());
+    return STATUS_OK;
+}
+
+void publisher_close(struct learner *learner)
+{
+    struct publisher *publisher = &learner->publisher;
+    weight_root_close(&publisher->root);
+    weight_sender_close(&publisher->sender);
+    for (int i = 0; i < 2; i++)
+        if (publisher->buffers[i] != NULL)
+            publisher->device.destroy(publisher->device.context, &publisher->buffers[i]);
+}
+
+/* The broadcast of two versions ago may still read the buffer; its own deadline ends that. */
+static enum status await_buffer(struct learner *learner, const void *buffer)
+{
+    struct weight_root *root = learner->publisher.root;
+    if (root == NULL || weight_root_release(root, buffer))
+        return STATUS_OK;
+    int64_t limit_ms = (int64_t)learner->settings->weights.timeout_ms + 2 * NCCL_ABORT_MS;
+    struct wait wait = wait_begin("weights broadcast", "actors", limit_ms);
+    enum status status = STATUS_OK;
+    bool free = false;
+    while (status == STATUS_OK && !free && wait_left_ms(&wait) > 0) {
+        clock_sleep_ms(RELEASE_POLL_MS);
+        status = learner_idle(learner);
+        free = weight_root_release(root, buffer);
+    }
+    enum status waited = wait_end(&wait, free || status != STATUS_OK);
+    return status != STATUS_OK ? status : waited;
+}
+
+static enum status put_on_device(struct learner *learner, uint64_t version)
+{
+    struct publisher *publisher = &learner->publisher;
+    const struct weight_device *device = &publisher->device;
+    const struct model_weights *weights = &learner->trainer.weights;
+    void *buffer = publisher->buffers[version % 2];
+    TRY(await_buffer(learner, buffer));
+    if (publisher->sender != NULL)
+        buffer = weight_sender_begin(publisher->sender, version);
+    TRY(device->copy(device->context, buffer, weights->flat, publisher->bytes));
+    TRY(device->finish(device->context));
+    if (publisher->sender != NULL)
+        weight_sender_commit(publisher->sender, version, learner->branch, weights->digest);
+    if (publisher->root != NULL)
+        weight_root_offer(publisher->root, version, learner->branch, weights->digest, buffer);
+    return publisher_turn(learner);
+}
+
+enum status publisher_put(struct learner *learner, uint64_t version)
+{
+    struct publisher *publisher = &learner->publisher;
+    const struct model_weights *weights = &learner->trainer.weights;
+    if (publisher->buffers[0] != NULL)
+        return put_on_device(learner, version);
+    void *place = weight_sender_begin(publisher->sender, version);
+    TRY(publisher->device.read(publisher->device.context, weights->flat, place, publisher->bytes));
+    weight_sender_commit(publisher->sender, version, learner->branch, weights->digest);
+    return STATUS_OK;
+}
+
+void publisher_take(struct learner *learner, const struct weight_control *control)
+{
+    if (learner->publisher.root != NULL)
+        weight_root_take(learner->publisher.root, control);
+}
+
+enum status publisher_turn(struct learner *learner)
+{
+    struct weight_root *root = learner->publisher.root;
+    if (root == NULL)
+        return STATUS_OK;
+    TRY(weight_root_turn(root));
+    struct weight_root_stats stats;
+    weight_root_read(root, &stats);
+    metric_set(&learner->metrics.weights_members, stats.members);
+    metric_set(&learner->metrics.weights_epochs, (double)stats.epochs);
+    metric_set(&learner->metrics.weights_excluded, (double)stats.excluded);
+    metric_set(&learner->metrics.weights_send_ms, stats.send_ms);
+    return STATUS_OK;
+}
+
+int64_t publisher_pause_ms(const struct learner *learner, int64_t most_ms)
+{
+    const struct weight_root *root = learner->publisher.root;
+    return root != NULL && weight_root_is_moving(root) && most_ms > MOVING_MS ? MOVING_MS : most_ms;
+}

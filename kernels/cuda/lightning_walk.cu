@@ -565,18 +565,34 @@ template <int P> static enum status run_head(struct cuda_context *cuda, struct l
     }
 }
 
-/* Pieces long enough that the checkpoints cost little, short enough that every multiprocessor has blocks. */
+/* Chunks of a piece: the fewest rounds of blocks, each as long as its piece and its start (about the time of
+ * START_TOKENS tokens), with checkpoints no closer than PIECE_TOKENS_LEAST. */
+static int64_t piece_chunks(const struct cuda_context *cuda, const struct lightning_walk *walk)
+{
+    enum { PIECE_TOKENS_LEAST = 512, START_TOKENS = 192, BLOCKS_EACH = 2, TRIES = 64 };
+    int64_t all = (walk->rows + walk->chunk - 1) / walk->chunk;
+    int64_t slots = (int64_t)cuda->multiprocessors * BLOCKS_EACH;
+    int64_t lanes = (int64_t)walk->heads * walk->roles;
+    int64_t least = (PIECE_TOKENS_LEAST + walk->chunk - 1) / walk->chunk, best = 0, best_cost = 0;
+    if (least < all / 16384) /* a grid's y ends at 65535 */
+        least = all / 16384;
+    int64_t most = all * lanes / slots + 1;
+    int64_t step = most > least + TRIES ? (most - least) / TRIES : 1;
+    for (int64_t chunks = least; chunks <= most || best == 0; chunks += step) {
+        int64_t blocks = lanes * ((all + chunks - 1) / chunks);
+        int64_t cost = (blocks + slots - 1) / slots * (chunks * walk->chunk + START_TOKENS);
+        if (best == 0 || cost < best_cost) {
+            best = chunks;
+            best_cost = cost;
+        }
+    }
+    return best;
+}
+
 static void plan_pieces(const struct cuda_context *cuda, struct lightning_walk *walk)
 {
-    enum { PIECE_TOKENS_LEAST = 512, BLOCKS_EACH = 4 };
-    int64_t blocks = (int64_t)cuda->multiprocessors * BLOCKS_EACH;
-    int64_t tokens = walk->rows * walk->heads * walk->roles / blocks;
-    if (tokens < PIECE_TOKENS_LEAST)
-        tokens = PIECE_TOKENS_LEAST;
     int64_t longest = walk->rows / walk->chunk + 2; /* chunks a segment may touch */
-    if (tokens < walk->rows / 16384)                /* a grid's y ends at 65535 */
-        tokens = walk->rows / 16384;
-    int64_t chunks = (tokens + walk->chunk - 1) / walk->chunk;
+    int64_t chunks = piece_chunks(cuda, walk);
     walk->cut = chunks < longest;
     walk->piece_chunks = (int)(walk->cut ? chunks : longest);
     walk->pieces_max = walk->segment_count;

@@ -162,13 +162,15 @@ static inline void case_attention(struct judge *judge)
             int64_t heads = head_list[h][0], kv_heads = head_list[h][1], size = head_list[h][2];
             const struct op_segment *last = &segments[s][SLOTS - 1];
             int64_t rows = last->row + last->count, stride = heads * size;
+            int64_t pad = (h + s) % 2; /* without it rows are aligned */
             SHAPE(judge, "heads %" PRId64 "/%" PRId64 " size %" PRId64 " segments %d", heads,
                   kv_heads, size, s);
             struct array *table = page_table_of(judge);
             struct array *pages = filled_pages(judge, table, kv_heads, size, 270);
-            struct array *q =
-                input_act(judge, "q", rows * (stride + 4), 1.0 / sqrt(sqrt((double)size)) * 2.0);
-            struct array *y = output_act(judge, "y", rows * (stride + 2), attention_bound(size));
+            struct array *q = input_act(judge, "q", rows * (stride + 4 * pad),
+                                        1.0 / sqrt(sqrt((double)size)) * 2.0);
+            struct array *y =
+                output_act(judge, "y", rows * (stride + 2 * pad), attention_bound(size));
             struct array *lse = output(judge, "lse", rows * heads, attention_bound(size));
             struct array *cut = segments_of(judge, segments[s], SLOTS);
             /* P is rounded before it meets V: a mean with weights off by 2^-8 of values of size 1. */
@@ -176,7 +178,7 @@ static inline void case_attention(struct judge *judge)
             y->size = 1;
             if (!judge->run_failed)
                 RUN(judge, attention, .rows = rows, .heads = heads, .kv_heads = kv_heads,
-                    .head_size = size, .q_stride = stride + 4, .y_stride = stride + 2,
+                    .head_size = size, .q_stride = stride + 4 * pad, .y_stride = stride + 2 * pad,
                     .segments = AT(cut), .segment_count = SLOTS, .q = AT(q), .pages = AT(pages),
                     .page_table = AT(table), .pages_per_slot = PAGES_PER_SLOT, .y = AT(y),
                     .lse = s == 1 ? NULL : AT(lse));
@@ -217,9 +219,10 @@ static inline void oracle_forward(struct judge *judge, const struct op_attention
 static inline void case_attention_backward(struct judge *judge)
 {
     static const struct op_segment segments[] = {{1, 0, 0, 1}, {0, 0, 1, 130}, {2, 0, 131, 67}};
-    for (int h = 0; h < COUNT(head_list); h++) {
-        int64_t heads = head_list[h][0], kv_heads = head_list[h][1], size = head_list[h][2];
-        int64_t rows = 198, stride = heads * size + 6, y_stride = heads * size + 2;
+    for (int h = 0; h < 2 * COUNT(head_list); h++) {
+        const int64_t *list = head_list[h / 2], pad = h % 2;
+        int64_t heads = list[0], kv_heads = list[1], size = list[2];
+        int64_t rows = 198, stride = heads * size + 6 * pad, y_stride = heads * size + 2 * pad;
         double scale = 2.0 / sqrt(sqrt((double)size)), bound = 2 * attention_bound(size);
         SHAPE(judge, "heads %" PRId64 "/%" PRId64 " size %" PRId64, heads, kv_heads, size);
         struct array *q = input_act(judge, "q", rows * stride, scale);
@@ -263,8 +266,9 @@ struct lightning_shape {
     int64_t heads, size, chunk;
 };
 
-static const struct lightning_shape lightning_list[] = {
-    {4, 8, 8}, {3, 16, 32}, {2, 64, 32}, {3, 64, 8}, {2, 24, 16}};
+static const struct lightning_shape lightning_list[] = {{4, 8, 8},    {3, 16, 32},  {2, 64, 32},
+                                                        {3, 64, 8},   {2, 24, 16},  {4, 64, 64},
+                                                        {2, 128, 64}, {2, 128, 128}};
 
 static inline struct array *slopes_of(struct judge *judge, int64_t heads)
 {
@@ -309,7 +313,7 @@ static inline void case_lightning(struct judge *judge)
     };
     for (int n = 0; n < COUNT(lightning_list); n++) {
         struct lightning_shape s = lightning_list[n];
-        int64_t head_stride = 3 * s.size, stride = s.heads * head_stride + 4;
+        int64_t head_stride = 3 * s.size, stride = s.heads * head_stride + 4 * (n % 2);
         SHAPE(judge, "heads %" PRId64 " size %" PRId64 " chunk %" PRId64, s.heads, s.size, s.chunk);
         struct array *slopes = slopes_of(judge, s.heads);
         int64_t cells = SLOTS * s.heads * s.size;
@@ -342,7 +346,7 @@ static inline void case_lightning_backward(struct judge *judge)
     static const struct op_segment segments[] = {{1, 0, 0, 1}, {0, 0, 1, 97}, {2, 0, 98, 64}};
     for (int n = 0; n < COUNT(lightning_list); n++) {
         struct lightning_shape s = lightning_list[n];
-        int64_t head_stride = 3 * s.size, stride = s.heads * head_stride + 4, rows = 162;
+        int64_t head_stride = 3 * s.size, stride = s.heads * head_stride + 4 * (n % 2), rows = 162;
         SHAPE(judge, "heads %" PRId64 " size %" PRId64 " chunk %" PRId64, s.heads, s.size, s.chunk);
         struct array *slopes = slopes_of(judge, s.heads);
         struct array *qkv = input_act(judge, "qkv", rows * stride, 1);

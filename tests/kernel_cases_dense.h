@@ -119,16 +119,35 @@ static inline void case_residual_norm(struct judge *judge)
 struct linear_shape {
     int64_t rows, experts, n, k;
     bool grouped;
+    int64_t pad; /* strides are wider by it, once, twice or three times */
 };
 
-/* All rows with all k; n and the grouping follow so that each occurs. */
-static inline struct linear_shape linear_shape(struct judge *judge, int r, int k)
+/* Rows that tensor cores and 16-byte loads like, at both sides of the row counts where kernels change. */
+static const int64_t aligned_list[][3] = {{1, 512, 256},   {3, 256, 512},  {16, 64, 64},
+                                          {17, 96, 1024},  {64, 384, 256}, {65, 256, 128},
+                                          {129, 512, 320}, {300, 384, 512}};
+
+#define LINEAR_SHAPES (COUNT(rows_list) * COUNT(channels_list) + COUNT(aligned_list))
+
+/* All rows with all k; n and the grouping follow so that each occurs. Then the aligned ones. */
+static inline struct linear_shape linear_shape(struct judge *judge, int i)
 {
-    struct linear_shape shape = {rows_list[r], 1, channels_list[(r + k) % COUNT(channels_list)],
-                                 channels_list[k], (r + 2 * k) % 3 == 0};
+    int r = i / COUNT(channels_list), k = i % COUNT(channels_list);
+    struct linear_shape shape = {.experts = 1, .grouped = (r + 2 * k) % 3 == 0, .pad = 1};
+    if (r < COUNT(rows_list)) {
+        shape.rows = rows_list[r];
+        shape.n = channels_list[(r + k) % COUNT(channels_list)];
+        shape.k = channels_list[k];
+    } else {
+        const int64_t *aligned = aligned_list[i - COUNT(rows_list) * COUNT(channels_list)];
+        shape.rows = aligned[0];
+        shape.n = aligned[1];
+        shape.k = aligned[2];
+        shape.pad = 0;
+    }
     shape.experts = shape.grouped ? 4 + 4 * (r % 2) : 1;
-    SHAPE(judge, "rows %" PRId64 " experts %" PRId64 " n %" PRId64 " k %" PRId64, shape.rows,
-          shape.experts, shape.n, shape.k);
+    SHAPE(judge, "rows %" PRId64 " experts %" PRId64 " n %" PRId64 " k %" PRId64 " pad %" PRId64,
+          shape.rows, shape.experts, shape.n, shape.k, shape.pad);
     return shape;
 }
 
@@ -153,7 +172,7 @@ static inline void run_linear(struct judge *judge, struct linear_shape s, struct
         .packed = AT(packed));
     if (!judge->run_failed)
         RUN(judge, linear, .rows = s.rows, .experts = s.experts, .n = s.n, .k = s.k,
-            .x_stride = s.k + 3, .y_stride = s.n + 1, .virtual_tp = 1, .x = AT(x),
+            .x_stride = s.k + 3 * s.pad, .y_stride = s.n + s.pad, .virtual_tp = 1, .x = AT(x),
             .packed = PACKED(s.experts, s.n, s.k, packed, weight), .bias = AT(bias),
             .expert_offset = AT(offset), .y = y->kind == ARRAY_ACT ? AT(y) : NULL,
             .y_float = y->kind == ARRAY_ACT ? NULL : AT(y));
@@ -161,19 +180,18 @@ static inline void run_linear(struct judge *judge, struct linear_shape s, struct
 
 static inline void case_linear(struct judge *judge)
 {
-    for (int r = 0; r < COUNT(rows_list); r++)
-        for (int k = 0; k < COUNT(channels_list); k++) {
-            struct linear_shape s = linear_shape(judge, r, k);
-            struct array *x = input_act(judge, "x", s.rows * (s.k + 3), 1);
-            struct array *weight = input_act(judge, "weight", s.experts * s.n * s.k, 1);
-            struct array *bias = !s.grouped && k % 2 ? input_act(judge, "bias", s.n, 1) : NULL;
-            struct array *offset = s.grouped ? offsets_of(judge, s.experts, s.rows) : NULL;
-            struct array *y = output_act(judge, "y", s.rows * (s.n + 1), sum_bound(s.k));
-            if ((r + k) % 4 == 1)
-                y->kind = ARRAY_F32; /* y_float */
-            run_linear(judge, s, x, weight, bias, offset, y);
-            judge_compare(judge);
-        }
+    for (int i = 0; i < LINEAR_SHAPES; i++) {
+        struct linear_shape s = linear_shape(judge, i);
+        struct array *x = input_act(judge, "x", s.rows * (s.k + 3 * s.pad), 1);
+        struct array *weight = input_act(judge, "weight", s.experts * s.n * s.k, 1);
+        struct array *bias = !s.grouped && i % 2 ? input_act(judge, "bias", s.n, 1) : NULL;
+        struct array *offset = s.grouped ? offsets_of(judge, s.experts, s.rows) : NULL;
+        struct array *y = output_act(judge, "y", s.rows * (s.n + s.pad), sum_bound(s.k));
+        if (i % 4 == 1)
+            y->kind = ARRAY_F32; /* y_float */
+        run_linear(judge, s, x, weight, bias, offset, y);
+        judge_compare(judge);
+    }
 }
 
 /* The packed layout is the backend's own; what was packed shows in a product with the unit matrix,
@@ -182,14 +200,14 @@ static inline void case_linear_pack(struct judge *judge)
 {
     for (int n = 0; n < COUNT(channels_list); n++)
         for (int k = 0; k < COUNT(channels_list); k++) {
-            struct linear_shape s = {channels_list[k], 1, channels_list[n], channels_list[k],
-                                     false};
+            struct linear_shape s = {channels_list[k], 1,     channels_list[n],
+                                     channels_list[k], false, 1};
             SHAPE(judge, "n %" PRId64 " k %" PRId64, s.n, s.k);
-            struct array *x = input_act(judge, "x", s.rows * (s.k + 3), 0);
+            struct array *x = input_act(judge, "x", s.rows * (s.k + 3 * s.pad), 0);
             for (int64_t i = 0; i < s.k; i++)
-                x->f[i * (s.k + 3) + i] = 1.0f;
+                x->f[i * (s.k + 3 * s.pad) + i] = 1.0f;
             struct array *weight = input_act(judge, "weight", s.n * s.k, 1);
-            struct array *y = output_act(judge, "y", s.rows * (s.n + 1), 0);
+            struct array *y = output_act(judge, "y", s.rows * (s.n + s.pad), 0);
             run_linear(judge, s, x, weight, NULL, NULL, y);
             judge_compare(judge);
         }
@@ -197,40 +215,38 @@ static inline void case_linear_pack(struct judge *judge)
 
 static inline void case_linear_backward_input(struct judge *judge)
 {
-    for (int r = 0; r < COUNT(rows_list); r++)
-        for (int k = 0; k < COUNT(channels_list); k++) {
-            struct linear_shape s = linear_shape(judge, r, k);
-            struct array *dy = input_act(judge, "dy", s.rows * (s.n + 2), 1);
-            struct array *weight = input_act(judge, "weight", s.experts * s.n * s.k, 1);
-            struct array *offset = s.grouped ? offsets_of(judge, s.experts, s.rows) : NULL;
-            bool accumulate = k % 2 == 0;
-            struct array *dx = accumulate
-                                   ? in_out_act(judge, "dx", s.rows * (s.k + 1), 1, sum_bound(s.n))
-                                   : output_act(judge, "dx", s.rows * (s.k + 1), sum_bound(s.n));
-            RUN(judge, linear_backward_input, .rows = s.rows, .experts = s.experts, .n = s.n,
-                .k = s.k, .dy_stride = s.n + 2, .dx_stride = s.k + 1, .accumulate = accumulate,
-                .dy = AT(dy), .weight = AT(weight), .expert_offset = AT(offset), .dx = AT(dx));
-            judge_compare(judge);
-        }
+    for (int i = 0; i < LINEAR_SHAPES; i++) {
+        struct linear_shape s = linear_shape(judge, i);
+        struct array *dy = input_act(judge, "dy", s.rows * (s.n + 2 * s.pad), 1);
+        struct array *weight = input_act(judge, "weight", s.experts * s.n * s.k, 1);
+        struct array *offset = s.grouped ? offsets_of(judge, s.experts, s.rows) : NULL;
+        bool accumulate = i % 2 == 0;
+        struct array *dx = accumulate
+                               ? in_out_act(judge, "dx", s.rows * (s.k + s.pad), 1, sum_bound(s.n))
+                               : output_act(judge, "dx", s.rows * (s.k + s.pad), sum_bound(s.n));
+        RUN(judge, linear_backward_input, .rows = s.rows, .experts = s.experts, .n = s.n, .k = s.k,
+            .dy_stride = s.n + 2 * s.pad, .dx_stride = s.k + s.pad, .accumulate = accumulate,
+            .dy = AT(dy), .weight = AT(weight), .expert_offset = AT(offset), .dx = AT(dx));
+        judge_compare(judge);
+    }
 }
 
 static inline void case_linear_backward_weight(struct judge *judge)
 {
-    for (int r = 0; r < COUNT(rows_list); r++)
-        for (int k = 0; k < COUNT(channels_list); k++) {
-            struct linear_shape s = linear_shape(judge, r, k);
-            struct array *dy = input_act(judge, "dy", s.rows * (s.n + 2), 1);
-            struct array *x = input_act(judge, "x", s.rows * (s.k + 3), 1);
-            struct array *offset = s.grouped ? offsets_of(judge, s.experts, s.rows) : NULL;
-            struct array *dweight =
-                in_out(judge, "dweight", s.experts * s.n * s.k, 1, sum_bound(s.rows));
-            struct array *dbias =
-                s.grouped || k % 2 ? NULL : in_out(judge, "dbias", s.n, 1, sum_bound(s.rows));
-            RUN(judge, linear_backward_weight, .rows = s.rows, .experts = s.experts, .n = s.n,
-                .k = s.k, .dy_stride = s.n + 2, .x_stride = s.k + 3, .dy = AT(dy), .x = AT(x),
-                .expert_offset = AT(offset), .dweight = AT(dweight), .dbias = AT(dbias));
-            judge_compare(judge);
-        }
+    for (int i = 0; i < LINEAR_SHAPES; i++) {
+        struct linear_shape s = linear_shape(judge, i);
+        struct array *dy = input_act(judge, "dy", s.rows * (s.n + 2 * s.pad), 1);
+        struct array *x = input_act(judge, "x", s.rows * (s.k + 3 * s.pad), 1);
+        struct array *offset = s.grouped ? offsets_of(judge, s.experts, s.rows) : NULL;
+        struct array *dweight =
+            in_out(judge, "dweight", s.experts * s.n * s.k, 1, sum_bound(s.rows));
+        struct array *dbias =
+            s.grouped || i % 2 ? NULL : in_out(judge, "dbias", s.n, 1, sum_bound(s.rows));
+        RUN(judge, linear_backward_weight, .rows = s.rows, .experts = s.experts, .n = s.n, .k = s.k,
+            .dy_stride = s.n + 2 * s.pad, .x_stride = s.k + 3 * s.pad, .dy = AT(dy), .x = AT(x),
+            .expert_offset = AT(offset), .dweight = AT(dweight), .dbias = AT(dbias));
+        judge_compare(judge);
+    }
 }
 
 /* ---- elementwise: exp of an f32 within a few ulp, then at most six roundings ---------------------- */

@@ -2,7 +2,7 @@
 /* label: gpu */
 /* timeout: 300 */
 /* The judge of the CUDA backend: every op of KERNEL_OPS on "cuda:0/f32" and "cuda:0" against the double-precision
- * oracle (tests/kernel_cases*.h), and what only a GPU must show (tests/kernel_gpu.h): rows that do not depend on
+ * oracle (tests/kernel_cases*.h), and what only a GPU must show (tests/kernel_gpu*.h): rows that do not depend on
  * their neighbours, and fused ops equal to their parts.
  *
  * Each check runs in a process of its own, a few at a time: an illegal address spoils the device for the process
@@ -12,7 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "tests/kernel_gpu.h"
+#include "tests/kernel_gpu_attention.h"
 
 enum { TOGETHER = 8, CHECK_SECONDS = 60, SKIPPED = 77, NO_TABLE = 78 };
 

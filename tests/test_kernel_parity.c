@@ -1,5 +1,5 @@
 /* links: core kernels */
-/* timeout: 120 */
+/* timeout: 240 */
 /* The judge of the CPU backend: every op of KERNEL_OPS, on every instruction set of this processor, with
  * one and two threads, against the double-precision oracle. An op without a case does not compile.
  *

@@ -73,9 +73,10 @@ static void leave(struct weight_member *member)
     member->here_ns = 0; /* at once */
 }
 
+/* The learner, which sees who is late, decides after timeout_ms; this end only when it does not. */
 static void set_deadline(struct weight_member *member)
 {
-    member->deadline_ns = clock_now_ns() + member->config.timeout_ms * (int64_t)CLOCK_NS_PER_MS;
+    member->deadline_ns = clock_now_ns() + 2 * member->config.timeout_ms * (int64_t)CLOCK_NS_PER_MS;
 }
 
 void weight_member_take(struct weight_member *member, const struct weight_control *control)
@@ -115,8 +116,8 @@ static void give_up(struct weight_member *member, const char *what, enum status 
         LOG_FAILURE("weights", "communicator given up", status);
     else
         LOG_WARN("weights", "communicator given up",
-                 "epoch=%" PRIu64 " rank=%d why=\"%s took longer than weights.timeout_ms %" PRId64
-                 "\"",
+                 "epoch=%" PRIu64
+                 " rank=%d why=\"%s took longer than twice weights.timeout_ms %" PRId64 "\"",
                  member->epoch, member->rank, what, member->config.timeout_ms);
     leave(member);
 }

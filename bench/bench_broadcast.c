@@ -1,0 +1,538 @@
+/* links: transport core */
+/* Weights from one process to another on GPUs: JSON lines with GB/s and the share of what cudaMemcpyPeer moves.
+ *
+ *     bench_broadcast ceiling 3.1          copies of 3.1 GB from GPU 0 to GPU 1 (with one GPU: on it)
+ *     bench_broadcast ipc 3.1              learner and actor on one GPU: versions through the weight channel
+ *     bench_broadcast peer 3.1             the same, the actor on GPU 1
+ *     bench_broadcast nccl 3.1 [piece_mb]  learner on GPU 0, actor on GPU 1: the broadcast with its whole protocol
+ *     bench_broadcast kill 3.1             as nccl; the actor is killed in the middle of a version and comes again
+ *     bench_broadcast alone 3.1            a communicator of one rank: the library loads and does as it is told
+ *
+ * Napkin: two ranks are one stream over NVLink, 450 GB/s on paper and 371 to 377 measured by others on NVLink 4; on one
+ * GPU a copy reads and writes, so half of the memory's bandwidth. WEIR_NCCL names another libnccl.so.2. */
+#include <dlfcn.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "core/clock.h"
+#include "core/memory.h"
+#include "transport/weight_channel.h"
+#include "transport/weight_member.h"
+#include "transport/weight_root.h"
+
+enum { VERSIONS = 12, SAMPLE = 1 << 20, LIMIT_S = 60, TIMEOUT_MS = 2000, LAYOUT = 1 };
+
+static void must(enum status status, const char *what)
+{
+    if (status == STATUS_OK)
+        return;
+    fprintf(stderr, "%s: %s: %s\n", what, status_name(status), status_last_error());
+    exit(1);
+}
+
+/* ---- the CUDA runtime, opened when the program runs; each process has its own device ---- */
+
+enum {
+    COPY_DEFAULT = 4,
+    EVENT_PLAIN = 0,
+    NOT_READY = 600,
+    IPC_LAZY_PEER = 1,
+    STREAM_NON_BLOCKING = 1
+};
+
+struct ipc_handle {
+    uint8_t bytes[WEIGHT_HANDLE_BYTES];
+};
+
+// clang-format off
+#define CUDA_CALLS(CALL) \
+    CALL(SetDevice, (int)) CALL(GetDeviceCount, (int *)) CALL(Malloc, (void **, size_t)) CALL(Free, (void *)) \
+    CALL(MemsetAsync, (void *, int, size_t, void *)) CALL(MemcpyAsync, (void *, const void *, size_t, int, void *)) \
+    CALL(MemcpyPeerAsync, (void *, int, const void *, int, size_t, void *)) \
+    CALL(DeviceEnablePeerAccess, (int, unsigned)) CALL(DeviceCanAccessPeer, (int *, int, int)) \
+    CALL(StreamCreateWithPriority, (void **, unsigned, int)) CALL(StreamQuery, (void *)) \
+    CALL(StreamSynchronize, (void *)) CALL(IpcGetMemHandle, (struct ipc_handle *, void *)) \
+    CALL(IpcOpenMemHandle, (void **, struct ipc_handle, unsigned)) CALL(IpcCloseMemHandle, (void *))
+// clang-format on
+
+#define CALL(name, arguments) static int(*cuda##name) arguments;
+CUDA_CALLS(CALL)
+#undef CALL
+static void *main_stream, *side_stream;
+
+static void cuda_must(int code, const char *what)
+{
+    if (code == 0)
+        return;
+    fprintf(stderr, "%s: CUDA error %d\n", what, code);
+    exit(1);
+}
+#define CUDA(call) cuda_must(call, #call)
+
+static void cuda_start(int device)
+{
+    void *library = dlopen("libcudart.so.13", RTLD_NOW);
+    library = library != NULL ? library : dlopen("libcudart.so", RTLD_NOW);
+    if (library == NULL) {
+        fprintf(stderr, "%s\n", dlerror());
+        exit(1);
+    }
+    void *found;
+#define CALL(name, arguments)                  \
+    found = dlsym(library, "cuda" #name);      \
+    memcpy(&cuda##name, &found, sizeof found); \
+    cuda_must(found == NULL, "cuda" #name);
+    CUDA_CALLS(CALL)
+#undef CALL
+    CUDA(cudaSetDevice(device));
+    CUDA(cudaStreamCreateWithPriority(&main_stream, STREAM_NON_BLOCKING, -1));
+    CUDA(cudaStreamCreateWithPriority(&side_stream, STREAM_NON_BLOCKING, 0));
+}
+
+static enum status checked(int code, const char *what)
+{
+    return code == 0 ? STATUS_OK : FAIL(STATUS_CUDA, "%s: CUDA error %d", what, code);
+}
+
+static enum status device_copy(void *context, void *to, const void *from, size_t bytes)
+{
+    (void)context;
+    return checked(cudaMemcpyAsync(to, from, bytes, COPY_DEFAULT, main_stream), "copy");
+}
+
+static enum status device_finish(void *context)
+{
+    (void)context;
+    return checked(cudaStreamSynchronize(main_stream), "finish");
+}
+
+/* Each version is one byte all over: looked at in three places. The real digest is an op, not measured here. */
+static enum status device_digest(void *context, const void *memory, size_t bytes,
+                                 uint64_t first_word, uint64_t *digest)
+{
+    static uint8_t sample[SAMPLE];
+    const size_t places[] = {0, bytes / 2, bytes - SAMPLE};
+    (void)first_word;
+    *digest = 0;
+    for (size_t p = 0; p < 3; p++) {
+        TRY(device_copy(context, sample, (const uint8_t *)memory + places[p], SAMPLE));
+        TRY(device_finish(context));
+        for (size_t i = 1; i < SAMPLE; i++)
+            if (sample[i] != sample[0])
+                return FAIL(STATUS_CORRUPT, "place %zu byte %zu: %u and %u", p, i, sample[i],
+                            sample[0]);
+        *digest = p == 0 || *digest == sample[0] ? sample[0] : 1000;
+    }
+    return STATUS_OK;
+}
+
+static enum status device_share(void *context, const void *memory, struct memory_handle *handle)
+{
+    (void)context;
+    return checked(
+        cudaIpcGetMemHandle((struct ipc_handle *)(void *)handle, (void *)(uintptr_t)memory),
+        "share");
+}
+
+static enum status device_open(void *context, const struct memory_handle *handle, void **memory)
+{
+    struct ipc_handle copy;
+    (void)context;
+    memcpy(&copy, handle, sizeof copy);
+    return checked(cudaIpcOpenMemHandle(memory, copy, IPC_LAZY_PEER), "open");
+}
+
+static void device_unopen(void *context, void **memory)
+{
+    (void)context;
+    (void)cudaIpcCloseMemHandle(*memory);
+    *memory = NULL;
+}
+
+static void *device_side_stream(void *context)
+{
+    (void)context;
+    return side_stream;
+}
+
+static enum status device_side_wait(void *context, int64_t timeout_ms)
+{
+    (void)context, (void)timeout_ms;
+    int code = cudaStreamQuery(side_stream);
+    return code == NOT_READY ? STATUS_AGAIN : checked(code, "side stream");
+}
+
+static const struct weight_device device = {.copy = device_copy,
+                                            .finish = device_finish,
+                                            .digest = device_digest,
+                                            .share = device_share,
+                                            .open = device_open,
+                                            .unopen = device_unopen,
+                                            .side_stream = device_side_stream,
+                                            .side_wait = device_side_wait};
+
+static void *buffer(size_t bytes, int value)
+{
+    void *memory = NULL;
+    CUDA(cudaMalloc(&memory, bytes));
+    CUDA(cudaMemsetAsync(memory, value, bytes, main_stream));
+    CUDA(cudaStreamSynchronize(main_stream));
+    return memory;
+}
+
+/* ---- figures ---- */
+
+static double since_ms(int64_t begin_ns)
+{
+    return (double)(clock_now_ns() - begin_ns) / CLOCK_NS_PER_MS;
+}
+
+static int compare(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static void print_line(const char *what, size_t bytes, double *ms, size_t count, size_t piece_mb)
+{
+    qsort(ms, count, sizeof *ms, compare);
+    printf("{\"bench\":\"broadcast\",\"what\":\"%s\",\"bytes\":%zu,\"piece_mb\":%zu,\"n\":%zu,"
+           "\"ms_median\":%.3f,\"ms_min\":%.3f,\"ms_max\":%.3f,\"gb_s\":%.1f}\n",
+           what, bytes, piece_mb, count, ms[count / 2], ms[0], ms[count - 1],
+           (double)bytes / ms[count / 2] * 1e-6);
+    fflush(stdout);
+}
+
+static int devices(void)
+{
+    int count = 0;
+    CUDA(cudaGetDeviceCount(&count));
+    return count;
+}
+
+static void ceiling(size_t bytes)
+{
+    double ms[VERSIONS];
+    cuda_start(0);
+    int to = devices() > 1, can = 0;
+    void *source = buffer(bytes, 1), *target;
+    if (to == 1) {
+        CUDA(cudaDeviceCanAccessPeer(&can, 0, 1));
+        if (can)
+            CUDA(cudaDeviceEnablePeerAccess(1, 0));
+        CUDA(cudaSetDevice(1));
+    }
+    CUDA(cudaMalloc(&target, bytes));
+    CUDA(cudaSetDevice(0));
+    for (int i = 0; i < VERSIONS; i++) {
+        int64_t begin_ns = clock_now_ns();
+        CUDA(cudaMemcpyPeerAsync(target, to, source, 0, bytes, main_stream));
+        CUDA(cudaStreamSynchronize(main_stream));
+        ms[i] = since_ms(begin_ns);
+    }
+    print_line(to == 0 ? "ceiling: copy on one GPU"
+               : can   ? "ceiling: cudaMemcpyPeer 0 to 1"
+                       : "ceiling: cudaMemcpyPeer 0 to 1, no peer access",
+               bytes, ms, VERSIONS, 0);
+}
+
+/* ---- two processes and what they say to each other ---- */
+
+struct letter {
+    struct weight_control control;
+    uint32_t id[WIRE_WEIGHT_ID_WORDS];
+};
+
+static enum status send_letter(void *self, const struct weight_control *control)
+{
+    struct letter letter = {.control = *control};
+    if (control->id_count > 0)
+        memcpy(letter.id, control->id, sizeof letter.id);
+    letter.control.incarnation =
+        control->incarnation != 0 ? control->incarnation : (uint64_t)getpid();
+    return send(*(int *)self, &letter, sizeof letter, MSG_DONTWAIT | MSG_NOSIGNAL) > 0
+               ? STATUS_OK
+               : STATUS_AGAIN;
+}
+
+static bool receive_letter(int fd, struct letter *letter)
+{
+    if (recv(fd, letter, sizeof *letter, MSG_DONTWAIT) != sizeof *letter)
+        return false;
+    letter->control.id = letter->id;
+    return true;
+}
+
+static struct weight_group_config group_config(size_t piece_mb)
+{
+    const char *library = getenv("WEIR_NCCL");
+    return (struct weight_group_config){.device = &device,
+                                        .nccl_library = library != NULL ? library : "",
+                                        .piece_bytes = piece_mb << 20};
+}
+
+/* An actor: takes versions until it is killed. */
+static void run_member(int gpu, size_t bytes, size_t piece_mb, int fd)
+{
+    cuda_start(gpu);
+    void *memory = buffer(bytes, 255);
+    struct weight_member *member = NULL;
+    struct weight_member_config config = {.group = group_config(piece_mb),
+                                          .timeout_ms = TIMEOUT_MS,
+                                          .bytes = bytes,
+                                          .send = send_letter,
+                                          .self = &fd};
+    must(weight_member_open(&member, &config), "member");
+    for (;;) {
+        struct letter letter;
+        bool receiving = false, arrived = false;
+        struct weight_arrival arrival;
+        while (receive_letter(fd, &letter))
+            if (letter.control.incarnation == (uint64_t)getpid())
+                weight_member_take(member, &letter.control);
+        must(weight_member_turn(member, memory, &receiving, &arrived, &arrival), "member");
+        if (!arrived)
+            continue;
+        uint64_t digest = 0;
+        enum status status = device_digest(NULL, memory, bytes, 0, &digest);
+        weight_member_answer(member, status == STATUS_OK && digest == arrival.digest);
+        if (digest != arrival.digest)
+            fprintf(stderr, "wrong bytes: %s\n", status_last_error());
+    }
+}
+
+/* A program of its own: a process that has used CUDA cannot fork one that does. */
+static pid_t start_member(int gpu, size_t bytes, size_t piece_mb, int fd)
+{
+    char words[4][32];
+    snprintf(words[0], sizeof words[0], "%d", gpu);
+    snprintf(words[1], sizeof words[1], "%zu", bytes);
+    snprintf(words[2], sizeof words[2], "%zu", piece_mb);
+    snprintf(words[3], sizeof words[3], "%d", fd);
+    pid_t pid = fork();
+    if (pid == 0) {
+        execl("/proc/self/exe", "bench_broadcast", "member", words[0], words[1], words[2], words[3],
+              (char *)NULL);
+        _exit(127);
+    }
+    return pid;
+}
+
+struct learner {
+    struct weight_root *root;
+    struct weight_root_stats stats;
+    int fd;
+};
+
+static void turn(struct learner *learner)
+{
+    struct letter letter;
+    while (receive_letter(learner->fd, &letter))
+        weight_root_take(learner->root, &letter.control);
+    must(weight_root_turn(learner->root), "root");
+    weight_root_read(learner->root, &learner->stats);
+}
+
+static void offer(struct learner *learner, void *memory, size_t bytes, uint64_t version)
+{
+    while (!weight_root_release(learner->root, memory))
+        turn(learner);
+    CUDA(cudaMemsetAsync(memory, (int)version, bytes, main_stream));
+    CUDA(cudaStreamSynchronize(main_stream));
+    weight_root_offer(learner->root, version, 0, version, memory);
+}
+
+static void await_sent(struct learner *learner, uint64_t count)
+{
+    int64_t end_ns = clock_now_ns() + LIMIT_S * CLOCK_NS_PER_S;
+    while (learner->stats.sent < count && clock_now_ns() < end_ns)
+        turn(learner);
+    if (learner->stats.sent < count)
+        must(FAIL(STATUS_TIMEOUT, "version %llu was not confirmed in %d s",
+                  (unsigned long long)count, LIMIT_S),
+             "broadcast");
+}
+
+/* Killed when a version is half way; a new process takes its place. */
+static void kill_and_replace(struct learner *learner, void *memory, size_t bytes, pid_t *member,
+                             size_t piece_mb, int member_fd)
+{
+    uint64_t sent = learner->stats.sent, epochs = learner->stats.epochs;
+    offer(learner, memory, bytes, 100);
+    turn(learner); /* announced, and begun here */
+    int64_t begin_ns = clock_now_ns();
+    while (since_ms(begin_ns) < 1)
+        turn(learner);
+    kill(*member, SIGKILL);
+    waitpid(*member, NULL, 0);
+    int64_t killed_ns = clock_now_ns();
+    *member = start_member(1, bytes, piece_mb, member_fd);
+    double freed_ms = -1, formed_ms = -1;
+    while (learner->stats.sent == sent && since_ms(killed_ns) < LIMIT_S * 1000.0) {
+        turn(learner);
+        if (freed_ms < 0 && weight_root_release(learner->root, memory))
+            freed_ms = since_ms(killed_ns);
+        if (freed_ms >= 0 && formed_ms < 0) {
+            weight_root_offer(learner->root, 100, 0, 100, memory);
+            formed_ms = learner->stats.epochs > epochs ? since_ms(killed_ns) : -1;
+        }
+    }
+    printf("{\"bench\":\"broadcast\",\"what\":\"actor killed in mid-version\",\"timeout_ms\":%d,"
+           "\"ms_buffer_free\":%.1f,\"ms_next_epoch\":%.1f,\"ms_confirmed_by_new_process\":%.1f,"
+           "\"confirmed\":%d}\n",
+           TIMEOUT_MS, freed_ms, formed_ms, since_ms(killed_ns), learner->stats.sent > sent);
+}
+
+static void broadcast(size_t bytes, size_t piece_mb, bool killing)
+{
+    int ends[2];
+    double ms[VERSIONS];
+    cuda_must(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, ends), "socketpair");
+    pid_t member = start_member(1, bytes, piece_mb, ends[1]);
+    pid_t learner_pid = fork();
+    if (learner_pid == 0) {
+        struct learner learner = {.fd = ends[0]};
+        cuda_start(0);
+        void *memory[2] = {buffer(bytes, 0), buffer(bytes, 0)};
+        struct weight_root_config config = {.group = group_config(piece_mb),
+                                            .timeout_ms = TIMEOUT_MS,
+                                            .epoch = 1,
+                                            .bytes = bytes,
+                                            .send = send_letter,
+                                            .self = &learner.fd};
+        must(weight_root_open(&learner.root, &config), "root");
+        int64_t begin_ns = clock_now_ns();
+        for (uint64_t version = 0; version <= VERSIONS; version++) {
+            offer(&learner, memory[version % 2], bytes, version + 1);
+            await_sent(&learner, version + 1);
+            if (version == 0) /* joining and connecting */
+                printf("{\"bench\":\"broadcast\",\"what\":\"first version\",\"ms\":%.1f}\n",
+                       since_ms(begin_ns));
+            else
+                ms[version - 1] = learner.stats.send_ms;
+        }
+        print_line("nccl: announced to confirmed", bytes, ms, VERSIONS, piece_mb);
+        if (killing)
+            kill_and_replace(&learner, memory[0], bytes, &member, piece_mb, ends[1]);
+        kill(member, SIGKILL);
+        _exit(0);
+    }
+    int code = 0;
+    waitpid(learner_pid, &code, 0);
+    kill(member, SIGKILL);
+    if (code != 0)
+        exit(1);
+}
+
+/* ---- device memory of one host ---- */
+
+static void run_receiver(int gpu, size_t bytes, const char *path)
+{
+    double ms[VERSIONS];
+    uint64_t seen = 0;
+    size_t count = 0;
+    cuda_start(gpu);
+    void *memory = buffer(bytes, 255);
+    struct weight_receiver *receiver = NULL;
+    enum status status;
+    while ((status = weight_receiver_open_device(&receiver, path, LAYOUT, bytes, &device)) ==
+           STATUS_NOT_FOUND)
+        clock_sleep_ms(1);
+    must(status, "receiver");
+    while (count < VERSIONS) {
+        uint64_t digest = 0, version = weight_receiver_version(receiver, NULL, &digest);
+        if (version == UINT64_MAX || version == seen)
+            continue;
+        int64_t begin_ns = clock_now_ns();
+        status = weight_receiver_copy(receiver, version, digest, memory);
+        if (status == STATUS_AGAIN)
+            continue;
+        must(status, "copy");
+        seen = version;
+        ms[count++] = since_ms(begin_ns);
+    }
+    weight_receiver_close(&receiver);
+    print_line(gpu == 0 ? "ipc: one GPU, copy and samples" : "ipc: GPU 0 to 1, copy and samples",
+               bytes, ms, VERSIONS, 0);
+    exit(0);
+}
+
+static void channel(size_t bytes, int gpu)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/dev/shm/bench-broadcast-%d", (int)getpid());
+    pid_t receiver = fork();
+    if (receiver == 0)
+        run_receiver(gpu, bytes, path);
+    cuda_start(0);
+    void *const memory[2] = {buffer(bytes, 0), buffer(bytes, 0)};
+    struct weight_sender *sender = NULL;
+    must(weight_sender_open_device(&sender, path, LAYOUT, bytes, &device, memory), "sender");
+    int code = 0;
+    for (uint64_t version = 1; waitpid(receiver, &code, WNOHANG) == 0; version++) {
+        void *place = weight_sender_begin(sender, version);
+        CUDA(cudaMemsetAsync(place, (int)(version % 200), bytes, main_stream));
+        CUDA(cudaStreamSynchronize(main_stream));
+        weight_sender_commit(sender, version, 0, version % 200);
+        clock_sleep_ms(60);
+    }
+    weight_sender_close(&sender);
+    if (code != 0)
+        exit(1);
+}
+
+static void alone(size_t bytes, size_t piece_mb)
+{
+    double ms[VERSIONS];
+    struct weight_group *group = NULL;
+    struct nccl_id id;
+    cuda_start(0);
+    void *memory = buffer(bytes, 7);
+    struct weight_group_config config = group_config(piece_mb);
+    must(weight_group_open(&group, &config), "library");
+    must(weight_group_make_id(group, &id), "id");
+    int64_t begin_ns = clock_now_ns();
+    must(weight_group_form(group, &id, 1, 0), "form");
+    while (weight_group_look(group) == WEIGHT_GROUP_FORMING)
+        must(weight_group_turn(group), "form");
+    double form_ms = since_ms(begin_ns);
+    for (int i = 0; i < VERSIONS; i++) {
+        begin_ns = clock_now_ns();
+        must(weight_group_begin(group, memory, bytes), "begin");
+        while (weight_group_look(group) == WEIGHT_GROUP_BUSY)
+            must(weight_group_turn(group), "turn");
+        ms[i] = since_ms(begin_ns);
+    }
+    begin_ns = clock_now_ns();
+    weight_group_abort(group);
+    while (weight_group_look(group) != WEIGHT_GROUP_NONE)
+        must(weight_group_turn(group), "abort");
+    printf("{\"bench\":\"broadcast\",\"what\":\"one rank\",\"ms_form\":%.1f,\"ms_abort\":%.1f}\n",
+           form_ms, since_ms(begin_ns));
+    print_line("nccl: one rank, nothing to move", bytes, ms, VERSIONS, piece_mb);
+    weight_group_close(&group);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc == 6 && strcmp(argv[1], "member") == 0)
+        run_member((int)strtol(argv[2], NULL, 10), strtoul(argv[3], NULL, 10),
+                   strtoul(argv[4], NULL, 10), (int)strtol(argv[5], NULL, 10));
+    const char *mode = argc > 1 ? argv[1] : "ceiling";
+    size_t bytes = (size_t)(strtod(argc > 2 ? argv[2] : "1", NULL) * 1e9) / 4096 * 4096;
+    size_t piece_mb = argc > 3 ? strtoul(argv[3], NULL, 10) : 128;
+    if (strcmp(mode, "ceiling") == 0)
+        ceiling(bytes);
+    else if (strcmp(mode, "ipc") == 0 || strcmp(mode, "peer") == 0)
+        channel(bytes, strcmp(mode, "peer") == 0);
+    else if (strcmp(mode, "alone") == 0)
+        alone(bytes, piece_mb);
+    else
+        broadcast(bytes, piece_mb, strcmp(mode, "kill") == 0);
+    return 0;
+}

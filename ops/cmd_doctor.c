@@ -5,14 +5,17 @@
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+
 #include "ops/cmd.h"
+#include "ops/gpu_info.h"
 #include "ops/redis_server.h"
 
-enum { SHARED_MEMORY_MB_LEAST = 64, REDIS_PORT = 6399 };
+enum { SHARED_MEMORY_MB_LEAST = 64, REDIS_PORT = 6399, FILES_LEAST = 1024 };
 
 static unsigned lacking;
 
@@ -84,6 +87,72 @@ static void check_port(void)
     line(true, "redis port", text);
 }
 
+/* "1 2": the GPUs that this one reaches directly, or "no other". */
+static void peer_list(const struct gpu *gpu, char *text, size_t size)
+{
+    size_t at = 0;
+    text[0] = '\0';
+    for (int i = 0; i < GPU_MAX && at + 4 < size; i++)
+        if (gpu->peers >> i & 1)
+            at += (size_t)snprintf(text + at, size - at, "%s%d", at > 0 ? " " : "", i);
+    if (at == 0)
+        snprintf(text, size, "no other");
+}
+
+/* A machine without GPUs lacks nothing: run.device=cpu. One with GPUs that this build cannot use is told so. */
+static void check_gpus(void)
+{
+    static struct gpu_info info; /* large; one thread */
+    char what[32], text[400], peers[160];
+    gpu_info_read(&info);
+    if (info.count == 0) {
+        snprintf(text, sizeof text, "none: %s; run.device=cpu works", info.problem);
+        line(true, "gpu", text);
+        return;
+    }
+    for (int i = 0; i < info.count; i++) {
+        const struct gpu *gpu = &info.gpus[i];
+        peer_list(gpu, peers, sizeof peers);
+        bool hopper = gpu->major == 9 && gpu->minor == 0;
+        bool same = strcmp(gpu->name, info.gpus[0].name) == 0;
+        snprintf(what, sizeof what, "cuda:%d", i);
+        snprintf(text, sizeof text,
+                 "%s, sm_%d%d%s, %" PRIu64 " of %" PRIu64 " MiB free, reaches %s%s", gpu->name,
+                 gpu->major, gpu->minor, hopper ? "" : " (this build is for sm_90)", gpu->free_mb,
+                 gpu->total_mb, peers,
+                 same ? "" : ", not the same as cuda:0: their probabilities may differ");
+        line(hopper, what, text);
+    }
+    snprintf(text, sizeof text, "driver for CUDA %d.%d%s", info.cuda_version / 1000,
+             info.cuda_version / 10 % 100,
+             info.cuda_version >= 13000 ? "" : ": 13.0 or newer is needed");
+    line(info.cuda_version >= 13000, "cuda", text);
+    if (info.nccl_version > 0)
+        snprintf(text, sizeof text, "%d.%d.%d", info.nccl_version / 10000,
+                 info.nccl_version / 100 % 100, info.nccl_version % 100);
+    else
+        snprintf(text, sizeof text,
+                 "libnccl.so.2 is not found: weights go to other GPUs through it");
+    line(info.nccl_version > 0 || info.count == 1, "nccl", text);
+#ifndef WITH_CUDA
+    line(false, "build",
+         "this build has no CUDA: cmake --preset cuda, or ops/bundle on a machine with nvcc");
+#endif
+}
+
+static void check_limits(void)
+{
+    struct rlimit files = {0}, locked = {0};
+    char text[160];
+    (void)getrlimit(RLIMIT_NOFILE, &files);
+    (void)getrlimit(RLIMIT_MEMLOCK, &locked);
+    bool fine = files.rlim_cur >= FILES_LEAST;
+    snprintf(text, sizeof text, "%" PRIu64 " open files%s, %s locked memory",
+             (uint64_t)files.rlim_cur, fine ? "" : " (ulimit -n 4096)",
+             locked.rlim_cur == RLIM_INFINITY ? "unlimited" : "limited");
+    line(fine, "limits", text);
+}
+
 int cmd_doctor(int argc, char **argv)
 {
     (void)argv;
@@ -94,6 +163,8 @@ int cmd_doctor(int argc, char **argv)
     check_space("/dev/shm", SHARED_MEMORY_MB_LEAST, "weights travel through it");
     check_space(".", SHARED_MEMORY_MB_LEAST, "runs live here");
     check_cpu();
+    check_gpus();
+    check_limits();
     check_port();
     if (lacking == 0)
         return EXIT_CODE_OK;

@@ -224,6 +224,7 @@ static inline void case_linear_backward_input(struct judge *judge)
         struct array *dx = accumulate
                                ? in_out_act(judge, "dx", s.rows * (s.k + s.pad), 1, sum_bound(s.n))
                                : output_act(judge, "dx", s.rows * (s.k + s.pad), sum_bound(s.n));
+        dx->inner = accumulate ? BF16_UNIT : 0; /* cublasLt rounds the product before it adds it */
         RUN(judge, linear_backward_input, .rows = s.rows, .experts = s.experts, .n = s.n, .k = s.k,
             .dy_stride = s.n + 2 * s.pad, .dx_stride = s.k + s.pad, .accumulate = accumulate,
             .dy = AT(dy), .weight = AT(weight), .expert_offset = AT(offset), .dx = AT(dx));

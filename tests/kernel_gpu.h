@@ -269,7 +269,7 @@ static inline void gpu_mid_lm_head(struct judge *judge)
         struct array *dx = output_act(judge, "dx", rows * channels, 4 * bound);
         struct array *dweight = in_out(judge, "dweight", vocabulary * channels, 1, 4 * bound);
         lse->size = logprob->size = entropy->size = 4.0;
-        dx->inner = dweight->inner = 2 * BF16_UNIT;
+        dx->inner = dweight->inner = 4 * BF16_UNIT;
         RUN(judge, lm_head, .rows = rows, .channels = channels, .vocabulary = vocabulary,
             .temperature = 0.7f, .x = AT(x), .packed = PLANE_HI(weight), .mid = PLANE_MID(weight),
             .target = AT(target), .lse = AT(lse), .logprob = AT(logprob), .entropy = AT(entropy));

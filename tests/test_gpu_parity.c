@@ -6,7 +6,8 @@
  * their neighbours, and fused ops equal to their parts.
  *
  * Each check runs in a process of its own, a few at a time: an illegal address spoils the device for the process
- * that caused it, and a kernel that hangs is stopped. Arguments: names of checks to run, all without. */
+ * that caused it, and a kernel that hangs is stopped. Arguments: names of checks to run, all without. TEST_HERE=1
+ * runs them one after another in this process, for compute-sanitizer. */
 #include <signal.h>
 #include <stdio.h>
 #include <sys/wait.h>
@@ -14,7 +15,7 @@
 
 #include "tests/kernel_gpu_attention.h"
 
-enum { TOGETHER = 8, CHECK_SECONDS = 60, SKIPPED = 77, NO_TABLE = 78 };
+enum { TOGETHER = 16, CHECK_SECONDS = 60, SKIPPED = 77, NO_TABLE = 78 };
 
 static const char *const devices[] = {"cuda:0/f32", "cuda:0"};
 
@@ -32,7 +33,6 @@ static int check_run(const struct check *check)
 {
     struct op_table *table = NULL, *oracle = NULL;
     struct judge judge;
-    (void)alarm(CHECK_SECONDS);
     if (op_table_create(&table, check->device, 1) != STATUS_OK) {
         fprintf(stderr, "%s\n", status_last_error());
         return NO_TABLE;
@@ -60,6 +60,7 @@ static void check_start(struct check *check)
         return;
     (void)dup2(fileno(check->output), STDOUT_FILENO);
     (void)dup2(fileno(check->output), STDERR_FILENO);
+    (void)alarm(CHECK_SECONDS);
     int code = check_run(check);
     (void)fflush(NULL);
     _exit(code);
@@ -104,11 +105,21 @@ static int list_checks(struct check *checks, int argc, char **argv)
     return count;
 }
 
+static int run_here(const struct check *checks, int count)
+{
+    int failed = 0;
+    for (int n = 0; n < count; n++)
+        failed += check_run(&checks[n]) != 0;
+    return failed > 0;
+}
+
 int main(int argc, char **argv)
 {
     static struct check checks[COUNT(devices) * (OP_COUNT + COUNT(gpu_checks))];
     int count = list_checks(checks, argc, argv), failed = 0;
     printf("TEST_SEED=%" PRIu64 "\n", test_seed());
+    if (getenv("TEST_HERE"))
+        return run_here(checks, count);
     for (int n = 0; n < count + TOGETHER; n++) {
         if (n >= TOGETHER && n - TOGETHER < count) {
             int code = check_wait(&checks[n - TOGETHER]);

@@ -6,7 +6,12 @@
 
 #include <cub/device/device_radix_sort.cuh>
 
-enum { THREADS = 128, CHANNELS_OF_THREAD = 4, CHANNELS_OF_BLOCK = THREADS * CHANNELS_OF_THREAD };
+enum {
+    THREADS = 128,
+    CHANNELS_OF_THREAD = 4,
+    CHANNELS_OF_BLOCK = THREADS * CHANNELS_OF_THREAD,
+    BATCH = 4
+};
 
 /* ---- forward: one block a row ---- */
 
@@ -54,7 +59,8 @@ static __global__ void count_rows(int32_t *row, int32_t rows)
         row[t] = t;
 }
 
-/* Block (i, part): where sorted place i is the first of its id, channels of this part of all rows of the id. */
+/* Block (i, part): where sorted place i is the first of its id, channels of this part of all rows of the id, added
+ * in order; BATCH rows are loaded at a time. */
 template <typename T>
 static __global__ void __launch_bounds__(THREADS)
     add_rows(const int32_t *id, const int32_t *row, const T *dy, float *dtable, int32_t rows,
@@ -70,12 +76,24 @@ static __global__ void __launch_bounds__(THREADS)
         c[n] = (int64_t)blockIdx.y * CHANNELS_OF_BLOCK + n * THREADS + threadIdx.x;
         sum[n] = c[n] < channels ? dtable[own * channels + c[n]] : 0.0f;
     }
-    for (int32_t i = first; i < rows && id[i] == own; i++) {
-        const T *from = dy + row[i] * channels;
+    bool more = true;
+    for (int32_t i = first; more; i += BATCH) {
+        float value[BATCH][CHANNELS_OF_THREAD];
+        bool valid[BATCH];
 #pragma unroll
-        for (int n = 0; n < CHANNELS_OF_THREAD; n++)
-            if (c[n] < channels)
-                sum[n] += to_float(from[c[n]]);
+        for (int b = 0; b < BATCH; b++) {
+            valid[b] = i + b < rows && id[i + b] == own;
+            const T *from = dy + (valid[b] ? row[i + b] : 0) * channels;
+#pragma unroll
+            for (int n = 0; n < CHANNELS_OF_THREAD; n++)
+                value[b][n] = valid[b] && c[n] < channels ? to_float(from[c[n]]) : 0.0f;
+        }
+#pragma unroll
+        for (int b = 0; b < BATCH; b++)
+#pragma unroll
+            for (int n = 0; n < CHANNELS_OF_THREAD; n++)
+                sum[n] = valid[b] ? __fadd_rn(sum[n], value[b][n]) : sum[n];
+        more = valid[BATCH - 1];
     }
 #pragma unroll
     for (int n = 0; n < CHANNELS_OF_THREAD; n++)

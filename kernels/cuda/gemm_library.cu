@@ -1,9 +1,9 @@
 /* kernels/cuda/gemm_library.cu - products by cublasLt, with algorithms that are known to give the chain's bits.
  *
  * For each kind of product (struct gemm_key) one algorithm is kept. Forward: of those that the library proposes
- * without split-K, reduction or workspace, the fastest one whose results on random numbers are, bit for bit, those
- * of gemm_tile; the winner is compared once more, on rows of the call itself. Backward: the library's first
- * proposal, split-K allowed with a reduction through the workspace, whose order is fixed.
+ * without split-K, reduction or workspace, the fastest whose results are, bit for bit, those of gemm_tile, on rows of
+ * the call itself and on random numbers (the call's own may be zeros). Backward: the library's first proposal,
+ * split-K allowed with a reduction through the workspace, whose order is fixed.
  *
  * The number of rows (m, or k of a weight gradient) enters the key rounded up, so that packed batches of any length
  * share an algorithm; that may cost speed, never bits. Choices are kept in
@@ -23,7 +23,8 @@
 enum { PLANS_MAX = 1024, CANDIDATES = 32, ALIGNMENT = 16, TIMED_RUNS = 3 };
 enum : size_t { WORKSPACE_BYTES = (size_t)32 << 20, CACHE_BYTES_MAX = (size_t)1 << 20 };
 /* Size of the product on random numbers: several tiles of any algorithm each way. */
-enum { CHECK_ROWS = 512, CHECK_COLUMNS = 1024, PROBE_ROWS = 16 };
+enum { CHECK_ROWS = 512, CHECK_COLUMNS = 1024, PROBE_ROWS = 16, PROBES = 3 };
+enum : int64_t { TRY_NS = 12 * CLOCK_NS_PER_MS };
 
 struct gemm_key {
     int64_t m, n, k; /* the number of rows rounded up */
@@ -175,26 +176,26 @@ struct trial {
     char *memory;
     struct gemm_call call;
     void *expected;
-    size_t d_bytes;
-    char *probe; /* [PROBE_ROWS, n] of d's type */
+    size_t element, d_bytes; /* of one element of d, and of d */
+    char *probe;             /* [PROBES, PROBE_ROWS, probe_stride] of d's type */
+    int64_t probe_stride;
     int *count;
 };
 
-static int64_t words_of(const struct gemm_call *call, int64_t elements)
-{
-    return call->d_float ? 2 * elements : elements;
-}
-
+/* Adds to the trial's count. */
 static enum status count_differing(struct cuda_context *cuda, const struct trial *trial,
                                    const void *a, int64_t a_stride, const void *b, int64_t b_stride,
-                                   int64_t rows, int64_t columns, int *differing)
+                                   int64_t rows, int64_t columns)
 {
-    const struct gemm_call *call = &trial->call;
-    CUDA_TRY(cudaMemsetAsync(trial->count, 0, sizeof(int), cuda->stream));
-    differ_kernel<<<cuda_blocks(rows * words_of(call, columns), 256), 256, 0, cuda->stream>>>(
-        (const uint16_t *)a, words_of(call, a_stride), (const uint16_t *)b,
-        words_of(call, b_stride), rows, words_of(call, columns), trial->count);
-    TRY(cuda_launched("gemm check"));
+    int64_t words = (int64_t)trial->element / 2;
+    differ_kernel<<<cuda_blocks(rows * columns * words, 256), 256, 0, cuda->stream>>>(
+        (const uint16_t *)a, a_stride * words, (const uint16_t *)b, b_stride * words, rows,
+        columns * words, trial->count);
+    return cuda_launched("gemm check");
+}
+
+static enum status read_count(struct cuda_context *cuda, const struct trial *trial, int *differing)
+{
     CUDA_TRY(cudaMemcpyAsync(differing, trial->count, sizeof(int), cudaMemcpyDeviceToHost,
                              cuda->stream));
     CUDA_TRY(cudaStreamSynchronize(cuda->stream));
@@ -219,12 +220,13 @@ static enum status trial_begin(struct cuda_context *cuda, const struct gemm_call
     call->a_stride = up(call->a_transposed ? call->m : call->k);
     call->b_stride = up(call->b_transposed ? call->n : call->k);
     call->d_stride = up(call->n);
-    size_t element = call->d_float ? sizeof(float) : sizeof(bf16);
+    size_t element = trial->element = call->d_float ? sizeof(float) : sizeof(bf16);
     int64_t a = call->a_stride * (call->a_transposed ? call->k : call->m);
     int64_t b = call->b_stride * (call->b_transposed ? call->k : call->n);
     trial->d_bytes = (size_t)(call->m * call->d_stride) * element;
     size_t bias = given->bias != NULL ? (size_t)up(call->n) * 2 : 0;
-    size_t probe = (size_t)(PROBE_ROWS * up(given->n)) * element;
+    trial->probe_stride = up(given->n);
+    size_t probe = (size_t)(PROBES * PROBE_ROWS * trial->probe_stride) * element;
     CUDA_TRY(cudaMalloc((void **)&trial->memory,
                         (size_t)(a + b) * 2 + bias + 2 * trial->d_bytes + probe + 256));
     char *at = trial->memory;
@@ -252,60 +254,87 @@ static enum status trial_passes(struct cuda_context *cuda, const struct trial *t
     int differing = 0;
     *passes = false;
     CUDA_TRY(cudaMemsetAsync(call->d, 0xff, trial->d_bytes, cuda->stream));
+    CUDA_TRY(cudaMemsetAsync(trial->count, 0, sizeof(int), cuda->stream));
     if (run(cuda, call, algorithm) != CUBLAS_STATUS_SUCCESS)
         return STATUS_OK;
     TRY(count_differing(cuda, trial, call->d, call->d_stride, trial->expected, call->d_stride,
-                        call->m, call->n, &differing));
+                        call->m, call->n));
+    TRY(read_count(cuda, trial, &differing));
     *passes = differing == 0;
     return STATUS_OK;
 }
 
-/* Least time of a few runs of the call itself; its result is left in d. +infinity when it cannot run. */
+/* A few rows at the begin, middle and end of the call's own result, and the chain's result of them. */
+static int64_t probe_place(const struct gemm_call *call, int i)
+{
+    int64_t rows = call->m < PROBE_ROWS ? call->m : PROBE_ROWS;
+    return (call->m - rows) * i / 2;
+}
+
+static enum status probe_chain(struct cuda_context *cuda, const struct gemm_call *call,
+                               const struct trial *trial)
+{
+    for (int i = 0; i < PROBES; i++) {
+        struct gemm_call chain = *call;
+        chain.m = call->m < PROBE_ROWS ? call->m : PROBE_ROWS;
+        chain.a += probe_place(call, i) * (call->a_transposed ? 1 : call->a_stride);
+        chain.d = trial->probe + (size_t)(i * PROBE_ROWS * trial->probe_stride) * trial->element;
+        chain.d_stride = trial->probe_stride;
+        TRY(gemm_tile(cuda, &chain, 1, NULL, NULL));
+    }
+    return STATUS_OK;
+}
+
+/* Runs the call itself with this algorithm. ms: least time of a few runs, +infinity when it cannot run or those rows
+ * differ from the chain's. */
 static enum status measure(struct cuda_context *cuda, const struct gemm_call *call,
-                           const cublasLtMatmulAlgo_t *algorithm, float *least_ms)
+                           const struct trial *trial, const cublasLtMatmulAlgo_t *algorithm,
+                           float *ms)
 {
     struct gemm_plans *plans = cuda->plans;
-    *least_ms = INFINITY;
-    for (int i = 0; i < TIMED_RUNS; i++) {
-        float ms = 0;
+    int64_t rows = call->m < PROBE_ROWS ? call->m : PROBE_ROWS;
+    float least = INFINITY, once = 0;
+    *ms = INFINITY;
+    if (run(cuda, call, algorithm) != CUBLAS_STATUS_SUCCESS)
+        return STATUS_OK;
+    CUDA_TRY(cudaMemsetAsync(trial->count, 0, sizeof(int), cuda->stream));
+    for (int i = 0; i < PROBES; i++) {
+        size_t at = (size_t)(probe_place(call, i) * call->d_stride) * trial->element;
+        size_t probe = (size_t)(i * PROBE_ROWS * trial->probe_stride) * trial->element;
+        TRY(count_differing(cuda, trial, (const char *)call->d + at, call->d_stride,
+                            trial->probe + probe, trial->probe_stride, rows, call->n));
+    }
+    int differing = 0;
+    TRY(read_count(cuda, trial, &differing));
+    if (differing > 0)
+        return STATUS_OK;
+    for (int i = 0; i < TIMED_RUNS && (i == 0 || least < 1.0f); i++) {
         CUDA_TRY(cudaEventRecord(plans->begin, cuda->stream));
         if (run(cuda, call, algorithm) != CUBLAS_STATUS_SUCCESS)
             return STATUS_OK;
         CUDA_TRY(cudaEventRecord(plans->end, cuda->stream));
         CUDA_TRY(cudaEventSynchronize(plans->end));
-        CUDA_TRY(cudaEventElapsedTime(&ms, plans->begin, plans->end));
-        *least_ms = ms < *least_ms ? ms : *least_ms;
-        if (ms > 1.0f)
-            break;
+        CUDA_TRY(cudaEventElapsedTime(&once, plans->begin, plans->end));
+        least = once < least ? once : least;
     }
+    *ms = least;
     return STATUS_OK;
 }
 
-/* The algorithm's result of the call itself: a few rows at its begin, middle and end against the chain. */
-static enum status real_rows_pass(struct cuda_context *cuda, const struct gemm_call *call,
-                                  const struct trial *trial, const cublasLtMatmulAlgo_t *algorithm,
-                                  bool *passes)
+/* Every proposal costs some ms when its kernel is not loaded yet: after TRY_NS the best so far has to do. */
+static enum status measure_all(struct cuda_context *cuda, const struct gemm_call *call,
+                               const struct trial *trial, int count,
+                               const cublasLtMatmulHeuristicResult_t *found, float *ms)
 {
-    *passes = false;
-    if (run(cuda, call, algorithm) != CUBLAS_STATUS_SUCCESS)
-        return STATUS_OK;
-    int64_t rows = call->m < PROBE_ROWS ? call->m : PROBE_ROWS;
-    int64_t place[3] = {0, (call->m - rows) / 2, call->m - rows};
-    size_t element = call->d_float ? sizeof(float) : sizeof(bf16);
-    for (int i = 0; i < 3; i++) {
-        struct gemm_call chain = *call;
-        int differing = 0;
-        chain.m = rows;
-        chain.a += call->a_transposed ? place[i] : place[i] * call->a_stride;
-        chain.d = trial->probe, chain.d_stride = call->n;
-        TRY(gemm_tile(cuda, &chain, 1, NULL, NULL));
-        TRY(count_differing(cuda, trial,
-                            (char *)call->d + (size_t)(place[i] * call->d_stride) * element,
-                            call->d_stride, trial->probe, call->n, rows, call->n, &differing));
-        if (differing > 0)
-            return STATUS_OK;
+    int64_t begin_ns = clock_now_ns();
+    bool any = false;
+    TRY(probe_chain(cuda, call, trial));
+    for (int i = 0; i < count; i++) {
+        ms[i] = INFINITY;
+        if (one_chain(&found[i]) && !(any && clock_now_ns() - begin_ns > TRY_NS))
+            TRY(measure(cuda, call, trial, &found[i].algo, &ms[i]));
+        any = any || ms[i] < INFINITY;
     }
-    *passes = true;
     return STATUS_OK;
 }
 
@@ -313,29 +342,23 @@ static enum status choose_exact(struct cuda_context *cuda, const struct gemm_cal
                                 const struct gemm_call *rounded, struct gemm_plan *plan)
 {
     cublasLtMatmulHeuristicResult_t found[CANDIDATES];
+    float ms[CANDIDATES];
     int count = propose(cuda, rounded, found);
-    float best_ms[CANDIDATES];
     struct trial trial = {};
     enum status status = trial_begin(cuda, call, &trial);
-    for (int i = 0; i < count && status == STATUS_OK; i++) {
-        bool passes = false;
-        best_ms[i] = INFINITY;
-        if (one_chain(&found[i]))
-            status = trial_passes(cuda, &trial, &found[i].algo, &passes);
-        if (status == STATUS_OK && passes)
-            status = measure(cuda, call, &found[i].algo, &best_ms[i]);
-    }
-    for (int tried = 0; tried < count && plan->usable == 0 && status == STATUS_OK; tried++) {
+    if (status == STATUS_OK)
+        status = measure_all(cuda, call, &trial, count, found, ms);
+    while (status == STATUS_OK && plan->usable == 0) {
         int best = 0;
         bool passes = false;
         for (int i = 1; i < count; i++)
-            best = best_ms[i] < best_ms[best] ? i : best;
-        if (best_ms[best] == INFINITY)
+            best = ms[i] < ms[best] ? i : best;
+        if (count == 0 || ms[best] == INFINITY)
             break;
-        status = real_rows_pass(cuda, call, &trial, &found[best].algo, &passes);
+        status = trial_passes(cuda, &trial, &found[best].algo, &passes);
         plan->algorithm = found[best].algo;
         plan->usable = passes;
-        best_ms[best] = INFINITY;
+        ms[best] = INFINITY;
     }
     if (trial.memory != NULL)
         (void)cudaFree(trial.memory);
@@ -532,14 +555,14 @@ static enum status make_plan(struct cuda_context *cuda, const struct gemm_call *
     return STATUS_OK;
 }
 
-/* What cublasLt's fast kernels need. */
+/* What cublasLt's fast kernels need. To bf16 they would add with two roundings. */
 static bool suits(const struct gemm_call *call)
 {
     auto aligned = [](const void *memory) { return (uintptr_t)memory % ALIGNMENT == 0; };
     return aligned(call->a) && aligned(call->b) && aligned(call->d) && aligned(call->bias) &&
            call->a_stride % 8 == 0 && call->b_stride % 8 == 0 &&
            call->d_stride % (call->d_float ? 4 : 8) == 0 && call->k > 0 &&
-           !(call->exact_rows && call->accumulate);
+           !(call->accumulate && (call->exact_rows || !call->d_float));
 }
 
 enum status gemm_library(struct cuda_context *cuda, const struct gemm_call *call)
@@ -547,9 +570,10 @@ enum status gemm_library(struct cuda_context *cuda, const struct gemm_call *call
     if (call->m == 0 || call->n == 0)
         return STATUS_OK;
     if (!suits(call))
-        return FAIL(STATUS_UNSUPPORTED,
-                    "cublasLt: product of %lld x %lld x %lld not aligned to %d bytes",
-                    (long long)call->m, (long long)call->n, (long long)call->k, ALIGNMENT);
+        return FAIL(
+            STATUS_UNSUPPORTED,
+            "cublasLt: product of %lld x %lld x %lld not aligned to %d bytes, or added to bf16",
+            (long long)call->m, (long long)call->n, (long long)call->k, ALIGNMENT);
     if (cuda->plans == NULL)
         TRY(make_plans(cuda));
     struct gemm_key key = key_of(call);

@@ -12,20 +12,52 @@
 
 enum { NORM_WARP_CHANNELS = 128, NORM_LANE = 4, NORM_CHUNK = 8 };
 
-/* N elements that lie together, as f32; past `count` zeros. `whole`: all N are there and 16 (N = 8) or 8 (N = 4)
- * bytes of bf16, 16 of f32, are aligned. */
+/* N elements (4 or 8) that lie together in 8 or 16 bytes of bf16, in 16 or 32 of f32, aligned to them or to 16. */
+template <int N> struct alignas(N * 2) bf16_pack {
+    uint32_t word[N / 2];
+};
+template <int N> static __device__ __forceinline__ void load_whole(float *to, const bf16 *from)
+{
+    bf16_pack<N> got = *(const bf16_pack<N> *)from;
+#pragma unroll
+    for (int i = 0; i < N / 2; i++) { /* bf16 is the upper half of an f32 */
+        to[2 * i] = __uint_as_float(got.word[i] << 16);
+        to[2 * i + 1] = __uint_as_float(got.word[i] & 0xffff0000u);
+    }
+}
+template <int N> static __device__ __forceinline__ void load_whole(float *to, const float *from)
+{
+#pragma unroll
+    for (int i = 0; i < N; i += 4) {
+        float4 got = *(const float4 *)(from + i);
+        to[i] = got.x;
+        to[i + 1] = got.y;
+        to[i + 2] = got.z;
+        to[i + 3] = got.w;
+    }
+}
+template <int N> static __device__ __forceinline__ void store_whole(bf16 *to, const float *from)
+{
+    bf16_pack<N> put;
+#pragma unroll
+    for (int i = 0; i < N / 2; i++)
+        put.word[i] = pack_bf16(from[2 * i], from[2 * i + 1]);
+    *(bf16_pack<N> *)to = put;
+}
+template <int N> static __device__ __forceinline__ void store_whole(float *to, const float *from)
+{
+#pragma unroll
+    for (int i = 0; i < N; i += 4)
+        *(float4 *)(to + i) = make_float4(from[i], from[i + 1], from[i + 2], from[i + 3]);
+}
+/* The same, or where `whole` is false one by one, zeros past `count`. Kernels branch on `whole` once, outside, so that
+ * it is a constant here and loads of one thread are not kept apart by branches. */
 template <typename T, int N>
 static __device__ __forceinline__ void load_some(float *to, const T *from, int64_t count,
                                                  bool whole)
 {
-    struct alignas(sizeof(T) * N < 16 ? sizeof(T) * N : 16) pack {
-        T at[N];
-    };
     if (whole) {
-        pack got = *(const pack *)from;
-#pragma unroll
-        for (int i = 0; i < N; i++)
-            to[i] = to_float(got.at[i]);
+        load_whole<N>(to, from);
         return;
     }
 #pragma unroll
@@ -36,15 +68,8 @@ template <typename T, int N>
 static __device__ __forceinline__ void store_some(T *to, const float *from, int64_t count,
                                                   bool whole)
 {
-    struct alignas(sizeof(T) * N < 16 ? sizeof(T) * N : 16) pack {
-        T at[N];
-    };
     if (whole) {
-        pack put;
-#pragma unroll
-        for (int i = 0; i < N; i++)
-            put.at[i] = from_float<T>(from[i]);
-        *(pack *)to = put;
+        store_whole<N>(to, from);
         return;
     }
 #pragma unroll

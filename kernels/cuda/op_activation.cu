@@ -14,7 +14,10 @@ template <> __device__ __forceinline__ float sigmoid<float>(float x)
 }
 template <> __device__ __forceinline__ float sigmoid<bf16>(float x)
 {
-    return __fdividef(1.0f, __fadd_rn(1.0f, __expf(-x)));
+    float power, inverse; /* exp(-x) = 2^(-x log2 e); infinity gives 0 */
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(power) : "f"(__fmul_rn(x, -1.4426950408889634f)));
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(inverse) : "f"(__fadd_rn(1.0f, power)));
+    return inverse;
 }
 /* SiLU'(x) = s (1 + x (1 - s)) */
 static __device__ __forceinline__ float silu_slope(float x, float s)
@@ -35,18 +38,14 @@ template <typename T, int INPUTS, int OUTPUTS> struct flat_job {
     T *out[OUTPUTS];
 };
 
-template <typename T, int INPUTS, int OUTPUTS, typename FORMULA>
-static __global__ void __launch_bounds__(THREADS)
-    flat_kernel(const flat_job<T, INPUTS, OUTPUTS> job, FORMULA formula)
+template <bool WHOLE, typename T, int INPUTS, int OUTPUTS, typename FORMULA>
+static __device__ __forceinline__ void flat_chunk(const flat_job<T, INPUTS, OUTPUTS> &job,
+                                                  const FORMULA &formula, int64_t at, int64_t left)
 {
-    int64_t at = ((int64_t)blockIdx.x * THREADS + threadIdx.x) * CHUNK, left = job.count - at;
-    if (left <= 0)
-        return;
-    bool whole = job.whole && left >= CHUNK;
     float in[INPUTS][CHUNK], out[OUTPUTS][CHUNK];
 #pragma unroll
     for (int i = 0; i < INPUTS; i++)
-        load_some<T, CHUNK>(in[i], job.in[i] + at, left, whole);
+        load_some<T, CHUNK>(in[i], job.in[i] + at, left, WHOLE);
 #pragma unroll
     for (int e = 0; e < CHUNK; e++) {
         float from[INPUTS], to[OUTPUTS];
@@ -60,7 +59,17 @@ static __global__ void __launch_bounds__(THREADS)
     }
 #pragma unroll
     for (int i = 0; i < OUTPUTS; i++)
-        store_some<T, CHUNK>(job.out[i] + at, out[i], left, whole);
+        store_some<T, CHUNK>(job.out[i] + at, out[i], left, WHOLE);
+}
+template <typename T, int INPUTS, int OUTPUTS, typename FORMULA>
+static __global__ void __launch_bounds__(THREADS)
+    flat_kernel(const flat_job<T, INPUTS, OUTPUTS> job, FORMULA formula)
+{
+    int64_t at = ((int64_t)blockIdx.x * THREADS + threadIdx.x) * CHUNK, left = job.count - at;
+    if (left >= CHUNK && job.whole)
+        flat_chunk<true>(job, formula, at, left);
+    else if (left > 0)
+        flat_chunk<false>(job, formula, at, left);
 }
 
 template <typename T, int INPUTS, int OUTPUTS, typename FORMULA>
@@ -170,19 +179,17 @@ template <typename T> struct swiglu_job {
     T *out; /* y or dgate_up */
 };
 
-template <typename T, bool BACKWARD>
-static __global__ void __launch_bounds__(THREADS) swiglu_kernel(const swiglu_job<T> job)
+template <typename T, bool BACKWARD, bool WHOLE>
+static __device__ __forceinline__ void swiglu_chunk(const swiglu_job<T> &job, unsigned row,
+                                                    int64_t c)
 {
-    unsigned row = blockIdx.x / job.row_blocks, part = blockIdx.x - row * job.row_blocks;
-    int64_t c = ((int64_t)part * THREADS + threadIdx.x) * CHUNK, left = job.channels - c;
-    if (left <= 0)
-        return;
     int64_t wide = row * 2 * job.channels + c, narrow = row * job.channels + c;
+    int64_t left = job.channels - c;
     float gate[CHUNK], up[CHUNK], dy[CHUNK];
-    load_some<T, CHUNK>(gate, job.gate_up + wide, left, job.whole);
-    load_some<T, CHUNK>(up, job.gate_up + wide + job.channels, left, job.whole);
+    load_some<T, CHUNK>(gate, job.gate_up + wide, left, WHOLE);
+    load_some<T, CHUNK>(up, job.gate_up + wide + job.channels, left, WHOLE);
     if (BACKWARD)
-        load_some<T, CHUNK>(dy, job.dy + narrow, left, job.whole);
+        load_some<T, CHUNK>(dy, job.dy + narrow, left, WHOLE);
 #pragma unroll
     for (int i = 0; i < CHUNK; i++) {
         float s = sigmoid<T>(gate[i]), silu = __fmul_rn(gate[i], s);
@@ -192,9 +199,21 @@ static __global__ void __launch_bounds__(THREADS) swiglu_kernel(const swiglu_job
         } else
             gate[i] = __fmul_rn(silu, up[i]);
     }
-    store_some<T, CHUNK>(job.out + (BACKWARD ? wide : narrow), gate, left, job.whole);
+    store_some<T, CHUNK>(job.out + (BACKWARD ? wide : narrow), gate, left, WHOLE);
     if (BACKWARD)
-        store_some<T, CHUNK>(job.out + wide + job.channels, up, left, job.whole);
+        store_some<T, CHUNK>(job.out + wide + job.channels, up, left, WHOLE);
+}
+template <typename T, bool BACKWARD>
+static __global__ void __launch_bounds__(THREADS) swiglu_kernel(const swiglu_job<T> job)
+{
+    unsigned row = blockIdx.x / job.row_blocks, part = blockIdx.x - row * job.row_blocks;
+    int64_t c = ((int64_t)part * THREADS + threadIdx.x) * CHUNK;
+    if (c >= job.channels)
+        return;
+    if (job.whole)
+        swiglu_chunk<T, BACKWARD, true>(job, row, c);
+    else
+        swiglu_chunk<T, BACKWARD, false>(job, row, c);
 }
 
 template <typename T, bool BACKWARD>

@@ -18,82 +18,110 @@ template <typename T> struct norm_job {
 };
 
 /* Elements [c, c + N) of a vector as the norm reads them. `x`, `b`, `h`: its first element. */
-template <typename T, int N, bool SUM>
+template <typename T, int N, bool SUM, bool WHOLE>
 static __device__ __forceinline__ void norm_input(const norm_job<T> &job, float *v, const T *x,
                                                   const T *b, T *h, int64_t c)
 {
     int64_t left = job.channels - c;
-    load_some<T, N>(v, x + c, left, job.whole);
+    load_some<T, N>(v, x + c, left, WHOLE);
     if constexpr (SUM) {
         float other[N] = {};
         if (job.beta != 0.0f)
-            load_some<T, N>(other, b + c, left, job.whole);
+            load_some<T, N>(other, b + c, left, WHOLE);
 #pragma unroll
         for (int i = 0; i < N; i++)
             v[i] = rounded<T>(axpby_value(job.alpha, v[i], job.beta, other[i]));
-        store_some<T, N>(h + c, v, left, job.whole);
+        store_some<T, N>(h + c, v, left, WHOLE);
     }
 }
 
-template <typename T, int N>
+template <typename T, int N, bool WHOLE>
 static __device__ __forceinline__ void norm_output(const norm_job<T> &job, const float *v, float r,
-                                                   T *y, int64_t c)
+                                                   const float *gain, T *y, int64_t c)
 {
-    float gain[N], out[N];
-    int64_t left = job.channels - c;
-    load_some<T, N>(gain, job.gain + c, left, job.whole);
+    float out[N];
 #pragma unroll
     for (int i = 0; i < N; i++)
         out[i] = norm_value(v[i], r, gain[i]);
-    store_some<T, N>(y + c, out, left, job.whole);
+    store_some<T, N>(y + c, out, job.channels - c, WHOLE);
 }
 
-template <typename T, bool SUM>
-static __global__ void __launch_bounds__(32 * WARPS) norm_warp(const norm_job<T> job)
+/* Row of a vector and where in the row it starts; most calls have one vector a row. */
+static __device__ __forceinline__ unsigned norm_place(unsigned vector, int64_t groups,
+                                                      int64_t channels, int64_t *at)
 {
-    int64_t vector = (int64_t)blockIdx.x * WARPS + threadIdx.x / 32;
+    unsigned row = groups == 1 ? vector : vector / (unsigned)groups;
+    *at = (vector - row * (unsigned)groups) * channels;
+    return row;
+}
+
+template <typename T, bool SUM, bool WHOLE>
+static __device__ __forceinline__ void norm_by_warp(const norm_job<T> &job)
+{
+    unsigned vector = blockIdx.x * WARPS + threadIdx.x / 32;
     if (vector >= job.vectors)
         return;
-    int64_t row = vector / job.groups, at = (vector - row * job.groups) * job.channels;
+    int64_t at, row = norm_place(vector, job.groups, job.channels, &at);
     int64_t x_at = row * job.x_stride + at, y_at = row * job.y_stride + at;
     int64_t c = threadIdx.x % 32 * NORM_LANE;
-    float v[NORM_LANE] = {};
-    if (c < job.channels)
-        norm_input<T, NORM_LANE, SUM>(job, v, job.x + x_at, job.b + x_at, job.h + y_at, c);
+    float v[NORM_LANE] = {}, gain[NORM_LANE] = {};
+    if (c < job.channels) {
+        norm_input<T, NORM_LANE, SUM, WHOLE>(job, v, job.x + x_at, job.b + x_at, job.h + y_at, c);
+        load_some<T, NORM_LANE>(gain, job.gain + c, job.channels - c, WHOLE);
+    }
     float r = norm_warp_scale(v, job.channels, job.eps);
     if (c < job.channels)
-        norm_output<T, NORM_LANE>(job, v, r, job.y + y_at, c);
+        norm_output<T, NORM_LANE, WHOLE>(job, v, r, gain, job.y + y_at, c);
     if (c == 0 && job.r != NULL)
         job.r[vector] = r;
 }
+template <typename T, bool SUM>
+static __global__ void __launch_bounds__(32 * WARPS) norm_warp(const norm_job<T> job)
+{
+    if (job.whole)
+        norm_by_warp<T, SUM, true>(job);
+    else
+        norm_by_warp<T, SUM, false>(job);
+}
 
+template <typename T, bool SUM, int THREADS, bool WHOLE>
+static __device__ __forceinline__ void norm_by_block(const norm_job<T> &job, float *shared)
+{
+    int64_t at, row = norm_place(blockIdx.x, job.groups, job.channels, &at);
+    const T *x = job.x + row * job.x_stride + at, *b = job.b + row * job.x_stride + at;
+    T *h = job.h + row * job.y_stride + at, *y = job.y + row * job.y_stride + at;
+    int64_t first = (int64_t)threadIdx.x * NORM_CHUNK, step = (int64_t)THREADS * NORM_CHUNK;
+    float kept[NORM_CHUNK] = {}, gain[NORM_CHUNK] = {}, squares = 0.0f;
+    if (first < job.channels) {
+        norm_input<T, NORM_CHUNK, SUM, WHOLE>(job, kept, x, b, h, first);
+        load_some<T, NORM_CHUNK>(gain, job.gain + first, job.channels - first, WHOLE);
+        squares = norm_squares<NORM_CHUNK>(0.0f, kept);
+    }
+    for (int64_t c = first + step; c < job.channels; c += step) {
+        float v[NORM_CHUNK];
+        norm_input<T, NORM_CHUNK, SUM, WHOLE>(job, v, x, b, h, c);
+        squares = norm_squares<NORM_CHUNK>(squares, v);
+    }
+    float r = norm_scale(block_sum<THREADS / 32>(squares, shared), job.channels, job.eps);
+    if (first < job.channels)
+        norm_output<T, NORM_CHUNK, WHOLE>(job, kept, r, gain, y, first);
+    for (int64_t c = first + step; c < job.channels; c += step) {
+        /* its own elements: what this thread wrote above, or x, not yet overwritten */
+        load_some<T, NORM_CHUNK>(kept, (SUM ? h : x) + c, job.channels - c, WHOLE);
+        load_some<T, NORM_CHUNK>(gain, job.gain + c, job.channels - c, WHOLE);
+        norm_output<T, NORM_CHUNK, WHOLE>(job, kept, r, gain, y, c);
+    }
+    if (threadIdx.x == 0 && job.r != NULL)
+        job.r[blockIdx.x] = r;
+}
 template <typename T, bool SUM, int THREADS>
 static __global__ void __launch_bounds__(THREADS) norm_block(const norm_job<T> job)
 {
     __shared__ float shared[THREADS / 32];
-    int64_t vector = blockIdx.x, row = vector / job.groups;
-    int64_t at = (vector - row * job.groups) * job.channels;
-    const T *x = job.x + row * job.x_stride + at, *b = job.b + row * job.x_stride + at;
-    T *h = job.h + row * job.y_stride + at, *y = job.y + row * job.y_stride + at;
-    int64_t first = (int64_t)threadIdx.x * NORM_CHUNK, step = (int64_t)THREADS * NORM_CHUNK;
-    float kept[NORM_CHUNK] = {}, squares = 0.0f;
-    for (int64_t c = first; c < job.channels; c += step) {
-        float v[NORM_CHUNK];
-        norm_input<T, NORM_CHUNK, SUM>(job, v, x, b, h, c);
-        squares = norm_squares<NORM_CHUNK>(squares, v);
-        if (c == first)
-            for (int i = 0; i < NORM_CHUNK; i++)
-                kept[i] = v[i];
-    }
-    float r = norm_scale(block_sum<THREADS / 32>(squares, shared), job.channels, job.eps);
-    for (int64_t c = first; c < job.channels; c += step) {
-        if (c !=
-            first) /* its own elements: what this thread wrote above, or x, not yet overwritten */
-            load_some<T, NORM_CHUNK>(kept, (SUM ? h : x) + c, job.channels - c, job.whole);
-        norm_output<T, NORM_CHUNK>(job, kept, r, y, c);
-    }
-    if (threadIdx.x == 0 && job.r != NULL)
-        job.r[vector] = r;
+    if (job.whole)
+        norm_by_block<T, SUM, THREADS, true>(job, shared);
+    else
+        norm_by_block<T, SUM, THREADS, false>(job, shared);
 }
 
 static bool aligned_16(const void *at)
@@ -189,47 +217,88 @@ template <typename T> struct norm_back_job {
     const float *r;
     float *partial; /* [parts, channels] */
 };
-enum { NORM_PARTS = 528, BACK_WARPS = 8 };
+enum { NORM_PARTS = 528, BACK_WARPS = 8, BACK_LONG = 512 };
 
-/* Stores dx of N elements; with `mean` known. Returns nothing else: dgain is added by the caller. */
-template <int N>
-static __device__ __forceinline__ void norm_slope(float *dx, const float *xh, const float *dxh,
-                                                  float mean, float r)
+/* A thread's part of one vector as it lies in memory, read ahead. */
+template <typename T, int N> struct norm_back_pieces {
+    struct alignas(sizeof(T) * N < 16 ? sizeof(T) * N : 16) pack {
+        T at[N];
+    };
+    pack x, dy;
+    float r;
+};
+template <typename T, int N, bool WHOLE>
+static __device__ __forceinline__ void
+norm_back_read(const norm_back_job<T> &job, norm_back_pieces<T, N> *to, unsigned vector, int64_t c)
 {
+    int64_t at, row = norm_place(vector, job.groups, job.channels, &at);
+    const T *x = job.x + row * job.x_stride + at + c, *dy = job.dy + row * job.dy_stride + at + c;
+    using pack = typename norm_back_pieces<T, N>::pack;
+    if (WHOLE) {
+        to->x = *(const pack *)x;
+        to->dy = *(const pack *)dy;
+    } else
+#pragma unroll
+        for (int i = 0; i < N; i++) {
+            to->x.at[i] = c + i < job.channels ? x[i] : from_float<T>(0.0f);
+            to->dy.at[i] = c + i < job.channels ? dy[i] : from_float<T>(0.0f);
+        }
+    to->r = job.r[vector];
+}
+/* xh, dxh and this thread's part of the dot product; adds to the thread's dgain. */
+template <typename T, int N>
+static __device__ __forceinline__ float norm_back_dot(const norm_back_pieces<T, N> &from, float *xh,
+                                                      float *dxh, const float *gain, float *sum)
+{
+    float dot = 0.0f;
+#pragma unroll
+    for (int i = 0; i < N; i++) {
+        float dy = to_float(from.dy.at[i]);
+        xh[i] = to_float(from.x.at[i]) * from.r;
+        sum[i] += dy * xh[i];
+        dxh[i] = dy * gain[i];
+        dot += dxh[i] * xh[i];
+    }
+    return dot;
+}
+template <typename T, int N, bool WHOLE>
+static __device__ __forceinline__ void norm_back_write(const norm_back_job<T> &job, unsigned vector,
+                                                       int64_t c, const float *xh, const float *dxh,
+                                                       float r, float mean)
+{
+    int64_t at, row = norm_place(vector, job.groups, job.channels, &at);
+    float dx[N];
 #pragma unroll
     for (int i = 0; i < N; i++)
         dx[i] = r * (dxh[i] - xh[i] * mean);
+    store_some<T, N>(job.dx + row * job.dx_stride + at + c, dx, job.channels - c, WHOLE);
 }
 
-/* Vectors of up to NORM_WARP_CHANNELS: warp w of a block has vectors w, w + 8, ... of the block's run. */
-template <typename T>
-static __global__ void __launch_bounds__(32 * BACK_WARPS) norm_back_warp(const norm_back_job<T> job)
+/* Vectors of up to NORM_WARP_CHANNELS: warp w of a block has vectors w, w + 8, ... of the block's run. The next
+ * vector is read before the sum of this one is known. */
+template <typename T, bool WHOLE>
+static __device__ __forceinline__ void norm_back_by_warp(const norm_back_job<T> &job,
+                                                         float (*shared)[NORM_WARP_CHANNELS])
 {
-    __shared__ float shared[BACK_WARPS][NORM_WARP_CHANNELS];
-    int warp = (int)threadIdx.x / 32, lane = (int)threadIdx.x % 32;
-    int64_t c = lane * NORM_LANE, left = job.channels - c;
+    unsigned warp = threadIdx.x / 32;
+    int64_t c = threadIdx.x % 32 * NORM_LANE;
+    bool mine = c < job.channels;
     int64_t start = blockIdx.x * job.run, end = min(start + job.run, job.vectors);
     float gain[NORM_LANE] = {}, sum[NORM_LANE] = {};
-    if (left > 0)
-        load_some<T, NORM_LANE>(gain, job.gain + c, left, job.whole);
+    float xh[NORM_LANE], dxh[NORM_LANE];
+    norm_back_pieces<T, NORM_LANE> now = {}, next = {};
+    if (mine)
+        load_some<T, NORM_LANE>(gain, job.gain + c, job.channels - c, WHOLE);
+    if (mine && start + warp < end)
+        norm_back_read<T, NORM_LANE, WHOLE>(job, &next, (unsigned)(start + warp), c);
     for (int64_t vector = start + warp; vector < end; vector += BACK_WARPS) {
-        int64_t row = vector / job.groups, at = (vector - row * job.groups) * job.channels + c;
-        float xh[NORM_LANE] = {}, dxh[NORM_LANE] = {}, dot = 0.0f, r = job.r[vector];
-        if (left > 0) {
-            load_some<T, NORM_LANE>(xh, job.x + row * job.x_stride + at, left, job.whole);
-            load_some<T, NORM_LANE>(dxh, job.dy + row * job.dy_stride + at, left, job.whole);
-        }
-#pragma unroll
-        for (int i = 0; i < NORM_LANE; i++) {
-            xh[i] *= r;
-            sum[i] += dxh[i] * xh[i];
-            dxh[i] *= gain[i];
-            dot += dxh[i] * xh[i];
-        }
-        dot = warp_sum(dot);
-        norm_slope<NORM_LANE>(xh, xh, dxh, dot / (float)job.channels, r);
-        if (left > 0)
-            store_some<T, NORM_LANE>(job.dx + row * job.dx_stride + at, xh, left, job.whole);
+        now = next;
+        if (mine && vector + BACK_WARPS < end)
+            norm_back_read<T, NORM_LANE, WHOLE>(job, &next, (unsigned)(vector + BACK_WARPS), c);
+        float dot = warp_sum(norm_back_dot(now, xh, dxh, gain, sum));
+        if (mine)
+            norm_back_write<T, NORM_LANE, WHOLE>(job, (unsigned)vector, c, xh, dxh, now.r,
+                                                 dot / (float)job.channels);
     }
     for (int i = 0; i < NORM_LANE; i++)
         shared[warp][c + i] = sum[i];
@@ -241,58 +310,84 @@ static __global__ void __launch_bounds__(32 * BACK_WARPS) norm_back_warp(const n
         all += shared[w][threadIdx.x];
     job.partial[blockIdx.x * job.channels + threadIdx.x] = all;
 }
+template <typename T>
+static __global__ void __launch_bounds__(32 * BACK_WARPS) norm_back_warp(const norm_back_job<T> job)
+{
+    __shared__ float shared[BACK_WARPS][NORM_WARP_CHANNELS];
+    if (job.whole)
+        norm_back_by_warp<T, true>(job, shared);
+    else
+        norm_back_by_warp<T, false>(job, shared);
+}
 
-/* Longer vectors: the block has one at a time, each thread the elements norm.cuh gives it; their partial dgain is in
- * registers where one chunk a thread is enough, else in shared memory. */
+/* Longer vectors where one chunk a thread is enough: the block has one vector at a time and reads the next one before
+ * the sum of this one is known. */
+template <typename T, int THREADS, bool WHOLE>
+static __device__ __forceinline__ void norm_back_by_block(const norm_back_job<T> &job,
+                                                          float *shared)
+{
+    int64_t c = (int64_t)threadIdx.x * NORM_CHUNK;
+    bool mine = c < job.channels;
+    int64_t start = blockIdx.x * job.run, end = min(start + job.run, job.vectors);
+    float gain[NORM_CHUNK] = {}, sum[NORM_CHUNK] = {};
+    float xh[NORM_CHUNK], dxh[NORM_CHUNK];
+    norm_back_pieces<T, NORM_CHUNK> now = {}, next = {};
+    if (mine) {
+        load_some<T, NORM_CHUNK>(gain, job.gain + c, job.channels - c, WHOLE);
+        norm_back_read<T, NORM_CHUNK, WHOLE>(job, &next, (unsigned)start, c);
+    }
+    for (int64_t vector = start; vector < end; vector++) {
+        now = next;
+        if (mine && vector + 1 < end)
+            norm_back_read<T, NORM_CHUNK, WHOLE>(job, &next, (unsigned)vector + 1, c);
+        float dot = block_sum<THREADS / 32>(norm_back_dot(now, xh, dxh, gain, sum), shared);
+        if (mine)
+            norm_back_write<T, NORM_CHUNK, WHOLE>(job, (unsigned)vector, c, xh, dxh, now.r,
+                                                  dot / (float)job.channels);
+    }
+    if (mine)
+        store_some<float, NORM_CHUNK>(job.partial + blockIdx.x * job.channels + c, sum,
+                                      job.channels - c, false);
+}
 template <typename T, int THREADS>
-static __global__ void __launch_bounds__(THREADS) norm_back_block(const norm_back_job<T> job)
+static __global__ void __launch_bounds__(THREADS, 1024 / THREADS)
+    norm_back_block(const norm_back_job<T> job)
+{
+    __shared__ float shared[THREADS / 32];
+    if (job.whole)
+        norm_back_by_block<T, THREADS, true>(job, shared);
+    else
+        norm_back_by_block<T, THREADS, false>(job, shared);
+}
+
+/* Any number of channels: partial dgain in shared memory, both passes read. */
+template <typename T>
+static __global__ void __launch_bounds__(BACK_LONG) norm_back_long(const norm_back_job<T> job)
 {
     extern __shared__ float gathered[]; /* [channels] */
-    __shared__ float shared[THREADS / 32];
-    int64_t first = (int64_t)threadIdx.x * NORM_CHUNK, step = (int64_t)THREADS * NORM_CHUNK;
+    __shared__ float shared[BACK_LONG / 32];
     int64_t start = blockIdx.x * job.run, end = min(start + job.run, job.vectors);
-    for (int64_t c = first; c < job.channels; c += step)
-        for (int i = 0; i < NORM_CHUNK && c + i < job.channels; i++)
-            gathered[c + i] = 0.0f;
-    float gain[NORM_CHUNK], xh[NORM_CHUNK], dxh[NORM_CHUNK];
+    for (int64_t c = threadIdx.x; c < job.channels; c += BACK_LONG)
+        gathered[c] = 0.0f;
     for (int64_t vector = start; vector < end; vector++) {
-        int64_t row = vector / job.groups, at = (vector - row * job.groups) * job.channels;
-        const T *x = job.x + row * job.x_stride + at, *dy = job.dy + row * job.dy_stride + at;
-        T *dx = job.dx + row * job.dx_stride + at;
-        float dot = 0.0f, r = job.r[vector];
-        for (int64_t c = first; c < job.channels; c += step) {
-            int64_t left = job.channels - c;
-            load_some<T, NORM_CHUNK>(gain, job.gain + c, left, job.whole);
-            load_some<T, NORM_CHUNK>(xh, x + c, left, job.whole);
-            load_some<T, NORM_CHUNK>(dxh, dy + c, left, job.whole);
-#pragma unroll
-            for (int i = 0; i < NORM_CHUNK; i++) {
-                xh[i] *= r;
-                if (i < left)
-                    gathered[c + i] += dxh[i] * xh[i];
-                dxh[i] *= gain[i];
-                dot += dxh[i] * xh[i];
-            }
+        float dot = 0.0f, xh, dxh;
+        norm_back_pieces<T, 1> now;
+        for (int64_t c = threadIdx.x; c < job.channels; c += BACK_LONG) {
+            float gain = to_float(job.gain[c]);
+            norm_back_read<T, 1, true>(job, &now, (unsigned)vector, c);
+            dot += norm_back_dot(now, &xh, &dxh, &gain, &gathered[c]);
         }
-        float mean = block_sum<THREADS / 32>(dot, shared) / (float)job.channels;
-        for (int64_t c = first; c < job.channels; c += step) {
-            int64_t left = job.channels - c;
-            if (job.channels > step) { /* more than one chunk: read again */
-                load_some<T, NORM_CHUNK>(gain, job.gain + c, left, job.whole);
-                load_some<T, NORM_CHUNK>(xh, x + c, left, job.whole);
-                load_some<T, NORM_CHUNK>(dxh, dy + c, left, job.whole);
-                for (int i = 0; i < NORM_CHUNK; i++) {
-                    xh[i] *= r;
-                    dxh[i] *= gain[i];
-                }
-            }
-            norm_slope<NORM_CHUNK>(xh, xh, dxh, mean, r);
-            store_some<T, NORM_CHUNK>(dx + c, xh, left, job.whole);
+        float mean = block_sum<BACK_LONG / 32>(dot, shared) / (float)job.channels;
+        for (int64_t c = threadIdx.x; c < job.channels; c += BACK_LONG) {
+            norm_back_read<T, 1, true>(job, &now, (unsigned)vector, c);
+            xh = to_float(now.x.at[0]) * now.r;
+            dxh = to_float(now.dy.at[0]) * to_float(job.gain[c]);
+            int64_t at, row = norm_place((unsigned)vector, job.groups, job.channels, &at);
+            job.dx[row * job.dx_stride + at + c] = from_float<T>(now.r * (dxh - xh * mean));
         }
     }
-    for (int64_t c = first; c < job.channels; c += step)
-        for (int i = 0; i < NORM_CHUNK && c + i < job.channels; i++)
-            job.partial[blockIdx.x * job.channels + c + i] = gathered[c + i];
+    for (int64_t c = threadIdx.x; c < job.channels; c += BACK_LONG)
+        job.partial[blockIdx.x * job.channels + c] = gathered[c];
 }
 
 /* dgain[c] += sum over parts: 32 channels a block, warp w adds a 32nd of the parts in order, then the warps in order. */
@@ -315,19 +410,18 @@ static __global__ void __launch_bounds__(1024)
     dgain[c] += all;
 }
 
-template <typename T, int THREADS>
-static enum status back_block(struct cuda_context *cuda, const norm_back_job<T> &job,
-                              unsigned parts)
+template <typename T>
+static enum status back_long(struct cuda_context *cuda, const norm_back_job<T> &job, unsigned parts)
 {
     size_t bytes = (size_t)job.channels * sizeof(float);
     if (bytes > cuda->shared_max - 1024)
         return FAIL(STATUS_UNSUPPORTED, "rms_norm_backward of %lld channels: at most %zu",
                     (long long)job.channels, (cuda->shared_max - 1024) / sizeof(float));
     if (bytes > 40000)
-        CUDA_TRY(cudaFuncSetAttribute(norm_back_block<T, THREADS>,
+        CUDA_TRY(cudaFuncSetAttribute(norm_back_long<T>,
                                       cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes));
-    norm_back_block<T, THREADS><<<parts, THREADS, bytes, cuda->stream>>>(job);
-    return cuda_launched("norm_back_block");
+    norm_back_long<T><<<parts, BACK_LONG, bytes, cuda->stream>>>(job);
+    return cuda_launched("norm_back_long");
 }
 
 template <typename T>
@@ -355,15 +449,18 @@ static enum status rms_norm_backward(struct cuda_context *cuda,
     void *partial = NULL;
     TRY(cuda_scratch(cuda, (size_t)parts * (size_t)job.channels * sizeof(float), &partial));
     job.partial = (float *)partial;
-    if (job.channels <= NORM_WARP_CHANNELS) {
+    int threads = norm_threads(job.channels);
+    if (job.channels <= NORM_WARP_CHANNELS)
         norm_back_warp<T><<<parts, 32 * BACK_WARPS, 0, cuda->stream>>>(job);
-        TRY(cuda_launched("norm_back_warp"));
-    } else if (norm_threads(job.channels) == 128)
-        TRY((back_block<T, 128>(cuda, job, parts)));
-    else if (norm_threads(job.channels) == 256)
-        TRY((back_block<T, 256>(cuda, job, parts)));
+    else if (job.channels > threads * NORM_CHUNK)
+        TRY(back_long<T>(cuda, job, parts));
+    else if (threads == 128)
+        norm_back_block<T, 128><<<parts, 128, 0, cuda->stream>>>(job);
+    else if (threads == 256)
+        norm_back_block<T, 256><<<parts, 256, 0, cuda->stream>>>(job);
     else
-        TRY((back_block<T, 512>(cuda, job, parts)));
+        norm_back_block<T, 512><<<parts, 512, 0, cuda->stream>>>(job);
+    TRY(cuda_launched("rms_norm_backward"));
     gain_sum<<<cuda_blocks(job.channels, 32), 1024, 0, cuda->stream>>>(job.partial, parts,
                                                                        job.channels, args->dgain);
     return cuda_launched("gain_sum");

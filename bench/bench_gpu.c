@@ -1,7 +1,8 @@
 /* links: core kernels model */
 /* bench/bench_gpu.c - decode and training speed of model/ on a GPU, each figure beside its limit.
  *
- *     bench_gpu [half|one|seven|hybrid] [decode|train]      (all by default; WEIR_BENCH_DEVICE, cuda:0)
+ *     bench_gpu [half|one|seven|hybrid] [decode|train|ops]      (all by default; WEIR_BENCH_DEVICE, cuda:0)
+ * "ops" runs a training step with a wait after every op and prints the time of each kind.
  *
  * Shapes are Qwen2.5 0.5B, 1.5B, 7B with random weights. JSON lines. Ceilings are measured first, in the same run: device
  * copy (read + write bytes) and a bf16 product of 8192^3. Limits (M1-SPEC and docs/numerics.md have the formulas):
@@ -12,7 +13,14 @@
 #include "bench/random_model.h"
 #include "core/clock.h"
 
-enum { GEMM = 8192, COPIES = 8, DECODE_STEPS = 64, DECODE_WARM = 8, TRAIN_TOKENS = 16384 };
+enum {
+    GEMM = 8192,
+    COPIES = 8,
+    DECODE_STEPS = 64,
+    DECODE_WARM = 8,
+    TRAIN_TOKENS = 16384,
+    TRAIN_STEPS = 4
+};
 static const double PEAK = 989e12;
 
 static struct op_table *ops;
@@ -161,6 +169,57 @@ static void bench_decode(const char *name, const struct model_shape *shape, int3
     memory_free(logprob);
 }
 
+/* ---- where the time of a step goes ---- */
+
+static struct op_table *timed; /* the table that is timed */
+enum op_number {
+#define OP(op) NUMBER_##op,
+    KERNEL_OPS(OP)
+#undef OP
+        NUMBER_COUNT
+};
+static double op_s[NUMBER_COUNT];
+static int op_calls[NUMBER_COUNT];
+
+#define OP(op)                                                               \
+    static enum status timed_##op(void *context, const struct op_##op *args) \
+    {                                                                        \
+        int64_t start = begin();                                             \
+        enum status status = timed->op(context, args);                       \
+        op_s[NUMBER_##op] += seconds_since(start);                           \
+        op_calls[NUMBER_##op]++;                                             \
+        return status;                                                       \
+    }
+KERNEL_OPS(OP)
+#undef OP
+
+/* A copy of the table whose ops are timed one by one. */
+static struct op_table timed_table(void)
+{
+    struct op_table table = *ops;
+    timed = ops;
+#define OP(op) table.op = timed_##op;
+    KERNEL_OPS(OP)
+#undef OP
+    return table;
+}
+
+static void print_ops(const char *name, int steps)
+{
+    static const char *const names[] = {
+#define OP(op) #op,
+        KERNEL_OPS(OP)
+#undef OP
+    };
+    for (int i = 0; i < NUMBER_COUNT; i++)
+        if (op_calls[i] > 0)
+            printf("{\"bench\":\"op\",\"model\":\"%s\",\"op\":\"%s\",\"calls\":%d,\"ms\":%.2f}\n",
+                   name, names[i], op_calls[i] / steps, op_s[i] * 1e3 / steps);
+    memset(op_s, 0, sizeof op_s);
+    memset(op_calls, 0, sizeof op_calls);
+    fflush(stdout);
+}
+
 /* ---- training ---- */
 
 struct training {
@@ -242,7 +301,7 @@ static void bench_train(const char *name, const struct model_shape *shape, int32
         random_model_must(model_cache_open(t.cache, s, length));
     }
     double best = 1e9, parts[4] = {0};
-    for (int64_t step = 1; step <= 4; step++) {
+    for (int64_t step = 1; step <= TRAIN_STEPS; step++) {
         train_step(&t, step);
         double sum = t.part_s[0] + t.part_s[1] + t.part_s[2] + t.part_s[3];
         if (sum < best) {
@@ -299,6 +358,13 @@ int main(int argc, char **argv)
             bench_decode(shapes[i].name, &shape, 1, 512);
             bench_decode(shapes[i].name, &shape, 64, 1024);
             bench_decode(shapes[i].name, &shape, 256, 1024);
+        }
+        if (argc > 2 && strcmp(argv[2], "ops") == 0) {
+            struct op_table *plain = ops, table = timed_table();
+            ops = &table;
+            bench_train(shapes[i].name, &shape, 2048, 0);
+            ops = plain;
+            print_ops(shapes[i].name, TRAIN_STEPS);
         }
         if ((argc <= 2 || strcmp(argv[2], "train") == 0) && shapes[i].train_target > 0) {
             bench_train(shapes[i].name, &shape, 2048, shapes[i].train_target);

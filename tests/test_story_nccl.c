@@ -5,7 +5,7 @@
  * other channel, and an actor that is killed, hangs, is slow or gets wrong bytes costs the run a moment. */
 #include "tests/story.h"
 
-enum { STEPS = 8, LIMIT_MS = 60000, RISE_STEPS = 25, RISE_MS = 200000, WINDOW = 5 };
+enum { STEPS = 8, LIMIT_MS = 60000, RISE_STEPS = 25, RISE_MS = 280000, WINDOW = 5 };
 
 static const char *const broadcast =
     "weights.channel=nccl weights.timeout_ms=600 weights.nccl_library=" BUILD_DIR

@@ -17,7 +17,15 @@
 #include "transport/weight_member.h"
 #include "transport/weight_root.h"
 
-enum { ACTORS = 3, BYTES = 300008, PIECE = 65536, TIMEOUT_MS = 400, MAIL = 4096, LONG_MS = 20000 };
+enum {
+    ACTORS = 3,
+    BYTES = 300008,
+    PIECE = 65536,
+    TIMEOUT_MS = 400,
+    MAIL = 4096,
+    LONG_MS = 20000,
+    SOON_MS = 300
+};
 
 /* ---- a device that is the host ---- */
 
@@ -387,6 +395,37 @@ static void overtaken_version_is_not_sent(void)
     end();
 }
 
+/* An owner that is held up by its device cannot abort what holds it up. */
+static void watchdog_aborts_when_nobody_turns(void)
+{
+    struct nccl_id id;
+    struct weight_group *group = NULL;
+    struct weight_group_config config = group_config();
+    config.limit_ms = 100;
+    assert_int_equal(weight_group_open(&group, &config), STATUS_OK);
+    assert_int_equal(weight_group_make_id(group, &id), STATUS_OK);
+    assert_int_equal(weight_group_form(group, &id, 2, 0), STATUS_OK); /* rank 1 never comes */
+    clock_sleep_ms(300);
+    assert_int_equal(weight_group_look(group), WEIGHT_GROUP_CLOSING);
+    assert_int_equal(weight_group_turn(group), STATUS_OK);
+    assert_int_equal(weight_group_look(group), WEIGHT_GROUP_NONE);
+    assert_int_equal(weight_group_make_id(group, &id), STATUS_OK);
+    assert_int_equal(weight_group_form(group, &id, 1, 0), STATUS_OK);
+    while (weight_group_look(group) == WEIGHT_GROUP_FORMING)
+        assert_int_equal(weight_group_turn(group), STATUS_OK);
+    clock_sleep_ms(300); /* ready: nothing to watch */
+    assert_int_equal(weight_group_look(group), WEIGHT_GROUP_READY);
+    weight_group_close(&group);
+    /* A learner and actors that all stand still while a version hangs. */
+    begin("rank=1 hang after=2");
+    offer(1);
+    turn_for(SOON_MS);
+    clock_sleep_ms(4 * TIMEOUT_MS);
+    await_serving(1, 7);
+    assert_in_range(stats().epochs, 2, 3);
+    end();
+}
+
 static void leaving_member_ends_the_epoch_at_once(void)
 {
     begin("");
@@ -423,7 +462,7 @@ static void in_own_process(const char *name)
     CASE(wrong_bytes_are_never_served) CASE(broken_communicator_is_replaced) \
     CASE(silent_member_is_left_behind) CASE(new_process_takes_the_place_of_a_killed_one) \
     CASE(new_learner_takes_all_over) CASE(overtaken_version_is_not_sent) \
-    CASE(leaving_member_ends_the_epoch_at_once)
+    CASE(watchdog_aborts_when_nobody_turns) CASE(leaving_member_ends_the_epoch_at_once)
 // clang-format on
 
 #define CASE(body)                                     \

@@ -4,7 +4,7 @@
  * it and tests put one of their own in its place (tests/fake_nccl). Every communicator is made non-blocking: a call
  * starts work and returns, nccl_comm_ready tells how it went. Only an abort may block inside NCCL; it runs on a
  * thread of its own, and one that does not come back in time is reported, since then only a new process helps.
- * One thread owns a `struct nccl` and its communicators. Memory is that of the device which was current on that thread
+ * One thread at a time uses a `struct nccl` and its communicators. Memory is that of the device which was current on that thread
  * when the communicator was made; streams are cudaStream_t. Counts are bytes: nothing here adds numbers up. */
 #ifndef TRANSPORT_NCCL_LIBRARY_H
 #define TRANSPORT_NCCL_LIBRARY_H

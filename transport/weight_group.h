@@ -3,7 +3,9 @@
  * A communicator belongs to an epoch: a set of members. When the set changes, or a member fails, it is aborted and the
  * next epoch has a new one; there is no other way to leave it and none to come in later. Nothing here blocks:
  * weight_group_turn moves things on and is called whenever the owner has a moment. Who is a member and what is sent is
- * decided by the root (weight_root.h) and followed by members (weight_member.h). */
+ * decided by the root (weight_root.h) and followed by members (weight_member.h).
+ * An owner that is itself held up by the device, because a kernel of NCCL waits there for a peer that is gone, cannot
+ * abort: a thread of the group does it after limit_ms, and the state is CLOSING without the owner's doing. */
 #ifndef TRANSPORT_WEIGHT_GROUP_H
 #define TRANSPORT_WEIGHT_GROUP_H
 
@@ -22,13 +24,14 @@ struct weight_group_config {
     const struct weight_device *device; /* borrowed */
     const char *nccl_library;           /* "" : the system's */
     size_t piece_bytes;
+    int64_t limit_ms; /* of forming, and of one weight_group_begin; 0: none */
 };
 
 struct weight_group;
 MUST_CHECK enum status weight_group_open(struct weight_group **group,
                                          const struct weight_group_config *config);
 void weight_group_close(struct weight_group **group);
-enum weight_group_state weight_group_look(const struct weight_group *group);
+enum weight_group_state weight_group_look(struct weight_group *group);
 MUST_CHECK enum status weight_group_make_id(struct weight_group *group, struct nccl_id *id);
 /* State NONE -> FORMING. */
 MUST_CHECK enum status weight_group_form(struct weight_group *group, const struct nccl_id *id,

@@ -32,7 +32,8 @@ enum status weight_member_open(struct weight_member **out,
     if (member == NULL)
         return FAIL(STATUS_NO_MEMORY, "weight member");
     member->config = *config;
-    enum status status = weight_group_open(&member->group, &config->group);
+    member->config.group.limit_ms = 3 * config->timeout_ms;
+    enum status status = weight_group_open(&member->group, &member->config.group);
     if (status != STATUS_OK) {
         memory_free(member);
         return status;
@@ -156,6 +157,8 @@ static enum status move_group(struct weight_member *member)
         return status;
     if (status != STATUS_OK)
         give_up(member, "", status);
+    else if (member->epoch != 0 && (now == WEIGHT_GROUP_CLOSING || now == WEIGHT_GROUP_NONE))
+        leave(member); /* its watchdog ended it */
     else if (before == WEIGHT_GROUP_BUSY && now == WEIGHT_GROUP_READY)
         member->arrived = true;
     else if ((now == WEIGHT_GROUP_FORMING || now == WEIGHT_GROUP_BUSY) &&

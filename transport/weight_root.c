@@ -61,8 +61,9 @@ enum status weight_root_open(struct weight_root **out, const struct weight_root_
     root->members = memory_array(MEMBERS_MAX, sizeof *root->members);
     if (root->members == NULL)
         status = FAIL(STATUS_NO_MEMORY, "members of a broadcast");
+    root->config.group.limit_ms = 3 * config->timeout_ms;
     if (status == STATUS_OK)
-        status = weight_group_open(&root->group, &config->group);
+        status = weight_group_open(&root->group, &root->config.group);
     if (status != STATUS_OK) {
         memory_free(root->members);
         memory_free(root);
@@ -439,6 +440,11 @@ static enum status move_group(struct weight_root *root)
         end_by_failure(root);
     }
     enum weight_group_state state = weight_group_look(root->group);
+    bool gone = state == WEIGHT_GROUP_CLOSING || state == WEIGHT_GROUP_NONE;
+    if (gone && root->phase != PHASE_IDLE && root->phase != PHASE_CLOSING) {
+        end_by_failure(root); /* its watchdog ended it */
+        state = weight_group_look(root->group);
+    }
     if (state != WEIGHT_GROUP_BUSY && state != WEIGHT_GROUP_CLOSING)
         root->sending = NULL;
     if (root->phase == PHASE_CLOSING && state == WEIGHT_GROUP_NONE)

@@ -70,9 +70,10 @@ struct fake_comm {
     char path[ID_BYTES + 16];
     struct shared *shared;
     pthread_t thread;
-    pthread_mutex_t lock; /* guards queue, first, count */
+    pthread_mutex_t lock; /* guards queue, first, count, posted */
     struct transfer queue[QUEUE_MAX];
     unsigned first, count;
+    uint64_t posted; /* batches up to this one are whole */
     atomic_int state; /* as ncclCommGetAsyncError tells */
     atomic_bool aborted, stuck;
 };
@@ -265,12 +266,12 @@ static unsigned next_batch(struct fake_comm *comm, struct transfer *batch)
     pthread_mutex_lock(&comm->lock);
     while (count < comm->count) {
         const struct transfer *next = &comm->queue[(comm->first + count) % QUEUE_MAX];
-        if (count > 0 && next->batch != batch[0].batch)
+        if (next->batch > comm->posted || (count > 0 && next->batch != batch[0].batch))
             break;
         batch[count++] = *next;
     }
     int busy = IN_PROGRESS; /* an error stays */
-    if (count == 0)
+    if (comm->count == 0)
         atomic_compare_exchange_strong(&comm->state, &busy, SUCCESS);
     pthread_mutex_unlock(&comm->lock);
     return count;
@@ -344,6 +345,7 @@ static int start(struct fake_comm *comm)
         return SYSTEM_ERROR;
     comm->shared = base;
     comm->first = comm->count = 0;
+    comm->posted = 0;
     atomic_store(&comm->state, IN_PROGRESS);
     atomic_store(&comm->aborted, false);
     atomic_store(&comm->stuck, false);
@@ -505,6 +507,11 @@ int ncclGroupEnd(void)
             atomic_compare_exchange_strong(&comm->state, &idle, IN_PROGRESS);
         }
         pthread_mutex_unlock(&comm->lock);
+    }
+    for (unsigned i = 0; i < group.count; i++) {
+        pthread_mutex_lock(&group.comm[i]->lock);
+        group.comm[i]->posted = batch;
+        pthread_mutex_unlock(&group.comm[i]->lock);
     }
     group.count = 0;
     return code;

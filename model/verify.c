@@ -7,12 +7,14 @@
  *   gradients        1e-3 of the tensor's norm: 8 layers of f32 backward, and room for sums of both signs
  *   AdamW            1e-6: an f32 rounding of a parameter below 8
  *   hidden           2e-5 of the largest value (postnorm residuals scale with alpha, so relative)
- * A bf16 backend rounds every stored activation to 2^-9 of itself, which is 2^-9 / sqrt(3) rms; some 6 stores a layer
- * add up like a random walk, so the residual stream is off by e = 2^-9 sqrt(6 L / 3) of its rms. Bounds are 5 e (the
- * largest of some 10^5 normal numbers): of the rms of the reference's logits for logits, sqrt(2) of that for
- * logprobs, ln V of it for entropies; gradients have twice the depth, sqrt(2) 5 e of the tensor's norm. Where the experts chosen
- * differ from those of the f32 forward on the CPU, theirs are taken: the check `routing` says how far apart the
- * two probabilities were, and 5 e is allowed for that too. */
+ * A bf16 backend rounds every stored activation to 2^-9 of itself, which is 2^-9 / sqrt(3) rms; 12 stores a layer
+ * (norms, projections, q and k after RoPE, probabilities, gate and product, residuals) add up like a random walk, and
+ * softmax and the norms of small models carry an error on enlarged, by up to 2: e = 2 * 2^-9 sqrt(12 L / 3) of the
+ * rms. Bounds are 5 e (the largest of some 10^5 normal numbers): of the rms of the reference's logits for logits,
+ * sqrt(2) of that for logprobs, ln V of it for entropies; gradients have twice the depth, sqrt(2) 5 e of the tensor's
+ * norm. For comparison, the bf16 forward of transformers 5.17 is off by 0.115 in the logits of the qwen2 case, where
+ * this bound is 0.074. Where the experts chosen differ from those of the f32 forward on the CPU, theirs are taken: the
+ * check `routing` says how far apart the two probabilities were, and 5 e is allowed for that too. */
 #include "model/verify.h"
 
 #include <math.h>
@@ -303,7 +305,7 @@ static enum status choose_tolerance(struct verify *verify)
                                                     .grad_norm = 1e-4};
         return STATUS_OK;
     }
-    double rms = 0.0, e = 5.0 * 0x1p-9 * sqrt(6.0 * shape->layers / 3.0);
+    double rms = 0.0, e = 5.0 * 2.0 * 0x1p-9 * sqrt(12.0 * shape->layers / 3.0);
     TRY(reference_rms(verify, &rms));
     verify->allowed = (struct verify_tolerance){.hidden = e,
                                                 .logit = e * rms,

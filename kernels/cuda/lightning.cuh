@@ -147,15 +147,32 @@ static __device__ __forceinline__ uint32_t scale_pair(uint32_t pair, float low, 
     float2 x = __bfloat1622float2(*(__nv_bfloat162 *)&pair);
     return pack_bf16(__fmul_rn(x.x, low), __fmul_rn(x.y, high));
 }
-/* Fragments of load_values for tokens `row` .. `row` + 15, each times w^{C-1-token}. */
-static __device__ __forceinline__ void decay_values(uint32_t v[4], const float *decay, int row,
-                                                    int chunk)
+/* decay[n] = w^n for n <= C; weight[token] = w^{C-1-token}, zero from C on. */
+template <int CP> struct decay_table {
+    float decay[CP + 1];
+    __align__(8) float weight[CP];
+};
+template <int CP>
+static __device__ void fill_decay(struct decay_table<CP> *table, float slope, int chunk)
 {
+    for (int n = (int)threadIdx.x; n <= CP; n += (int)blockDim.x) {
+        float decay = lightning_decay(slope, n);
+        table->decay[n] = decay;
+        if (n < chunk)
+            table->weight[chunk - 1 - n] = decay;
+        else if (n < CP)
+            table->weight[n] = 0.0f;
+    }
+}
+/* Fragments of load_values for tokens `row` .. `row` + 15, each times its weight. */
+static __device__ __forceinline__ void decay_values(uint32_t v[4], const float *weight, int row)
+{
+    const float *own = weight + row + (int)threadIdx.x % 4 * 2;
+#pragma unroll
     for (int half = 0; half < 2; half++) {
-        int token = row + half * 8 + (int)threadIdx.x % 4 * 2;
-        float low = decay[max(chunk - 1 - token, 0)], high = decay[max(chunk - 2 - token, 0)];
-        v[2 * half] = scale_pair(v[2 * half], low, high);
-        v[2 * half + 1] = scale_pair(v[2 * half + 1], low, high);
+        float2 w = *(const float2 *)(own + half * 8);
+        v[2 * half] = scale_pair(v[2 * half], w.x, w.y);
+        v[2 * half + 1] = scale_pair(v[2 * half + 1], w.x, w.y);
     }
 }
 

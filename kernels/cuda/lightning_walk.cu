@@ -132,6 +132,13 @@ load_tile(const struct lightning_walk &walk, const struct chunk_rows &rows, bf16
     int left = walk.head_size - column - inside;
     bf16 *to = tile + tile_at<COLUMNS>(first, inside);
     const bf16 *from = base + (rows.start + first * rows.step) * stride + column + inside;
+    if (rows.low == 0 && rows.high == CP && walk.aligned && walk.head_size - column >= COLUMNS) {
+        int64_t round = ROUND * rows.step * stride;
+#pragma unroll
+        for (int r = 0; r < CP; r += ROUND, from += round)
+            copy_async_16(to + r * COLUMNS, from, true);
+        return;
+    }
 #pragma unroll
     for (int r = 0; r < CP; r += ROUND) {
         bool there = first + r >= rows.low && first + r < rows.high && left > 0;
@@ -143,12 +150,6 @@ load_tile(const struct lightning_walk &walk, const struct chunk_rows &rows, bf16
             load_vector(to + r * COLUMNS, there ? from + r * rows.step * stride : base,
                         there ? left : 0, walk.aligned);
     }
-}
-
-template <int CP> static __device__ void fill_decay(float *decay, float slope)
-{
-    for (int n = (int)threadIdx.x; n <= CP; n += (int)blockDim.x)
-        decay[n] = lightning_decay(slope, n);
 }
 
 static __device__ const bf16 *buffer_of(const struct lightning_walk &walk, const bf16 *buffer,
@@ -167,19 +168,25 @@ static __device__ float *checkpoint_of(const struct lightning_walk &walk, int ro
            (((int64_t)role * walk.pieces_max + piece) * walk.heads + head) * P * P;
 }
 
-/* One chunk added to a warp's S^T: 16 values x 16 PAIRS keys from tile column `key`. `v`: decayed fragments of the
- * 16 values. */
-template <int CP, int COLUMNS, int PAIRS>
-static __device__ __forceinline__ void advance(float s[2 * PAIRS][4], const uint32_t v[CP / 16][4],
-                                               const bf16 *k, int key, float whole)
+/* One chunk added to a warp's S^T: 16 values from tile column `value`, 16 PAIRS keys from tile column `key`. */
+template <int CP, int KEYS, int VALUES, int PAIRS>
+static __device__ __forceinline__ void advance(float s[2 * PAIRS][4], const bf16 *k, int key,
+                                               const bf16 *v_tile, int value,
+                                               const struct decay_table<CP> &table, float whole)
 {
+    uint32_t v[CP / 16][4];
+#pragma unroll
+    for (int step = 0; step < CP / 16; step++) {
+        load_values<VALUES>(v[step], v_tile, step * 16, value);
+        decay_values(v[step], table.weight, step * 16);
+    }
 #pragma unroll
     for (int pair = 0; pair < PAIRS; pair++) {
         float product[2][4] = {};
 #pragma unroll
         for (int step = 0; step < CP / 16; step++) {
             uint32_t b[4];
-            load_keys<COLUMNS>(b, k, step * 16, key + pair * 16);
+            load_keys<KEYS>(b, k, step * 16, key + pair * 16);
             mma_16816(product[0], v[step], b);
             mma_16816(product[1], v[step], b + 2);
         }
@@ -193,38 +200,38 @@ static __device__ __forceinline__ void advance(float s[2 * PAIRS][4], const uint
 
 /* ---- S at the start of each piece ---- */
 
-/* Block: WIDTH keys x WIDTH values of one head of one segment; warp: 16 values, a KEY_WARPS-th of the keys. */
-template <int P, int CP> struct state_shape {
-    static constexpr int WIDTH = P < 64 ? P : 64;
-    static constexpr int SLICES = P / WIDTH;
-    static constexpr int KEY_WARPS = WIDTH / 32;
-    static constexpr int THREADS = WIDTH / 16 * KEY_WARPS * 32;
+/* Block: KEYS x VALUES of one head of one segment; warp: 32 keys x 16 values. Narrow blocks where there are few. */
+template <int P, int CP, int VALUES> struct state_shape {
+    static constexpr int KEYS = P < 64 ? P : 64;
+    static constexpr int KEY_SLICES = P / KEYS, SLICES = KEY_SLICES * (P / VALUES);
+    static constexpr int KEY_WARPS = KEYS / 32;
+    static constexpr int THREADS = VALUES / 16 * KEY_WARPS * 32;
     static constexpr int STAGES = CP == 128 ? 3 : 4;
-    static constexpr size_t BYTES = (size_t)STAGES * 2 * CP * WIDTH * sizeof(bf16);
+    static constexpr int STAGE = CP * (KEYS + VALUES);
+    static constexpr size_t BYTES = (size_t)STAGES * STAGE * sizeof(bf16);
 };
 
-template <int P, int CP>
-__global__ void __launch_bounds__(state_shape<P, CP>::THREADS)
+template <int P, int CP, int VALUES>
+__global__ void __launch_bounds__(state_shape<P, CP, VALUES>::THREADS)
     walk_state(const __grid_constant__ struct lightning_walk walk)
 {
-    using shape = state_shape<P, CP>;
-    constexpr int WIDTH = shape::WIDTH, PAIRS = 2, TILE = CP * WIDTH;
+    using shape = state_shape<P, CP, VALUES>;
+    constexpr int KEYS = shape::KEYS, PAIRS = 2, THREADS = shape::THREADS;
     extern __shared__ __align__(128) char dynamic[];
-    __shared__ float decay[CP + 1];
+    __shared__ struct decay_table<CP> table;
     bf16 *tiles = (bf16 *)dynamic;
     struct piece piece;
     fill_piece(walk, (int)blockIdx.y, &piece);
     if (piece.pieces <= 1)
         return;
     piece.base = find_base(walk, (int)blockIdx.y);
-    int head = (int)blockIdx.x / (shape::SLICES * shape::SLICES);
-    int slice = (int)blockIdx.x % (shape::SLICES * shape::SLICES);
-    int key = slice / shape::SLICES * WIDTH, value = slice % shape::SLICES * WIDTH;
+    int head = (int)blockIdx.x / shape::SLICES, slice = (int)blockIdx.x % shape::SLICES;
+    int key = slice % shape::KEY_SLICES * KEYS, value = slice / shape::KEY_SLICES * VALUES;
     int warp_value = (int)threadIdx.x / 32 / shape::KEY_WARPS * 16;
     int warp_key = (int)threadIdx.x / 32 % shape::KEY_WARPS * 32;
     int value_tile = (value + warp_value) / 16, key_tile = (key + warp_key) / 8;
     const struct lightning_role<bf16> &role = walk.role[blockIdx.z];
-    fill_decay<CP>(decay, walk.slopes[head]);
+    fill_decay<CP>(&table, walk.slopes[head], walk.chunk);
     const bf16 *k_buffer = buffer_of(walk, walk.k_buffer, piece.segment.slot, head);
     const bf16 *v_buffer = buffer_of(walk, walk.v_buffer, piece.segment.slot, head);
     int chunks = (piece.pieces - 1) * walk.piece_chunks;
@@ -239,37 +246,35 @@ __global__ void __launch_bounds__(state_shape<P, CP>::THREADS)
         if (w < chunks) {
             int chunk = role.reverse ? piece.last - w : piece.first + w;
             struct chunk_rows rows = rows_of(walk, piece.segment, role.reverse, chunk);
-            bf16 *tile = tiles + w % shape::STAGES * 2 * TILE;
-            load_tile<WIDTH, CP, shape::THREADS>(walk, rows, tile, role.k + head * role.k_head,
-                                                 role.k_row, k_buffer, key);
-            load_tile<WIDTH, CP, shape::THREADS>(
-                walk, rows, tile + TILE, role.v + head * role.v_head, role.v_row, v_buffer, value);
+            bf16 *tile = tiles + w % shape::STAGES * shape::STAGE;
+            load_tile<KEYS, CP, THREADS>(walk, rows, tile, role.k + head * role.k_head, role.k_row,
+                                         k_buffer, key);
+            load_tile<VALUES, CP, THREADS>(walk, rows, tile + CP * KEYS,
+                                           role.v + head * role.v_head, role.v_row, v_buffer,
+                                           value);
         }
         copy_async_commit();
     };
     for (int w = 0; w < shape::STAGES - 1; w++)
         load(w);
-    for (int w = 0;; w++) {
-        if (w % walk.piece_chunks == 0) {
-            float *to =
-                checkpoint_of<P>(walk, (int)blockIdx.z, piece.base + w / walk.piece_chunks, head);
+    float *to = checkpoint_of<P>(walk, (int)blockIdx.z, piece.base, head);
+    for (int w = 0, next = 0;; w++) {
+        if (w == next) {
 #pragma unroll
             for (int t = 0; t < 2 * PAIRS; t++)
                 *(float4 *)(to + master_at<P>(value_tile, key_tile + t)) = *(float4 *)s[t];
+            to += (int64_t)walk.heads * P * P;
+            next += walk.piece_chunks;
         }
         if (w == chunks)
             break;
         copy_async_wait<shape::STAGES - 2>();
         __syncthreads();
+        float whole = table.decay[walk.chunk];
         load(w + shape::STAGES - 1);
-        const bf16 *tile = tiles + w % shape::STAGES * 2 * TILE;
-        uint32_t v[CP / 16][4];
-#pragma unroll
-        for (int step = 0; step < CP / 16; step++) {
-            load_values<WIDTH>(v[step], tile + TILE, step * 16, warp_value);
-            decay_values(v[step], decay, step * 16, walk.chunk);
-        }
-        advance<CP, WIDTH, PAIRS>(s, v, tile, warp_key, decay[walk.chunk]);
+        const bf16 *tile = tiles + w % shape::STAGES * shape::STAGE;
+        advance<CP, KEYS, VALUES, PAIRS>(s, tile, warp_key, tile + CP * KEYS, warp_value, table,
+                                         whole);
     }
     copy_async_wait<0>();
 }
@@ -339,8 +344,10 @@ static __device__ __forceinline__ void store_rows(bf16 *y, int64_t stride, int l
                 *(uint2 *)to = pair;
         } else {
             const bf16 *from = (const bf16 *)&pair;
-            for (int e = 0; e < 4 && column + e < left; e++)
-                to[e] = from[e];
+#pragma unroll
+            for (int e = 0; e < 4; e++)
+                if (column + e < left)
+                    to[e] = from[e];
         }
     }
 }
@@ -348,9 +355,8 @@ static __device__ __forceinline__ void store_rows(bf16 *y, int64_t stride, int l
 /* o of GROUP tiles of 16 rows from tile `first` on, this warp's 16 values; y: row 0 of the chunk's tile. */
 template <int P, int CP, int GROUP>
 static __device__ __forceinline__ void
-outputs(const float s[P / 8][4], const uint32_t v[CP / 16][4], const bf16 *q, const bf16 *p,
-        const float *decay, int first, const struct chunk_rows &rows, bf16 *y, int64_t stride,
-        int left, bool aligned)
+outputs(const float s[P / 8][4], const bf16 *q, const bf16 *p, const bf16 *v, const float *decay,
+        int first, const struct chunk_rows &rows, bf16 *y, int64_t stride, int left, bool aligned)
 {
     float inter[GROUP][2][4] = {};
 #pragma unroll
@@ -373,7 +379,9 @@ outputs(const float s[P / 8][4], const uint32_t v[CP / 16][4], const bf16 *q, co
         for (int step = 0; step < CP / 16; step++) {
             if (step > first + t)
                 break;
-            uint32_t a[4], b[2][2] = {{v[step][0], v[step][2]}, {v[step][1], v[step][3]}};
+            uint32_t a[4], x[4];
+            load_values<P>(x, v, step * 16, (int)threadIdx.x / 32 * 16);
+            const uint32_t b[2][2] = {{x[0], x[2]}, {x[1], x[3]}};
             load_rows<CP>(a, p, (first + t) * 16, step * 16);
             mma_16816(intra[0], a, b[0]);
             mma_16816(intra[1], a, b[1]);
@@ -436,7 +444,7 @@ __global__ void __launch_bounds__(rows_shape<P, CP>::THREADS, CP == 128 ? 1 : 2)
     using shape = rows_shape<P, CP>;
     constexpr int TILE = shape::TILE, THREADS = shape::THREADS, GROUP = 2;
     extern __shared__ __align__(128) char dynamic[];
-    __shared__ float decay[CP + 1];
+    __shared__ struct decay_table<CP> table;
     bf16 *tiles = (bf16 *)dynamic, *p = tiles + 2 * 3 * TILE;
     struct piece piece;
     if (!find_piece(walk, (int)blockIdx.y, &piece))
@@ -464,7 +472,7 @@ __global__ void __launch_bounds__(rows_shape<P, CP>::THREADS, CP == 128 ? 1 : 2)
         copy_async_commit();
     };
     load(begin);
-    fill_decay<CP>(decay, walk.slopes[head]);
+    fill_decay<CP>(&table, walk.slopes[head], walk.chunk);
     float s[P / 8][4];
     start_state<P>(walk, piece, head, s);
     for (int w = begin; w < end; w++) {
@@ -473,27 +481,19 @@ __global__ void __launch_bounds__(rows_shape<P, CP>::THREADS, CP == 128 ? 1 : 2)
         if (w + 1 < end)
             load(w + 1);
         struct chunk_rows rows = rows_at(w);
-        const bf16 *q = tiles + (w - begin) % 2 * 3 * TILE, *k = q + TILE, *v_tile = k + TILE;
-        scores<P, CP>(p, q, k, decay, rows.low, rows.high);
+        const bf16 *q = tiles + (w - begin) % 2 * 3 * TILE, *k = q + TILE, *v = k + TILE;
+        scores<P, CP>(p, q, k, table.decay, rows.low, rows.high);
         __syncthreads();
-        uint32_t v[CP / 16][4];
-#pragma unroll
-        for (int step = 0; step < CP / 16; step++)
-            load_values<P>(v[step], v_tile, step * 16, warp * 16);
         bf16 *y = role.y + head * role.y_head + rows.start * role.y_row + warp * 16;
 #pragma unroll
         for (int first = 0; first < CP / 16; first += GROUP) {
             if (first * 16 >= rows.high || (first + GROUP) * 16 <= rows.low)
                 continue;
-            outputs<P, CP, GROUP>(s, v, q, p, decay, first, rows, y, rows.step * role.y_row,
+            outputs<P, CP, GROUP>(s, q, p, v, table.decay, first, rows, y, rows.step * role.y_row,
                                   walk.head_size - warp * 16, walk.aligned);
         }
-        if (rows.high == walk.chunk) {
-#pragma unroll
-            for (int step = 0; step < CP / 16; step++)
-                decay_values(v[step], decay, step * 16, walk.chunk);
-            advance<CP, P, P / 16>(s, v, k, 0, decay[walk.chunk]);
-        }
+        if (rows.high == walk.chunk)
+            advance<CP, P, P, P / 16>(s, k, 0, v, warp * 16, table, table.decay[walk.chunk]);
     }
     if (walk.state != nullptr && end == all &&
         (segment.position + segment.count) / walk.chunk > piece.first)
@@ -521,24 +521,33 @@ static __global__ void walk_buffers(const __grid_constant__ struct lightning_wal
 
 /* ---- launches ---- */
 
+template <int P, int CP, int VALUES>
+static enum status run_state(struct cuda_context *cuda, const struct lightning_walk *walk)
+{
+    using shape = state_shape<P, CP, VALUES>;
+    CUDA_TRY(cudaFuncSetAttribute(walk_state<P, CP, VALUES>,
+                                  cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shape::BYTES));
+    dim3 grid((unsigned)(walk->heads * shape::SLICES), (unsigned)walk->segment_count,
+              (unsigned)walk->roles);
+    walk_state<P, CP, VALUES><<<grid, shape::THREADS, shape::BYTES, cuda->stream>>>(*walk);
+    return cuda_launched("lightning states");
+}
+
 template <int P, int CP>
 static enum status run_padded(struct cuda_context *cuda, struct lightning_walk *walk)
 {
     using shape = rows_shape<P, CP>;
-    using before = state_shape<P, CP>;
-    void *scratch = NULL;
+    constexpr int WIDE = P < 64 ? P : 64;
     if (walk->cut) {
+        void *scratch = NULL;
         TRY(cuda_scratch(cuda,
                          (size_t)walk->roles * (size_t)walk->pieces_max * (size_t)walk->heads * P *
                              P * sizeof(float),
                          &scratch));
         walk->checkpoint = (float *)scratch;
-        CUDA_TRY(cudaFuncSetAttribute(
-            walk_state<P, CP>, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)before::BYTES));
-        dim3 grid((unsigned)(walk->heads * before::SLICES * before::SLICES),
-                  (unsigned)walk->segment_count, (unsigned)walk->roles);
-        walk_state<P, CP><<<grid, before::THREADS, before::BYTES, cuda->stream>>>(*walk);
-        TRY(cuda_launched("lightning states"));
+        int64_t blocks = (int64_t)walk->heads * walk->segment_count * walk->roles * P / WIDE;
+        TRY(blocks * P / WIDE < cuda->multiprocessors ? (run_state<P, CP, 32>(cuda, walk))
+                                                      : (run_state<P, CP, WIDE>(cuda, walk)));
     }
     CUDA_TRY(cudaFuncSetAttribute(walk_rows<P, CP>, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                   (int)shape::BYTES));

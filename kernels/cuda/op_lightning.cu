@@ -91,16 +91,16 @@ static __device__ __forceinline__ void decode_scores(bf16 *p, const bf16 *k, con
 template <int P, int CP>
 static __device__ __forceinline__ void
 decode_advance(const struct decode_call &call, int slot, int head, int value_tile, bool fresh,
-               const bf16 *k, const bf16 *v_tile, const float *decay)
+               const bf16 *k, const bf16 *v_tile, const struct decay_table<CP> &table)
 {
     float *master = master_of<P>(call.state, call.state_bytes, slot, head);
     bf16 *shadow = shadow_of<P>(call.state, call.state_bytes, slot, call.heads, head);
-    float whole = decay[call.chunk];
+    float whole = table.decay[call.chunk];
     uint32_t v[CP / 16][4];
 #pragma unroll
     for (int step = 0; step < CP / 16; step++) {
         load_values<P>(v[step], v_tile, step * 16, value_tile * 16);
-        decay_values(v[step], decay, step * 16, call.chunk);
+        decay_values(v[step], table.weight, step * 16);
     }
 #pragma unroll 2
     for (int pair = 0; pair < P / 16; pair++) {
@@ -136,7 +136,7 @@ __global__ void __launch_bounds__(decode_shape<P, CP>::THREADS)
     constexpr int THREADS = decode_shape<P, CP>::THREADS, WARPS = decode_shape<P, CP>::WARPS;
     extern __shared__ __align__(128) char dynamic[];
     __shared__ __align__(16) bf16 q[P], p[CP];
-    __shared__ float decay[CP + 1];
+    __shared__ struct decay_table<CP> table;
     struct op_segment segment = call.segments[blockIdx.y];
     if (segment.slot < 0 || segment.count != 1)
         return;
@@ -160,12 +160,10 @@ __global__ void __launch_bounds__(decode_shape<P, CP>::THREADS)
     copy_async_commit();
     for (int d = (int)threadIdx.x; d < P; d += THREADS)
         q[d] = d < call.head_size ? call.q[row + d] : __float2bfloat16_rn(0.0f);
-    for (int n = (int)threadIdx.x; n <= call.chunk && (n <= i + 1 || i == call.chunk - 1);
-         n += THREADS)
-        decay[n] = lightning_decay(call.slopes[head], n);
+    fill_decay<CP>(&table, call.slopes[head], call.chunk);
     copy_async_wait<1>();
     __syncthreads();
-    decode_scores<P, WARPS>(p, k, q, decay, i);
+    decode_scores<P, WARPS>(p, k, q, table.decay, i);
     float inter[2][4] = {}, intra[2][4] = {};
 #pragma unroll
     for (int step = 0; step < P / 16; step++) {
@@ -188,7 +186,7 @@ __global__ void __launch_bounds__(decode_shape<P, CP>::THREADS)
     }
     if (lane % 4 == 0) {
         bf16 *y = call.y + ((int64_t)segment.row * call.heads + head) * call.head_size;
-        float far = decay[i + 1];
+        float far = table.decay[i + 1];
         for (int t = 0; t < 2; t++)
             for (int half = 0; half < 2; half++) {
                 int value = warp * 32 + t * 16 + half * 8 + lane / 4;
@@ -199,7 +197,7 @@ __global__ void __launch_bounds__(decode_shape<P, CP>::THREADS)
     }
     if (i == call.chunk - 1)
         for (int t = 0; t < 2; t++)
-            decode_advance<P, CP>(call, segment.slot, head, warp * 2 + t, fresh, k, v, decay);
+            decode_advance<P, CP>(call, segment.slot, head, warp * 2 + t, fresh, k, v, table);
 }
 
 template <int P, int CP>

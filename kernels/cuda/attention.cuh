@@ -26,11 +26,12 @@ enum { DECODE_ROWS = 4, DECODE_VECTORS = 32, DECODE_HEADS = 16 };
 
 struct attention_call {
     struct op_attention op;
-    int32_t group;  /* query heads of a kv head */
-    float scale;    /* 1 / sqrt(D) */
-    float exponent; /* log2(e) / sqrt(D) */
-    bool bulk;      /* a tile in a page is a tile in shared memory */
-    bool aligned;   /* rows of q, and lines of pages, can be read 16 bytes at a time */
+    int32_t group;       /* query heads of a kv head */
+    int32_t decode_rows; /* DECODE_ROWS, or 0: the kernels for many rows take all segments */
+    float scale;         /* 1 / sqrt(D) */
+    float exponent;      /* log2(e) / sqrt(D) */
+    bool bulk;           /* a tile in a page is a tile in shared memory */
+    bool aligned;        /* rows of q, and lines of pages, can be read 16 bytes at a time */
 };
 
 /* ---- pages ---- */
@@ -87,12 +88,12 @@ static __device__ __forceinline__ uint4 piece_of_row(const bf16 *from, int piece
         got[i] = 8 * piece + i < size ? from[8 * piece + i] : __float2bfloat16_rn(0.0f);
     return *(uint4 *)got;
 }
-/* A tile of keys or values by ordinary loads, for head sizes that are not DP. All threads; no barrier inside. */
+/* A tile of keys or values by ordinary loads, for head sizes that are not DP, by `threads` threads; no barrier inside. */
 template <int DP>
 static __device__ __forceinline__ void tile_copy(bf16 *to, const bf16 *from, int64_t size,
-                                                 bool aligned)
+                                                 bool aligned, int threads)
 {
-    for (int i = threadIdx.x; i < CUDA_KV_TILE * (DP / 8); i += blockDim.x) {
+    for (int i = threadIdx.x % threads; i < CUDA_KV_TILE * (DP / 8); i += threads) {
         int token = i / (DP / 8), piece = i % (DP / 8);
         uint4 got = piece_of_row(from + token * size, piece, size, aligned);
         *(uint4 *)(to + tile_place<CUDA_KV_TILE>(token, piece)) = got;
@@ -256,10 +257,11 @@ static __device__ __forceinline__ void load_values(uint32_t b[4], const bf16 *ti
 }
 
 /* Whether the decode kernel takes this segment; the prefill kernel takes the others. */
-static __device__ __forceinline__ bool decodes(const struct op_segment *segment, int32_t group)
+static __device__ __forceinline__ bool decodes(const struct op_segment *segment,
+                                               const struct attention_call *call)
 {
-    int heads = group < DECODE_HEADS ? group : DECODE_HEADS;
-    return segment->count <= DECODE_ROWS && segment->count * heads <= DECODE_VECTORS;
+    int heads = call->group < DECODE_HEADS ? call->group : DECODE_HEADS;
+    return segment->count <= call->decode_rows && segment->count * heads <= DECODE_VECTORS;
 }
 
 /* op_attention_decode.cu: the segments that `decodes` names. */

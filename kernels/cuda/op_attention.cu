@@ -5,11 +5,11 @@
  * op_attention_decode.cu, the others are cut into tiles of 128 rows here, and both kernels look through all segments.
  * A block takes one (tile of rows, query head): eight warps of 16 rows walk the key tiles, which bulk copies bring two
  * tiles ahead. The longest rows start first. */
-#include "kernels/cuda/attention.cuh"
+#include "kernels/cuda/attention_rows.cuh"
 
 #include <math.h>
 
-enum { ROWS = 128, THREADS = 256, PLAIN_WARPS = 8 };
+enum { THREADS = 256, PLAIN_WARPS = 8, FEW_ROWS = 256 /* of a segment, mean: maybe some decode */ };
 
 /* ---- f32: one warp for each row and head, for `weir verify` ---- */
 
@@ -84,51 +84,12 @@ static __global__ void plain_kernel(const __grid_constant__ struct attention_cal
 
 /* ---- bf16: tiles of 128 rows ---- */
 
-/* What block x does: the x-th tile of rows from the end; false: there are fewer. All threads. */
-struct row_tile {
-    struct op_segment segment;
-    int32_t from; /* first row of the tile in the segment */
-};
-static __device__ bool find_tile(const struct attention_call *call, int32_t x, int32_t *partial,
-                                 struct row_tile *out)
-{
-    const struct op_attention *op = &call->op;
-    int32_t count = op->segment_count, each = (count + THREADS - 1) / THREADS;
-    int32_t first = threadIdx.x * each, tiles = 0;
-    for (int i = first; i < min(first + each, count); i++) {
-        struct op_segment segment = op->segments[i];
-        if (segment.slot >= 0 && !decodes(&segment, call->group))
-            tiles += (segment.count + ROWS - 1) / ROWS;
-    }
-    partial[threadIdx.x] = tiles;
-    __syncthreads();
-    int32_t used = (count + each - 1) / each, total = 0;
-    for (int i = 0; i < used; i++)
-        total += partial[i];
-    int32_t want = total - 1 - x, part = 0;
-    if (want < 0)
-        return false;
-    for (; want >= partial[part]; part++)
-        want -= partial[part];
-    for (int i = part * each;; i++) {
-        out->segment = op->segments[i];
-        if (out->segment.slot < 0 || decodes(&out->segment, call->group))
-            continue;
-        int32_t mine = (out->segment.count + ROWS - 1) / ROWS;
-        if (want < mine)
-            break;
-        want -= mine;
-    }
-    out->from = want * ROWS;
-    return true;
-}
-
 enum { PAIRS = 2 }; /* keys and values of this many tiles are in flight */
 
 template <int DP> struct prefill_shared {
     alignas(1024) bf16 keys[PAIRS][CUDA_KV_TILE * DP];
     alignas(1024) bf16 values[PAIRS][CUDA_KV_TILE * DP];
-    alignas(1024) bf16 q[ROWS * DP];
+    alignas(1024) bf16 q[ATTENTION_ROWS * DP];
     uint64_t keys_full[PAIRS], values_full[PAIRS];
     int32_t partial[THREADS];
 };
@@ -146,30 +107,12 @@ static __device__ __forceinline__ void prefill_ask(prefill_shared<DP> &shared,
     const bf16 *values = keys + op->kv_heads * CUDA_KV_TILE * op->head_size;
     int at = tile % PAIRS;
     if (!call->bulk) {
-        tile_copy<DP>(shared.keys[at], keys, op->head_size, call->aligned);
-        tile_copy<DP>(shared.values[at], values, op->head_size, call->aligned);
+        tile_copy<DP>(shared.keys[at], keys, op->head_size, call->aligned, THREADS);
+        tile_copy<DP>(shared.values[at], values, op->head_size, call->aligned, THREADS);
     } else if (threadIdx.x == 0) {
         copy_bulk(shared.keys[at], keys, CUDA_KV_TILE * DP * sizeof(bf16), &shared.keys_full[at]);
         copy_bulk(shared.values[at], values, CUDA_KV_TILE * DP * sizeof(bf16),
                   &shared.values_full[at]);
-    }
-}
-
-template <int DP>
-static __device__ __forceinline__ void load_queries(prefill_shared<DP> &shared,
-                                                    const struct attention_call *call,
-                                                    const struct row_tile *tile, int64_t head)
-{
-    const struct op_attention *op = &call->op;
-    for (int i = threadIdx.x; i < ROWS * (DP / 8); i += THREADS) {
-        int r = i / (DP / 8), piece = i % (DP / 8);
-        uint4 got = make_uint4(0, 0, 0, 0);
-        if (tile->from + r < tile->segment.count) {
-            int64_t row = tile->segment.row + tile->from + r;
-            got = piece_of_row((const bf16 *)op->q + row * op->q_stride + head * op->head_size,
-                               piece, op->head_size, call->aligned);
-        }
-        *(uint4 *)(shared.q + tile_place<ROWS>(r, piece)) = got;
     }
 }
 
@@ -184,7 +127,7 @@ static __device__ __forceinline__ void tile_scores(const bf16 *q, const bf16 *ke
 #pragma unroll
     for (int k = 0; k < DP / 16; k++) {
         uint32_t a[4];
-        load_rows<ROWS>(a, q, row, k);
+        load_rows<ATTENTION_ROWS>(a, q, row, k);
 #pragma unroll
         for (int j = 0; j < 8; j++) {
             uint32_t b[4];
@@ -193,29 +136,6 @@ static __device__ __forceinline__ void tile_scores(const bf16 *q, const bf16 *ke
             mma_16816(s + 8 * j + 4, a, b + 2);
         }
     }
-}
-
-/* s becomes P as A operands; maxima and sums of the two rows. */
-static __device__ __forceinline__ void tile_softmax(float s[64], const int last[2], float exponent,
-                                                    float m[2], float l[2], uint32_t p[8][4])
-{
-    if (min(last[0], last[1]) < CUDA_KV_TILE - 1)
-        tile_mask<16>(s, 0, last);
-    tile_max<16>(s, m);
-    float offset[2] = {tile_offset(m[0], exponent), tile_offset(m[1], exponent)}, sum[4][2];
-#pragma unroll
-    for (int i = 0; i < 4; i++) {
-        quarter_exp(s + 16 * i, offset, exponent, sum[i]);
-#pragma unroll
-        for (int j = 0; j < 2; j++)
-#pragma unroll
-            for (int k = 0; k < 4; k++)
-                p[2 * i + j][k] =
-                    pack_bf16(s[16 * i + 8 * j + 2 * k], s[16 * i + 8 * j + 2 * k + 1]);
-    }
-#pragma unroll
-    for (int r = 0; r < 2; r++)
-        l[r] = quad_sum(quarters_sum(sum[0][r], sum[1][r], sum[2][r], sum[3][r]));
 }
 
 template <int DP>
@@ -236,33 +156,6 @@ static __device__ __forceinline__ void tile_values(const bf16 *values, const uin
         }
 }
 
-/* Results of one row of a thread. */
-template <int DP>
-static __device__ __forceinline__ void store_row(const struct attention_call *call, int64_t row,
-                                                 int64_t head, int r, float m, float l,
-                                                 const float o[DP / 2])
-{
-    const struct op_attention *op = &call->op;
-    int lane = threadIdx.x % 32;
-    bf16 *y = (bf16 *)op->y + row * op->y_stride + head * op->head_size;
-    float inverse = __frcp_rn(l);
-    bool pairs = (op->head_size | op->y_stride) % 2 == 0 && (uintptr_t)op->y % 4 == 0;
-#pragma unroll
-    for (int j = 0; j < DP / 8; j++) {
-        int d = 8 * j + 2 * (lane % 4);
-        float a = __fmul_rn(o[4 * j + 2 * r], inverse),
-              b = __fmul_rn(o[4 * j + 2 * r + 1], inverse);
-        if (pairs && d < op->head_size)
-            *(uint32_t *)(y + d) = pack_bf16(a, b);
-        if (!pairs && d < op->head_size)
-            y[d] = __float2bfloat16_rn(a);
-        if (!pairs && d + 1 < op->head_size)
-            y[d + 1] = __float2bfloat16_rn(b);
-    }
-    if (lane % 4 == 0 && op->lse != NULL)
-        op->lse[row * op->heads + head] = attention_lse(m, l, call->scale);
-}
-
 template <int DP>
 static __global__ void __launch_bounds__(THREADS, 1)
     prefill_kernel(const __grid_constant__ struct attention_call call)
@@ -271,7 +164,7 @@ static __global__ void __launch_bounds__(THREADS, 1)
     prefill_shared<DP> &shared = *(prefill_shared<DP> *)memory;
     struct row_tile tile;
     int64_t head = blockIdx.y, g = head / call.group;
-    if (!find_tile(&call, (int32_t)blockIdx.x, shared.partial, &tile))
+    if (!find_tile<THREADS>(&call, (int32_t)blockIdx.x, shared.partial, &tile))
         return;
     if (threadIdx.x == 0) {
         for (int i = 0; i < PAIRS; i++) {
@@ -281,11 +174,12 @@ static __global__ void __launch_bounds__(THREADS, 1)
         barrier_init_done();
     }
     __syncthreads();
-    int32_t rows = min(ROWS, tile.segment.count - tile.from);
+    int32_t rows = min(ATTENTION_ROWS, tile.segment.count - tile.from);
     int32_t tiles = (tile.segment.position + tile.from + rows - 1) / CUDA_KV_TILE + 1;
     for (int i = 0; i < PAIRS && i < tiles; i++)
         prefill_ask<DP>(shared, &call, tile.segment.slot, g, i);
-    load_queries<DP>(shared, &call, &tile, head);
+    load_queries<DP, ATTENTION_ROWS, THREADS>(shared.q, &call, &tile.segment, tile.from, head,
+                                              (int)threadIdx.x);
     __syncthreads();
     int warp_row = threadIdx.x / 32 * 16, lane = threadIdx.x % 32;
     int32_t position = tile.segment.position + tile.from + warp_row + lane / 4;
@@ -306,18 +200,7 @@ static __global__ void __launch_bounds__(THREADS, 1)
         if (call.bulk)
             barrier_wait(&shared.values_full[at], parity);
         tile_values<DP>(shared.values[at], p, o_tile);
-#pragma unroll
-        for (int r = 0; r < 2; r++) {
-            if (last[r] < 0)
-                continue;
-            float a, b;
-            merge_factors(&m[r], m_tile[r], call.exponent, &a, &b);
-            l[r] = merge(l[r], l_tile[r], a, b);
-#pragma unroll
-            for (int i = 0; i < DP / 2; i++)
-                if (i / 2 % 2 == r)
-                    o[i] = merge(o[i], o_tile[i], a, b);
-        }
+        tile_merge<DP>(m, l, o, m_tile, l_tile, o_tile, last, call.exponent);
         __syncthreads();
         if (t + PAIRS < tiles)
             prefill_ask<DP>(shared, &call, tile.segment.slot, g, t + PAIRS);
@@ -339,12 +222,14 @@ static int64_t tiles_most(const struct attention_call *call)
 {
     const struct op_attention *op = &call->op;
     int64_t heads = call->group < DECODE_HEADS ? call->group : DECODE_HEADS, least = 1;
+    if (call->decode_rows == 0)
+        return op->rows / ATTENTION_ROWS + op->segment_count;
     while (least <= DECODE_ROWS && least * heads <= DECODE_VECTORS)
         least++;
     int64_t segments = (op->rows - op->segment_count) / (least - 1);
     if (segments > op->segment_count)
         segments = op->segment_count;
-    return segments == 0 ? 0 : op->rows / ROWS + segments;
+    return segments == 0 ? 0 : op->rows / ATTENTION_ROWS + segments;
 }
 
 template <int DP>
@@ -377,10 +262,15 @@ extern "C" enum status cuda_attention(void *context, const struct op_attention *
         plain_kernel<<<(unsigned)args->rows, 32 * PLAIN_WARPS, 0, cuda->stream>>>(call);
         return cuda_launched("attention, f32");
     }
-    TRY(attention_decode(cuda, &call));
+    if (args->rows < FEW_ROWS * (int64_t)args->segment_count) {
+        call.decode_rows = DECODE_ROWS;
+        TRY(attention_decode(cuda, &call));
+    }
     int64_t tiles = tiles_most(&call);
     if (tiles == 0)
         return STATUS_OK;
+    if (size % 64 == 0 && call.aligned)
+        return attention_wgmma(cuda, &call, tiles);
     return size <= 64 ? launch_prefill<64>(cuda, &call, tiles)
                       : launch_prefill<128>(cuda, &call, tiles);
 }

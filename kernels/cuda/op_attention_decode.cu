@@ -1,18 +1,18 @@
 /* kernels/cuda/op_attention_decode.cu - attention for segments of few rows: bound by reading keys and values, so each
- * tile is read once for all query heads of its kv head, and long contexts are spread over the machine.
+ * tile is read once for all query heads of its kv head, and all tiles of a call are spread evenly over the machine.
  *
- * Work is cut into items (segment, kv head, run of tiles); the length of a run follows from the positions, which every
- * block adds up for itself, so a graph can be replayed with other positions. The first run of a sequence is merged
- * where it is computed; later runs leave each tile's (m_t, l_t, o_t) in scratch, and fold_kernel merges them in
- * order: the bits are those of one pass (attention.cuh). Four warps share a tile: each takes 32 keys of the scores,
- * then a quarter of the value dims. */
+ * The tiles of all (segment, kv head) lie in one line; block b takes the b-th part of it, whatever the positions are, so
+ * a graph can be replayed with other positions. A block's part falls into pieces of sequences. A piece that starts a
+ * sequence is merged where it is computed; other pieces leave each tile's (m_t, l_t, o_t) in scratch, and fold_kernel
+ * merges them in order: the bits are those of one pass (attention.cuh). One warp brings tiles, piece after piece without
+ * a pause; four warps share a tile: each takes 32 keys of the scores, then a quarter of the value dims. */
 #include "kernels/cuda/attention.cuh"
 
 enum {
-    THREADS = 128,
-    SLOTS = 3,           /* tiles in flight: K V K, then V K V, ... */
-    SEGMENTS_MAX = 1024, /* of one launch: their item counts are kept in shared memory */
-    TILE_LINES = CUDA_KV_TILE
+    WORKERS = 128,
+    THREADS = WORKERS + 32,
+    SEGMENTS_MAX = 1024, /* of one launch: their tile counts are kept in shared memory */
+    FOLD_BATCH = 32
 };
 static const size_t PARTIAL_MAX = (size_t)256 << 20;
 
@@ -23,72 +23,61 @@ struct decode_call {
         parts; /* blocks of at most DECODE_HEADS query heads that a kv head's group is cut into */
     int32_t heads;    /* query heads of a part, the last may have fewer */
     int32_t rows_max; /* rows of a segment that can come here */
-    float *
-        partial; /* [count, rows_max, H, pages_per_slot, DP] o_t, or NULL: runs are whole sequences */
+    float
+        *partial; /* [count, rows_max, H, pages_per_slot, DP] o_t, or NULL: sequences are not cut */
     float2 *partial_ml; /* [count, rows_max, H, pages_per_slot] m_t, l_t */
-    int32_t *run;       /* [1] tiles in a run, for fold_kernel */
+    int32_t *merged;    /* [count, G, parts] tiles of the first piece of each sequence */
 };
 
-/* One item, the same in all threads. */
-struct item {
+/* A piece of one sequence and kv head, the same in all threads. */
+struct piece {
     struct op_segment segment;
     int32_t index;       /* of the segment in this launch */
     int32_t tiles;       /* of the whole sequence */
-    int32_t g, head;     /* kv head, first query head */
-    int32_t heads;       /* query heads here */
+    int32_t pair;        /* g * parts + part */
     int32_t from, until; /* tiles */
 };
 
-static __device__ __forceinline__ int segment_tiles(const struct op_segment *segment, int32_t group)
+static __device__ __forceinline__ int segment_tiles(const struct op_segment *segment,
+                                                    const struct attention_call *call)
 {
-    if (segment->slot < 0 || !decodes(segment, group))
+    if (segment->slot < 0 || !decodes(segment, call))
         return 0;
     return (segment->position + segment->count - 1) / CUDA_KV_TILE + 1;
 }
 
-/* Tiles in a run: enough items for two rounds over the grid; prefix[i]: items before segment i, prefix[count] all. */
-static __device__ int plan_items(const struct decode_call *call, int32_t *prefix, int32_t *partial)
+/* prefix[i]: place in the line of the first tile of segment i, prefix[count] all. All threads. */
+static __device__ void plan_tiles(const struct decode_call *call, int32_t *prefix, int32_t *partial)
 {
     const struct op_attention *op = &call->call.op;
     int32_t pairs = (int32_t)op->kv_heads * call->parts, tid = threadIdx.x;
     int32_t each = (call->count + THREADS - 1) / THREADS;
-    int32_t from = min(tid * each, call->count), until = min(from + each, call->count);
-    int32_t tiles = 0;
+    int32_t from = min(tid * each, call->count), until = min(from + each, call->count), sum = 0;
     for (int i = from; i < until; i++) {
-        prefix[i] = segment_tiles(&op->segments[call->first + i], call->call.group);
-        tiles += prefix[i];
+        prefix[i] = sum;
+        sum += segment_tiles(&op->segments[call->first + i], &call->call) * pairs;
     }
-    partial[tid] = tiles;
-    __syncthreads();
-    int64_t total = 0;
-    for (int i = 0; i < THREADS; i++)
-        total += partial[i];
-    total *= pairs;
-    __syncthreads();
-    int32_t run = op->pages_per_slot;
-    if (call->partial != NULL)
-        run = (int32_t)max((int64_t)1, (total + 2 * gridDim.x - 1) / (2 * gridDim.x));
-    int32_t items = 0;
-    for (int i = from; i < until; i++) {
-        int32_t mine = (prefix[i] + run - 1) / run * pairs;
-        prefix[i] = items;
-        items += mine;
+    int32_t scan = sum; /* of this thread and those before it in the warp */
+    for (int offset = 1; offset < 32; offset *= 2) {
+        int32_t before = __shfl_up_sync(0xffffffffu, scan, offset);
+        scan += tid % 32 >= offset ? before : 0;
     }
-    partial[tid] = items;
+    if (tid % 32 == 31)
+        partial[tid / 32] = scan;
     __syncthreads();
-    int32_t before = 0;
-    for (int i = 0; i < tid; i++)
+    int32_t before = scan - sum;
+    for (int i = 0; i < tid / 32; i++)
         before += partial[i];
     for (int i = from; i < until; i++)
         prefix[i] += before;
     if (tid == THREADS - 1)
-        prefix[call->count] = before + items;
+        prefix[call->count] = before + sum;
     __syncthreads();
-    return run;
 }
 
-static __device__ __forceinline__ struct item
-item_at(const struct decode_call *call, const int32_t *prefix, int32_t run, int32_t at)
+/* The piece that starts at `at` and does not reach beyond `end`, both places in the line. */
+static __device__ __forceinline__ struct piece
+piece_at(const struct decode_call *call, const int32_t *prefix, int32_t at, int32_t end)
 {
     int32_t low = 0, high = call->count; /* prefix[low] <= at < prefix[high] */
     while (high - low > 1) {
@@ -98,48 +87,65 @@ item_at(const struct decode_call *call, const int32_t *prefix, int32_t run, int3
         else
             high = middle;
     }
-    struct item item;
-    item.index = low;
-    item.segment = call->call.op.segments[call->first + low];
-    item.tiles = segment_tiles(&item.segment, call->call.group);
-    int32_t runs = (item.tiles + run - 1) / run, rest = at - prefix[low];
-    int32_t pair = rest / runs, part = pair % call->parts;
-    item.g = pair / call->parts;
-    item.head = item.g * call->call.group + part * call->heads;
-    item.heads = min(call->heads, call->call.group - part * call->heads);
-    item.from = rest % runs * run;
-    item.until = min(item.from + run, item.tiles);
-    return item;
+    struct piece piece;
+    piece.index = low;
+    piece.segment = call->call.op.segments[call->first + low];
+    piece.tiles = segment_tiles(&piece.segment, &call->call);
+    piece.pair = (at - prefix[low]) / piece.tiles;
+    piece.from = (at - prefix[low]) % piece.tiles;
+    piece.until = min(piece.tiles, piece.from + end - at);
+    return piece;
+}
+/* The end of block b's part of the line; where sequences are not cut, the end of the sequence there. */
+static __device__ __forceinline__ int32_t part_end(const struct decode_call *call,
+                                                   const int32_t *prefix, int64_t b)
+{
+    int32_t all = prefix[call->count], end = (int32_t)(all * b / gridDim.x);
+    if (call->partial != NULL || end == 0 || end == all)
+        return end;
+    struct piece last = piece_at(call, prefix, end - 1, end);
+    return end + last.tiles - last.until;
 }
 
-/* Vector m of an item (row m / heads of the segment, query head m % heads): where its partials and results lie. */
+/* Query heads of a piece: first, and how many. */
+static __device__ __forceinline__ int32_t first_head(const struct decode_call *call, int32_t pair)
+{
+    return pair / call->parts * call->call.group + pair % call->parts * call->heads;
+}
+static __device__ __forceinline__ int32_t heads_of(const struct decode_call *call, int32_t pair)
+{
+    return min(call->heads, call->call.group - pair % call->parts * call->heads);
+}
+
+/* Vector m of a piece (row m / heads of the segment, query head m % heads): where its partials and results lie. */
 struct vector_place {
     int64_t row, head, partial;
     bool used;
 };
 static __device__ __forceinline__ struct vector_place vector_at(const struct decode_call *call,
-                                                                const struct item *item, int m)
+                                                                const struct piece *piece, int m)
 {
     const struct op_attention *op = &call->call.op;
-    int r = m / item->heads;
+    int heads = heads_of(call, piece->pair), r = m / heads;
     struct vector_place place;
-    place.used = r < item->segment.count;
-    place.row = item->segment.row + r;
-    place.head = item->head + m % item->heads;
-    place.partial =
-        (((int64_t)item->index * call->rows_max + r) * op->heads + place.head) * op->pages_per_slot;
+    place.used = r < piece->segment.count;
+    place.row = piece->segment.row + r;
+    place.head = first_head(call, piece->pair) + m % heads;
+    place.partial = (((int64_t)piece->index * call->rows_max + r) * op->heads + place.head) *
+                    op->pages_per_slot;
     return place;
 }
 
 template <int DP, int MT> struct decode_shared {
-    alignas(1024) bf16 slot[SLOTS][TILE_LINES * DP];
+    static constexpr int SLOTS = 3 * 128 / DP; /* keys, values, keys, ... */
+    alignas(1024) bf16 slot[SLOTS][CUDA_KV_TILE * DP];
     alignas(
-        1024) bf16 p[16 * MT * TILE_LINES]; /* probabilities; the queries before the first tile */
+        1024) bf16 p[16 * MT * CUDA_KV_TILE]; /* probabilities; the queries before the first tile */
     float max[16 * MT][4];
     float sum[16 * MT][4][4]; /* [row][quarter][quad lane] */
-    uint64_t full[SLOTS];
+    uint64_t full[SLOTS], empty[SLOTS];
     int32_t prefix[SEGMENTS_MAX + 1];
-    int32_t partial[THREADS];
+    int32_t partial[THREADS / 32];
 };
 
 /* What a thread carries through an item: two rows (l/4 and l/4 + 8) of each 16-row piece. */
@@ -147,58 +153,81 @@ template <int DP, int MT> struct decode_state {
     uint32_t q[MT][DP / 16][4];
     float m[MT][2], l[MT][2], o[MT][DP / 8]; /* o: DP / 32 blocks of 4 */
     int32_t last[MT][2];                     /* position of the row */
+    int64_t partial[MT][2];                  /* where the vector's partials start; -1: none */
 };
 
-/* Asks for load n of the item (K of its first tile, V, K of the next, ...), the sequence number of slots is n + base. */
-template <int DP, int MT>
-static __device__ __forceinline__ void ask(decode_shared<DP, MT> &shared,
-                                           const struct decode_call *call, const struct item *item,
-                                           int32_t n, uint32_t base)
+/* Barrier of the four warps that compute. */
+static __device__ __forceinline__ void workers_wait(void)
 {
-    if (n >= 2 * (item->until - item->from))
-        return;
-    const struct op_attention *op = &call->call.op;
-    uint32_t slot = (base + n) % SLOTS;
-    const bf16 *from =
-        (const bf16 *)op->pages + kv_tile_start(op->page_table, op->pages_per_slot,
-                                                item->segment.slot, item->from + n / 2,
-                                                op->kv_heads, op->head_size, item->g, n % 2 != 0);
-    if (!call->call.bulk)
-        tile_copy<DP>(shared.slot[slot], from, op->head_size, call->call.aligned);
-    else if (threadIdx.x == 0)
-        copy_bulk(shared.slot[slot], from, CUDA_KV_TILE * DP * sizeof(bf16), &shared.full[slot]);
+    asm volatile("bar.sync 1, %0;" ::"n"((int)WORKERS) : "memory");
 }
-/* Waits for load n. */
+
+/* The warp that brings tiles: keys and values of the line's tiles [at, end). */
 template <int DP, int MT>
-static __device__ __forceinline__ const bf16 *
-await(decode_shared<DP, MT> &shared, const struct decode_call *call, int32_t n, uint32_t base)
+static __device__ void bring_tiles(decode_shared<DP, MT> &shared, const struct decode_call *call,
+                                   int32_t at, int32_t end)
 {
-    uint32_t at = base + n;
-    if (call->call.bulk)
-        barrier_wait(&shared.full[at % SLOTS], at / SLOTS % 2);
-    else
-        __syncthreads();
-    return shared.slot[at % SLOTS];
+    const struct op_attention *op = &call->call.op;
+    const int SLOTS = decode_shared<DP, MT>::SLOTS;
+    uint32_t n = 0;
+    while (at < end) {
+        struct piece piece = piece_at(call, shared.prefix, at, end);
+        at += piece.until - piece.from;
+        for (int32_t i = 2 * piece.from; i < 2 * piece.until; i++, n++) {
+            const bf16 *from =
+                (const bf16 *)op->pages +
+                kv_tile_start(op->page_table, op->pages_per_slot, piece.segment.slot, i / 2,
+                              op->kv_heads, op->head_size, piece.pair / call->parts, i % 2 != 0);
+            uint32_t slot = n % SLOTS;
+            if (n >= SLOTS)
+                barrier_wait(&shared.empty[slot], (n / SLOTS - 1) % 2);
+            if (!call->call.bulk) {
+                tile_copy<DP>(shared.slot[slot], from, op->head_size, call->call.aligned, 32);
+                __syncwarp();
+                if (threadIdx.x % 32 == 0)
+                    barrier_arrive(&shared.full[slot]);
+            } else if (threadIdx.x % 32 == 0)
+                copy_bulk(shared.slot[slot], from, CUDA_KV_TILE * DP * sizeof(bf16),
+                          &shared.full[slot]);
+        }
+    }
+}
+/* Waits for tile n of this block's. */
+template <int DP, int MT>
+static __device__ __forceinline__ const bf16 *await(decode_shared<DP, MT> &shared, uint32_t n)
+{
+    const int SLOTS = decode_shared<DP, MT>::SLOTS;
+    barrier_wait(&shared.full[n % SLOTS], n / SLOTS % 2);
+    return shared.slot[n % SLOTS];
+}
+/* This warp has read tile n. */
+template <int DP, int MT>
+static __device__ __forceinline__ void give_back(decode_shared<DP, MT> &shared, uint32_t n)
+{
+    __syncwarp();
+    if (threadIdx.x % 32 == 0)
+        barrier_arrive(&shared.empty[n % decode_shared<DP, MT>::SLOTS]);
 }
 
 /* Queries to shared memory and from there to registers; rows that are none are zeros and see everything. */
 template <int DP, int MT>
 static __device__ __forceinline__ void
 load_queries(decode_shared<DP, MT> &shared, decode_state<DP, MT> &state,
-             const struct decode_call *call, const struct item *item)
+             const struct decode_call *call, const struct piece *piece)
 {
     const struct op_attention *op = &call->call.op;
-    for (int i = threadIdx.x; i < 16 * MT * (DP / 8); i += THREADS) {
-        int m = i / (DP / 8), piece = i % (DP / 8);
-        struct vector_place place = vector_at(call, item, m);
+    int heads = heads_of(call, piece->pair);
+    for (int i = threadIdx.x; i < 16 * MT * (DP / 8); i += WORKERS) {
+        int m = i / (DP / 8), eight = i % (DP / 8);
+        struct vector_place place = vector_at(call, piece, m);
         uint4 got = make_uint4(0, 0, 0, 0);
         if (place.used)
             got = piece_of_row((const bf16 *)op->q + place.row * op->q_stride +
                                    place.head * op->head_size,
-                               piece, op->head_size, call->call.aligned);
-        *(uint4 *)(shared.p + tile_place<16 * MT>(m, piece)) = got;
+                               eight, op->head_size, call->call.aligned);
+        *(uint4 *)(shared.p + tile_place<16 * MT>(m, eight)) = got;
     }
-    __syncthreads();
+    workers_wait();
 #pragma unroll
     for (int t = 0; t < MT; t++) {
 #pragma unroll
@@ -207,8 +236,11 @@ load_queries(decode_shared<DP, MT> &shared, decode_state<DP, MT> &state,
 #pragma unroll
         for (int r = 0; r < 2; r++) {
             int m = 16 * t + threadIdx.x % 32 / 4 + 8 * r;
-            int row = m / item->heads;
-            state.last[t][r] = row < item->segment.count ? item->segment.position + row : INT32_MAX;
+            int row = m / heads;
+            state.last[t][r] =
+                row < piece->segment.count ? piece->segment.position + row : INT32_MAX;
+            struct vector_place place = vector_at(call, piece, m);
+            state.partial[t][r] = place.used ? place.partial : -1;
             state.m[t][r] = -INFINITY;
             state.l[t][r] = 0.0f;
         }
@@ -216,7 +248,7 @@ load_queries(decode_shared<DP, MT> &shared, decode_state<DP, MT> &state,
         for (int i = 0; i < DP / 8; i++)
             state.o[t][i] = 0.0f;
     }
-    __syncthreads(); /* p may be written */
+    workers_wait(); /* p may be written */
 }
 
 /* Scores of this warp's 32 keys, their maximum to shared memory. */
@@ -331,11 +363,34 @@ static __device__ __forceinline__ void store_pair(const struct attention_call *c
         y[d + 1] = __float2bfloat16_rn(__fmul_rn(b, inverse));
 }
 
-/* A thread's rows: to partial tile `tile` of scratch, or, tile < 0, the results. */
+/* (m, l, o) of a thread's rows to place `tile` of their partials. */
 template <int DP, int MT>
 static __device__ __forceinline__ void
-decode_store(const struct decode_call *call, const struct item *item, int32_t tile,
-             const float m[MT][2], const float l[MT][2], const float o[MT][DP / 8])
+store_partial(const struct decode_call *call, const decode_state<DP, MT> &state, int32_t tile,
+              const float m[MT][2], const float l[MT][2], const float o[MT][DP / 8])
+{
+    int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+#pragma unroll
+    for (int t = 0; t < MT; t++)
+#pragma unroll
+        for (int r = 0; r < 2; r++) {
+            int64_t at = state.partial[t][r] + tile;
+            if (state.partial[t][r] < 0)
+                continue;
+            if (warp == 0 && lane % 4 == 0)
+                call->partial_ml[at] = make_float2(m[t][r], l[t][r]);
+            float *to = call->partial + at * DP + warp * (DP / 4) + 2 * (lane % 4);
+#pragma unroll
+            for (int j = 0; j < DP / 32; j++)
+                *(float2 *)(to + 8 * j) = make_float2(o[t][4 * j + 2 * r], o[t][4 * j + 2 * r + 1]);
+        }
+}
+
+/* The results of a whole sequence. */
+template <int DP, int MT>
+static __device__ __forceinline__ void store_results(const struct decode_call *call,
+                                                     const struct piece *piece,
+                                                     const decode_state<DP, MT> &state)
 {
     const struct op_attention *op = &call->call.op;
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
@@ -343,25 +398,17 @@ decode_store(const struct decode_call *call, const struct item *item, int32_t ti
     for (int t = 0; t < MT; t++)
 #pragma unroll
         for (int r = 0; r < 2; r++) {
-            struct vector_place place = vector_at(call, item, 16 * t + lane / 4 + 8 * r);
+            struct vector_place place = vector_at(call, piece, 16 * t + lane / 4 + 8 * r);
             if (!place.used)
                 continue;
-            bool first = warp == 0 && lane % 4 == 0;
-            if (tile < 0 && first && op->lse != NULL)
+            if (warp == 0 && lane % 4 == 0 && op->lse != NULL)
                 op->lse[place.row * op->heads + place.head] =
-                    attention_lse(m[t][r], l[t][r], call->call.scale);
-            if (tile >= 0 && first)
-                call->partial_ml[place.partial + tile] = make_float2(m[t][r], l[t][r]);
+                    attention_lse(state.m[t][r], state.l[t][r], call->call.scale);
 #pragma unroll
-            for (int j = 0; j < DP / 32; j++) {
-                int d = warp * (DP / 4) + 8 * j + 2 * (lane % 4);
-                float a = o[t][4 * j + 2 * r], b = o[t][4 * j + 2 * r + 1];
-                if (tile < 0)
-                    store_pair(&call->call, place.row, place.head, d, a, b, l[t][r]);
-                else
-                    *(float2 *)(call->partial + (place.partial + tile) * DP + d) =
-                        make_float2(a, b);
-            }
+            for (int j = 0; j < DP / 32; j++)
+                store_pair(&call->call, place.row, place.head,
+                           warp * (DP / 4) + 8 * j + 2 * (lane % 4), state.o[t][4 * j + 2 * r],
+                           state.o[t][4 * j + 2 * r + 1], state.l[t][r]);
         }
 }
 
@@ -369,7 +416,7 @@ decode_store(const struct decode_call *call, const struct item *item, int32_t ti
 template <int DP, int MT>
 static __device__ __forceinline__ void
 decode_merge(const decode_shared<DP, MT> &shared, decode_state<DP, MT> &state,
-             const struct decode_call *call, const struct item *item, int32_t tile,
+             const struct decode_call *call, const struct piece *piece, int32_t tile,
              const float m_tile[MT][2], const float o_tile[MT][DP / 8])
 {
     int lane = threadIdx.x % 32;
@@ -382,8 +429,8 @@ decode_merge(const decode_shared<DP, MT> &shared, decode_state<DP, MT> &state,
             int x = lane % 4;
             l_tile[t][r] = quad_sum(quarters_sum(sum[0][x], sum[1][x], sum[2][x], sum[3][x]));
         }
-    if (item->from > 0) {
-        decode_store<DP, MT>(call, item, tile, m_tile, l_tile, o_tile);
+    if (piece->from > 0) {
+        store_partial<DP, MT>(call, state, tile, m_tile, l_tile, o_tile);
         return;
     }
 #pragma unroll
@@ -403,57 +450,93 @@ decode_merge(const decode_shared<DP, MT> &shared, decode_state<DP, MT> &state,
         }
 }
 
+/* The four warps that compute: one piece, whose first tile is the block's n-th (keys and values counted). */
 template <int DP, int MT>
-static __device__ __forceinline__ uint32_t decode_item(decode_shared<DP, MT> &shared,
-                                                       const struct decode_call *call,
-                                                       const struct item *item, uint32_t base)
+static __device__ __forceinline__ void decode_piece(decode_shared<DP, MT> &shared,
+                                                    const struct decode_call *call,
+                                                    const struct piece *piece, uint32_t n)
 {
     decode_state<DP, MT> state;
-    for (int n = 0; n < SLOTS; n++)
-        ask(shared, call, item, n, base);
-    load_queries(shared, state, call, item);
-    for (int32_t tile = item->from; tile < item->until; tile++) {
-        int32_t n = 2 * (tile - item->from);
+    load_queries(shared, state, call, piece);
+    for (int32_t tile = piece->from; tile < piece->until; tile++, n += 2) {
         float s[MT][16], m_tile[MT][2], o_tile[MT][DP / 8];
-        const bf16 *keys = await(shared, call, n, base);
+        const bf16 *keys = await(shared, n);
         decode_scores<DP, MT>(shared, state, keys, tile, s);
-        __syncthreads(); /* maxima are there; the values of the tile before have been read */
-        if (n > 0)
-            ask(shared, call, item, n + 2, base);
+        give_back(shared, n);
+        workers_wait(); /* maxima are there; p of the tile before has been read */
         decode_exp<DP, MT>(shared, call->call.exponent, s, m_tile);
-        __syncthreads(); /* p and sums are there; the keys have been read */
-        ask(shared, call, item, n + 3, base);
-        const bf16 *values = await(shared, call, n + 1, base);
+        workers_wait(); /* p and sums are there */
+        const bf16 *values = await(shared, n + 1);
         decode_values<DP, MT>(shared, values, o_tile);
-        decode_merge<DP, MT>(shared, state, call, item, tile, m_tile, o_tile);
+        give_back(shared, n + 1);
+        decode_merge<DP, MT>(shared, state, call, piece, tile, m_tile, o_tile);
     }
-    if (item->from == 0)
-        decode_store<DP, MT>(call, item, item->until < item->tiles ? 0 : -1, state.m, state.l,
-                             state.o);
-    __syncthreads(); /* all slots are free */
-    return base + 2 * (uint32_t)(item->until - item->from);
+    if (piece->from == 0 && piece->until == piece->tiles)
+        store_results<DP, MT>(call, piece, state);
+    else if (piece->from == 0)
+        store_partial<DP, MT>(call, state, 0, state.m, state.l, state.o);
+    if (piece->from == 0 && threadIdx.x == 0 && call->merged != NULL)
+        call->merged[piece->index * call->call.op.kv_heads * call->parts + piece->pair] =
+            piece->until;
+    workers_wait(); /* p has been read */
 }
 
 template <int DP, int MT>
-static __global__ void __launch_bounds__(THREADS)
+static __global__ void __launch_bounds__(THREADS, 2)
     decode_kernel(const __grid_constant__ struct decode_call call)
 {
     extern __shared__ __align__(1024) char memory[];
+    asm volatile("griddepcontrol.launch_dependents;"); /* fold_kernel may come and wait */
     decode_shared<DP, MT> &shared = *(decode_shared<DP, MT> *)memory;
     if (threadIdx.x == 0) {
-        for (int i = 0; i < SLOTS; i++)
+        for (int i = 0; i < decode_shared<DP, MT>::SLOTS; i++) {
             barrier_init(&shared.full[i], 1);
+            barrier_init(&shared.empty[i], WORKERS / 32);
+        }
         barrier_init_done();
     }
-    int32_t run = plan_items(&call, shared.prefix, shared.partial);
-    if (blockIdx.x == 0 && threadIdx.x == 0 && call.run != NULL)
-        *call.run = run;
-    uint32_t base = 0;
-    int32_t items = shared.prefix[call.count];
-    for (int32_t at = (int32_t)blockIdx.x; at < items; at += (int32_t)gridDim.x) {
-        struct item item = item_at(&call, shared.prefix, run, at);
-        base = decode_item<DP, MT>(shared, &call, &item, base);
+    plan_tiles(&call, shared.prefix, shared.partial);
+    int32_t at = part_end(&call, shared.prefix, blockIdx.x);
+    int32_t end = part_end(&call, shared.prefix, (int64_t)blockIdx.x + 1);
+    if (threadIdx.x >= WORKERS) {
+        bring_tiles<DP, MT>(shared, &call, at, end);
+        return;
     }
+    uint32_t n = 0;
+    while (at < end) {
+        struct piece piece = piece_at(&call, shared.prefix, at, end);
+        decode_piece<DP, MT>(shared, &call, &piece, n);
+        at += piece.until - piece.from;
+        n += 2 * (uint32_t)(piece.until - piece.from);
+    }
+}
+
+/* Factors of the merges with up to DP tiles at once, one for each thread: the running maximum is the same whichever way
+ * it is found. factors[i] = a, b, l_t; m becomes the maximum behind them. */
+template <int DP>
+static __device__ __forceinline__ void fold_factors(const float2 *ml, int32_t count, float exponent,
+                                                    float *m, float4 *factors)
+{
+    __shared__ float warp_most[DP / 32];
+    int tid = threadIdx.x, lane = tid % 32, warp = tid / 32;
+    float2 mine = tid < count ? ml[tid] : make_float2(-INFINITY, 0.0f);
+    float most = mine.x; /* of this lane and those before */
+    for (int offset = 1; offset < 32; offset *= 2)
+        most = fmaxf(most, __shfl_sync(0xffffffffu, most, max(lane - offset, 0)));
+    if (lane == 31)
+        warp_most[warp] = most;
+    float old = __shfl_sync(0xffffffffu, most, max(lane - 1, 0));
+    __syncthreads();
+    float before = *m;
+    for (int i = 0; i < DP / 32; i++) {
+        before = i < warp ? fmaxf(before, warp_most[i]) : before;
+        *m = fmaxf(*m, warp_most[i]);
+    }
+    old = lane == 0 ? before : fmaxf(before, old);
+    float a, b;
+    merge_factors(&old, mine.x, exponent, &a, &b);
+    factors[tid] = make_float4(a, b, mine.y, 0.0f);
+    __syncthreads();
 }
 
 /* Merges the partials of one row and query head in order: block (segment and row, head), thread = dim. */
@@ -461,25 +544,40 @@ template <int DP>
 static __global__ void __launch_bounds__(DP)
     fold_kernel(const __grid_constant__ struct decode_call call)
 {
+    __shared__ float4 factors[DP];
     const struct op_attention *op = &call.call.op;
-    int32_t index = blockIdx.x / call.rows_max, r = blockIdx.x % call.rows_max, run = *call.run;
+    int32_t index = blockIdx.x / call.rows_max, r = blockIdx.x % call.rows_max;
+    int32_t head = blockIdx.y, part = head % call.call.group / call.heads;
+    int32_t pair = head / call.call.group * call.parts + part;
     struct op_segment segment = op->segments[call.first + index];
-    int32_t tiles = segment_tiles(&segment, call.call.group);
-    if (tiles <= run || r >= segment.count)
+    int32_t tiles = segment_tiles(&segment, &call.call);
+    asm volatile("griddepcontrol.wait;" ::: "memory"); /* until decode_kernel has ended */
+    int32_t merged = call.merged[(int64_t)index * op->kv_heads * call.parts + pair];
+    if (tiles == 0 || tiles <= merged || r >= segment.count)
         return;
-    int64_t head = blockIdx.y;
     int64_t at = (((int64_t)index * call.rows_max + r) * op->heads + head) * op->pages_per_slot;
     const float *partial = call.partial + at * DP + threadIdx.x;
     const float2 *ml = call.partial_ml + at;
     int32_t until = (segment.position + r) / CUDA_KV_TILE + 1;
     float m = ml[0].x, l = ml[0].y, o = partial[0];
-#pragma unroll 8
-    for (int32_t tile = run; tile < until; tile++) {
-        float2 got = ml[tile];
-        float value = partial[(int64_t)tile * DP], a, b;
-        merge_factors(&m, got.x, call.call.exponent, &a, &b);
-        l = merge(l, got.y, a, b);
-        o = merge(o, value, a, b);
+    for (int32_t first = merged; first < until; first += DP) {
+        int32_t count = min(DP, until - first);
+        fold_factors<DP>(ml + first, count, call.call.exponent, &m, factors);
+        for (int32_t base = 0; base < count; base += FOLD_BATCH) {
+            float value[FOLD_BATCH];
+#pragma unroll
+            for (int i = 0; i < FOLD_BATCH; i++)
+                value[i] = partial[(int64_t)(first + min(base + i, count - 1)) * DP];
+#pragma unroll
+            for (int i = 0; i < FOLD_BATCH; i++) {
+                float4 factor = factors[base + i];
+                if (base + i < count) {
+                    l = merge(l, factor.z, factor.x, factor.y);
+                    o = merge(o, value[i], factor.x, factor.y);
+                }
+            }
+        }
+        __syncthreads();
     }
     int64_t row = segment.row + r;
     bf16 *y = (bf16 *)op->y + row * op->y_stride + head * op->head_size;
@@ -500,9 +598,17 @@ static enum status launch_decode(struct cuda_context *cuda, const struct decode_
     TRY(cuda_launched("attention, decode"));
     if (call->partial == NULL)
         return STATUS_OK;
-    dim3 grid((unsigned)(call->count * call->rows_max), (unsigned)call->call.op.heads);
-    fold_kernel<DP><<<grid, DP, 0, cuda->stream>>>(*call);
-    return cuda_launched("attention, fold");
+    cudaLaunchAttribute early = {};
+    early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    early.val.programmaticStreamSerializationAllowed = 1;
+    cudaLaunchConfig_t config = {};
+    config.gridDim = dim3((unsigned)(call->count * call->rows_max), (unsigned)call->call.op.heads);
+    config.blockDim = dim3(DP);
+    config.stream = cuda->stream;
+    config.attrs = &early;
+    config.numAttrs = 1;
+    CUDA_TRY(cudaLaunchKernelEx(&config, fold_kernel<DP>, *call));
+    return STATUS_OK;
 }
 
 /* Scratch for partials where they fit; a machine full of whole sequences needs none. */
@@ -518,10 +624,10 @@ static enum status make_partials(struct cuda_context *cuda, struct decode_call *
         count > PARTIAL_MAX / each)
         return STATUS_OK;
     char *memory = NULL;
-    TRY(cuda_scratch(cuda, count * each + sizeof(float2), (void **)&memory));
+    TRY(cuda_scratch(cuda, count * each + (size_t)pairs * sizeof(int32_t), (void **)&memory));
     call->partial = (float *)memory;
     call->partial_ml = (float2 *)(memory + count * (size_t)padded * sizeof(float));
-    call->run = (int32_t *)(call->partial_ml + count);
+    call->merged = (int32_t *)(call->partial_ml + count);
     return STATUS_OK;
 }
 

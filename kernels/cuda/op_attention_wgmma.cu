@@ -1,0 +1,260 @@
+/* kernels/cuda/op_attention_wgmma.cu - attention for many rows with Hopper's warpgroup products, head sizes 64 and 128.
+ *
+ * A block has 128 rows of one query head. One warp asks for the key and value tiles, each one bulk copy, STAGES tiles
+ * ahead; two warpgroups of 64 rows compute, so that the products of one run while the other takes exponentials. The
+ * scores and P stay in registers; the accumulator of wgmma has the layout of mma.sync's, so all arithmetic is that of
+ * attention.cuh, and a product has the bits of the mma.sync chain (docs/numerics.md). */
+#include "kernels/cuda/attention_rows.cuh"
+
+enum { GROUP = 128, THREADS = 3 * GROUP, GROUP_ROWS = 64, STAGES = 2 };
+
+/* ---- wgmma ---- */
+
+/* A matrix in shared memory with the 128-byte swizzle. `across`: bytes between its halves of 64 elements (used where the
+ * 64 elements lie along M or N); lines come in groups of 8, 1024 bytes each. */
+static __device__ __forceinline__ uint64_t matrix(const void *shared, uint32_t across)
+{
+    return (uint64_t)((shared_address(shared) & 0x3ffff) >> 4) | (uint64_t)(across >> 4) << 16 |
+           (uint64_t)(1024 >> 4) << 32 | (uint64_t)1 << 62;
+}
+static __device__ __forceinline__ void products_begin(void)
+{
+    asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+}
+static __device__ __forceinline__ void products_commit(void)
+{
+    asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+}
+static __device__ __forceinline__ void products_wait(void)
+{
+    asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
+}
+/* The accumulator of a product that runs must not be moved or read before its wait: this says that it is used here. */
+template <int N> static __device__ __forceinline__ void hold(float *d)
+{
+#pragma unroll
+    for (int i = 0; i < N; i++)
+        asm volatile("" : "+f"(d[i])::"memory");
+}
+
+// clang-format off
+#define D8(d, i) "+f"((d)[i]), "+f"((d)[i + 1]), "+f"((d)[i + 2]), "+f"((d)[i + 3]), \
+                 "+f"((d)[i + 4]), "+f"((d)[i + 5]), "+f"((d)[i + 6]), "+f"((d)[i + 7])
+#define D32(d, i) D8(d, i), D8(d, i + 8), D8(d, i + 16), D8(d, i + 24)
+#define R32 "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,"  \
+            "%24,%25,%26,%27,%28,%29,%30,%31"
+#define R64 R32 ",%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,"    \
+            "%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63"
+
+/* d[64 rows, 128] (+)= a[64, 16] b[128, 16]^T, both k-major in shared memory; add = 0 starts the chain. */
+static __device__ __forceinline__ void product_keys(float *d, uint64_t a, uint64_t b, int add)
+{
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %66, 0;\n"
+                 "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 " R64 "}, %64, %65, p, 1, 1, 0, 0;\n}\n"
+                 : D32(d, 0), D32(d, 32) : "l"(a), "l"(b), "r"(add));
+}
+/* d[64 rows, DP] (+)= a[64, 16] b[16, DP], a in registers, b with its N side contiguous. */
+template <int DP> static __device__ __forceinline__ void product_values(float *d, const uint32_t a[4], uint64_t b, int add);
+template <> __device__ __forceinline__ void product_values<128>(float *d, const uint32_t a[4], uint64_t b, int add)
+{
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %69, 0;\n"
+                 "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 " R64 "}, {%64,%65,%66,%67}, %68, p, 1, 1, 1;\n}\n"
+                 : D32(d, 0), D32(d, 32) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(add));
+}
+template <> __device__ __forceinline__ void product_values<64>(float *d, const uint32_t a[4], uint64_t b, int add)
+{
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %37, 0;\n"
+                 "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 " R32 "}, {%32,%33,%34,%35}, %36, p, 1, 1, 1;\n}\n"
+                 : D32(d, 0) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(add));
+}
+// clang-format on
+
+/* ---- the kernel ---- */
+
+template <int DP> struct wgmma_shared {
+    alignas(1024) bf16 keys[STAGES][CUDA_KV_TILE * DP];
+    alignas(1024) bf16 values[STAGES][CUDA_KV_TILE * DP];
+    alignas(1024) bf16 q[2][GROUP_ROWS * DP];
+    uint64_t keys_full[STAGES], values_full[STAGES], keys_empty[STAGES], values_empty[STAGES];
+    int32_t partial[THREADS];
+};
+
+/* One thread brings all tiles. */
+template <int DP>
+static __device__ __forceinline__ void bring_tiles(wgmma_shared<DP> &shared,
+                                                   const struct attention_call *call, int32_t slot,
+                                                   int64_t g, int32_t tiles)
+{
+    const struct op_attention *op = &call->op;
+    const uint32_t bytes = CUDA_KV_TILE * DP * sizeof(bf16);
+    for (int32_t t = 0; t < tiles; t++) {
+        int at = t % STAGES;
+        uint32_t round = (uint32_t)(t / STAGES);
+        const bf16 *keys =
+            (const bf16 *)op->pages +
+            kv_tile_start(op->page_table, op->pages_per_slot, slot, t, op->kv_heads, DP, g, false);
+        if (round > 0)
+            barrier_wait(&shared.keys_empty[at], (round - 1) % 2);
+        copy_bulk(shared.keys[at], keys, bytes, &shared.keys_full[at]);
+        if (round > 0)
+            barrier_wait(&shared.values_empty[at], (round - 1) % 2);
+        copy_bulk(shared.values[at], keys + op->kv_heads * CUDA_KV_TILE * DP, bytes,
+                  &shared.values_full[at]);
+    }
+}
+
+/* Starts s = q k^T of tile t. */
+template <int DP>
+static __device__ __forceinline__ void start_scores(wgmma_shared<DP> &shared, int group, int32_t t,
+                                                    float s[64])
+{
+    int at = t % STAGES;
+    barrier_wait(&shared.keys_full[at], t / STAGES % 2);
+    products_begin();
+#pragma unroll
+    for (int k = 0; k < DP / 16; k++) {
+        int half = k / 4, inside = k % 4 * 16;
+        product_keys(s, matrix(shared.q[group] + half * GROUP_ROWS * 64 + inside, 16),
+                     matrix(shared.keys[at] + half * CUDA_KV_TILE * 64 + inside, 16), k > 0);
+    }
+    products_commit();
+}
+/* Starts o = p v of tile t. */
+template <int DP>
+static __device__ __forceinline__ void start_values(wgmma_shared<DP> &shared, int32_t t,
+                                                    const uint32_t p[8][4], float o[DP / 2])
+{
+    int at = t % STAGES;
+    barrier_wait(&shared.values_full[at], t / STAGES % 2);
+    products_begin();
+#pragma unroll
+    for (int k = 0; k < CUDA_KV_TILE / 16; k++)
+        product_values<DP>(
+            o, p[k], matrix(shared.values[at] + 16 * k * 64, CUDA_KV_TILE * 64 * sizeof(bf16)),
+            k > 0);
+    products_commit();
+}
+
+static __device__ __forceinline__ void turn_wait(int group)
+{
+    asm volatile("bar.sync %0, %1;" ::"r"(3 + group), "n"(2 * (int)GROUP) : "memory");
+}
+static __device__ __forceinline__ void turn_give(int group)
+{
+    asm volatile("bar.arrive %0, %1;" ::"r"(3 + group), "n"(2 * (int)GROUP) : "memory");
+}
+
+/* One warpgroup: its 64 rows against `tiles` tiles. */
+template <int DP, bool TURNS>
+static __device__ __forceinline__ void
+attend(wgmma_shared<DP> &shared, const struct attention_call *call, const struct row_tile *tile,
+       int group, int32_t rows, int64_t head, int32_t turns)
+{
+    int lane = threadIdx.x % 32, row = threadIdx.x % GROUP / 32 * 16 + lane / 4;
+    int32_t from = tile->from + group * GROUP_ROWS, position = tile->segment.position + from;
+    int32_t tiles = __shfl_sync(0xffffffffu, (position + rows - 1) / CUDA_KV_TILE + 1, 0);
+    load_queries<DP, GROUP_ROWS, GROUP>(shared.q[group], call, &tile->segment, from, head,
+                                        (int)threadIdx.x % GROUP);
+    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+    asm volatile("bar.sync %0, %1;" ::"r"(1 + group), "n"((int)GROUP) : "memory");
+    float m[2] = {-INFINITY, -INFINITY}, l[2] = {0.0f, 0.0f}, o[DP / 2];
+#pragma unroll
+    for (int i = 0; i < DP / 2; i++)
+        o[i] = 0.0f;
+    float s[64], o_tile[DP / 2], m_tile[2], l_tile[2];
+    int last[2] = {position + row, position + row + 8};
+    start_scores<DP>(shared, group, 0, s);
+    if (TURNS && turns > 0 && group == 1)
+        turn_give(0);
+#pragma unroll 1
+    for (int32_t t = 0;; t++) {
+        uint32_t p[8][4];
+        products_wait();
+        hold<64>(s);
+        if (lane == 0)
+            barrier_arrive(&shared.keys_empty[t % STAGES]);
+        tile_softmax(s, last, call->exponent, m_tile, l_tile, p);
+        if (TURNS && t < turns)
+            turn_wait(group);
+        start_values<DP>(shared, t, p, o_tile);
+        products_wait();
+        hold<DP / 2>(o_tile);
+        if (lane == 0)
+            barrier_arrive(&shared.values_empty[t % STAGES]);
+        if (t + 1 == tiles)
+            break;
+        start_scores<DP>(shared, group, t + 1, s);
+        if (TURNS && t + 1 < turns)
+            turn_give(1 - group);
+        tile_merge<DP>(m, l, o, m_tile, l_tile, o_tile, last, call->exponent);
+        last[0] -= CUDA_KV_TILE;
+        last[1] -= CUDA_KV_TILE;
+    }
+    tile_merge<DP>(m, l, o, m_tile, l_tile, o_tile, last, call->exponent);
+    if (TURNS && turns > 0 && group == 0)
+        turn_give(1);
+#pragma unroll
+    for (int r = 0; r < 2; r++)
+        if (row + 8 * r < rows)
+            store_row<DP>(call, tile->segment.row + from + row + 8 * r, head, r, m[r], l[r], o);
+}
+
+template <int DP, bool TURNS>
+static __global__ void __launch_bounds__(THREADS, 1)
+    wgmma_kernel(const __grid_constant__ struct attention_call call)
+{
+    extern __shared__ __align__(1024) char memory[];
+    wgmma_shared<DP> &shared = *(wgmma_shared<DP> *)memory;
+    struct row_tile tile;
+    int64_t head = blockIdx.y;
+    if (!find_tile<THREADS>(&call, (int32_t)blockIdx.x, shared.partial, &tile))
+        return;
+    int32_t rows = min((int32_t)ATTENTION_ROWS, tile.segment.count - tile.from);
+    int groups = rows > GROUP_ROWS ? 2 : 1;
+    if (threadIdx.x == 0) {
+        for (int i = 0; i < STAGES; i++) {
+            barrier_init(&shared.keys_full[i], 1);
+            barrier_init(&shared.values_full[i], 1);
+            barrier_init(&shared.keys_empty[i], 4 * groups);
+            barrier_init(&shared.values_empty[i], 4 * groups);
+        }
+        barrier_init_done();
+    }
+    __syncthreads();
+    int group =
+        __shfl_sync(0xffffffffu, (int)threadIdx.x / GROUP, 0) - 1; /* the compiler sees: uniform */
+    /* the first warpgroup's tiles, the second has as many or one more */
+    int32_t turns =
+        groups == 1 ? 0 : (tile.segment.position + tile.from + GROUP_ROWS - 1) / CUDA_KV_TILE + 1;
+    turns = __shfl_sync(0xffffffffu, turns, 0);
+    if (group < 0) {
+        asm volatile("setmaxnreg.dec.sync.aligned.u32 24;");
+        int32_t tiles = (tile.segment.position + tile.from + rows - 1) / CUDA_KV_TILE + 1;
+        if (threadIdx.x == 0)
+            bring_tiles<DP>(shared, &call, tile.segment.slot, head / call.group, tiles);
+    } else {
+        asm volatile("setmaxnreg.inc.sync.aligned.u32 240;");
+        if (group < groups)
+            attend<DP, TURNS>(shared, &call, &tile, group,
+                              min(GROUP_ROWS, rows - group * GROUP_ROWS), head, turns);
+    }
+}
+
+template <int DP, bool TURNS>
+static enum status launch(struct cuda_context *cuda, const struct attention_call *call,
+                          int64_t tiles)
+{
+    size_t bytes = sizeof(wgmma_shared<DP>);
+    CUDA_TRY(cudaFuncSetAttribute(wgmma_kernel<DP, TURNS>,
+                                  cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes));
+    dim3 grid((unsigned)tiles, (unsigned)call->op.heads);
+    wgmma_kernel<DP, TURNS><<<grid, THREADS, bytes, cuda->stream>>>(*call);
+    return cuda_launched("attention, wgmma");
+}
+
+enum status attention_wgmma(struct cuda_context *cuda, const struct attention_call *call,
+                            int64_t tiles)
+{
+    return call->op.head_size == 64 ? launch<64, false>(cuda, call, tiles)
+                                    : launch<128, true>(cuda, call, tiles);
+}

@@ -3,16 +3,20 @@
  * Decoding is bound by the reading of weights, and an output element is one chain over k that must not be split
  * (docs/numerics.md). So every warp owns a tile of 16 weight rows (the M side of mma m16n8k16), walks k alone, and
  * holds the accumulators of all tokens (N side, tiles of 8); bandwidth comes from many warps that each have several
- * chunks of their weights in flight. Three roles:
- *   - a warp fills its own ring of weight chunks [16, KS] by bulk copies, one per weight row, and waits for nobody;
- *   - one extra warp keeps a ring of chunks of x [rows, KS], which all warps of the block read at their own pace;
- *   - fragments of the next 4 steps are loaded while the mma of these 4 run: the chain never waits for shared memory.
+ * (docs/numerics.md). So a warp owns a tile of 16 weight rows (the M side of mma m16n8k16), walks k alone, and holds
+ * the accumulators of all tokens (N side, tiles of 8); bandwidth comes from many such warps with several chunks of
+ * weights each in flight. The warps of a block:
+ *   - up to 8 that multiply, each at its own pace; fragments of the next steps are loaded while the mma of these run,
+ *     so that the chain never waits for shared memory;
+ *   - 2 that fill a ring of weight chunks [16, KS] for each of those;
+ *   - 2 that fill one ring of chunks of x [rows, KS] for all of them.
  * Tiles go to (warp, block) so that what is left for the last round is spread over all multiprocessors. The second
  * plane `mid` is more k behind the first. What an element is made of never depends on rows, n or this machine. */
 #include "kernels/cuda/device.cuh"
+#include "kernels/cuda/early.cuh"
 #include "kernels/cuda/gemm.h"
 
-enum { TILE = 16, STEP = 16, GROUP = 4, WARPS_MAX = 8, STAGES_MAX = 16, X_STAGES_MAX = 4 };
+enum { TILE = 16, STEP = 16, WARPS_MAX = 8, FEEDERS = 2, STAGES_MAX = 16, X_STAGES_MAX = 4 };
 
 struct small_job {
     int64_t n, k, x_stride, y_stride;
@@ -24,7 +28,7 @@ struct small_job {
     int stages, x_stages;
 };
 
-/* ---- barriers in shared memory that count arrivals and bytes ---- */
+/* ---- barriers in shared memory that count arrivals ---- */
 static __device__ __forceinline__ uint32_t shared_address(const void *at)
 {
     return (uint32_t)__cvta_generic_to_shared(at);
@@ -40,11 +44,11 @@ static __device__ __forceinline__ void barrier_arrive(uint64_t *barrier)
     asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(barrier))
                  : "memory");
 }
-static __device__ __forceinline__ void barrier_expect(uint64_t *barrier, uint32_t bytes)
+/* Arrives when all asynchronous copies that this thread began have landed. */
+static __device__ __forceinline__ void barrier_arrive_copied(uint64_t *barrier)
 {
     asm volatile(
-        "mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(barrier)),
-        "r"(bytes)
+        "cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(shared_address(barrier))
         : "memory");
 }
 static __device__ __forceinline__ void barrier_wait(uint64_t *barrier, uint32_t parity)
@@ -56,15 +60,6 @@ static __device__ __forceinline__ void barrier_wait(uint64_t *barrier, uint32_t 
                  "@!done bra again;\n"
                  "}" ::"r"(shared_address(barrier)),
                  "r"(parity)
-                 : "memory");
-}
-/* bytes: a multiple of 16, both ends aligned to 16 */
-static __device__ __forceinline__ void copy_bulk(void *shared, const void *global, uint32_t bytes,
-                                                 uint64_t *barrier)
-{
-    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], "
-                 "%2, [%3];" ::"r"(shared_address(shared)),
-                 "l"(global), "r"(bytes), "r"(shared_address(barrier))
                  : "memory");
 }
 static __device__ __forceinline__ void load_matrix_x2(uint32_t out[2], const void *shared)
@@ -107,48 +102,70 @@ template <int KS> struct layout {
     enum { PITCH = KS * 2 + 16, W_BYTES = TILE * PITCH };
 };
 
-/* The extra warp: chunks of x, in the order in which every warp walks. */
+/* Lanes of a row of a chunk, 16 bytes each. */
+template <int KS> struct lanes {
+    enum { ROW = KS / 8, ROWS = 32 / ROW };
+};
+
+/* Chunks of x, in the order in which every warp walks; this warp copies rows feeder, feeder + 2, ... (KS = 256). */
 template <int KS>
-static __device__ __forceinline__ void feed_x(const small_job &job, char *ring, int slot_rows,
-                                              uint64_t *full, uint64_t *empty)
+static __device__ __forceinline__ void feed_x(const small_job &job, int feeder, char *ring,
+                                              int slot_rows, uint64_t *full, uint64_t *empty)
 {
-    int lane = (int)threadIdx.x % 32;
+    int lane = (int)threadIdx.x % 32, column = lane % lanes<KS>::ROW * 8;
+    int first = feeder * lanes<KS>::ROWS + lane / lanes<KS>::ROW;
     struct walk at = {};
     bool again = false; /* the ring has been around */
     while (at.turn < job.rounds) {
-        int size = chunk_size<KS>(job, at.chunk);
         if (again)
             barrier_wait(&empty[at.slot], at.parity ^ 1);
-        if (lane == 0)
-            barrier_expect(&full[at.slot], (uint32_t)(job.rows * size * 2));
-        __syncwarp();
-        char *slot = ring + at.slot * slot_rows * layout<KS>::PITCH;
-        for (int row = lane; row < job.rows; row += 32)
-            copy_bulk(slot + row * layout<KS>::PITCH,
-                      job.x + row * job.x_stride + (int64_t)at.chunk * KS, (uint32_t)size * 2,
-                      &full[at.slot]);
+        char *to = ring + (at.slot * slot_rows + first) * layout<KS>::PITCH + column * 2;
+        const bf16 *from = job.x + first * job.x_stride + (int64_t)at.chunk * KS + column;
+        if (column < chunk_size<KS>(job, at.chunk))
+            for (int row = first; row < job.rows; row += FEEDERS * lanes<KS>::ROWS) {
+                copy_async_16(to, from, true);
+                to += FEEDERS * lanes<KS>::ROWS * layout<KS>::PITCH;
+                from += FEEDERS * lanes<KS>::ROWS * job.x_stride;
+            }
+        barrier_arrive_copied(&full[at.slot]);
         walk_on(&at, job, job.x_stages);
         again = again || at.slot == 0;
     }
 }
 
-/* One chunk of this warp's 16 weight rows; nothing when the round has no tile for it. */
+/* Weight chunks of all multiplying warps, chunk by chunk; this warp copies 8 of the 16 rows. */
 template <int KS>
-static __device__ __forceinline__ void fetch_w(const small_job &job, const struct walk &at,
-                                               int64_t tile, char *ring, uint64_t *full)
+static __device__ __forceinline__ void feed_w(const small_job &job, int feeder, int warps,
+                                              char *ring, uint64_t (*full)[STAGES_MAX],
+                                              uint64_t (*empty)[STAGES_MAX])
 {
-    if (tile >= job.tiles)
-        return;
-    int lane = (int)threadIdx.x % 32, size = chunk_size<KS>(job, at.chunk);
-    int64_t row = tile * TILE + lane, left = job.n - tile * TILE;
-    int rows = left < TILE ? (int)left : TILE;
-    if (lane == 0)
-        barrier_expect(&full[at.slot], (uint32_t)(rows * size * 2));
-    __syncwarp();
-    if (lane < rows)
-        copy_bulk(ring + at.slot * layout<KS>::W_BYTES + lane * layout<KS>::PITCH,
-                  (at.plane == 0 ? job.w : job.mid) + row * job.k + (int64_t)at.chunk * KS,
-                  (uint32_t)size * 2, &full[at.slot]);
+    enum { MINE = TILE / FEEDERS };
+    int lane = (int)threadIdx.x % 32, column = lane % lanes<KS>::ROW * 8;
+    int first = feeder * MINE + lane / lanes<KS>::ROW;
+    struct walk at = {};
+    bool again = false;
+    while (at.turn < job.rounds) {
+        int64_t k = (int64_t)at.chunk * KS + column;
+        const bf16 *plane = (at.plane == 0 ? job.w : job.mid) + k;
+        for (int warp = 0; warp < warps; warp++) {
+            int64_t tile = ((int64_t)at.turn * warps + warp) * gridDim.x + blockIdx.x;
+            if (tile >= job.tiles)
+                break;
+            if (again)
+                barrier_wait(&empty[warp][at.slot], at.parity ^ 1);
+            char *to = ring + (warp * job.stages + at.slot) * layout<KS>::W_BYTES +
+                       first * layout<KS>::PITCH + column * 2;
+            int64_t row = tile * TILE + first;
+            const bf16 *from = plane + row * job.k;
+#pragma unroll
+            for (int i = 0; i < MINE; i += lanes<KS>::ROWS)
+                if (row + i < job.n && k < job.k)
+                    copy_async_16(to + i * layout<KS>::PITCH, from + i * job.k, true);
+            barrier_arrive_copied(&full[warp][at.slot]);
+        }
+        walk_on(&at, job, job.stages);
+        again = again || at.slot == 0;
+    }
 }
 
 /* d: weight row l/4 (+ 8), token 2 (l % 4) (+ 1) of each tile of 8 tokens */
@@ -196,63 +213,73 @@ static __device__ __forceinline__ void load_step(fragments<NT> *f, const char *w
 }
 
 template <int NT, int KS>
-static __global__ void __launch_bounds__(32 * (WARPS_MAX + 1), 1) small_kernel(const small_job job)
+static __global__ void __launch_bounds__(32 * (WARPS_MAX + 2 * FEEDERS), 1)
+    small_kernel(const small_job job)
 {
+    constexpr int GROUP = NT == 8 ? 2 : 4; /* steps whose fragments are in registers */
     extern __shared__ __align__(128) char memory[];
-    __shared__ uint64_t full_w[WARPS_MAX][STAGES_MAX], full_x[X_STAGES_MAX], empty_x[X_STAGES_MAX];
+    __shared__ uint64_t full_w[WARPS_MAX][STAGES_MAX], empty_w[WARPS_MAX][STAGES_MAX];
+    __shared__ uint64_t full_x[X_STAGES_MAX], empty_x[X_STAGES_MAX];
     int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32;
-    int warps = (int)blockDim.x / 32 - 1;
-    char *x_ring = memory, *w_ring = memory + job.x_stages * NT * 8 * layout<KS>::PITCH +
-                                     (int64_t)warp * job.stages * layout<KS>::W_BYTES;
-    int64_t step_tiles = (int64_t)warps * gridDim.x, tile = (int64_t)warp * gridDim.x + blockIdx.x;
-    struct walk fetch = {};
-    int64_t fetch_tile = tile;
-    uint64_t *full = full_w[warp < WARPS_MAX ? warp : 0];
-    if (warp == warps && lane < job.x_stages) {
-        barrier_init(&full_x[lane], 1);
+    int warps = (int)blockDim.x / 32 - 2 * FEEDERS;
+    if (warp < warps && lane < job.stages) {
+        barrier_init(&full_w[warp][lane], 32 * FEEDERS);
+        barrier_init(&empty_w[warp][lane], 1);
+    } else if (warp == warps && lane < job.x_stages) {
+        barrier_init(&full_x[lane], 32 * FEEDERS);
         barrier_init(&empty_x[lane], warps);
     }
-    if (warp < warps && lane < job.stages)
-        barrier_init(&full[lane], 1);
-    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
-    __syncwarp();
-    if (warp < warps) /* own barriers are enough for the first weights */
-        for (int i = 0; i < job.stages && fetch.turn < job.rounds; i++) {
-            int turn = fetch.turn;
-            fetch_w<KS>(job, fetch, fetch_tile, w_ring, full);
-            walk_on(&fetch, job, job.stages);
-            fetch_tile += fetch.turn != turn ? step_tiles : 0;
-        }
     __syncthreads();
-    if (warp == warps) {
-        feed_x<KS>(job, x_ring, NT * 8, full_x, empty_x);
+    char *x_ring = memory, *w_ring = memory + job.x_stages * NT * 8 * layout<KS>::PITCH;
+    if (warp >= warps + FEEDERS) {
+        early_wait(); /* the weights need not wait; what is written depends on x */
+        early_release();
+        feed_x<KS>(job, warp - warps - FEEDERS, x_ring, NT * 8, full_x, empty_x);
         return;
     }
+    if (warp >= warps) {
+        feed_w<KS>(job, warp - warps, warps, w_ring, full_w, empty_w);
+        return;
+    }
+    int64_t step_tiles = (int64_t)warps * gridDim.x, tile = (int64_t)warp * gridDim.x + blockIdx.x;
+    uint64_t *full = full_w[warp], *empty = empty_w[warp];
+    w_ring += warp * job.stages * layout<KS>::W_BYTES;
 
     /* This lane's rows and columns for ldmatrix: a: matrices (rows 0-7, 8-15) x (k 0-7, 8-15), rows first; b: k
      * halves of 8 tokens, then of the next 8. */
-    int w_lane = (lane % 16) * layout<KS>::PITCH + lane / 16 * 16;
-    int x_lane = (lane % 8 + (NT > 1 ? lane / 16 * 8 : 0)) * layout<KS>::PITCH + lane / 8 % 2 * 16;
-    struct walk at = {}; /* of the weights */
-    int x_slot = 0, x_parity = 0;
+    w_ring += (lane % 16) * layout<KS>::PITCH + lane / 16 * 16;
+    x_ring += (lane % 8 + (NT > 1 ? lane / 16 * 8 : 0)) * layout<KS>::PITCH + lane / 8 % 2 * 16;
+    struct walk at = {}, x_at = {};
     fragments<NT> f[GROUP];
     float d[NT][4] = {};
-    while (at.turn < job.rounds) {
-        bool mine = tile < job.tiles;
-        int size = chunk_size<KS>(job, at.chunk), steps = (size + STEP - 1) / STEP;
-        if (mine)
-            barrier_wait(&full[at.slot], at.parity);
-        barrier_wait(&full_x[x_slot], (uint32_t)x_parity);
-        const char *w = w_ring + at.slot * layout<KS>::W_BYTES + w_lane;
-        const char *x = x_ring + x_slot * NT * 8 * layout<KS>::PITCH + x_lane;
-        if (mine) {
+    bool mine = tile < job.tiles;
+    const char *w = w_ring, *x = x_ring;
+    if (mine) {
+        barrier_wait(&full[0], 0);
+        barrier_wait(&full_x[0], 0);
 #pragma unroll
-            for (int j = 0; j < GROUP; j++)
-                load_step<NT, KS>(&f[j], w + j * STEP * 2, x + j * STEP * 2);
+        for (int j = 0; j < GROUP; j++)
+            load_step<NT, KS>(&f[j], w + j * STEP * 2, x + j * STEP * 2);
+    }
+    while (at.turn < job.rounds) {
+        struct walk next = at, x_next = x_at;
+        walk_on(&next, job, job.stages);
+        walk_on(&x_next, job, job.x_stages);
+        int64_t next_tile = tile + (next.turn != at.turn ? step_tiles : 0);
+        bool next_mine = next.turn < job.rounds && next_tile < job.tiles;
+        if (mine) {
+            int size = chunk_size<KS>(job, at.chunk), steps = (size + STEP - 1) / STEP;
+#pragma unroll 1
             for (int step = 0; step < steps; step += GROUP) {
-                const char *next_w = w + (step + GROUP) * STEP * 2;
-                const char *next_x = x + (step + GROUP) * STEP * 2;
-                bool more = step + GROUP < steps;
+                bool more = step + GROUP < steps, load = more || next_mine;
+                w += GROUP * STEP * 2;
+                x += GROUP * STEP * 2;
+                if (!more && next_mine) { /* on to the next chunk, which should be there by now */
+                    barrier_wait(&full[next.slot], next.parity);
+                    barrier_wait(&full_x[x_next.slot], x_next.parity);
+                    w = w_ring + next.slot * layout<KS>::W_BYTES;
+                    x = x_ring + x_next.slot * NT * 8 * layout<KS>::PITCH;
+                }
 #pragma unroll
                 for (int j = 0; j < GROUP; j++) {
                     if ((step + j + 1) * STEP > size) { /* no step, or the upper half is missing */
@@ -265,34 +292,28 @@ static __global__ void __launch_bounds__(32 * (WARPS_MAX + 1), 1) small_kernel(c
 #pragma unroll
                         for (int t = 0; t < NT; t++)
                             mma_16816(d[t], f[j].a, f[j].b[t]);
-                    if (more)
-                        load_step<NT, KS>(&f[j], next_w + j * STEP * 2, next_x + j * STEP * 2);
+                    if (load)
+                        load_step<NT, KS>(&f[j], w + j * STEP * 2, x + j * STEP * 2);
                 }
             }
-        }
+        } else
+            barrier_wait(&full_x[x_at.slot], x_at.parity);
         __syncwarp(); /* all lanes have read: both slots may be filled again */
-        if (lane == 0)
-            barrier_arrive(&empty_x[x_slot]);
-        if (++x_slot == job.x_stages) {
-            x_slot = 0;
-            x_parity ^= 1;
+        if (lane == 0) {
+            barrier_arrive(&empty_x[x_at.slot]);
+            barrier_arrive(&empty[at.slot]);
         }
-        if (fetch.turn < job.rounds) {
-            int turn = fetch.turn;
-            fetch_w<KS>(job, fetch, fetch_tile, w_ring, full);
-            walk_on(&fetch, job, job.stages);
-            fetch_tile += fetch.turn != turn ? step_tiles : 0;
-        }
-        int turn = at.turn;
-        walk_on(&at, job, job.stages);
-        if (at.turn == turn)
-            continue;
-        if (mine)
-            write_tile<NT>(job, tile, d);
+        if (next.turn != at.turn) {
+            if (mine)
+                write_tile<NT>(job, tile, d);
 #pragma unroll
-        for (int t = 0; t < NT; t++)
-            d[t][0] = d[t][1] = d[t][2] = d[t][3] = 0.0f;
-        tile += step_tiles;
+            for (int t = 0; t < NT; t++)
+                d[t][0] = d[t][1] = d[t][2] = d[t][3] = 0.0f;
+        }
+        at = next;
+        x_at = x_next;
+        tile = next_tile;
+        mine = next_mine;
     }
 }
 
@@ -309,14 +330,15 @@ static enum status small_launch(struct cuda_context *cuda, struct small_job job)
     job.x_stages = NT == 8 ? X_STAGES_MAX - 1 : X_STAGES_MAX;
     size_t x_bytes = (size_t)job.x_stages * NT * 8 * layout<KS>::PITCH;
     size_t ring = (size_t)warps * layout<KS>::W_BYTES;
-    size_t most = (cuda->shared_max - 2048 - x_bytes) / ring;
+    size_t most = (cuda->shared_max - 3072 - x_bytes) / ring;
     job.stages = most > STAGES_MAX ? STAGES_MAX : (int)most;
     if (job.stages > walk)
         job.stages = (int)walk;
     size_t bytes = x_bytes + (size_t)job.stages * ring;
     CUDA_TRY(cudaFuncSetAttribute(small_kernel<NT, KS>, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                   (int)bytes));
-    small_kernel<NT, KS><<<(unsigned)grid, 32 * (warps + 1), bytes, cuda->stream>>>(job);
+    launch_early(small_kernel<NT, KS>, (unsigned)grid, (unsigned)(32 * (warps + 2 * FEEDERS)),
+                 bytes, cuda->stream, job);
     return cuda_launched("gemm_small");
 }
 

@@ -2,6 +2,7 @@
  *
  * All are bound by memory. A thread has 8 consecutive elements: it reads all its inputs, then writes, so that outputs
  * may be inputs. 16-byte accesses where the pointers allow it; the arithmetic does not depend on that. */
+#include "kernels/cuda/early.cuh"
 #include "kernels/cuda/norm.cuh"
 
 enum { CHUNK = 8, THREADS = 128 };
@@ -66,6 +67,8 @@ static __global__ void __launch_bounds__(THREADS)
     flat_kernel(const flat_job<T, INPUTS, OUTPUTS> job, FORMULA formula)
 {
     int64_t at = ((int64_t)blockIdx.x * THREADS + threadIdx.x) * CHUNK, left = job.count - at;
+    early_wait();
+    early_release();
     if (left >= CHUNK && job.whole)
         flat_chunk<true>(job, formula, at, left);
     else if (left > 0)
@@ -81,8 +84,8 @@ static enum status flat_run(struct cuda_context *cuda, const char *name,
         job.whole = job.whole && aligned_16(job.in[i]);
     for (int i = 0; i < OUTPUTS; i++)
         job.whole = job.whole && aligned_16(job.out[i]);
-    flat_kernel<<<cuda_blocks(job.count, THREADS * CHUNK), THREADS, 0, cuda->stream>>>(job,
-                                                                                       formula);
+    launch_early(flat_kernel<T, INPUTS, OUTPUTS, FORMULA>, cuda_blocks(job.count, THREADS * CHUNK),
+                 THREADS, 0, cuda->stream, job, formula);
     return cuda_launched(name);
 }
 
@@ -208,6 +211,8 @@ static __global__ void __launch_bounds__(THREADS) swiglu_kernel(const swiglu_job
 {
     unsigned row = blockIdx.x / job.row_blocks, part = blockIdx.x - row * job.row_blocks;
     int64_t c = ((int64_t)part * THREADS + threadIdx.x) * CHUNK;
+    early_wait();
+    early_release();
     if (c >= job.channels)
         return;
     if (job.whole)
@@ -223,7 +228,8 @@ static enum status swiglu_run(struct cuda_context *cuda, int64_t rows, swiglu_jo
     job.whole = job.channels % CHUNK == 0 && aligned_16(job.gate_up) && aligned_16(job.out) &&
                 (!BACKWARD || aligned_16(job.dy));
     CHECK(rows * job.row_blocks < INT32_MAX);
-    swiglu_kernel<T, BACKWARD><<<(unsigned)rows * job.row_blocks, THREADS, 0, cuda->stream>>>(job);
+    launch_early(swiglu_kernel<T, BACKWARD>, (unsigned)rows * job.row_blocks, THREADS, 0,
+                 cuda->stream, job);
     return cuda_launched("swiglu");
 }
 

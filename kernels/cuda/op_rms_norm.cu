@@ -3,6 +3,7 @@
  * Bound by memory: a vector is read once, stays in registers between its two passes (up to 8 elements a thread; what
  * is longer is read again, from the cache), and is written once. Whether a warp or a block has the vector, and how big
  * the block is, depends on `channels` alone (norm.cuh). */
+#include "kernels/cuda/early.cuh"
 #include "kernels/cuda/norm.cuh"
 
 enum { WARPS = 4 }; /* vectors of a block where each warp has one */
@@ -60,15 +61,17 @@ static __device__ __forceinline__ void norm_by_warp(const norm_job<T> &job)
 {
     unsigned vector = blockIdx.x * WARPS + threadIdx.x / 32;
     if (vector >= job.vectors)
-        return;
+        return; /* the other warps of the block wait for the kernel before */
     int64_t at, row = norm_place(vector, job.groups, job.channels, &at);
     int64_t x_at = row * job.x_stride + at, y_at = row * job.y_stride + at;
     int64_t c = threadIdx.x % 32 * NORM_LANE;
     float v[NORM_LANE] = {}, gain[NORM_LANE] = {};
-    if (c < job.channels) {
-        norm_input<T, NORM_LANE, SUM, WHOLE>(job, v, job.x + x_at, job.b + x_at, job.h + y_at, c);
+    if (c < job.channels)
         load_some<T, NORM_LANE>(gain, job.gain + c, job.channels - c, WHOLE);
-    }
+    early_wait();
+    early_release();
+    if (c < job.channels)
+        norm_input<T, NORM_LANE, SUM, WHOLE>(job, v, job.x + x_at, job.b + x_at, job.h + y_at, c);
     float r = norm_warp_scale(v, job.channels, job.eps);
     if (c < job.channels)
         norm_output<T, NORM_LANE, WHOLE>(job, v, r, gain, job.y + y_at, c);
@@ -92,9 +95,12 @@ static __device__ __forceinline__ void norm_by_block(const norm_job<T> &job, flo
     T *h = job.h + row * job.y_stride + at, *y = job.y + row * job.y_stride + at;
     int64_t first = (int64_t)threadIdx.x * NORM_CHUNK, step = (int64_t)THREADS * NORM_CHUNK;
     float kept[NORM_CHUNK] = {}, gain[NORM_CHUNK] = {}, squares = 0.0f;
+    if (first < job.channels)
+        load_some<T, NORM_CHUNK>(gain, job.gain + first, job.channels - first, WHOLE);
+    early_wait();
+    early_release();
     if (first < job.channels) {
         norm_input<T, NORM_CHUNK, SUM, WHOLE>(job, kept, x, b, h, first);
-        load_some<T, NORM_CHUNK>(gain, job.gain + first, job.channels - first, WHOLE);
         squares = norm_squares<NORM_CHUNK>(0.0f, kept);
     }
     for (int64_t c = first + step; c < job.channels; c += step) {
@@ -136,18 +142,19 @@ static enum status norm_run(struct cuda_context *cuda, norm_job<T> job)
                 job.y_stride % NORM_CHUNK == 0 && aligned_16(job.x) && aligned_16(job.gain) &&
                 aligned_16(job.y) && (!SUM || (aligned_16(job.b) && aligned_16(job.h)));
     if (job.channels <= NORM_WARP_CHANNELS) {
-        norm_warp<T, SUM><<<cuda_blocks(job.vectors, WARPS), 32 * WARPS, 0, cuda->stream>>>(job);
+        launch_early(norm_warp<T, SUM>, cuda_blocks(job.vectors, WARPS), 32 * WARPS, 0,
+                     cuda->stream, job);
         return cuda_launched("norm_warp");
     }
     switch (norm_threads(job.channels)) {
     case 128:
-        norm_block<T, SUM, 128><<<(unsigned)job.vectors, 128, 0, cuda->stream>>>(job);
+        launch_early(norm_block<T, SUM, 128>, (unsigned)job.vectors, 128, 0, cuda->stream, job);
         break;
     case 256:
-        norm_block<T, SUM, 256><<<(unsigned)job.vectors, 256, 0, cuda->stream>>>(job);
+        launch_early(norm_block<T, SUM, 256>, (unsigned)job.vectors, 256, 0, cuda->stream, job);
         break;
     default:
-        norm_block<T, SUM, 512><<<(unsigned)job.vectors, 512, 0, cuda->stream>>>(job);
+        launch_early(norm_block<T, SUM, 512>, (unsigned)job.vectors, 512, 0, cuda->stream, job);
     }
     return cuda_launched("norm_block");
 }

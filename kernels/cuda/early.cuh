@@ -1,0 +1,42 @@
+/* kernels/cuda/early.cuh - a kernel that starts before the one in front of it has ended.
+ *
+ * A decode step is some hundred kernels of a few microseconds; a launch between two of them costs one, and the first
+ * read of weights another. A kernel launched by launch_early may begin while the kernel before it on the stream still
+ * runs, provided all blocks of that one have called early_release (else when it has ended, as always). So:
+ *   - every kernel launched this way calls early_wait before it reads or writes anything but weights and arguments.
+ *     It returns when the kernel before has ended and its writes are visible; what that one waited for has ended too.
+ *   - a kernel that writes weights (optimizer, split, copies) never calls early_release.
+ * Works the same under graph capture. */
+#ifndef KERNELS_CUDA_EARLY_CUH
+#define KERNELS_CUDA_EARLY_CUH
+
+#include "kernels/cuda/cuda_context.h"
+
+static __device__ __forceinline__ void early_wait(void)
+{
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+}
+static __device__ __forceinline__ void early_release(void)
+{
+    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+}
+
+/* kernel<<<grid, threads, shared, stream>>>(arguments...); cuda_launched tells how it went. */
+template <typename... PARAMETERS, typename... ARGUMENTS>
+static inline void launch_early(void (*kernel)(PARAMETERS...), unsigned grid, unsigned threads,
+                                size_t shared, cudaStream_t stream, ARGUMENTS... arguments)
+{
+    cudaLaunchAttribute early = {};
+    early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    early.val.programmaticStreamSerializationAllowed = 1;
+    cudaLaunchConfig_t config = {};
+    config.gridDim = dim3(grid);
+    config.blockDim = dim3(threads);
+    config.dynamicSmemBytes = shared;
+    config.stream = stream;
+    config.attrs = &early;
+    config.numAttrs = 1;
+    (void)cudaLaunchKernelEx(&config, kernel, arguments...);
+}
+
+#endif

@@ -67,6 +67,7 @@ static enum status open_member(struct actor *actor)
         .group = {.device = &actor->device,
                   .nccl_library = settings->nccl_library,
                   .piece_bytes = (size_t)settings->piece_mb << 20},
+        .join_timeout_ms = settings->join_timeout_ms,
         .timeout_ms = settings->timeout_ms,
         .bytes = actor->weights_bytes,
         .send = send_control,

@@ -119,7 +119,8 @@
     ROW(choice, channel,                "auto",     0, 0,           "auto|shm|ipc|nccl", "How weights reach actors. auto: shm on the CPU; on GPUs ipc, and nccl for actors that cannot open the learner's memory. shm: host memory; ipc: device memory of the same host; nccl: a broadcast.") \
     ROW(text,   nccl_library,           "",         0, 0,           "path",      "NCCL to load; empty: libnccl.so.2 as the system finds it.") \
     ROW(u32,    piece_mb,               "128",      1, 1024,        "MB",        "Bytes of one broadcast call; a version is sent in pieces of so many.") \
-    ROW(u32,    timeout_ms,             "10000",    100, 600000,    "ms",        "How long a member of a broadcast may take, for joining and for each version, before it is left out and named.")
+    ROW(u32,    timeout_ms,             "10000",    100, 600000,    "ms",        "How long a member of a broadcast may take for a version, or be silent, before it is left out and named.") \
+    ROW(u32,    join_timeout_ms,        "60000",    100, 3600000,   "ms",        "The same for joining: NCCL takes seconds to start.")
 
 #define SFT_SETTINGS(ROW) \
     ROW(text,   train,                  "",         0, 0,           "path",      "JSONL with prompt and completion; loss on the completion.") \

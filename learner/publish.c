@@ -65,6 +65,7 @@ enum status publisher_join(struct learner *learner)
         .group = {.device = &publisher->device,
                   .nccl_library = settings->nccl_library,
                   .piece_bytes = (size_t)settings->piece_mb << 20},
+        .join_timeout_ms = settings->join_timeout_ms,
         .timeout_ms = settings->timeout_ms,
         .epoch = link_incarnation(learner->link),
         .bytes = publisher->bytes,

@@ -115,6 +115,7 @@ static void start_actor(uint32_t index, uint64_t incarnation)
     if (actor->bytes == NULL)
         actor->bytes = memory_alloc(BYTES);
     struct weight_member_config config = {.group = group_config(),
+                                          .join_timeout_ms = TIMEOUT_MS,
                                           .timeout_ms = TIMEOUT_MS,
                                           .bytes = BYTES,
                                           .send = to_learner,
@@ -125,6 +126,7 @@ static void start_actor(uint32_t index, uint64_t incarnation)
 static void start_root(uint64_t epoch)
 {
     struct weight_root_config config = {.group = group_config(),
+                                        .join_timeout_ms = TIMEOUT_MS,
                                         .timeout_ms = TIMEOUT_MS,
                                         .epoch = epoch,
                                         .bytes = BYTES,
@@ -401,7 +403,7 @@ static void watchdog_aborts_when_nobody_turns(void)
     struct nccl_id id;
     struct weight_group *group = NULL;
     struct weight_group_config config = group_config();
-    config.limit_ms = 100;
+    config.form_limit_ms = config.send_limit_ms = 100;
     assert_int_equal(weight_group_open(&group, &config), STATUS_OK);
     assert_int_equal(weight_group_make_id(group, &id), STATUS_OK);
     assert_int_equal(weight_group_form(group, &id, 2, 0), STATUS_OK); /* rank 1 never comes */

@@ -1,6 +1,5 @@
 #include "transport/weight_group.h"
 
-#include <inttypes.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <string.h>
@@ -25,11 +24,10 @@ struct weight_group {
 
 /* ---- the thread that aborts when the owner cannot ---- */
 
-static void set_deadline(struct weight_group *group, bool wanted)
+/* limit_ms 0: none. */
+static void set_deadline(struct weight_group *group, int64_t limit_ms)
 {
-    int64_t limit_ms = group->config.limit_ms;
-    group->deadline_ns =
-        wanted && limit_ms > 0 ? clock_now_ns() + limit_ms * CLOCK_NS_PER_MS : INT64_MAX;
+    group->deadline_ns = limit_ms > 0 ? clock_now_ns() + limit_ms * CLOCK_NS_PER_MS : INT64_MAX;
     pthread_cond_signal(&group->changed);
 }
 
@@ -37,7 +35,7 @@ static void abort_locked(struct weight_group *group)
 {
     nccl_comm_abort(&group->comm);
     group->state = WEIGHT_GROUP_CLOSING;
-    set_deadline(group, false);
+    set_deadline(group, 0);
 }
 
 static void *watch(void *argument)
@@ -46,8 +44,8 @@ static void *watch(void *argument)
     pthread_mutex_lock(&group->lock);
     while (!group->closing) {
         if (clock_now_ns() >= group->deadline_ns) {
-            LOG_ERROR("weights", "communicator aborted: nobody looked after it in time",
-                      "limit_ms=%" PRId64, group->config.limit_ms);
+            LOG_ERROR("weights", "communicator aborted: nobody looked after it in time", "state=%s",
+                      group->state == WEIGHT_GROUP_FORMING ? "forming" : "sending");
             abort_locked(group);
         }
         enum status status = wait_condition("weights watchdog", "", group->deadline_ns,
@@ -140,7 +138,7 @@ enum status weight_group_form(struct weight_group *group, const struct nccl_id *
     enum status status = nccl_comm_join(group->nccl, id, ranks, rank, &group->comm);
     if (status == STATUS_OK) {
         group->state = WEIGHT_GROUP_FORMING;
-        set_deadline(group, true);
+        set_deadline(group, group->config.form_limit_ms);
     }
     pthread_mutex_unlock(&group->lock);
     return status;
@@ -169,7 +167,7 @@ enum status weight_group_begin(struct weight_group *group, void *memory, size_t 
     pthread_mutex_lock(&group->lock);
     CHECK(group->state == WEIGHT_GROUP_READY);
     group->state = WEIGHT_GROUP_BUSY;
-    set_deadline(group, true);
+    set_deadline(group, group->config.send_limit_ms);
     enum status status = post_pieces(group, memory, bytes);
     pthread_mutex_unlock(&group->lock);
     return status;
@@ -203,7 +201,7 @@ enum status weight_group_turn(struct weight_group *group)
         bool closed = group->state == WEIGHT_GROUP_CLOSING;
         group->state = closed ? WEIGHT_GROUP_NONE : WEIGHT_GROUP_READY;
         if (group->deadline_ns != INT64_MAX)
-            set_deadline(group, false);
+            set_deadline(group, 0);
     }
     pthread_mutex_unlock(&group->lock);
     return status == STATUS_AGAIN ? STATUS_OK : status;

@@ -5,7 +5,7 @@
  * weight_group_turn moves things on and is called whenever the owner has a moment. Who is a member and what is sent is
  * decided by the root (weight_root.h) and followed by members (weight_member.h).
  * An owner that is itself held up by the device, because a kernel of NCCL waits there for a peer that is gone, cannot
- * abort: a thread of the group does it after limit_ms, and the state is CLOSING without the owner's doing. */
+ * abort: a thread of the group does it after these limits, and the state is CLOSING without the owner's doing. */
 #ifndef TRANSPORT_WEIGHT_GROUP_H
 #define TRANSPORT_WEIGHT_GROUP_H
 
@@ -24,7 +24,7 @@ struct weight_group_config {
     const struct weight_device *device; /* borrowed */
     const char *nccl_library;           /* "" : the system's */
     size_t piece_bytes;
-    int64_t limit_ms; /* of forming, and of one weight_group_begin; 0: none */
+    int64_t form_limit_ms, send_limit_ms; /* of forming, and of one weight_group_begin; 0: none */
 };
 
 struct weight_group;

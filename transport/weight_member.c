@@ -32,7 +32,8 @@ enum status weight_member_open(struct weight_member **out,
     if (member == NULL)
         return FAIL(STATUS_NO_MEMORY, "weight member");
     member->config = *config;
-    member->config.group.limit_ms = 3 * config->timeout_ms;
+    member->config.group.form_limit_ms = 3 * config->join_timeout_ms;
+    member->config.group.send_limit_ms = 3 * config->timeout_ms;
     enum status status = weight_group_open(&member->group, &member->config.group);
     if (status != STATUS_OK) {
         memory_free(member);
@@ -74,10 +75,10 @@ static void leave(struct weight_member *member)
     member->here_ns = 0; /* at once */
 }
 
-/* The learner, which sees who is late, decides after timeout_ms; this end only when it does not. */
-static void set_deadline(struct weight_member *member)
+/* The learner, which sees who is late, decides after this time; this end only when it does not. */
+static void set_deadline(struct weight_member *member, int64_t timeout_ms)
 {
-    member->deadline_ns = clock_now_ns() + 2 * member->config.timeout_ms * (int64_t)CLOCK_NS_PER_MS;
+    member->deadline_ns = clock_now_ns() + 2 * timeout_ms * CLOCK_NS_PER_MS;
 }
 
 void weight_member_take(struct weight_member *member, const struct weight_control *control)
@@ -117,9 +118,8 @@ static void give_up(struct weight_member *member, const char *what, enum status 
         LOG_FAILURE("weights", "communicator given up", status);
     else
         LOG_WARN("weights", "communicator given up",
-                 "epoch=%" PRIu64
-                 " rank=%d why=\"%s took longer than twice weights.timeout_ms %" PRId64 "\"",
-                 member->epoch, member->rank, what, member->config.timeout_ms);
+                 "epoch=%" PRIu64 " rank=%d why=\"%s took twice the time there is for it\"",
+                 member->epoch, member->rank, what);
     leave(member);
 }
 
@@ -132,7 +132,7 @@ static void enter(struct weight_member *member)
         return;
     }
     member->epoch = member->called_epoch;
-    set_deadline(member);
+    set_deadline(member, member->config.join_timeout_ms);
     say(member, WEIGHT_ENTER, member->epoch);
 }
 
@@ -144,7 +144,7 @@ static void post(struct weight_member *member, void *memory)
         give_up(member, "posting", status);
         return;
     }
-    set_deadline(member);
+    set_deadline(member, member->config.timeout_ms);
     say(member, WEIGHT_POST, member->epoch);
 }
 

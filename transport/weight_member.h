@@ -2,7 +2,7 @@
  *
  * It says every second that it is there (HERE), joins the communicator the learner names (EPOCH), waits for the bytes
  * that are announced (SEND) in memory of its owner, and answers when they have come. Whatever fails or takes longer
- * than twice timeout_ms ends the communicator on this side; then it is in none, says so, and the learner makes a new one.
+ * than twice its timeout ends the communicator on this side; then it is in none, says so, and the learner makes a new one.
  * Nothing blocks: the owner calls weight_member_turn between two decode steps. docs/weights.md has the whole story. */
 #ifndef TRANSPORT_WEIGHT_MEMBER_H
 #define TRANSPORT_WEIGHT_MEMBER_H
@@ -14,7 +14,7 @@
 
 struct weight_member_config {
     struct weight_group_config group;
-    int64_t timeout_ms;
+    int64_t join_timeout_ms, timeout_ms; /* settings.weights */
     size_t bytes;
     /* Sends one message to the learner; AGAIN: not now. */
     enum status (*send)(void *self, const struct weight_control *control);

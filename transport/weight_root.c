@@ -61,7 +61,8 @@ enum status weight_root_open(struct weight_root **out, const struct weight_root_
     root->members = memory_array(MEMBERS_MAX, sizeof *root->members);
     if (root->members == NULL)
         status = FAIL(STATUS_NO_MEMORY, "members of a broadcast");
-    root->config.group.limit_ms = 3 * config->timeout_ms;
+    root->config.group.form_limit_ms = 3 * config->join_timeout_ms;
+    root->config.group.send_limit_ms = 3 * config->timeout_ms;
     if (status == STATUS_OK)
         status = weight_group_open(&root->group, &root->config.group);
     if (status != STATUS_OK) {
@@ -188,10 +189,8 @@ static void put_out(struct weight_root *root, struct member *member, const char 
 {
     uint32_t times = member->strikes < 6 ? 1u << member->strikes : BACKOFF_MAX;
     LOG_ERROR("weights", "a member is left out of the broadcast",
-              "actor=%u epoch=%" PRIu64 " why=\"%s within weights.timeout_ms %" PRId64
-              "\" called_again_after_ms=%" PRId64,
-              member->index, root->epoch, why, root->config.timeout_ms,
-              times * root->config.timeout_ms);
+              "actor=%u epoch=%" PRIu64 " why=\"%s\" called_again_after_ms=%" PRId64, member->index,
+              root->epoch, why, times * root->config.timeout_ms);
     member->strikes++;
     member->free_ns = clock_now_ns() + times * root->config.timeout_ms * (int64_t)CLOCK_NS_PER_MS;
     root->stats.excluded++;
@@ -340,7 +339,7 @@ static bool has_not_taken(const struct member *member)
 
 static void forming_failed(struct weight_root *root)
 {
-    if (put_out_all(root, has_not_entered, "it did not join") == 0)
+    if (put_out_all(root, has_not_entered, "it did not join within weights.join_timeout_ms") == 0)
         LOG_ERROR("weights", "the ranks do not come together although all have begun to join",
                   "epoch=%" PRIu64 " hint=\"NCCL_DEBUG=INFO says why; two ranks on one GPU need "
                   "weights.channel ipc\"",
@@ -358,12 +357,13 @@ static void sending_failed(struct weight_root *root)
         took += root->members[i].state != MEMBER_WAITING && root->members[i].took;
     }
     bool stall = took == 0 && inside > 1 && root->stalls == 0;
-    if (put_out_all(root, has_not_posted, "it did not get ready for a version") > 0)
+    if (put_out_all(root, has_not_posted,
+                    "it did not get ready for a version within weights.timeout_ms") > 0)
         root->stalls = 0;
     else if (stall)
         root->stalls++;
     else
-        put_out_all(root, has_not_taken, "it did not confirm a version");
+        put_out_all(root, has_not_taken, "it did not confirm a version within weights.timeout_ms");
     end_by_failure(root);
 }
 
@@ -478,7 +478,8 @@ static bool all_have_entered(const struct weight_root *root)
 static void move_phase(struct weight_root *root)
 {
     enum weight_group_state state = weight_group_look(root->group);
-    bool late = passed(root->phase_ns, root->config.timeout_ms);
+    bool late = passed(root->phase_ns, root->phase == PHASE_FORMING ? root->config.join_timeout_ms
+                                                                    : root->config.timeout_ms);
     switch (root->phase) {
     case PHASE_IDLE:
         if (should_form(root))

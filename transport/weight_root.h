@@ -3,7 +3,7 @@
  * Actors say that they are there; a little later all of them get a rank in a communicator of a new epoch. In it the
  * newest version is sent to everybody as soon as somebody lacks it, so a joiner gets what the others have by the same
  * path, and a version that was overtaken while another was under way is never sent. A member that does not join, wait
- * for bytes or confirm them within timeout_ms, or is silent for so long, is named, put out for a while, and the others
+ * for bytes or confirm them within its timeout, or is silent for so long, is named, put out for a while, and the others
  * go on in the next epoch. Training never waits for actors, except in weight_root_release. */
 #ifndef TRANSPORT_WEIGHT_ROOT_H
 #define TRANSPORT_WEIGHT_ROOT_H
@@ -15,7 +15,7 @@
 
 struct weight_root_config {
     struct weight_group_config group;
-    int64_t timeout_ms;
+    int64_t join_timeout_ms, timeout_ms; /* settings.weights */
     uint64_t epoch; /* the first is the next one; above those of the learners before us */
     size_t bytes;
     /* Sends one message to the actor it names; AGAIN: not now. */

@@ -39,21 +39,26 @@ static __device__ __forceinline__ void head_barrier_expect(uint64_t *barrier, ui
         "r"(bytes)
         : "memory");
 }
-/* Arrives at the same barrier of block `rank` of the cluster. */
+/* Arrives at the same barrier of block `rank` of the cluster. What is handed over are reads that the tensor cores have
+ * finished, so the barrier need not order ordinary memory between blocks: with .release.cluster here, or
+ * .acquire.cluster below, each step would pay for a fence. */
 static __device__ __forceinline__ void head_barrier_arrive(uint64_t *barrier, uint32_t rank)
 {
     asm volatile("{ .reg .b32 remote;\n"
                  "mapa.shared::cluster.u32 remote, %0, %1;\n"
-                 "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [remote]; }" ::"r"(
-                     head_shared(barrier)),
+                 "mbarrier.arrive.shared::cluster.b64 _, [remote]; }" ::"r"(head_shared(barrier)),
                  "r"(rank)
                  : "memory");
+}
+static __device__ __forceinline__ void head_barrier_arrive(uint64_t *barrier)
+{
+    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(head_shared(barrier)) : "memory");
 }
 static __device__ __forceinline__ void head_barrier_wait(uint64_t *barrier, uint32_t parity)
 {
     asm volatile("{ .reg .pred done;\n"
                  "again:\n"
-                 "mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 done, [%0], %1;\n"
+                 "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
                  "@done bra over;\n"
                  "bra again;\n"
                  "over: }" ::"r"(head_shared(barrier)),
@@ -223,6 +228,16 @@ head_produce(const struct head_maps &maps, const struct head_call &call, uint32_
     }
 }
 
+/* A warp is done with a stage: all blocks that fill it are told. */
+template <int CLUSTER> static __device__ __forceinline__ void head_release(uint64_t *barrier)
+{
+    uint32_t lane = threadIdx.x % 32;
+    if (CLUSTER > 1 && lane < CLUSTER)
+        head_barrier_arrive(barrier, lane);
+    if (CLUSTER == 1 && lane == 0)
+        head_barrier_arrive(barrier);
+}
+
 /* z [64, COLUMNS] of one warpgroup over all `steps` pieces. */
 template <int ROWS, int COLUMNS, int CLUSTER>
 static __device__ __forceinline__ void
@@ -230,7 +245,7 @@ head_product(float (&z)[COLUMNS / 2], uint32_t x_ring, uint32_t w_ring, uint64_t
              uint64_t *empty, uint32_t steps, struct head_place *place)
 {
     using shape = head_ring_shape<ROWS, COLUMNS, CLUSTER>;
-    uint32_t lane = threadIdx.x % 32, before = 0;
+    uint32_t before = 0;
 #pragma unroll
     for (int i = 0; i < COLUMNS / 2; i++)
         z[i] = 0;
@@ -244,14 +259,13 @@ head_product(float (&z)[COLUMNS / 2], uint32_t x_ring, uint32_t w_ring, uint64_t
             head_wgmma<COLUMNS>(z, a + 2 * (uint64_t)k, b + 2 * (uint64_t)k);
         asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
         head_wgmma_wait<1>(); /* the piece before this one is done with */
-        if (step > 0 && lane < CLUSTER)
-            head_barrier_arrive(empty + before, lane);
+        if (step > 0)
+            head_release<CLUSTER>(empty + before);
         before = place->stage;
         head_next<shape::stages>(place);
     }
     head_wgmma_wait<0>();
-    if (lane < CLUSTER)
-        head_barrier_arrive(empty + before, lane);
+    head_release<CLUSTER>(empty + before);
 #pragma unroll
     for (int i = 0; i < COLUMNS / 2; i++) /* no use of z moves above the wait */
         asm volatile("" : "+f"(z[i])::"memory");

@@ -53,14 +53,10 @@ static enum status send_control(void *self, const struct weight_control *control
     return link_send(learner->link, &message);
 }
 
-/* With `auto` NCCL is for actors that cannot open our memory: without the library there are none. */
-enum status publisher_join(struct learner *learner)
+static enum status open_root(struct learner *learner)
 {
     struct publisher *publisher = &learner->publisher;
     const struct weights_settings *settings = &learner->settings->weights;
-    bool only = settings->channel == CHANNEL_NCCL;
-    if (!only && (settings->channel != CHANNEL_AUTO || publisher->buffers[0] == NULL))
-        return STATUS_OK;
     struct weight_root_config config = {
         .group = {.device = &publisher->device,
                   .nccl_library = settings->nccl_library,
@@ -72,12 +68,16 @@ enum status publisher_join(struct learner *learner)
         .send = send_control,
         .self = learner,
     };
-    enum status status = weight_root_open(&publisher->root, &config);
-    if (status == STATUS_OK || only)
-        return status;
-    LOG_INFO("weights", "no NCCL: actors must reach the learner's memory", "why=\"%s\"",
-             status_last_error());
+    TRY(weight_root_open(&publisher->root, &config));
+    if (publisher->newest != NULL)
+        weight_root_offer(publisher->root, publisher->version, publisher->branch, publisher->digest,
+                          publisher->newest);
     return STATUS_OK;
+}
+
+enum status publisher_join(struct learner *learner)
+{
+    return learner->settings->weights.channel == CHANNEL_NCCL ? open_root(learner) : STATUS_OK;
 }
 
 void publisher_close(struct learner *learner)
@@ -122,6 +122,10 @@ static enum status put_on_device(struct learner *learner, uint64_t version)
     TRY(device->finish(device->context));
     if (publisher->sender != NULL)
         weight_sender_commit(publisher->sender, version, learner->branch, weights->digest);
+    publisher->newest = buffer;
+    publisher->version = version;
+    publisher->branch = learner->branch;
+    publisher->digest = weights->digest;
     if (publisher->root != NULL)
         weight_root_offer(publisher->root, version, learner->branch, weights->digest, buffer);
     return publisher_turn(learner);
@@ -139,10 +143,19 @@ enum status publisher_put(struct learner *learner, uint64_t version)
     return STATUS_OK;
 }
 
+/* With `auto` NCCL, which takes its time to load, is for actors that cannot open our memory. */
 void publisher_take(struct learner *learner, const struct weight_control *control)
 {
-    if (learner->publisher.root != NULL)
-        weight_root_take(learner->publisher.root, control);
+    struct publisher *publisher = &learner->publisher;
+    bool possible = learner->settings->weights.channel == CHANNEL_AUTO &&
+                    publisher->buffers[0] != NULL && !publisher->no_nccl;
+    if (publisher->root == NULL && possible && open_root(learner) != STATUS_OK) {
+        LOG_ERROR("weights", "an actor cannot open the learner's memory and there is no NCCL",
+                  "actor=%u why=\"%s\"", control->actor, status_last_error());
+        publisher->no_nccl = true;
+    }
+    if (publisher->root != NULL)
+        weight_root_take(publisher->root, control);
 }
 
 enum status publisher_turn(struct learner *learner)

@@ -14,8 +14,12 @@ struct publisher {
     struct weight_device device;
     size_t bytes;
     struct weight_sender *sender; /* NULL: NCCL only */
-    struct weight_root *root;     /* NULL: no NCCL */
+    struct weight_root *root;     /* NULL: no NCCL, or nobody has asked for it */
+    bool no_nccl;                 /* somebody asked, and it cannot be had */
     void *buffers[2];             /* on the device; NULL where the file holds the bytes */
+    void *newest;                 /* buffer of the version put last; NULL: none yet */
+    uint64_t version, digest;     /* of it */
+    uint32_t branch;
 };
 
 /* Before and after the learner said hello. The first sets learner->weights_path, which actors get from the store. */

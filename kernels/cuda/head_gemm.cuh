@@ -356,27 +356,34 @@ static __device__ void head_plain_product(float *z, const bf16 *x, const bf16 *w
     }
 }
 
+/* What lies outside is computed from the last row and the last column instead, and not used. */
 static __device__ void head_plain_product(float *z, const float *x, const float *w,
                                           const struct head_call &call,
                                           const struct head_rows &rows, int32_t column)
 {
-    int32_t quad = (int32_t)(threadIdx.x % 4);
+    const float *of_x[2];
+    const float *of_w = w;
+    int32_t first = column + 2 * (int32_t)(threadIdx.x % 4), last = call.vocabulary - 1;
+    double sum[HEAD_VALUES] = {};
+    for (int r = 0; r < 2; r++)
+        of_x[r] = x + (int64_t)min(rows.row[r], call.rows - 1) * call.channels;
+    for (int32_t k = 0; k < call.channels; k++, of_w++) {
+        float a[2] = {of_x[0][k], of_x[1][k]};
+        for (int r = 0; r < 2 && call.bf16_logits; r++)
+            a[r] = __bfloat162float(__float2bfloat16_rn(a[r]));
 #pragma unroll
-    for (int i = 0; i < HEAD_VALUES; i++) {
-        int32_t row = rows.row[i / 2 % 2], v = column + 8 * (i / 4) + 2 * quad + i % 2;
-        double sum = 0;
-        if (row < call.rows && v < call.vocabulary)
-            for (int32_t k = 0; k < call.channels; k++) {
-                float a = x[(int64_t)row * call.channels + k];
-                float b = w[(int64_t)v * call.channels + k];
-                if (call.bf16_logits) {
-                    a = __bfloat162float(__float2bfloat16_rn(a));
-                    b = __bfloat162float(__float2bfloat16_rn(b));
-                }
-                sum += (double)a * (double)b;
-            }
-        z[i] = (float)sum;
+        for (int i = 0; i < 32; i++) {
+            int32_t v = min(first + 8 * (i / 2) + i % 2, last);
+            float b = of_w[(int64_t)v * call.channels];
+            if (call.bf16_logits)
+                b = __bfloat162float(__float2bfloat16_rn(b));
+            sum[i / 2 * 4 + i % 2] += (double)a[0] * (double)b;
+            sum[i / 2 * 4 + i % 2 + 2] += (double)a[1] * (double)b;
+        }
     }
+#pragma unroll
+    for (int i = 0; i < HEAD_VALUES; i++)
+        z[i] = (float)sum[i];
 }
 
 template <int MODE, typename T>

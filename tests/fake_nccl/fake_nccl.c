@@ -73,7 +73,7 @@ struct fake_comm {
     pthread_mutex_t lock; /* guards queue, first, count, posted */
     struct transfer queue[QUEUE_MAX];
     unsigned first, count;
-    uint64_t posted; /* batches up to this one are whole */
+    uint64_t posted;  /* batches up to this one are whole */
     atomic_int state; /* as ncclCommGetAsyncError tells */
     atomic_bool aborted, stuck;
 };

@@ -272,6 +272,7 @@ static void broadcast(size_t bytes, size_t piece_mb, bool killing)
         if (killing)
             kill_and_replace(&learner, memory[0], bytes, &member, piece_mb, ends[1]);
         kill(member, SIGKILL);
+        fflush(stdout);
         _exit(0);
     }
     int code = 0;

@@ -373,6 +373,10 @@ static void test_settings_rules_name_both_settings(void **state)
     assert_refused("redis: {mode: connect}", "redis.mode is connect, but redis.address is empty");
     assert_refused("store: {lease_ms: 2000, heartbeat_ms: 501}",
                    "store.lease_ms 2000 is below 4 * store.heartbeat_ms 501");
+    assert_refused("weights: {channel: ipc}", "weights.channel is ipc, which hands on GPU memory");
+    assert_refused("weights: {channel: nccl}", "weights.channel is nccl, which needs GPUs");
+    assert_int_equal(load("weights: {channel: nccl, nccl_library: fake.so}", NULL, NULL),
+                     STATUS_OK);
 #ifndef WITH_CUDA
     assert_refused("run: {device: cuda}", "built without CUDA");
 #endif

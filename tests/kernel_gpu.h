@@ -247,7 +247,8 @@ static inline void gpu_mid_linear(struct judge *judge)
     }
 }
 
-/* Bounds as in case_lm_head and case_lm_head_backward. */
+/* Bounds as in case_lm_head and case_lm_head_backward; twice the latter's, because the gradient makes the logits
+ * again from hi alone: up to 2^-7 in a logit of size 3, and so in its probability. */
 static inline void gpu_mid_lm_head(struct judge *judge)
 {
     static const int64_t list[][3] = {{1, 64, 1000}, {66, 128, 331}, {31, 256, 4104}, {3, 63, 65}};
@@ -269,7 +270,7 @@ static inline void gpu_mid_lm_head(struct judge *judge)
         struct array *dx = output_act(judge, "dx", rows * channels, 4 * bound);
         struct array *dweight = in_out(judge, "dweight", vocabulary * channels, 1, 4 * bound);
         lse->size = logprob->size = entropy->size = 4.0;
-        dx->inner = dweight->inner = 4 * BF16_UNIT;
+        dx->inner = dweight->inner = 8 * BF16_UNIT;
         RUN(judge, lm_head, .rows = rows, .channels = channels, .vocabulary = vocabulary,
             .temperature = 0.7f, .x = AT(x), .packed = PLANE_HI(weight), .mid = PLANE_MID(weight),
             .target = AT(target), .lse = AT(lse), .logprob = AT(logprob), .entropy = AT(entropy));

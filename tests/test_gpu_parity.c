@@ -13,7 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "tests/kernel_gpu_attention.h"
+#include "tests/kernel_gpu_graph.h"
 
 enum { TOGETHER = 16, CHECK_SECONDS = 60, SKIPPED = 77, NO_TABLE = 78 };
 

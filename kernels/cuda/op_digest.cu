@@ -3,7 +3,7 @@
  * A sum mod 2^64: integer addition has no order, so atomics give the same value every time. */
 #include "kernels/cuda/cuda_context.h"
 
-enum { THREADS = 256, WORDS_OF_THREAD = 8 };
+enum { THREADS = 256, BLOCKS_OF_PROCESSOR = 8 };
 
 static __device__ uint64_t digest_mix(uint64_t word, uint64_t index)
 {
@@ -26,14 +26,11 @@ static __global__ void __launch_bounds__(THREADS)
     digest_words(const uint8_t *memory, size_t bytes, bool aligned, uint64_t first_word,
                  unsigned long long *digest)
 {
-    const size_t words = bytes / 8, all = (bytes + 7) / 8;
-    const size_t begin = (size_t)blockIdx.x * THREADS * WORDS_OF_THREAD + threadIdx.x;
+    __shared__ uint64_t shared[THREADS / 32];
+    const size_t words = bytes / 8, all = (bytes + 7) / 8, step = (size_t)gridDim.x * THREADS;
     uint64_t sum = 0;
-#pragma unroll
-    for (int n = 0; n < WORDS_OF_THREAD; n++) {
-        const size_t i = begin + (size_t)n * THREADS;
-        if (i >= all)
-            break;
+#pragma unroll 4
+    for (size_t i = (size_t)blockIdx.x * THREADS + threadIdx.x; i < all; i += step) {
         const uint64_t word = aligned && i < words ? ((const uint64_t *)memory)[i]
                                                    : bytes_word(memory + 8 * i, bytes - 8 * i);
         sum += digest_mix(word, first_word + i);
@@ -41,7 +38,13 @@ static __global__ void __launch_bounds__(THREADS)
     for (int offset = 16; offset > 0; offset /= 2)
         sum += __shfl_xor_sync(0xffffffffu, sum, offset);
     if (threadIdx.x % 32 == 0)
-        atomicAdd(digest, (unsigned long long)sum);
+        shared[threadIdx.x / 32] = sum;
+    __syncthreads();
+    if (threadIdx.x > 0)
+        return;
+    for (int i = 1; i < THREADS / 32; i++)
+        sum += shared[i];
+    atomicAdd(digest, (unsigned long long)sum);
 }
 
 extern "C" enum status cuda_memory_digest(void *context, const void *memory, size_t bytes,
@@ -52,9 +55,11 @@ extern "C" enum status cuda_memory_digest(void *context, const void *memory, siz
     if (bytes > 0) {
         TRY(cuda_scratch(cuda, sizeof *sum, (void **)&sum));
         CUDA_TRY(cudaMemsetAsync(sum, 0, sizeof *sum, cuda->stream));
-        digest_words<<<cuda_blocks((int64_t)(bytes + 7) / 8, THREADS * WORDS_OF_THREAD), THREADS, 0,
-                       cuda->stream>>>((const uint8_t *)memory, bytes, (uintptr_t)memory % 8 == 0,
-                                       first_word, sum);
+        const unsigned needed = cuda_blocks((int64_t)(bytes + 7) / 8, THREADS);
+        const unsigned most = (unsigned)(cuda->multiprocessors * BLOCKS_OF_PROCESSOR);
+        const unsigned blocks = needed < most ? needed : most;
+        digest_words<<<blocks, THREADS, 0, cuda->stream>>>(
+            (const uint8_t *)memory, bytes, (uintptr_t)memory % 8 == 0, first_word, sum);
         TRY(cuda_launched("memory_digest"));
         CUDA_TRY(
             cudaMemcpyAsync(&result, sum, sizeof result, cudaMemcpyDeviceToHost, cuda->stream));

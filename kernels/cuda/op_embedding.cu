@@ -8,9 +8,9 @@
 
 enum {
     THREADS = 128,
-    CHANNELS_OF_THREAD = 4,
+    CHANNELS_OF_THREAD = 2,
     CHANNELS_OF_BLOCK = THREADS * CHANNELS_OF_THREAD,
-    BATCH = 4
+    BATCH = 16
 };
 
 /* ---- forward: one block a row ---- */

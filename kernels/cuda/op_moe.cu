@@ -9,7 +9,8 @@ enum {
     EXPERTS_MAX = 256,
     LANE_EXPERTS = EXPERTS_MAX / 32,
     SORT_THREADS = 512,
-    SORT_CHUNK = 4096 /* entries of one block */
+    SORT_CHUNK = 4096, /* entries of one block */
+    ROUTE_ROWS = 64    /* up to here routing and sorting are one launch */
 };
 
 /* ---- routing: one warp a row, expert e in lane e % 32 ---- */
@@ -49,12 +50,9 @@ static __device__ void softmax_row(const float *logits, int32_t experts, float p
 }
 
 /* A probability that is not a number counts as -1: it is taken last, and all indices are valid. */
-static __global__ void __launch_bounds__(THREADS) route_rows(struct op_moe_route args)
+static __device__ void route_row(const struct op_moe_route &args, int64_t t)
 {
-    const int64_t t = (int64_t)blockIdx.x * (THREADS / 32) + threadIdx.x / 32;
     const int32_t lane = threadIdx.x % 32, experts = (int32_t)args.experts;
-    if (t >= args.rows)
-        return;
     float p[LANE_EXPERTS], sum = 0;
     softmax_row(args.logits + t * experts, experts, p);
     uint32_t taken = 0;
@@ -88,6 +86,13 @@ static __global__ void __launch_bounds__(THREADS) route_rows(struct op_moe_route
         args.weight[t * args.top + j] = __fdiv_rn(args.weight[t * args.top + j], sum);
 }
 
+static __global__ void __launch_bounds__(THREADS) route_rows(struct op_moe_route args)
+{
+    const int64_t t = (int64_t)blockIdx.x * (THREADS / 32) + threadIdx.x / 32;
+    if (t < args.rows)
+        route_row(args, t);
+}
+
 /* ---- sort by expert ---- */
 
 static __global__ void __launch_bounds__(SORT_THREADS)
@@ -105,11 +110,30 @@ static __global__ void __launch_bounds__(SORT_THREADS)
         count[(int64_t)blockIdx.x * experts + e] = own[e];
 }
 
-/* next[e]: first sorted row of expert e for this chunk; count [chunks, experts]. */
-static __device__ void chunk_starts(const int32_t *count, int32_t experts, int32_t *next,
-                                    int32_t *expert_offset)
+/* One warp: offset[e] = sum of total[0 .. e), for e up to `experts`. */
+static __device__ void warp_offsets(const int32_t *total, int32_t experts, int32_t *offset)
 {
-    __shared__ int32_t before[EXPERTS_MAX], all[EXPERTS_MAX];
+    const int32_t lane = threadIdx.x % 32;
+    int32_t before = 0;
+    for (int32_t first = 0; first < experts; first += 32) {
+        const int32_t own = first + lane < experts ? total[first + lane] : 0;
+        int32_t sum = own;
+        for (int32_t step = 1; step < 32; step *= 2) {
+            const int32_t other = __shfl_up_sync(0xffffffffu, sum, step);
+            sum += lane >= step ? other : 0;
+        }
+        if (first + lane < experts)
+            offset[first + lane] = before + sum - own;
+        before += __shfl_sync(0xffffffffu, sum, 31);
+    }
+    if (lane == 0)
+        offset[experts] = before;
+}
+
+/* Sums of a chunk's experts before this chunk, and of all; count [chunks, experts]. */
+static __device__ void add_counts(const int32_t *count, int32_t experts, int32_t *before,
+                                  int32_t *total)
+{
     for (int32_t e = threadIdx.x; e < experts; e += SORT_THREADS) {
         int32_t sum = 0;
         for (unsigned b = 0; b < gridDim.x; b++) {
@@ -117,34 +141,15 @@ static __device__ void chunk_starts(const int32_t *count, int32_t experts, int32
                 before[e] = sum;
             sum += count[(int64_t)b * experts + e];
         }
-        all[e] = sum;
+        total[e] = sum;
     }
-    __syncthreads();
-    if (threadIdx.x == 0) {
-        int32_t sum = 0;
-        for (int32_t e = 0; e < experts; e++) {
-            next[e] = sum + before[e];
-            if (blockIdx.x == 0)
-                expert_offset[e] = sum;
-            sum += all[e];
-        }
-        if (blockIdx.x == 0)
-            expert_offset[experts] = sum;
-    }
-    __syncthreads();
 }
 
-static __global__ void __launch_bounds__(SORT_THREADS)
-    place_chunks(struct op_moe_route args, const int32_t *count)
+/* Each warp walks the chunk for its experts: entries of an expert keep their order. */
+static __device__ void place_entries(const struct op_moe_route &args, const int32_t *expert,
+                                     int64_t begin, int32_t entries, const int32_t *next)
 {
-    __shared__ int32_t expert[SORT_CHUNK], next[EXPERTS_MAX];
-    const int64_t begin = (int64_t)blockIdx.x * SORT_CHUNK;
-    const int64_t left = args.rows * args.top - begin;
-    const int32_t entries = left < SORT_CHUNK ? (int32_t)left : (int32_t)SORT_CHUNK;
     const int32_t lane = threadIdx.x % 32;
-    for (int32_t i = threadIdx.x; i < entries; i += SORT_THREADS)
-        expert[i] = args.expert[begin + i];
-    chunk_starts(count, (int32_t)args.experts, next, args.expert_offset);
     for (int32_t e = threadIdx.x / 32; e < args.experts; e += SORT_THREADS / 32) {
         int32_t place = next[e];
         for (int32_t i = lane; i - lane < entries; i += 32) {
@@ -158,6 +163,40 @@ static __global__ void __launch_bounds__(SORT_THREADS)
             place += __popc(all);
         }
     }
+}
+
+/* A block a chunk. count NULL: there is one chunk, counted here; `route`: and routed here. */
+static __global__ void __launch_bounds__(SORT_THREADS)
+    place_chunks(struct op_moe_route args, const int32_t *count, bool route)
+{
+    __shared__ int32_t expert[SORT_CHUNK], before[EXPERTS_MAX], total[EXPERTS_MAX];
+    __shared__ int32_t offset[EXPERTS_MAX + 1];
+    const int64_t begin = (int64_t)blockIdx.x * SORT_CHUNK;
+    const int64_t left = args.rows * args.top - begin;
+    const int32_t entries = left < SORT_CHUNK ? (int32_t)left : (int32_t)SORT_CHUNK;
+    const int32_t experts = (int32_t)args.experts;
+    for (int64_t t = threadIdx.x / 32; route && t < args.rows; t += SORT_THREADS / 32)
+        route_row(args, t);
+    for (int32_t e = threadIdx.x; e < experts; e += SORT_THREADS)
+        before[e] = total[e] = 0;
+    __syncthreads();
+    for (int32_t i = threadIdx.x; i < entries; i += SORT_THREADS) {
+        expert[i] = args.expert[begin + i];
+        if (count == NULL)
+            atomicAdd(&total[expert[i]], 1);
+    }
+    if (count != NULL)
+        add_counts(count, experts, before, total);
+    __syncthreads();
+    if (threadIdx.x < 32)
+        warp_offsets(total, experts, offset);
+    __syncthreads();
+    for (int32_t e = threadIdx.x; blockIdx.x == 0 && e <= experts; e += SORT_THREADS)
+        args.expert_offset[e] = offset[e];
+    for (int32_t e = threadIdx.x; e < experts; e += SORT_THREADS)
+        before[e] += offset[e];
+    __syncthreads();
+    place_entries(args, expert, begin, entries, before);
 }
 
 extern "C" enum status cuda_moe_route(void *context, const struct op_moe_route *args)
@@ -175,13 +214,18 @@ extern "C" enum status cuda_moe_route(void *context, const struct op_moe_route *
     }
     const int64_t entries = args->rows * args->top;
     const unsigned chunks = cuda_blocks(entries, SORT_CHUNK);
+    const bool one_launch = args->rows <= ROUTE_ROWS && chunks == 1;
     int32_t *count = NULL;
-    TRY(cuda_scratch(cuda, chunks * (size_t)experts * sizeof *count, (void **)&count));
-    route_rows<<<cuda_blocks(args->rows, THREADS / 32), THREADS, 0, cuda->stream>>>(*args);
+    if (!one_launch)
+        route_rows<<<cuda_blocks(args->rows, THREADS / 32), THREADS, 0, cuda->stream>>>(*args);
     TRY(cuda_launched("moe_route"));
-    count_chunks<<<chunks, SORT_THREADS, 0, cuda->stream>>>(args->expert, entries, experts, count);
-    TRY(cuda_launched("moe_route"));
-    place_chunks<<<chunks, SORT_THREADS, 0, cuda->stream>>>(*args, count);
+    if (chunks > 1) {
+        TRY(cuda_scratch(cuda, chunks * (size_t)experts * sizeof *count, (void **)&count));
+        count_chunks<<<chunks, SORT_THREADS, 0, cuda->stream>>>(args->expert, entries, experts,
+                                                                count);
+        TRY(cuda_launched("moe_route"));
+    }
+    place_chunks<<<chunks, SORT_THREADS, 0, cuda->stream>>>(*args, count, one_launch);
     return cuda_launched("moe_route");
 }
 

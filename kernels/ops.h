@@ -456,6 +456,11 @@ struct op_split {
     weight_t *hi;  /* out, may be NULL */
     weight_t *mid; /* out, may be NULL; must be NULL where weight_t is f32 */
 };
+struct op_add_float { /* y += x */
+    int64_t count;
+    const float *x;
+    float *y;
+};
 /* sum of squares in f64, fixed blocks, blocks in order; non_finite counts NaN and infinities. */
 struct op_grad_norm {
     int64_t count;
@@ -467,7 +472,7 @@ struct op_grad_norm {
 // clang-format off
 #define KERNEL_OPS(OP)                                                                             \
     OP(embedding) OP(embedding_backward) OP(rms_norm) OP(rms_norm_backward)                        \
-    OP(residual_norm) OP(attention_prepare) OP(split)                                              \
+    OP(residual_norm) OP(attention_prepare) OP(split) OP(add_float)                                              \
     OP(linear_pack) OP(linear) OP(linear_backward_input) OP(linear_backward_weight)                \
     OP(silu) OP(silu_backward) OP(swiglu) OP(swiglu_backward) OP(gate) OP(gate_backward) OP(axpby) \
     OP(rope) OP(kv_write) OP(attention) OP(attention_backward)                                     \

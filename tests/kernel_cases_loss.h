@@ -422,6 +422,19 @@ static inline void case_adamw(struct judge *judge)
         }
 }
 
+/* One rounding: exact against the oracle. */
+static inline void case_add_float(struct judge *judge)
+{
+    for (int c = 0; c < COUNT(count_list); c++) {
+        int64_t count = count_list[c];
+        SHAPE(judge, "count %" PRId64, count);
+        struct array *x = input(judge, "x", count, 1);
+        struct array *y = in_out(judge, "y", count, 1, 0);
+        RUN(judge, add_float, .count = count, .x = AT(x), .y = AT(y));
+        judge_compare(judge);
+    }
+}
+
 static inline void case_split(struct judge *judge)
 {
     for (int c = 0; c < COUNT(count_list); c++) {

@@ -218,3 +218,23 @@ extern "C" enum status cuda_split(void *context, const struct op_split *args)
         args->x, (bf16 *)args->hi, (bf16 *)args->mid, args->count);
     return cuda_launched("split");
 }
+
+/* ---- add_float: one rounding an element, so any grid gives the same bits ---- */
+
+static __global__ void __launch_bounds__(THREADS)
+    add_elements(const float *x, float *y, int64_t count)
+{
+    const int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x;
+    if (i < count)
+        y[i] = __fadd_rn(y[i], x[i]);
+}
+
+extern "C" enum status cuda_add_float(void *context, const struct op_add_float *args)
+{
+    struct cuda_context *cuda = cuda_begin(context);
+    if (args->count == 0)
+        return STATUS_OK;
+    add_elements<<<cuda_blocks(args->count, THREADS), THREADS, 0, cuda->stream>>>(args->x, args->y,
+                                                                                  args->count);
+    return cuda_launched("add_float");
+}

@@ -87,3 +87,11 @@ enum status ref_split(void *context, const struct op_split *args)
         memcpy(args->hi, args->x, (size_t)args->count * sizeof(float));
     return STATUS_OK;
 }
+
+enum status ref_add_float(void *context, const struct op_add_float *args)
+{
+    (void)context;
+    for (int64_t i = 0; i < args->count; i++)
+        args->y[i] += args->x[i];
+    return STATUS_OK;
+}

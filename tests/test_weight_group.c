@@ -397,6 +397,36 @@ static void overtaken_version_is_not_sent(void)
     end();
 }
 
+static void opening_without_memory_leaks_nothing(void)
+{
+    struct weight_root_config as_root = {.group = group_config(), .timeout_ms = 1, .bytes = BYTES};
+    struct weight_member_config as_member = {.group = group_config(),
+                                             .timeout_ms = 1,
+                                             .bytes = BYTES,
+                                             .send = to_learner,
+                                             .self = &actors[0]};
+    struct weight_member *member = NULL;
+    enum status status = STATUS_NO_MEMORY;
+    as_root.send = to_actor;
+    for (int64_t n = 1; status != STATUS_OK; n++) {
+        memory_fail_after(n);
+        status = weight_root_open(&root, &as_root);
+        memory_fail_after(-1);
+        assert_true(status == STATUS_OK || status == STATUS_NO_MEMORY);
+        assert_true(status == STATUS_OK || memory_blocks_live() == 0);
+    }
+    weight_root_close(&root);
+    status = STATUS_NO_MEMORY;
+    for (int64_t n = 1; status != STATUS_OK; n++) {
+        memory_fail_after(n);
+        status = weight_member_open(&member, &as_member);
+        memory_fail_after(-1);
+        assert_true(status == STATUS_OK || memory_blocks_live() == 0);
+    }
+    weight_member_close(&member);
+    assert_int_equal(memory_blocks_live(), 0);
+}
+
 /* An owner that is held up by its device cannot abort what holds it up. */
 static void watchdog_aborts_when_nobody_turns(void)
 {
@@ -464,7 +494,7 @@ static void in_own_process(const char *name)
     CASE(wrong_bytes_are_never_served) CASE(broken_communicator_is_replaced) \
     CASE(silent_member_is_left_behind) CASE(new_process_takes_the_place_of_a_killed_one) \
     CASE(new_learner_takes_all_over) CASE(overtaken_version_is_not_sent) \
-    CASE(watchdog_aborts_when_nobody_turns) CASE(leaving_member_ends_the_epoch_at_once)
+    CASE(opening_without_memory_leaks_nothing) CASE(watchdog_aborts_when_nobody_turns) CASE(leaving_member_ends_the_epoch_at_once)
 // clang-format on
 
 #define CASE(body)                                     \

@@ -17,7 +17,7 @@
 struct nccl;
 struct nccl_comm;
 
-enum { NCCL_ID_BYTES = 128, NCCL_ABORT_MS = 10000 };
+enum { NCCL_ID_BYTES = 128, NCCL_ABORT_MS = 30000 };
 
 /* Names a communicator to be; made by one process, given to all its ranks. */
 struct nccl_id {

@@ -12,11 +12,20 @@
 enum { STREAM = 64, STAGES = 3, LINE_BYTES = 128 };
 
 /* Matrix descriptor of a tile (PTX ISA, asynchronous warpgroup matrix instructions): 128-byte swizzle, groups of
- * eight lines 1024 bytes apart; `panel` bytes between panels, which only a turned operand crosses. */
-static __device__ __forceinline__ uint64_t tile_descriptor(const void *tile, uint32_t panel)
+ * eight lines 1024 bytes apart; `panel` bytes between panels, which only a turned operand crosses. `tile` is the
+ * address in units of 16 bytes; the low word alone changes within a tile. */
+static __device__ __forceinline__ uint64_t tile_descriptor(uint32_t tile, uint32_t panel)
 {
-    uint64_t address = (uint64_t)(__cvta_generic_to_shared(tile) & 0x3ffff) >> 4;
-    return address | (uint64_t)(panel >> 4) << 16 | (uint64_t)(1024 >> 4) << 32 | (uint64_t)1 << 62;
+    uint32_t low = tile | (panel >> 4) << 16, high = (1024 >> 4) | 1u << 30;
+    uint64_t descriptor;
+    asm("mov.b64 %0, {%1, %2};" : "=l"(descriptor) : "r"(low), "r"(high));
+    return descriptor;
+}
+/* Address in units of 16 bytes, known to be the same in all lanes. */
+static __device__ __forceinline__ uint32_t tile_address(const void *tile)
+{
+    uint32_t address = (uint32_t)__cvta_generic_to_shared(tile) >> 4;
+    return __shfl_sync(0xffffffffu, address, 0);
 }
 static __device__ __forceinline__ void product_fence(void)
 {
@@ -72,6 +81,29 @@ static __device__ __forceinline__ void product_shared(float *d, uint64_t a, uint
                  : FOUR(0), FOUR(4), FOUR(8), FOUR(12), FOUR(16), FOUR(20), FOUR(24), FOUR(28)
                  : "l"(a), "l"(b));
 }
+static __device__ __forceinline__ void product_kept_first(float *d, const uint32_t *a, uint64_t b)
+{
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, 0, 0;\n"
+                 "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {"
+                 "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
+                 "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
+                 "}"
+                 ", {%32, %33, %34, %35}, %36, p, 1, 1, 0;\n}\n"
+                 : FOUR_NEW(0), FOUR_NEW(4), FOUR_NEW(8), FOUR_NEW(12), FOUR_NEW(16), FOUR_NEW(20),
+                   FOUR_NEW(24), FOUR_NEW(28)
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
+}
+static __device__ __forceinline__ void product_kept(float *d, const uint32_t *a, uint64_t b)
+{
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, 1, 0;\n"
+                 "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {"
+                 "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
+                 "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
+                 "}"
+                 ", {%32, %33, %34, %35}, %36, p, 1, 1, 0;\n}\n"
+                 : FOUR(0), FOUR(4), FOUR(8), FOUR(12), FOUR(16), FOUR(20), FOUR(24), FOUR(28)
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
+}
 static __device__ __forceinline__ void product_turned_64(float *d, const uint32_t *a, uint64_t b)
 {
     asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %37, 0;\n"
@@ -100,26 +132,49 @@ static __device__ __forceinline__ void product_turned_128(float *d, const uint32
 #undef FOUR
 #undef FOUR_NEW
 
-/* x [64 x 64] = a [64 x DP] b [64 x DP]^T; `a_panel`: bytes between a's panels. */
-template <int DP>
-static __device__ __forceinline__ void scores(float x[32], const char *a, int a_panel,
-                                              const char *b)
+/* x [64 x 64] = a [64 x DP] b [64 x DP]^T; a_panel: bytes between a's panels; tiles as tile_address gives them. */
+template <int DP, int a_panel>
+static __device__ __forceinline__ void scores(float x[32], uint32_t a, uint32_t b)
 {
     product_first(x, tile_descriptor(a, 16), tile_descriptor(b, 16));
 #pragma unroll
     for (int k = 1; k < DP / 16; k++)
-        product_shared(x, tile_descriptor(a + k / 4 * a_panel + k % 4 * 32, 16),
-                       tile_descriptor(b + k / 4 * (STREAM * LINE_BYTES) + k % 4 * 32, 16));
+        product_shared(x, tile_descriptor(a + (k / 4 * a_panel + k % 4 * 32) / 16, 16),
+                       tile_descriptor(b + (k / 4 * (STREAM * LINE_BYTES) + k % 4 * 32) / 16, 16));
+}
+/* The same with a kept in registers, which halves what shared memory must deliver. Not for DP = 64: ptxas 13.0 then
+ * gives the kept registers to other values inside the loop. */
+template <int DP>
+static __device__ __forceinline__ void scores_kept(float x[32], const uint32_t *a, uint32_t b)
+{
+    static_assert(DP == 128, "see above");
+    product_kept_first(x, a, tile_descriptor(b, 16));
+#pragma unroll
+    for (int k = 1; k < DP / 16; k++)
+        product_kept(x, a + 4 * k,
+                     tile_descriptor(b + (k / 4 * (STREAM * LINE_BYTES) + k % 4 * 32) / 16, 16));
+}
+/* This warp's 16 of a team's 64 rows, as a's registers. */
+template <int DP>
+static __device__ __forceinline__ void keep_rows(uint32_t kept[DP / 4], const char *a, int a_panel)
+{
+    int lane = (int)threadIdx.x % 32, row = (int)threadIdx.x % 128 / 32 * 16 + lane % 16;
+#pragma unroll
+    for (int k = 0; k < DP / 16; k++) {
+        int piece = 2 * k + lane / 16;
+        load_matrix_x4(kept + 4 * k,
+                       a + piece / 8 * a_panel + row * LINE_BYTES + ((piece % 8) ^ (row % 8)) * 16);
+    }
 }
 
 /* sum [64 x DP] += weights [64 x 64] b [64 x DP], weights as 4 pieces of 16 columns. */
 template <int DP>
 static __device__ __forceinline__ void accumulate(float sum[DP / 2], const uint32_t weights[16],
-                                                  const char *b)
+                                                  uint32_t b)
 {
 #pragma unroll
     for (int k = 0; k < 4; k++) {
-        uint64_t rows = tile_descriptor(b + k * 16 * LINE_BYTES, STREAM * LINE_BYTES);
+        uint64_t rows = tile_descriptor(b + k * LINE_BYTES, STREAM * LINE_BYTES);
         if constexpr (DP == 128)
             product_turned_128(sum, weights + 4 * k, rows);
         else

@@ -26,6 +26,7 @@ struct backward_call {
     struct op_attention_backward op;
     int32_t group;              /* query heads of a kv head */
     int32_t parts;              /* blocks that share a group's heads */
+    int32_t places;             /* of pieces */
     float scale, exponent;      /* 1 / sqrt(D), log2(e) / sqrt(D) */
     const float *lse, *delta;   /* [H, T]; lse times log2(e) */
     const struct piece *pieces; /* of this kernel's tile size, longest first */
@@ -34,21 +35,24 @@ struct backward_call {
 
 /* ---- before: delta, lse, and the list of tiles ---- */
 
-/* A warp a row and head. */
-template <typename T>
+/* LANES threads, each with eight elements, a row and head; a block takes 256 / LANES rows. */
+template <int LANES>
 static __global__ void __launch_bounds__(256)
     delta_kernel(struct op_attention_backward op, float *lse, float *delta)
 {
-    int64_t t = (int64_t)blockIdx.x * 8 + threadIdx.x / 32, h = blockIdx.y;
-    if (t >= op.rows)
-        return;
-    const T *y = (const T *)op.y + t * op.y_stride + h * op.head_size;
-    const T *dy = (const T *)op.dy + t * op.y_stride + h * op.head_size;
+    int64_t t = (int64_t)blockIdx.x * (256 / LANES) + threadIdx.x / LANES, h = blockIdx.y;
+    int64_t d = threadIdx.x % LANES * 8, at = t * op.y_stride + h * op.head_size + d;
     float sum = 0;
-    for (int64_t d = threadIdx.x % 32; d < op.head_size; d += 32)
-        sum = __fmaf_rn(to_float(y[d]), to_float(dy[d]), sum);
-    sum = warp_sum(sum);
-    if (threadIdx.x % 32 == 0) {
+    if (t < op.rows && d < op.head_size) {
+        uint4 y = *(const uint4 *)((const bf16 *)op.y + at);
+        uint4 dy = *(const uint4 *)((const bf16 *)op.dy + at);
+        const bf16 *a = (const bf16 *)&y, *b = (const bf16 *)&dy;
+        for (int i = 0; i < 8; i++)
+            sum = __fmaf_rn(to_float(a[i]), to_float(b[i]), sum);
+    }
+    for (int offset = LANES / 2; offset > 0; offset /= 2)
+        sum += __shfl_xor_sync(0xffffffffu, sum, offset);
+    if (t < op.rows && threadIdx.x % LANES == 0) {
         delta[h * op.rows + t] = sum;
         lse[h * op.rows + t] = op.lse[t * op.heads + h] * LOG2E;
     }
@@ -94,19 +98,23 @@ template <int DP, int GROUPS> struct layout {
     static constexpr int BYTES = NUMBERS + STAGES * 2 * STREAM * (int)sizeof(float);
 };
 
-/* P from scores x of a tile; on the diagonal only where `allowed(row, column)` in tile coordinates. lse(i): of x[i]. */
+/* P from scores x of a tile; on the diagonal 0 where the row is before the key (TURNED: rows of x are keys). lse(i): of
+ * x[i]. */
 template <bool TURNED, typename LSE>
 static __device__ __forceinline__ void probabilities(float x[32], bool diagonal, float exponent,
                                                      LSE lse)
 {
+#pragma unroll
+    for (int i = 0; i < 32; i++)
+        asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(x[i]) : "f"(__fmaf_rn(x[i], exponent, -lse(i))));
+    if (!diagonal)
+        return;
     int lane = (int)threadIdx.x % 32, row = (int)threadIdx.x % 128 / 32 * 16 + lane / 4;
 #pragma unroll
     for (int i = 0; i < 32; i++) {
-        float p;
-        asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(p) : "f"(__fmaf_rn(x[i], exponent, -lse(i))));
         int r = row + 8 * (i / 2 % 2), column = i / 4 * 8 + 2 * (lane % 4) + i % 2;
-        bool hidden = TURNED ? column < r : column > r;
-        x[i] = diagonal && hidden ? 0.0f : p;
+        if (TURNED ? column < r : column > r)
+            x[i] = 0.0f;
     }
 }
 
@@ -134,18 +142,15 @@ static __device__ __forceinline__ void store_sum(OUT *to, int64_t stride, const 
     }
 }
 
+/* dk and dv of a tile of keys; `column` is the kv head and part. */
 template <int DP, int GROUPS>
-static __global__ void __launch_bounds__(layout<DP, GROUPS>::THREADS, 1)
-    keys_kernel(const struct backward_call call)
+static __device__ __forceinline__ void keys_tile(const struct backward_call &call, int column,
+                                                 const struct piece piece, char *shared)
 {
     typedef layout<DP, GROUPS> L;
-    extern __shared__ __align__(1024) char shared[];
-    const struct piece piece = call.pieces[blockIdx.y];
-    if (piece.count == 0)
-        return;
     const struct op_attention_backward &op = call.op;
-    int size = (int)op.head_size, team = (int)threadIdx.x / 128;
-    int g = (int)blockIdx.x / call.parts, part = (int)blockIdx.x % call.parts;
+    int size = (int)op.head_size, team = __shfl_sync(0xffffffffu, (int)threadIdx.x / 128, 0);
+    int g = column / call.parts, part = column % call.parts;
     int heads_each = (call.group + call.parts - 1) / call.parts, from_head = part * heads_each;
     int heads = min(heads_each, call.group - from_head);
     int begin = (piece.tiles - piece.length) * L::ROWS, left = piece.count - begin;
@@ -156,21 +161,29 @@ static __global__ void __launch_bounds__(layout<DP, GROUPS>::THREADS, 1)
     int64_t key = (piece.first + begin) * op.row_stride + g * size;
     tile_load<DP, L::ROWS, L::THREADS>(k_tile, (const bf16 *)op.k + key, op.row_stride, left, size);
     tile_load<DP, L::ROWS, L::THREADS>(v_tile, (const bf16 *)op.v + key, op.row_stride, left, size);
-    auto load = [&](int step) {
-        int h = g * call.group + from_head + step / walk, ahead = step % walk * STREAM;
-        int64_t row = piece.first + begin + ahead;
-        char *stage = ring + step % STAGES * (2 * L::PASS);
-        tile_load<DP, STREAM, L::THREADS>(stage,
-                                          (const bf16 *)op.q + row * op.row_stride + h * size,
-                                          op.row_stride, left - ahead, size);
-        tile_load<DP, STREAM, L::THREADS>(stage + L::PASS,
-                                          (const bf16 *)op.dy + row * op.y_stride + h * size,
-                                          op.y_stride, left - ahead, size);
-        int i = (int)threadIdx.x % STREAM;
-        if (threadIdx.x < 2 * STREAM)
-            copy_async_4(numbers + step % STAGES * (2 * STREAM) + threadIdx.x,
-                         (threadIdx.x < STREAM ? call.lse : call.delta) + h * op.rows + row + i,
-                         i < left - ahead);
+    int load_head = g * call.group + from_head, load_ahead = 0, load_turn = 0;
+    auto load = [&]() { /* the next step's tiles */
+                        int64_t row = piece.first + begin + load_ahead;
+                        char *stage = ring + load_turn * (2 * L::PASS);
+                        tile_load<DP, STREAM, L::THREADS>(
+                            stage, (const bf16 *)op.q + row * op.row_stride + load_head * size,
+                            op.row_stride, left - load_ahead, size);
+                        tile_load<DP, STREAM, L::THREADS>(stage + L::PASS,
+                                                          (const bf16 *)op.dy + row * op.y_stride +
+                                                              load_head * size,
+                                                          op.y_stride, left - load_ahead, size);
+                        int i = (int)threadIdx.x % STREAM;
+                        if (threadIdx.x < 2 * STREAM)
+                            copy_async_4(numbers + load_turn * (2 * STREAM) + threadIdx.x,
+                                         (threadIdx.x < STREAM ? call.lse : call.delta) +
+                                             load_head * op.rows + row + i,
+                                         i < left - load_ahead);
+                        load_turn = load_turn + 1 < STAGES ? load_turn + 1 : 0;
+                        load_ahead += STREAM;
+                        if (load_ahead >= left) {
+                            load_ahead = 0;
+                            load_head++;
+                        }
     };
 
     float dk[DP / 2], dv[DP / 2], x[32], y[32];
@@ -181,36 +194,42 @@ static __global__ void __launch_bounds__(layout<DP, GROUPS>::THREADS, 1)
     pin(dk);
     pin(dv);
     product_fence();
-    if (steps > 0)
-        load(0);
     copy_async_commit();
+    if (steps > 0)
+        load();
+    copy_async_commit();
+    uint32_t k_mine = tile_address(k_tile) + team * (64 * LINE_BYTES / 16);
+    uint32_t v_mine = k_mine + L::STAY / 16, ring_start = tile_address(ring);
+    int tile = -team, turn = 0; /* row tiles since this team's diagonal; place in the ring */
     for (int step = 0; step < steps; step++) {
         copy_async_wait<0>();
         copies_visible();
         __syncthreads();
         if (step + 1 < steps)
-            load(step + 1);
+            load();
         copy_async_commit();
-        int tile = step % walk - team; /* < 0: all rows are before this team's keys */
-        if (tile < 0) {
+        uint32_t stage = ring_start + turn * (2 * L::PASS / 16);
+        const float *lse = numbers + turn * (2 * STREAM) + 2 * (threadIdx.x % 4);
+        const float *delta = lse + STREAM;
+        int now = tile;
+        tile = tile + 1 < walk - team ? tile + 1 : -team;
+        turn = turn + 1 < STAGES ? turn + 1 : 0;
+        if (now < 0) { /* all rows are before this team's keys */
             product_wait<0>();
             continue;
         }
-        char *stage = ring + step % STAGES * (2 * L::PASS);
-        const float *lse = numbers + step % STAGES * (2 * STREAM) + 2 * (threadIdx.x % 4);
-        const float *delta = lse + STREAM;
         product_fence();
-        scores<DP>(x, k_tile + team * (64 * LINE_BYTES), L::ROWS * LINE_BYTES, stage);
+        scores<DP, L::ROWS * LINE_BYTES>(x, k_mine, stage);
         product_commit();
-        scores<DP>(y, v_tile + team * (64 * LINE_BYTES), L::ROWS * LINE_BYTES, stage + L::PASS);
+        scores<DP, L::ROWS * LINE_BYTES>(y, v_mine, stage + L::PASS / 16);
         product_commit();
         product_wait<1>();
         pin(x);
-        probabilities<true>(x, tile == 0, call.exponent,
+        probabilities<true>(x, now == 0, call.exponent,
                             [&](int i) { return lse[i / 4 * 8 + i % 2]; });
         pack_weights(p, x);
         product_fence();
-        accumulate<DP>(dv, p, stage + L::PASS);
+        accumulate<DP>(dv, p, stage + L::PASS / 16);
         product_commit();
         product_wait<1>();
         pin(y);
@@ -238,18 +257,15 @@ static __global__ void __launch_bounds__(layout<DP, GROUPS>::THREADS, 1)
     }
 }
 
+/* dq of a tile of rows of query head h. */
 template <int DP, int GROUPS>
-static __global__ void __launch_bounds__(layout<DP, GROUPS>::THREADS, 1)
-    rows_kernel(const struct backward_call call)
+static __device__ __forceinline__ void rows_tile(const struct backward_call &call, int h,
+                                                 const struct piece piece, char *shared)
 {
     typedef layout<DP, GROUPS> L;
-    extern __shared__ __align__(1024) char shared[];
-    const struct piece piece = call.pieces[blockIdx.y];
-    if (piece.count == 0)
-        return;
     const struct op_attention_backward &op = call.op;
-    int size = (int)op.head_size, team = (int)threadIdx.x / 128;
-    int h = (int)blockIdx.x, g = h / call.group;
+    int size = (int)op.head_size, team = __shfl_sync(0xffffffffu, (int)threadIdx.x / 128, 0);
+    int g = h / call.group;
     int begin = (piece.length - 1) * L::ROWS, left = piece.count - begin;
     int steps = (min(piece.count, begin + L::ROWS) + STREAM - 1) / STREAM;
     char *q_tile = shared, *dy_tile = shared + L::STAY, *ring = shared + L::RING;
@@ -284,8 +300,19 @@ static __global__ void __launch_bounds__(layout<DP, GROUPS>::THREADS, 1)
         dq[i] = 0;
     pin(dq);
     product_fence();
+    copy_async_commit();
     load(0);
     copy_async_commit();
+    copy_async_wait<1>();
+    __syncthreads();
+    constexpr bool KEEP = DP == 128; /* Q and dY in registers */
+    uint32_t q_mine = tile_address(q_tile) + team * (64 * LINE_BYTES / 16);
+    uint32_t dy_mine = q_mine + L::STAY / 16, ring_start = tile_address(ring);
+    uint32_t q_kept[DP / 4], dy_kept[DP / 4];
+    if constexpr (KEEP) {
+        keep_rows<DP>(q_kept, q_tile + team * (64 * LINE_BYTES), L::ROWS * LINE_BYTES);
+        keep_rows<DP>(dy_kept, dy_tile + team * (64 * LINE_BYTES), L::ROWS * LINE_BYTES);
+    }
     int diagonal = begin / STREAM + team;
     for (int step = 0; step < steps; step++) {
         copy_async_wait<0>();
@@ -298,11 +325,17 @@ static __global__ void __launch_bounds__(layout<DP, GROUPS>::THREADS, 1)
             product_wait<0>();
             continue;
         }
-        char *stage = ring + step % STAGES * (2 * L::PASS);
+        uint32_t stage = ring_start + step % STAGES * (2 * L::PASS / 16);
         product_fence();
-        scores<DP>(x, q_tile + team * (64 * LINE_BYTES), L::ROWS * LINE_BYTES, stage);
+        if constexpr (KEEP)
+            scores_kept<DP>(x, q_kept, stage);
+        else
+            scores<DP, L::ROWS * LINE_BYTES>(x, q_mine, stage);
         product_commit();
-        scores<DP>(y, dy_tile + team * (64 * LINE_BYTES), L::ROWS * LINE_BYTES, stage + L::PASS);
+        if constexpr (KEEP)
+            scores_kept<DP>(y, dy_kept, stage + L::PASS / 16);
+        else
+            scores<DP, L::ROWS * LINE_BYTES>(y, dy_mine, stage + L::PASS / 16);
         product_commit();
         product_wait<1>();
         pin(x);
@@ -322,6 +355,27 @@ static __global__ void __launch_bounds__(layout<DP, GROUPS>::THREADS, 1)
     pin(dq);
     store_sum<DP>((bf16 *)op.dq + row * op.row_stride + h * size, op.row_stride, dq, call.scale,
                   left, size);
+}
+
+/* First the blocks of keys, then those of rows, both longest first: the rows fill the end of the keys. */
+template <int DP, int GROUPS>
+static __global__ void __launch_bounds__(layout<DP, GROUPS>::THREADS, 1)
+    tiles_kernel(const struct backward_call call)
+{
+    extern __shared__ __align__(1024) char shared[];
+    int block = (int)blockIdx.x, width = (int)call.op.kv_heads * call.parts;
+    bool keys = block < call.places * width;
+    if (!keys) {
+        block -= call.places * width;
+        width = (int)call.op.heads;
+    }
+    const struct piece piece = call.pieces[block / width];
+    if (piece.count == 0)
+        return;
+    if (keys)
+        keys_tile<DP, GROUPS>(call, block % width, piece, shared);
+    else
+        rows_tile<DP, GROUPS>(call, block % width, piece, shared);
 }
 
 /* dk and dv from the sums of the parts, in order. A thread a pair of elements. */
@@ -455,58 +509,50 @@ static enum status run_plain(struct cuda_context *cuda, const struct op_attentio
 
 /* ---- the op ---- */
 
-static enum status make_pieces(struct cuda_context *cuda, const struct op_attention_backward *args,
-                               int32_t tile, int32_t *places, const struct piece **pieces)
+static enum status make_pieces(struct cuda_context *cuda, int32_t tile, struct backward_call *call)
 {
+    const struct op_attention_backward *args = &call->op;
     void *made = NULL;
-    *places = (int32_t)(args->rows / tile) + args->segment_count;
-    TRY(cuda_scratch(cuda, (size_t)*places * sizeof(struct piece), &made));
-    pieces_kernel<<<1, 1024, 0, cuda->stream>>>(args->segments, args->segment_count, *places, tile,
-                                                (struct piece *)made);
-    *pieces = (const struct piece *)made;
+    call->places = (int32_t)(args->rows / tile) + args->segment_count;
+    TRY(cuda_scratch(cuda, (size_t)call->places * sizeof(struct piece), &made));
+    pieces_kernel<<<1, 1024, 0, cuda->stream>>>(args->segments, args->segment_count, call->places,
+                                                tile, (struct piece *)made);
+    call->pieces = (const struct piece *)made;
     return cuda_launched("attention_backward: pieces");
 }
 
-/* Blocks that share the heads of a group: one if that gives four waves of blocks, else one for each head. */
-static int32_t choose_parts(const struct cuda_context *cuda,
-                            const struct op_attention_backward *args, int32_t group, int32_t places)
+/* Blocks that share the heads of a group: as few as give three waves of blocks, so that the last ones are short. */
+static int32_t choose_parts(const struct cuda_context *cuda, const struct backward_call *call)
 {
-    int64_t blocks = places * args->kv_heads;
-    return group == 1 || blocks >= 4 * (int64_t)cuda->multiprocessors ? 1 : group;
+    int64_t blocks = call->places * call->op.kv_heads, wanted = 3 * (int64_t)cuda->multiprocessors;
+    int64_t parts = (wanted + blocks - 1) / blocks;
+    return parts < call->group ? (int32_t)parts : call->group;
 }
 
-template <int DP, int KEY_GROUPS, int ROW_GROUPS>
+template <int DP, int GROUPS>
 static enum status run_tiles(struct cuda_context *cuda, struct backward_call *call)
 {
-    typedef layout<DP, KEY_GROUPS> KEYS;
-    typedef layout<DP, ROW_GROUPS> ROWS;
+    typedef layout<DP, GROUPS> L;
     const struct op_attention_backward *args = &call->op;
-    int32_t places = 0;
     void *part = NULL;
-    CUDA_TRY(cudaFuncSetAttribute(keys_kernel<DP, KEY_GROUPS>,
-                                  cudaFuncAttributeMaxDynamicSharedMemorySize, KEYS::BYTES));
-    CUDA_TRY(cudaFuncSetAttribute(rows_kernel<DP, ROW_GROUPS>,
-                                  cudaFuncAttributeMaxDynamicSharedMemorySize, ROWS::BYTES));
-    TRY(make_pieces(cuda, args, KEYS::ROWS, &places, &call->pieces));
-    call->parts = choose_parts(cuda, args, call->group, places);
+    CUDA_TRY(cudaFuncSetAttribute(tiles_kernel<DP, GROUPS>,
+                                  cudaFuncAttributeMaxDynamicSharedMemorySize, L::BYTES));
+    TRY(make_pieces(cuda, L::ROWS, call));
+    call->parts = choose_parts(cuda, call);
     size_t sum = (size_t)(call->parts * args->rows * args->kv_heads * args->head_size);
     if (call->parts > 1) {
         TRY(cuda_scratch(cuda, 2 * sum * sizeof(float), &part));
         call->dk_part = (float *)part;
         call->dv_part = call->dk_part + sum;
     }
-    dim3 grid((unsigned)(args->kv_heads * call->parts), (unsigned)places);
-    keys_kernel<DP, KEY_GROUPS><<<grid, KEYS::THREADS, KEYS::BYTES, cuda->stream>>>(*call);
-    TRY(cuda_launched("attention_backward: keys"));
-    if (call->parts > 1) {
-        int64_t pairs = args->rows * args->kv_heads * args->head_size / 2;
-        parts_kernel<<<cuda_blocks(pairs, 256), 256, 0, cuda->stream>>>(*call);
-        TRY(cuda_launched("attention_backward: parts"));
-    }
-    TRY(make_pieces(cuda, args, ROWS::ROWS, &places, &call->pieces));
-    grid = dim3((unsigned)args->heads, (unsigned)places);
-    rows_kernel<DP, ROW_GROUPS><<<grid, ROWS::THREADS, ROWS::BYTES, cuda->stream>>>(*call);
-    return cuda_launched("attention_backward: rows");
+    int64_t blocks = call->places * (args->kv_heads * call->parts + args->heads);
+    tiles_kernel<DP, GROUPS><<<(unsigned)blocks, L::THREADS, L::BYTES, cuda->stream>>>(*call);
+    TRY(cuda_launched("attention_backward: tiles"));
+    if (call->parts == 1)
+        return STATUS_OK;
+    int64_t pairs = args->rows * args->kv_heads * args->head_size / 2;
+    parts_kernel<<<cuda_blocks(pairs, 256), 256, 0, cuda->stream>>>(*call);
+    return cuda_launched("attention_backward: parts");
 }
 
 static enum status run_bf16(struct cuda_context *cuda, const struct op_attention_backward *args)
@@ -519,20 +565,23 @@ static enum status run_bf16(struct cuda_context *cuda, const struct op_attention
     void *numbers = NULL;
     TRY(cuda_scratch(cuda, 2 * (size_t)(args->heads * args->rows) * sizeof(float), &numbers));
     float *lse = (float *)numbers, *delta = lse + args->heads * args->rows;
-    dim3 grid(cuda_blocks(args->rows, 8), (unsigned)args->heads);
-    delta_kernel<bf16><<<grid, 256, 0, cuda->stream>>>(*args, lse, delta);
+    bool small = args->head_size <= 64;
+    dim3 grid(cuda_blocks(args->rows, small ? 32 : 16), (unsigned)args->heads);
+    if (small)
+        delta_kernel<8><<<grid, 256, 0, cuda->stream>>>(*args, lse, delta);
+    else
+        delta_kernel<16><<<grid, 256, 0, cuda->stream>>>(*args, lse, delta);
     TRY(cuda_launched("attention_backward: delta"));
     call.lse = lse;
     call.delta = delta;
-    return args->head_size <= 64 ? run_tiles<64, 2, 2>(cuda, &call)
-                                 : run_tiles<128, 2, 2>(cuda, &call);
+    return small ? run_tiles<64, 2>(cuda, &call) : run_tiles<128, 2>(cuda, &call);
 }
 
 static bool aligned(const struct op_attention_backward *args)
 {
     uintptr_t all = (uintptr_t)args->q | (uintptr_t)args->k | (uintptr_t)args->v |
-                    (uintptr_t)args->dy | (uintptr_t)args->dq | (uintptr_t)args->dk |
-                    (uintptr_t)args->dv;
+                    (uintptr_t)args->y | (uintptr_t)args->dy | (uintptr_t)args->dq |
+                    (uintptr_t)args->dk | (uintptr_t)args->dv;
     int64_t strides = args->row_stride | args->y_stride | args->head_size;
     return all % 16 == 0 && strides % 8 == 0;
 }

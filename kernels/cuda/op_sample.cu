@@ -2,7 +2,9 @@
  *
  * The key of an id is z + g in f64, as the oracle has it. Almost every id is far from the largest key, so a pass
  * makes all keys in f32 (error under KEY_MARGIN) and only those within the margin of the warp's largest so far are
- * made again in f64: the token is that of the f64 keys, whatever the order in which ids are met.
+ * made again in f64: the token is that of the f64 keys, whatever the order in which ids are met. The largest key is
+ * distributed as lse + a Gumbel number, so keys under lse - 3 are not looked at (most ids need no random word at
+ * all); should no key reach that, the row is gone through again without this floor.
  *
  * Rows that cut nothing need one pass over the logits. Rows with top-k or top-p need two: the first adds the
  * probability of each id to a histogram over lse - z (BINS bins of 1/64 nat; the rest, below exp(-16), is not
@@ -48,6 +50,9 @@ static __device__ void draw_begin(struct draw *draw, const struct op_sample *arg
         row->top_p < 1.0f
             ? (unsigned long long)fmax(1.0, ceil((double)row->top_p * (double)(1ull << MASS_BITS)))
             : ~0ull;
+    draw->floor = draw->lse - 3.0f + (row->top_p < 1.0f ? logf(row->top_p) : 0.0f);
+    if (row->top_k > 0)
+        draw->floor = -INFINITY;
     draw->count_limit = row->top_k > 0 ? (unsigned int)row->top_k : ~0u;
 }
 
@@ -92,12 +97,14 @@ static __device__ __forceinline__ void consider(const struct draw *draw, float4 
                    4 * block + j);
 }
 
-/* Blocks [begin, end) of ids, drawn where keep(logit, id) says so. */
+/* Blocks [begin, end) of ids, drawn where keep(logit, id) says so; keys under `floor` need not be seen. */
 template <bool VECTOR, typename KEEP>
-static __device__ __forceinline__ void scan(const struct draw *draw, int32_t begin, int32_t end,
-                                            KEEP keep, struct choice *best)
+static __device__ __forceinline__ struct choice scan(const struct draw *draw, int32_t begin,
+                                                     int32_t end, float floor, KEEP keep)
 {
-    float threshold = -INFINITY;
+    const float gumbel_most = 23.0f; /* -log(-log(1 - 2^-33)) = 22.9 */
+    struct choice best = {-INFINITY, NO_ID};
+    float threshold = floor - key_margin(floor);
     int32_t lane = (int32_t)(threadIdx.x % 32), at = begin + (int32_t)threadIdx.x;
     float4 next = load_ids<VECTOR>(draw, at < end ? at : draw->vocabulary);
     for (; at - lane < end; at += THREADS) {
@@ -106,23 +113,27 @@ static __device__ __forceinline__ void scan(const struct draw *draw, int32_t beg
         next = load_ids<VECTOR>(draw, ahead < end ? ahead : draw->vocabulary);
         int kept = (int)keep(four.x, 4 * at) | (int)keep(four.y, 4 * at + 1) << 1 |
                    (int)keep(four.z, 4 * at + 2) << 2 | (int)keep(four.w, 4 * at + 3) << 3;
-        if (!__any_sync(0xffffffffu, kept != 0))
-            continue;
-        consider(draw, four, at, kept, &threshold, best);
+        float top = fmaxf(fmaxf(four.x, four.y), fmaxf(four.z, four.w));
+        bool reaches = !(__fmaf_rn(top, draw->inverse, gumbel_most) < threshold);
+        if (__any_sync(0xffffffffu, kept != 0 && reaches))
+            consider(draw, four, at, kept, &threshold, &best);
     }
+    return best;
 }
 
 template <bool VECTOR>
-static __device__ __forceinline__ void scan_greedy(const struct draw *draw, int32_t begin,
-                                                   int32_t end, struct choice *best)
+static __device__ __forceinline__ struct choice scan_greedy(const struct draw *draw, int32_t begin,
+                                                            int32_t end)
 {
+    struct choice best = {-INFINITY, NO_ID};
     for (int32_t at = begin + (int32_t)threadIdx.x; at < end; at += THREADS) {
         float4 four = load_ids<VECTOR>(draw, at);
         const float x[4] = {four.x, four.y, four.z, four.w};
         for (int j = 0; j < 4; j++)
             if (x[j] > -INFINITY)
-                choose(best, (double)x[j], 4 * at + j);
+                choose(&best, (double)x[j], 4 * at + j);
     }
+    return best;
 }
 
 /* The best of the block, in thread 0. */
@@ -239,21 +250,29 @@ static __global__ void __launch_bounds__(THREADS)
         histogram<VECTOR>(&draw, begin, end, &rows[t]);
         return;
     }
-    struct choice best = {-INFINITY, NO_ID};
-    if (draw.greedy)
-        scan_greedy<VECTOR>(&draw, begin, end, &best);
-    else
-        scan<VECTOR>(
-            &draw, begin, end, [](float, int32_t) { return true; }, &best);
-    best = block_best(best);
+    float floor = draw.greedy ? -INFINITY : draw.floor;
     partial += t * gridDim.x;
-    if (threadIdx.x == 0)
-        partial[blockIdx.x] = best;
-    if (!last_of_row(&rows[t].scanned))
-        return;
-    best = merge(partial, (struct choice){-INFINITY, NO_ID});
-    if (threadIdx.x == 0)
-        finish(&args, t, &draw, best, 0.0);
+    for (bool last = false;;) {
+        auto all = [](float, int32_t) { return true; };
+        struct choice best = draw.greedy ? scan_greedy<VECTOR>(&draw, begin, end)
+                                         : scan<VECTOR>(&draw, begin, end, floor, all);
+        best = block_best(best);
+        if (!last) {
+            if (threadIdx.x == 0)
+                partial[blockIdx.x] = best;
+            if (!last_of_row(&rows[t].scanned))
+                return;
+            last = true;
+            best = merge(partial, (struct choice){-INFINITY, NO_ID});
+        }
+        if (threadIdx.x == 0 && best.score >= (double)floor)
+            finish(&args, t, &draw, best, 0.0);
+        if (__syncthreads_or(threadIdx.x == 0 && best.score >= (double)floor))
+            return;
+        begin = 0;
+        end = blocks;
+        floor = -INFINITY;
+    }
 }
 
 /* ---- where the cut falls ---- */
@@ -388,16 +407,48 @@ static __device__ uint64_t cut_digits(const struct draw *draw, struct cut before
     return prefix;
 }
 
+union select_space {
+    uint64_t list[LIST];
+    unsigned int digits[3 * DIGITS];
+};
+
+/* The best of the cut bin's kept ids; each thread has its own. *mass: that of all kept ids of the row. */
+template <bool VECTOR>
+static __device__ struct choice best_of_bin(const struct draw *draw, struct cut cut,
+                                            const int32_t *listed, unsigned int n,
+                                            union select_space *space, unsigned long long *mass)
+{
+    struct choice best = {-INFINITY, NO_ID};
+    *mass = cut.mass;
+    if (n > LIST) {
+        uint64_t last = cut_digits(draw, cut, space->digits, mass);
+        auto beyond = [&](float x, int32_t id) {
+            return id < draw->vocabulary && bin_of(draw, x) == cut.bin && rank_of(x, id) >= last;
+        };
+        return scan<VECTOR>(draw, 0, (draw->vocabulary + 3) / 4, -INFINITY, beyond);
+    }
+    if (n == 0)
+        return best;
+    for (unsigned i = threadIdx.x; i < n; i += THREADS) {
+        int32_t id = __ldcg(&listed[i]);
+        space->list[i] = rank_of(draw->logits[id], id);
+    }
+    int kept = cut_list(draw, cut, space->list, (int)n, mass);
+    for (int i = (int)threadIdx.x; i < kept; i += THREADS) {
+        int32_t id = (1 << ID_BITS) - 1 - (int32_t)(space->list[i] & ((1 << ID_BITS) - 1));
+        uint32_t word = word_of(philox(draw, (uint32_t)id / 4), id % 4);
+        choose(&best, key_exact((double)draw->logits[id], draw->temperature, word), id);
+    }
+    return best;
+}
+
 /* Second pass of rows with a cut. */
 template <bool VECTOR>
-static __global__ void __launch_bounds__(THREADS)
+static __global__ void __launch_bounds__(THREADS, 2)
     select_kernel(struct op_sample args, struct row_shared *rows, int32_t *lists,
                   struct choice *partial, int32_t chunk)
 {
-    __shared__ union {
-        uint64_t list[LIST];
-        unsigned int digits[3 * DIGITS];
-    } space;
+    __shared__ union select_space space;
     int64_t t = blockIdx.y;
     struct draw draw;
     draw_begin(&draw, &args, t);
@@ -410,47 +461,39 @@ static __global__ void __launch_bounds__(THREADS)
         [&](int i) { return row->count[i]; });
     int32_t blocks = (draw.vocabulary + 3) / 4, begin = (int32_t)blockIdx.x * chunk;
     int32_t end = begin + chunk < blocks ? begin + chunk : blocks;
-    struct choice best = {-INFINITY, NO_ID};
-    auto keep = [&](float x, int32_t id) {
-        int bin = bin_of(&draw, x);
-        if (bin == cut.bin && id < draw.vocabulary) {
-            unsigned int place = atomicAdd(&row->listed, 1);
-            if (place < LIST)
-                listed[place] = id;
-        }
-        return bin < cut.bin;
-    };
-    scan<VECTOR>(&draw, begin, end, keep, &best);
-    best = block_best(best);
+    struct choice of_row = {-INFINITY, NO_ID};
+    unsigned long long mass = 0;
+    float floor = draw.floor;
     partial += t * gridDim.x;
-    if (threadIdx.x == 0)
-        partial[blockIdx.x] = best;
-    if (!last_of_row(&row->selected))
-        return;
-    best = (struct choice){-INFINITY, NO_ID};
-    unsigned int n = __ldcg(&row->listed);
-    unsigned long long mass = cut.mass;
-    if (n > LIST) {
-        uint64_t last = cut_digits(&draw, cut, space.digits, &mass);
-        auto beyond = [&](float x, int32_t id) {
-            return id < draw.vocabulary && bin_of(&draw, x) == cut.bin && rank_of(x, id) >= last;
+    for (bool last = false;;) {
+        auto keep = [&](float x, int32_t id) {
+            int bin = bin_of(&draw, x);
+            if (bin == cut.bin && id < draw.vocabulary && !last) {
+                unsigned int place = atomicAdd(&row->listed, 1);
+                if (place < LIST)
+                    listed[place] = id;
+            }
+            return bin < cut.bin;
         };
-        scan<VECTOR>(&draw, 0, blocks, beyond, &best);
-    } else if (n > 0) {
-        for (unsigned i = threadIdx.x; i < n; i += THREADS) {
-            int32_t id = __ldcg(&listed[i]);
-            space.list[i] = rank_of(draw.logits[id], id);
+        struct choice best = block_best(scan<VECTOR>(&draw, begin, end, floor, keep));
+        if (!last) {
+            if (threadIdx.x == 0)
+                partial[blockIdx.x] = best;
+            if (!last_of_row(&row->selected))
+                return;
+            last = true;
+            best = merge(partial, best_of_bin<VECTOR>(&draw, cut, listed, __ldcg(&row->listed),
+                                                      &space, &mass));
         }
-        int kept = cut_list(&draw, cut, space.list, (int)n, &mass);
-        for (int i = (int)threadIdx.x; i < kept; i += THREADS) {
-            int32_t id = (1 << ID_BITS) - 1 - (int32_t)(space.list[i] & ((1 << ID_BITS) - 1));
-            uint32_t word = word_of(philox(&draw, (uint32_t)id / 4), id % 4);
-            choose(&best, key_exact((double)draw.logits[id], draw.temperature, word), id);
-        }
+        choose(&of_row, best.score, best.id);
+        if (threadIdx.x == 0 && of_row.score >= (double)floor)
+            finish(&args, t, &draw, of_row, log((double)mass / (double)(1ull << MASS_BITS)));
+        if (__syncthreads_or(threadIdx.x == 0 && of_row.score >= (double)floor))
+            return;
+        begin = 0;
+        end = blocks;
+        floor = -INFINITY;
     }
-    best = merge(partial, best);
-    if (threadIdx.x == 0)
-        finish(&args, t, &draw, best, log((double)mass / (double)(1ull << MASS_BITS)));
 }
 
 template <bool VECTOR>

@@ -26,6 +26,8 @@ struct draw {
     bool greedy, cut;
     unsigned long long mass_limit; /* top_p in units of 2^-48; all ones: no limit */
     unsigned int count_limit;      /* top_k; all ones: no limit */
+    float
+        floor; /* the largest key is above this, but for one draw in 5e8; minus infinity: not known */
 };
 
 /* ---- keys ---- */

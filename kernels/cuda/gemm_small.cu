@@ -16,7 +16,7 @@
 #include "kernels/cuda/early.cuh"
 #include "kernels/cuda/gemm.h"
 
-enum { TILE = 16, STEP = 16, WARPS_MAX = 8, FEEDERS = 2, STAGES_MAX = 16, X_STAGES_MAX = 4 };
+enum { TILE = 16, STEP = 16, WARPS_MAX = 8, FEEDERS = 2, STAGES_MAX = 16, X_STAGES_MAX = 8 };
 
 struct small_job {
     int64_t n, k, x_stride, y_stride;
@@ -39,9 +39,14 @@ static __device__ __forceinline__ void barrier_init(uint64_t *barrier, int arriv
                  "r"(arrivals)
                  : "memory");
 }
-static __device__ __forceinline__ void barrier_arrive(uint64_t *barrier)
+static __device__ __forceinline__ void barrier_arrive_if(bool one, uint64_t *barrier)
 {
-    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(barrier))
+    asm volatile("{\n"
+                 ".reg .pred one;\n"
+                 "setp.ne.u32 one, %1, 0;\n"
+                 "@one mbarrier.arrive.shared::cta.b64 _, [%0];\n"
+                 "}" ::"r"(shared_address(barrier)),
+                 "r"((uint32_t)one)
                  : "memory");
 }
 /* Arrives when all asynchronous copies that this thread began have landed. */
@@ -122,6 +127,7 @@ static __device__ __forceinline__ void feed_x(const small_job &job, int feeder, 
         char *to = ring + (at.slot * slot_rows + first) * layout<KS>::PITCH + column * 2;
         const bf16 *from = job.x + first * job.x_stride + (int64_t)at.chunk * KS + column;
         if (column < chunk_size<KS>(job, at.chunk))
+#pragma unroll 4
             for (int row = first; row < job.rows; row += FEEDERS * lanes<KS>::ROWS) {
                 copy_async_16(to, from, true);
                 to += FEEDERS * lanes<KS>::ROWS * layout<KS>::PITCH;
@@ -212,6 +218,22 @@ static __device__ __forceinline__ void load_step(fragments<NT> *f, const char *w
             load_matrix_x4(&f->b[t][0], x + t * 8 * layout<KS>::PITCH);
 }
 
+/* Zeros for what lies past the last `left` elements of k: such a step adds nothing, bit for bit. */
+template <int NT, int GROUP>
+static __device__ __forceinline__ void cut_steps(fragments<NT> *f, int left)
+{
+#pragma unroll
+    for (int j = 0; j < GROUP; j++)
+#pragma unroll
+        for (int half = 0; half < 2; half++)
+            if (j * STEP + half * 8 >= left) {
+                f[j].a[2 * half] = f[j].a[2 * half + 1] = 0;
+#pragma unroll
+                for (int t = 0; t < NT; t++)
+                    f[j].b[t][half] = 0;
+            }
+}
+
 template <int NT, int KS>
 static __global__ void __launch_bounds__(32 * (WARPS_MAX + 2 * FEEDERS), 1)
     small_kernel(const small_job job)
@@ -268,41 +290,32 @@ static __global__ void __launch_bounds__(32 * (WARPS_MAX + 2 * FEEDERS), 1)
         int64_t next_tile = tile + (next.turn != at.turn ? step_tiles : 0);
         bool next_mine = next.turn < job.rounds && next_tile < job.tiles;
         if (mine) {
-            int size = chunk_size<KS>(job, at.chunk), steps = (size + STEP - 1) / STEP;
 #pragma unroll 1
-            for (int step = 0; step < steps; step += GROUP) {
-                bool more = step + GROUP < steps, load = more || next_mine;
-                w += GROUP * STEP * 2;
-                x += GROUP * STEP * 2;
-                if (!more && next_mine) { /* on to the next chunk, which should be there by now */
+            for (int left = chunk_size<KS>(job, at.chunk); left > 0; left -= GROUP * STEP) {
+                if (left > GROUP * STEP) {
+                    w += GROUP * STEP * 2;
+                    x += GROUP * STEP * 2;
+                } else if (next_mine) { /* on to the next chunk, which should be there by now */
                     barrier_wait(&full[next.slot], next.parity);
                     barrier_wait(&full_x[x_next.slot], x_next.parity);
                     w = w_ring + next.slot * layout<KS>::W_BYTES;
                     x = x_ring + x_next.slot * NT * 8 * layout<KS>::PITCH;
-                }
+                } /* else the same fragments again, for nothing */
+                if (left < GROUP * STEP)
+                    cut_steps<NT, GROUP>(f, left);
 #pragma unroll
                 for (int j = 0; j < GROUP; j++) {
-                    if ((step + j + 1) * STEP > size) { /* no step, or the upper half is missing */
-                        f[j].a[2] = f[j].a[3] = 0;
 #pragma unroll
-                        for (int t = 0; t < NT; t++)
-                            f[j].b[t][1] = 0;
-                    }
-                    if (step + j < steps)
-#pragma unroll
-                        for (int t = 0; t < NT; t++)
-                            mma_16816(d[t], f[j].a, f[j].b[t]);
-                    if (load)
-                        load_step<NT, KS>(&f[j], w + j * STEP * 2, x + j * STEP * 2);
+                    for (int t = 0; t < NT; t++)
+                        mma_16816(d[t], f[j].a, f[j].b[t]);
+                    load_step<NT, KS>(&f[j], w + j * STEP * 2, x + j * STEP * 2);
                 }
             }
         } else
             barrier_wait(&full_x[x_at.slot], x_at.parity);
         __syncwarp(); /* all lanes have read: both slots may be filled again */
-        if (lane == 0) {
-            barrier_arrive(&empty_x[x_at.slot]);
-            barrier_arrive(&empty[at.slot]);
-        }
+        barrier_arrive_if(lane == 0, &empty_x[x_at.slot]);
+        barrier_arrive_if(lane == 0, &empty[at.slot]);
         if (next.turn != at.turn) {
             if (mine)
                 write_tile<NT>(job, tile, d);
@@ -317,7 +330,7 @@ static __global__ void __launch_bounds__(32 * (WARPS_MAX + 2 * FEEDERS), 1)
     }
 }
 
-/* Rings: x takes a few chunks, the weights what is left of the block's shared memory. */
+/* Rings: x gets up to 8 chunks as long as 4 are left for each of the weights' rings, these what is left then. */
 template <int NT, int KS>
 static enum status small_launch(struct cuda_context *cuda, struct small_job job)
 {
@@ -327,14 +340,16 @@ static enum status small_launch(struct cuda_context *cuda, struct small_job job)
     int grid = job.tiles < cuda->multiprocessors ? job.tiles : cuda->multiprocessors;
     job.chunks = (int)((job.k + KS - 1) / KS);
     int64_t walk = (int64_t)job.chunks * job.planes * job.rounds;
-    job.x_stages = NT == 8 ? X_STAGES_MAX - 1 : X_STAGES_MAX;
-    size_t x_bytes = (size_t)job.x_stages * NT * 8 * layout<KS>::PITCH;
-    size_t ring = (size_t)warps * layout<KS>::W_BYTES;
-    size_t most = (cuda->shared_max - 3072 - x_bytes) / ring;
+    size_t room = cuda->shared_max - 3072, ring = (size_t)warps * layout<KS>::W_BYTES;
+    size_t slot = (size_t)NT * 8 * layout<KS>::PITCH;
+    job.x_stages = walk < X_STAGES_MAX ? (int)walk : X_STAGES_MAX;
+    while (job.x_stages > 3 && (room - (size_t)job.x_stages * slot) / ring < 4)
+        job.x_stages--;
+    size_t most = (room - (size_t)job.x_stages * slot) / ring;
     job.stages = most > STAGES_MAX ? STAGES_MAX : (int)most;
     if (job.stages > walk)
         job.stages = (int)walk;
-    size_t bytes = x_bytes + (size_t)job.stages * ring;
+    size_t bytes = (size_t)job.x_stages * slot + (size_t)job.stages * ring;
     CUDA_TRY(cudaFuncSetAttribute(small_kernel<NT, KS>, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                   (int)bytes));
     launch_early(small_kernel<NT, KS>, (unsigned)grid, (unsigned)(32 * (warps + 2 * FEEDERS)),
@@ -364,10 +379,9 @@ enum status gemm_small(struct cuda_context *cuda, const struct gemm_small_call *
     job.rows = (int)call->rows;
     job.tiles = (int)((call->n + TILE - 1) / TILE);
     job.planes = call->mid != NULL ? 2 : 1;
-    bool wide = call->k % 256 == 0;
     if (call->rows <= 8)
-        return wide ? small_launch<1, 256>(cuda, job) : small_launch<1, 128>(cuda, job);
+        return small_launch<1, 256>(cuda, job);
     if (call->rows <= 16)
-        return wide ? small_launch<2, 256>(cuda, job) : small_launch<2, 128>(cuda, job);
+        return small_launch<2, 256>(cuda, job);
     return call->rows <= 32 ? small_launch<4, 128>(cuda, job) : small_launch<8, 128>(cuda, job);
 }

@@ -79,6 +79,8 @@
     ROW(u32,    checkpoint_keep,        "2",        1, 1000,        "checkpoints", "Older ones are removed, the newest never.") \
     ROW(u32,    plan_timeout_s,         "600",      1, 86400,       "s",         "Without a plan for so long the learner stops and says who it waited for.") \
     ROW(text,   device,                 "",         0, 0,           "",          "As run.device, of the learner alone; empty: run.device.") \
+    ROW(u32,    ranks,                  "1",        1, 64,          "processes", "Learner processes that share a minibatch; rank i runs on item i of the device list. docs/ranks.md.") \
+    ROW(u32,    rank_timeout_ms,        "600000",   1000, 86400000, "ms",        "A rank that is waited for so long hangs: all ranks start again from the checkpoint.") \
     ROW(choice, recompute,              "none",     0, 0,           "none|layer", "Activations: keep all, or keep each layer's input and run its forward pass again in the backward pass (a third more arithmetic, a tenth of the memory).")
 
 #define LOSS_SETTINGS(ROW) \

@@ -14,16 +14,15 @@
 #include "core/memory.h"
 #include "model/folder.h"
 
-/* m and v of the flat layout; host pointers on the cpu backend. */
+/* m and v of the flat layout. */
 static enum status read_state_arrays(struct trainer *trainer, float *host[2])
 {
     size_t bytes = (size_t)model_parameters(trainer->model)->elements * sizeof(float);
-    const float *device[2] = {trainer->m, trainer->v};
     for (int i = 0; i < 2; i++) {
         host[i] = memory_alloc(bytes);
         if (host[i] == NULL)
             return FAIL(STATUS_NO_MEMORY, "%zu bytes for optimizer state", bytes);
-        TRY(trainer->ops->memory_read(trainer->ops->context, device[i], host[i], bytes));
+        TRY(trainer_read(trainer, i == 0 ? ARRAY_M : ARRAY_V, host[i]));
     }
     return STATUS_OK;
 }
@@ -115,8 +114,7 @@ static enum status write_model(const char *partial, struct trainer *trainer, con
     float *flat = memory_array((size_t)table->elements, sizeof *flat);
     if (flat == NULL)
         return FAIL(STATUS_NO_MEMORY, "%" PRId64 " parameters", table->elements);
-    enum status status = trainer->ops->memory_read(trainer->ops->context, trainer->master, flat,
-                                                   (size_t)table->elements * sizeof *flat);
+    enum status status = trainer_read(trainer, ARRAY_MASTER, flat);
     if (status == STATUS_OK)
         status = model_folder_save(model, &trainer->shape, table, flat, ST_F32, like, 0);
     memory_free(flat);
@@ -241,7 +239,7 @@ enum status checkpoint_newest(const char *folder, uint64_t below, char *path, si
 }
 
 static enum status load_array(const struct safetensors *file, const char *path, const char *name,
-                              uint64_t digest, struct trainer *trainer, float *device)
+                              uint64_t digest, struct trainer *trainer, enum trainer_array array)
 {
     int64_t elements = model_parameters(trainer->model)->elements;
     const struct safetensor *tensor = safetensors_find(file, name);
@@ -253,7 +251,7 @@ static enum status load_array(const struct safetensors *file, const char *path, 
         return FAIL(STATUS_CORRUPT,
                     "%s: digest of \"%s\" is %016" PRIx64 ", state.json says %016" PRIx64, path,
                     name, found, digest);
-    return trainer->ops->memory_write(trainer->ops->context, device, tensor->bytes, tensor->size);
+    return trainer_write(trainer, array, (const float *)(const void *)tensor->bytes);
 }
 
 enum status checkpoint_load(const char *folder, struct trainer *trainer,
@@ -269,9 +267,9 @@ enum status checkpoint_load(const char *folder, struct trainer *trainer,
     TRY(file_path(path, "%s/optimizer.safetensors", folder));
     struct safetensors *file = NULL;
     TRY(safetensors_open(&file, path));
-    enum status status = load_array(file, path, "m", digests[0], trainer, trainer->m);
+    enum status status = load_array(file, path, "m", digests[0], trainer, ARRAY_M);
     if (status == STATUS_OK)
-        status = load_array(file, path, "v", digests[1], trainer, trainer->v);
+        status = load_array(file, path, "v", digests[1], trainer, ARRAY_V);
     safetensors_close(&file);
     if (status != STATUS_OK)
         return status;

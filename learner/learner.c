@@ -5,6 +5,7 @@
 #include "core/log.h"
 #include "core/memory.h"
 #include "learner/advantage.h"
+#include "learner/follower.h"
 #include "learner/learner_state.h"
 
 #include <inttypes.h>
@@ -18,14 +19,88 @@ static int64_t longest_sequence(const struct settings *settings)
     return (int64_t)settings->data.prompt_tokens_max + settings->sampling.response_tokens_max;
 }
 
-static enum status load_checkpoint(struct learner *learner, const char *path,
+/* Ours, and how it went for the other ranks. */
+static enum status all_started(struct learner *learner, enum status status)
+{
+    int32_t own = status, all[RANKS_MAX];
+    if (learner->ranks == NULL)
+        return status;
+    char kept[STATUS_TEXT_MAX];
+    status_keep(kept);
+    TRY(rank_wire_gather(&learner->ranks->wire, &own, sizeof own, all));
+    status_restore(kept);
+    for (int r = 1; r < learner->ranks->wire.count && status == STATUS_OK; r++)
+        if (all[r] != STATUS_OK)
+            return FAIL((enum status)all[r],
+                        "learner rank %d could not start (%s): its own log says why", r,
+                        status_name((enum status)all[r]));
+    return status;
+}
+
+static enum status tell_start(struct learner *learner, char kind, const char *path)
+{
+    char text[FILE_PATH_MAX + 1];
+    if (learner->ranks == NULL)
+        return STATUS_OK;
+    int size = snprintf(text, sizeof text, "%c%s", kind, path);
+    return rank_wire_tell(&learner->ranks->wire, COMMAND_START, text, (size_t)size);
+}
+
+static enum status create_and_load(struct learner *learner, const char *path,
                                    struct checkpoint_state *state)
 {
     char model[FILE_PATH_MAX];
     TRY(file_path(model, "%s/hf", path));
-    TRY(trainer_create(&learner->trainer, learner->settings, model,
-                       longest_sequence(learner->settings)));
+    TRY(trainer_create_rank(&learner->trainer, learner->settings, model,
+                            longest_sequence(learner->settings), learner->ranks));
     return checkpoint_load(path, &learner->trainer, state);
+}
+
+static enum status load_checkpoint(struct learner *learner, const char *path,
+                                   struct checkpoint_state *state)
+{
+    TRY(tell_start(learner, 'C', path));
+    return all_started(learner, create_and_load(learner, path, state));
+}
+
+static enum status load_start(struct learner *learner)
+{
+    TRY(tell_start(learner, 'M', learner->start_folder));
+    return all_started(
+        learner, trainer_create_rank(&learner->trainer, learner->settings, learner->start_folder,
+                                     longest_sequence(learner->settings), learner->ranks));
+}
+
+static enum status open_ranks(struct learner *learner)
+{
+    if (learner->settings->learner.ranks <= 1)
+        return STATUS_OK;
+    learner->ranks = memory_alloc(sizeof *learner->ranks);
+    if (learner->ranks == NULL)
+        return FAIL(STATUS_NO_MEMORY, "ranks");
+    return ranks_open(learner->ranks, learner->settings, 0, learner->folder);
+}
+
+static enum status join_ranks(struct learner *learner)
+{
+    if (learner->ranks == NULL)
+        return STATUS_OK;
+    TRY(rank_wire_tell(&learner->ranks->wire, COMMAND_JOIN, NULL, 0));
+    return trainer_join_ranks(&learner->trainer);
+}
+
+/* A run that ended well says so; otherwise the followers see the socket close. */
+static void close_ranks(struct learner *learner)
+{
+    if (learner->ranks == NULL)
+        return;
+    if (learner->finished &&
+        rank_wire_tell(&learner->ranks->wire, COMMAND_STOP, NULL, 0) != STATUS_OK)
+        LOG_WARN("learner", "a rank did not hear that the run is over", "ranks=%d",
+                 learner->ranks->wire.count);
+    ranks_close(learner->ranks);
+    memory_free(learner->ranks);
+    learner->ranks = NULL;
 }
 
 /* From the newest checkpoint of the run folder that is whole, else from the model the run starts with. */
@@ -52,8 +127,7 @@ static enum status load(struct learner *learner)
     if (status == STATUS_NOT_FOUND && damaged != STATUS_OK)
         return FAIL(damaged, "no checkpoint can be loaded: %s", damage);
     if (status == STATUS_NOT_FOUND)
-        return trainer_create(&learner->trainer, learner->settings, learner->start_folder,
-                              longest_sequence(learner->settings));
+        return load_start(learner);
     if (status != STATUS_OK)
         return status;
     learner->resumed = true;
@@ -94,12 +168,18 @@ enum status learner_create(struct learner **out, const struct learner_options *o
     /* limit: one plan with its groups; memory is taken as needed */
     TRY_GOTO(fail, arena_create(&learner->arena, (size_t)64 << 30));
     TRY_GOTO(fail, arena_create(&learner->mail, (size_t)1 << 30));
+    TRY_GOTO(fail, open_ranks(learner));
     TRY_GOTO(fail, load(learner));
+    TRY_GOTO(fail, join_ranks(learner));
     learner->trainer.between = between_micro_batches;
     learner->trainer.between_self = learner;
     TRY_GOTO(fail, open_outputs(learner));
     TRY_GOTO(fail, learner_connect(learner, options->endpoint));
     TRY_GOTO(fail, publisher_join(learner));
+    if (learner->ranks != NULL) {
+        learner->ranks->wire.between = between_micro_batches;
+        learner->ranks->wire.between_self = learner;
+    }
     *out = learner;
     return STATUS_OK;
 fail:
@@ -119,6 +199,7 @@ void learner_destroy(struct learner **pointer)
     redis_view_close(&learner->redis);
     if (learner->metrics_file != NULL)
         fclose(learner->metrics_file);
+    close_ranks(learner);
     trainer_destroy(&learner->trainer);
     arena_destroy(&learner->arena);
     arena_destroy(&learner->mail);
@@ -344,7 +425,7 @@ static enum status start(struct learner *learner)
                                      learner->checkpoint_digest, path);
 }
 
-enum status learner_run(struct learner *learner, atomic_int *stop_signals)
+static enum status run_plans(struct learner *learner, atomic_int *stop_signals)
 {
     learner->stop_signals = stop_signals;
     learner->step_begin_ns = clock_now_ns();
@@ -360,6 +441,20 @@ enum status learner_run(struct learner *learner, atomic_int *stop_signals)
     return status;
 }
 
+enum status learner_run(struct learner *learner, atomic_int *stop_signals)
+{
+    enum status status = run_plans(learner, stop_signals);
+    learner->finished = status == STATUS_OK;
+    return status;
+}
+
+enum status learner_follow(const struct learner_options *options, int rank,
+                           atomic_int *stop_signals)
+{
+    return follower_run(options->settings, rank, options->folder,
+                        longest_sequence(options->settings), stop_signals);
+}
+
 enum status learner_budget_text(const struct settings *settings, struct buffer *text)
 {
     struct model_shape shape;
@@ -372,7 +467,8 @@ enum status learner_budget_text(const struct settings *settings, struct buffer *
     TRY(plan_parameters(&shape, &elements));
     settings_device(settings, settings->learner.device, 0, device);
     TRY(op_table_create_plan(&ops, device));
-    enum status status = trainer_plan(settings, &shape, ops, longest, 1, &plan);
+    enum status status =
+        trainer_plan(settings, &shape, ops, longest, settings->learner.ranks, &plan);
     if (status == STATUS_OK)
         status = buffer_printf(
             text, "learner: %s on %s, %" PRId64 " parameters, %" PRId64 " rows a micro-batch\n",

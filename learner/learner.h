@@ -18,6 +18,10 @@ struct learner_options {
     const char *endpoint, *run, *folder;
 };
 
+/* A process of rank `rank` >= 1 of settings.learner.ranks (learner/follower.h). */
+MUST_CHECK enum status learner_follow(const struct learner_options *options, int rank,
+                                      atomic_int *stop_signals);
+
 MUST_CHECK enum status learner_create(struct learner **learner,
                                       const struct learner_options *options);
 void learner_destroy(struct learner **learner);

@@ -34,6 +34,9 @@ static int train(int argc, char **argv)
                                       .run = program.run,
                                       .folder = program.run_folder};
     struct learner *learner = NULL;
+    if (status == STATUS_OK && program.index > 0)
+        return program_end(&program,
+                           learner_follow(&options, (int)program.index, program_stop_signals()));
     if (status == STATUS_OK)
         status = learner_create(&learner, &options);
     if (status == STATUS_OK)

@@ -20,6 +20,8 @@ struct learner {
     char weights_path[FILENAME_MAX];
     char start_folder[FILENAME_MAX]; /* model the run began with: tokenizer files */
     struct trainer trainer;
+    struct ranks *ranks; /* NULL: the only learner process */
+    bool finished;       /* learner_run ended well */
     struct link *link;
     struct arena *arena; /* the plan in hand and its groups */
     struct arena *mail;  /* the message in hand, when it is neither */

@@ -186,9 +186,7 @@ static enum status save(struct sft *sft)
     float *flat = memory_array((size_t)table->elements, sizeof *flat);
     if (flat == NULL)
         return FAIL(STATUS_NO_MEMORY, "%" PRId64 " parameters", table->elements);
-    enum status status =
-        sft->trainer.ops->memory_read(sft->trainer.ops->context, sft->trainer.master, flat,
-                                      (size_t)table->elements * sizeof *flat);
+    enum status status = trainer_read(&sft->trainer, ARRAY_MASTER, flat);
     if (status == STATUS_OK)
         status = model_folder_save(sft->settings->sft.out, &sft->trainer.shape, table, flat, ST_F32,
                                    sft->settings->model.path, 0);

@@ -1,9 +1,11 @@
 #include "learner/trainer.h"
 
 #include "core/check.h"
+#include "core/checksum.h"
 #include "core/file.h"
 #include "core/log.h"
 #include "core/memory.h"
+#include "learner/follower.h"
 #include "learner/losses.h"
 #include "learner/normaliser.h"
 #include "learner/packing.h"
@@ -116,8 +118,31 @@ static int32_t slots_of(const struct model_shape *shape, const struct op_table *
     return (int32_t)(slots < most ? slots : most);
 }
 
+static float *array_of(const struct trainer *trainer, enum trainer_array array)
+{
+    return array == ARRAY_MASTER ? trainer->master : array == ARRAY_M ? trainer->m : trainer->v;
+}
+
+enum status trainer_write(struct trainer *trainer, enum trainer_array array, const float *host)
+{
+    return trainer->ops->memory_write(trainer->ops->context, array_of(trainer, array),
+                                      host + trainer->shard.first,
+                                      (size_t)trainer->shard.count * sizeof *host);
+}
+
+enum status trainer_read(struct trainer *trainer, enum trainer_array array, float *host)
+{
+    TRY(trainer->ops->memory_read(trainer->ops->context, array_of(trainer, array),
+                                  host + trainer->shard.first,
+                                  (size_t)trainer->shard.count * sizeof *host));
+    if (trainer->ranks == NULL)
+        return STATUS_OK;
+    return ranks_collect(trainer->ranks, (uint32_t)array, host,
+                         model_parameters(trainer->model)->elements);
+}
+
 /* f32 master from the folder, the forward copy from the master: on a bf16 backend the copy is rounded,
- * the master is not. */
+ * the master is not. The gradient buffer holds all parameters for the moment. */
 static enum status load_parameters(struct trainer *trainer, const char *folder)
 {
     const struct parameter_table *table = model_parameters(trainer->model);
@@ -126,15 +151,21 @@ static enum status load_parameters(struct trainer *trainer, const char *folder)
         return FAIL(STATUS_NO_MEMORY, "%lld parameters", (long long)table->elements);
     enum status status = model_folder_load(folder, &trainer->shape, table, flat);
     if (status == STATUS_OK)
-        status = trainer->ops->memory_write(trainer->ops->context, trainer->master, flat,
+        status = trainer->ops->memory_write(trainer->ops->context, trainer->grads, flat,
                                             (size_t)table->elements * sizeof *flat);
+    if (status == STATUS_OK)
+        status = model_weights_round(trainer->model, &trainer->weights, trainer->grads, false);
+    if (status == STATUS_OK)
+        status = trainer_write(trainer, ARRAY_MASTER, flat);
     memory_free(flat);
     return status;
 }
 
 enum status trainer_refresh(struct trainer *trainer, uint64_t version)
 {
-    TRY(model_weights_round(trainer->model, &trainer->weights, trainer->master, false));
+    /* With ranks the weights were made of the whole folder; a shard cannot make them. */
+    if (trainer->ranks == NULL)
+        TRY(model_weights_round(trainer->model, &trainer->weights, trainer->master, false));
     trainer->weights.version = version;
     return STATUS_OK;
 }
@@ -142,11 +173,32 @@ enum status trainer_refresh(struct trainer *trainer, uint64_t version)
 enum status trainer_create(struct trainer *trainer, const struct settings *settings,
                            const char *folder, int64_t longest)
 {
-    *trainer = (struct trainer){.settings = settings};
+    return trainer_create_rank(trainer, settings, folder, longest, NULL);
+}
+
+static enum status create_state(struct trainer *trainer)
+{
+    int64_t elements = model_parameters(trainer->model)->elements;
+    int64_t item = (int64_t)sizeof(float);
+    trainer->shard = (struct shard){0, elements};
+    if (trainer->ranks != NULL)
+        trainer->shard =
+            ranks_shard(elements, trainer->ranks->wire.count, trainer->ranks->wire.rank);
+    TRY(create_device(trainer->ops, trainer->shard.count * item, &trainer->master));
+    TRY(create_device(trainer->ops, trainer->shard.count * item, &trainer->m));
+    TRY(create_device(trainer->ops, trainer->shard.count * item, &trainer->v));
+    return create_device(trainer->ops, elements * item, &trainer->grads);
+}
+
+enum status trainer_create_rank(struct trainer *trainer, const struct settings *settings,
+                                const char *folder, int64_t longest, struct ranks *ranks)
+{
+    int rank = ranks != NULL ? ranks->wire.rank : 0, count = ranks != NULL ? ranks->wire.count : 1;
+    *trainer = (struct trainer){.settings = settings, .ranks = ranks};
     char path[FILE_PATH_MAX];
     TRY(file_path(path, "%s/config.json", folder));
     TRY(model_shape_load(&trainer->shape, path));
-    settings_device(settings, settings->learner.device, 0, trainer->device);
+    settings_device(settings, settings->learner.device, (uint32_t)rank, trainer->device);
     TRY(op_table_create(&trainer->ops, trainer->device, (int32_t)settings->run.threads));
     int64_t rows = trainer_rows(settings, longest);
     if (rows > INT32_MAX)
@@ -155,21 +207,25 @@ enum status trainer_create(struct trainer *trainer, const struct settings *setti
     struct model_options options = options_of(settings, trainer->rows_max);
     trainer->slots = slots_of(&trainer->shape, trainer->ops, &options);
     struct memory_plan plan = {0};
-    TRY(trainer_plan(settings, &trainer->shape, trainer->ops, longest, 1, &plan));
+    TRY(trainer_plan(settings, &trainer->shape, trainer->ops, longest, count, &plan));
     TRY(plan_check(&plan, trainer->ops));
     TRY(model_create(&trainer->model, &trainer->shape, trainer->ops, &options));
     TRY(model_weights_create(trainer->model, &trainer->weights));
     int32_t pages = (int32_t)(rows / trainer->ops->kv_tile) + trainer->slots;
     TRY(model_cache_create(trainer->model, trainer->slots, pages, trainer->rows_max,
                            &trainer->cache));
-    int64_t bytes = model_parameters(trainer->model)->elements * (int64_t)sizeof(float);
-    TRY(create_device(trainer->ops, bytes, &trainer->master));
-    TRY(create_device(trainer->ops, bytes, &trainer->m));
-    TRY(create_device(trainer->ops, bytes, &trainer->v));
-    TRY(create_device(trainer->ops, bytes, &trainer->grads));
+    TRY(create_state(trainer));
     TRY(create_scratch(trainer));
     TRY(load_parameters(trainer, folder));
     return trainer_refresh(trainer, 0);
+}
+
+enum status trainer_join_ranks(struct trainer *trainer)
+{
+    char numerics[256];
+    model_numerics(trainer->model, numerics, sizeof numerics);
+    uint64_t fingerprint = hash64(numerics, strlen(numerics), model_layout_hash(trainer->model));
+    return ranks_join(trainer->ranks, trainer->settings, trainer->ops, fingerprint);
 }
 
 void trainer_destroy(struct trainer *trainer)
@@ -354,38 +410,63 @@ static enum status micro_batch(struct trainer *trainer, const struct trainer_los
     return STATUS_OK;
 }
 
-static enum status apply(struct trainer *trainer, const struct trainer_loss *objective,
-                         struct train_stats *stats)
+/* What each rank knows of an update after its backward pass. */
+struct rank_result {
+    struct train_stats stats;
+    double squares; /* of its shard of the summed gradient */
+    int64_t non_finite;
+};
+
+/* Sums over ranks in rank order: the same on every rank. */
+static enum status combine(struct trainer *trainer, struct rank_result *result)
+{
+    if (trainer->ranks == NULL)
+        return STATUS_OK;
+    struct rank_result all[RANKS_MAX];
+    TRY(rank_wire_gather(&trainer->ranks->wire, result, sizeof *result, all));
+    *result = all[0];
+    for (int r = 1; r < trainer->ranks->wire.count; r++) {
+        train_stats_add(&result->stats, &all[r].stats);
+        result->squares += all[r].squares;
+        result->non_finite += all[r].non_finite;
+    }
+    return STATUS_OK;
+}
+
+/* Elements [first, first + count) of both are in the shard; second planes of its part are made and all parts shared. */
+static enum status share_weights(struct trainer *trainer)
+{
+    struct model_plane planes[MODEL_PLANES_MAX];
+    const struct op_table *ops = trainer->ops;
+    int64_t elements = model_parameters(trainer->model)->elements, item = ops->weight_bytes;
+    char *flat = trainer->weights.flat;
+    const struct shard *own = &trainer->shard;
+    int count = model_planes(trainer->model, planes);
+    TRY(ranks_share_parts(trainer->ranks, flat, 0, 0, elements, elements, item));
+    for (int i = 0; i < count; i++) {
+        const struct model_plane *plane = &planes[i];
+        int64_t begin = plane->offset > own->first ? plane->offset : own->first;
+        int64_t end = plane->offset + plane->count;
+        end = end < own->first + own->count ? end : own->first + own->count;
+        struct op_split split = {.count = end - begin,
+                                 .x = trainer->master + (begin - own->first),
+                                 .mid = flat + (plane->mid + begin - plane->offset) * item};
+        if (begin < end)
+            TRY(ops->split(ops->context, &split));
+        TRY(ranks_share_parts(trainer->ranks, flat, plane->mid * item, plane->offset, plane->count,
+                              elements, item));
+    }
+    TRY(model_weights_repack(trainer->model, &trainer->weights));
+    return ranks_same(trainer->ranks, trainer->weights.digest);
+}
+
+static enum status step(struct trainer *trainer, const struct trainer_loss *objective, double scale)
 {
     const struct op_table *ops = trainer->ops;
-    int64_t elements = model_parameters(trainer->model)->elements;
-    double squares = 0;
-    int64_t non_finite = 0;
-    struct op_grad_norm norm = {.count = elements,
-                                .grad = trainer->grads,
-                                .sum_squares = &squares,
-                                .non_finite = &non_finite};
-    TRY(ops->grad_norm(ops->context, &norm));
-    stats->grad_norm = sqrt(squares);
-    stats->non_finite = non_finite > 0 || !isfinite(squares) || !isfinite(stats->loss);
-    if (stats->non_finite) {
-        trainer->skipped++;
-        LOG_ERROR("trainer", "update skipped: not finite", "gradients=%lld loss=%g",
-                  (long long)non_finite, stats->loss);
-        return STATUS_OK;
-    }
-    stats->updates = 1;
-    /* Every token clipped: the momentum would move on its own, as in has_signal. */
-    if (squares == 0) {
-        trainer->skipped++;
-        return STATUS_OK;
-    }
-    double scale = objective->grad_clip > 0 && stats->grad_norm > objective->grad_clip
-                       ? objective->grad_clip / stats->grad_norm
-                       : 1;
     const struct optim_settings *optim = &trainer->settings->optim;
+    const struct shard *shard = &trainer->shard;
     struct op_adamw adamw = {
-        .count = elements,
+        .count = shard->count,
         .update = (int64_t)trainer->updates + 1,
         .lr = objective->lr,
         .beta1 = optim->beta1,
@@ -396,13 +477,53 @@ static enum status apply(struct trainer *trainer, const struct trainer_loss *obj
         .parameter = trainer->master,
         .m = trainer->m,
         .v = trainer->v,
-        .grad = trainer->grads,
-        .copy = trainer->weights.flat,
+        .grad = trainer->grads + shard->first,
+        .copy = (char *)trainer->weights.flat + shard->first * ops->weight_bytes,
     };
-    TRY(ops->adamw(ops->context, &adamw));
+    if (shard->count > 0)
+        TRY(ops->adamw(ops->context, &adamw));
     trainer->updates++;
-    stats->updated = true;
+    if (trainer->ranks != NULL)
+        return share_weights(trainer);
     return model_weights_round(trainer->model, &trainer->weights, trainer->master, true);
+}
+
+static enum status apply(struct trainer *trainer, const struct trainer_loss *objective,
+                         struct train_stats *stats)
+{
+    const struct op_table *ops = trainer->ops;
+    struct rank_result result = {.stats = *stats};
+    if (trainer->ranks != NULL)
+        TRY(ranks_sum_shards(trainer->ranks, trainer->grads,
+                             model_parameters(trainer->model)->elements));
+    struct op_grad_norm norm = {.count = trainer->shard.count,
+                                .grad = trainer->grads + trainer->shard.first,
+                                .sum_squares = &result.squares,
+                                .non_finite = &result.non_finite};
+    TRY(ops->grad_norm(ops->context, &norm));
+    TRY(combine(trainer, &result));
+    *stats = result.stats;
+    stats->grad_norm = sqrt(result.squares);
+    stats->non_finite =
+        result.non_finite > 0 || !isfinite(result.squares) || !isfinite(stats->loss);
+    if (stats->non_finite) {
+        trainer->skipped++;
+        LOG_ERROR("trainer", "update skipped: not finite", "gradients=%lld loss=%g",
+                  (long long)result.non_finite, stats->loss);
+        return STATUS_OK;
+    }
+    stats->updates = 1;
+    /* Every token clipped: the momentum would move on its own, as in has_signal. */
+    if (result.squares == 0) {
+        trainer->skipped++;
+        return STATUS_OK;
+    }
+    double scale = objective->grad_clip > 0 && stats->grad_norm > objective->grad_clip
+                       ? objective->grad_clip / stats->grad_norm
+                       : 1;
+    TRY(step(trainer, objective, scale));
+    stats->updated = true;
+    return STATUS_OK;
 }
 
 /* Without one token that pulls (all advantages 0), AdamW with eps 1e-15 would still move by its momentum
@@ -441,17 +562,42 @@ static void sequence_scales(enum setting_normaliser kind, const struct train_seq
         scale[i] = normaliser_scale(&minibatch, (int64_t)scale[i], tokens[i]);
 }
 
+static int64_t rows_of(const struct train_sequence *sequence)
+{
+    return (int64_t)sequence->prompt_count + sequence->response_count - 1;
+}
+
+/* Sequences [*first, *last) are this rank's: in order, cut where the rows before a sequence pass rank / count of all. */
+static int64_t own_share(const struct trainer *trainer, const struct train_sequence *sequences,
+                         uint32_t count, uint32_t *first, uint32_t *last)
+{
+    int64_t total = 0, before = 0;
+    for (uint32_t i = 0; i < count; i++)
+        total += rows_of(&sequences[i]);
+    int rank = trainer->ranks != NULL ? trainer->ranks->wire.rank : 0;
+    int ranks = trainer->ranks != NULL ? trainer->ranks->wire.count : 1;
+    *first = *last = count;
+    for (uint32_t i = 0; i < count; before += rows_of(&sequences[i++])) {
+        int owner = (int)(before * ranks / total);
+        if (owner >= rank && *first == count)
+            *first = i;
+        if (owner > rank && *last == count)
+            *last = i;
+    }
+    return total;
+}
+
 static enum status accumulate(struct trainer *trainer, const struct train_sequence *sequences,
                               uint32_t count, const double *scale,
                               const struct trainer_loss *objective, struct train_stats *stats)
 {
     struct packing *packing = &trainer->scratch->packing;
-    int64_t total_rows = 0;
-    for (uint32_t i = 0; i < count; i++)
-        total_rows += sequences[i].prompt_count + sequences[i].response_count - 1;
-    for (uint32_t i = 0; i < count;) {
+    uint32_t first = 0, last = 0;
+    int64_t total_rows = own_share(trainer, sequences, count, &first, &last);
+    stats->sequences = last - first;
+    for (uint32_t i = first; i < last;) {
         packing_clear(packing);
-        for (; i < count && packing_fits(packing, &sequences[i]); i++)
+        for (; i < last && packing_fits(packing, &sequences[i]); i++)
             packing_add(packing, &sequences[i], scale[i]);
         if (packing->sequences == 0)
             return FAIL(STATUS_LIMIT,
@@ -464,6 +610,18 @@ static enum status accumulate(struct trainer *trainer, const struct train_sequen
             TRY(trainer->between(trainer->between_self));
     }
     return STATUS_OK;
+}
+
+enum status trainer_update_share(struct trainer *trainer, const struct train_sequence *sequences,
+                                 uint32_t count, const double *scale,
+                                 const struct trainer_loss *objective, struct train_stats *stats)
+{
+    train_stats_init(stats);
+    TRY(trainer->ops->memory_zero(trainer->ops->context, trainer->grads,
+                                  (size_t)model_parameters(trainer->model)->elements *
+                                      sizeof(float)));
+    TRY(accumulate(trainer, sequences, count, scale, objective, stats));
+    return apply(trainer, objective, stats);
 }
 
 enum status trainer_update(struct trainer *trainer, const struct train_sequence *sequences,
@@ -480,17 +638,13 @@ enum status trainer_update(struct trainer *trainer, const struct train_sequence 
     double *scale = memory_array(count, sizeof *scale);
     enum status status =
         tokens != NULL && scale != NULL ? STATUS_OK : FAIL(STATUS_NO_MEMORY, "%u sequences", count);
-    if (status == STATUS_OK) {
+    if (status == STATUS_OK)
         sequence_scales((enum setting_normaliser)objective->loss.normaliser, sequences, count,
                         tokens, scale);
-        status = trainer->ops->memory_zero(trainer->ops->context, trainer->grads,
-                                           (size_t)model_parameters(trainer->model)->elements *
-                                               sizeof(float));
-    }
+    if (status == STATUS_OK && trainer->ranks != NULL)
+        status = follower_send_update(&trainer->ranks->wire, sequences, count, scale, objective);
     if (status == STATUS_OK)
-        status = accumulate(trainer, sequences, count, scale, objective, stats);
-    if (status == STATUS_OK)
-        status = apply(trainer, objective, stats);
+        status = trainer_update_share(trainer, sequences, count, scale, objective, stats);
     memory_free(tokens);
     memory_free(scale);
     return status;

@@ -7,6 +7,7 @@
 #define LEARNER_TRAINER_H
 
 #include "core/settings.h"
+#include "learner/ranks.h"
 #include "learner/sequence.h"
 #include "model/plan.h"
 
@@ -17,7 +18,9 @@ struct trainer {
     struct model *model;
     struct model_cache *cache;
     struct model_weights weights; /* what forward reads, and what is broadcast */
-    float *master, *m, *v;        /* [elements] f32, device */
+    struct ranks *ranks;          /* borrowed; NULL: this is the only one */
+    struct shard shard;           /* of master, m, v: all elements, or this rank's */
+    float *master, *m, *v;        /* [shard.count] f32, device */
     float *grads;                 /* [elements] */
     uint64_t updates;             /* AdamW steps so far */
     uint64_t skipped;             /* updates without signal or not finite */
@@ -56,6 +59,12 @@ struct
 /* folder: Hugging Face folder to start from. longest: tokens of the longest sequence that will come. */
 MUST_CHECK enum status trainer_create(struct trainer *trainer, const struct settings *settings,
                                       const char *folder, int64_t longest);
+/* The same for rank ranks->wire.rank, with its shard of the optimizer state. */
+MUST_CHECK enum status trainer_create_rank(struct trainer *trainer, const struct settings *settings,
+                                           const char *folder, int64_t longest,
+                                           struct ranks *ranks);
+/* The communicator of its ranks. */
+MUST_CHECK enum status trainer_join_ranks(struct trainer *trainer);
 void trainer_destroy(struct trainer *trainer);
 /* One optimizer update on `count` sequences, those of a group next to each other. Skipped, with parameters and
  * optimizer state untouched, when no token pulls, the gradient is zero, or something is not finite. After a
@@ -64,6 +73,19 @@ MUST_CHECK enum status trainer_update(struct trainer *trainer,
                                       const struct train_sequence *sequences, uint32_t count,
                                       const struct trainer_loss *objective,
                                       struct train_stats *stats);
+/* One rank's part of an update: its share of all sequences of the minibatch, then what trainer_update does. scale
+ * [count]: w of each sequence's tokens. stats: of all ranks. */
+MUST_CHECK enum status trainer_update_share(struct trainer *trainer,
+                                            const struct train_sequence *sequences, uint32_t count,
+                                            const double *scale,
+                                            const struct trainer_loss *objective,
+                                            struct train_stats *stats);
+/* Arrays of the optimizer on the host: all elements; with ranks, rank 0 asks the others for their shards. */
+enum trainer_array { ARRAY_MASTER, ARRAY_M, ARRAY_V };
+MUST_CHECK enum status trainer_read(struct trainer *trainer, enum trainer_array array, float *host);
+/* host: all elements; the own shard is taken. */
+MUST_CHECK enum status trainer_write(struct trainer *trainer, enum trainer_array array,
+                                     const float *host);
 /* After master, m, v were set from a checkpoint: rebuilds the forward copy. */
 MUST_CHECK enum status trainer_refresh(struct trainer *trainer, uint64_t version);
 /* Rows of the largest micro-batch. */

@@ -412,23 +412,30 @@ enum status model_weights_load(struct model *model, struct model_weights *weight
     return model_weights_repack(model, weights);
 }
 
-static enum status round_plane(struct model *model, struct model_weights *weights,
-                               const struct gemm_block *block, const float *master)
+static void add_plane(const struct gemm_block *block, struct model_plane *planes, int *count)
 {
-    if (block->offset < 0 || block->mid < 0)
-        return STATUS_OK;
-    RUN(model, split, .count = block->n * block->k, .x = master + block->offset,
-        .mid = (char *)weights->flat + block->mid * model->ops->weight_bytes);
-    return STATUS_OK;
+    if (block->offset >= 0 && block->mid >= 0)
+        planes[(*count)++] = (struct model_plane){block->offset, block->n * block->k, block->mid};
+}
+
+int model_planes(const struct model *model, struct model_plane planes[MODEL_PLANES_MAX])
+{
+    int count = 0;
+    for (int32_t l = 0; l < model->shape.layers; l++)
+        add_plane(&model->blocks[l][BLOCK_ROUTER], planes, &count);
+    add_plane(&model->head, planes, &count);
+    return count;
 }
 
 enum status model_weights_round(struct model *model, struct model_weights *weights,
                                 const float *master, bool planes_only)
 {
+    struct model_plane planes[MODEL_PLANES_MAX];
+    int count = model_planes(model, planes);
     if (!planes_only)
         RUN(model, split, .count = model->parameters.elements, .x = master, .hi = weights->flat);
-    for (int32_t l = 0; l < model->shape.layers; l++)
-        TRY(round_plane(model, weights, &model->blocks[l][BLOCK_ROUTER], master));
-    TRY(round_plane(model, weights, &model->head, master));
+    for (int i = 0; i < count; i++)
+        RUN(model, split, .count = planes[i].count, .x = master + planes[i].offset,
+            .mid = (char *)weights->flat + planes[i].mid * model->ops->weight_bytes);
     return model_weights_repack(model, weights);
 }

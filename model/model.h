@@ -63,6 +63,12 @@ MUST_CHECK enum status model_weights_load(struct model *model, struct model_weig
                                           const void *flat, uint64_t version);
 /* After flat was written in place: its digest, and the packed form. */
 MUST_CHECK enum status model_weights_repack(struct model *model, struct model_weights *weights);
+/* Second planes: of the `count` elements from `offset`, at element `mid` of flat. */
+struct model_plane {
+    int64_t offset, count, mid;
+};
+enum { MODEL_PLANES_MAX = MODEL_LAYERS_MAX + 1 };
+int model_planes(const struct model *model, struct model_plane planes[MODEL_PLANES_MAX]);
 /* Writes flat from f32 parameters on the device [elements], then as repack. planes_only: the first plane is
  * there already (the optimizer wrote it). */
 MUST_CHECK enum status model_weights_round(struct model *model, struct model_weights *weights,

@@ -243,8 +243,9 @@ static enum status add_process(struct run *run, const char *role, unsigned index
 static enum status add_processes(struct run *run)
 {
     const struct run_settings *wanted = &run->settings.run;
-    run->processes =
-        memory_array(3 + (size_t)wanted->actors + wanted->reward_workers, sizeof *run->processes);
+    run->processes = memory_array(2 + (size_t)run->settings.learner.ranks + wanted->actors +
+                                      wanted->reward_workers,
+                                  sizeof *run->processes);
     if (run->processes == NULL)
         return FAIL(STATUS_NO_MEMORY, "table of processes");
     if (run->settings.redis.mode == REDIS_START) {
@@ -256,6 +257,8 @@ static enum status add_processes(struct run *run)
     }
     TRY(add_process(run, ROLE_NAME_STORE, 0, DUTY_STORE));
     TRY(add_process(run, ROLE_NAME_LEARNER, 0, DUTY_LEARNER));
+    for (unsigned i = 1; i < run->settings.learner.ranks; i++)
+        TRY(add_process(run, ROLE_NAME_LEARNER, i, DUTY_WORKER));
     for (unsigned i = 0; i < wanted->actors; i++)
         TRY(add_process(run, ROLE_NAME_ACTOR, i, DUTY_WORKER));
     for (unsigned i = 0; i < wanted->reward_workers; i++)

@@ -69,7 +69,7 @@ static __device__ __forceinline__ void head_load_rows(struct head_rows *rows,
     }
 }
 
-/* The thread's value of row r in the column of its target, if it has that column; else `otherwise`. */
+/* Whether this thread has the column of row r's target, and its value there. */
 static __device__ __forceinline__ bool head_owns(const struct head_rows &rows, int r,
                                                  int32_t column)
 {

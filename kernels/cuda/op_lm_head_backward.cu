@@ -2,10 +2,10 @@
  * dx = dz W, dW += dz^T x.
  *
  * Rows go through in chunks of bounded workspace: head_gemm.cuh makes the logits again and leaves dz [rows, V] in
- * the storage type, then two products read it. With mid the logits are made again from W alone: the error that
- * brings, 2^-9 of a logit's rounding scale or about 2e-3 in z and so relative in p, is that of rounding dz to bf16
- * anyway. It would be an absolute error in 1 - p(target) though, which is what a confident token's gradient is made
- * of; so the target's own logit is taken from both planes.
+ * the storage type, then two products read it. With mid the logits are made again from W alone: bf16 weights put an
+ * error of about 2e-3 on z, so as much relative to p, which is what rounding dz to bf16 costs anyway. For the target
+ * it would be an absolute error in 1 - p, and of that a confident token's gradient is made: the target's own logit
+ * is taken from both planes.
  * The chunks depend on the shape alone and each product has a fixed order: the gradient is deterministic. */
 #include "kernels/cuda/gemm.h"
 #include "kernels/cuda/head_gemm.cuh"

@@ -2,8 +2,8 @@
  *
  * All of them give the bits of the chain (device.cuh: mma_16816 over k = 0, 16, 32, ... into one f32
  * accumulator, no split), so the choice between them is a matter of speed alone:
- *   gemm_library   cublasLt, plain shapes with many rows; algorithms are checked against the chain when a shape
- *                  is first seen, the fastest that passes is kept (and cached on disk)
+ *   gemm_library   cublasLt, plain shapes; algorithms are checked against the chain when a shape is first seen, the
+ *                  fastest that passes (gemm_small among them) is kept, and cached on disk
  *   gemm_small     few rows: weights stream through the tensor cores once
  *   gemm_tile      any shape, grouped by expert, second weight plane */
 #ifndef KERNELS_CUDA_GEMM_H
@@ -13,8 +13,9 @@
 
 /* d [m, n] = (accumulate ? d : 0) + a b^T-like product, all row-major bf16, d bf16 or f32:
  *   a is [m, k] (a_transposed: stored [k, m]), b is [n, k] (b_transposed: stored [k, n]).
- * bias: [n] bf16 added before the rounding, or NULL. exact_rows: only algorithms with the chain's bits (forward);
- * else any deterministic one without atomics (backward). Strides in elements between stored rows.
+ * bias: [n] bf16 added before the rounding, or NULL. exact_rows: only algorithms with the chain's bits, of them the
+ * fastest measured (d is written by the measurement); else the library's first deterministic proposal, split-K
+ * allowed. Strides in elements between stored rows.
  * UNSUPPORTED when cublasLt cannot (alignment): call gemm_tile then. */
 struct gemm_call {
     int64_t m, n, k;

@@ -5,47 +5,26 @@
  * the call itself and on random numbers (the call's own may be zeros). Backward: the library's first proposal,
  * split-K allowed with a reduction through the workspace, whose order is fixed.
  *
- * The number of rows (m, or k of a weight gradient) enters the key rounded up, so that packed batches of any length
- * share an algorithm; that may cost speed, never bits. Choices are kept in
- * $XDG_CACHE_HOME/weir/gemm-<GPU>-<cublasLt version>.txt (WEIR_GEMM_CACHE=off: neither read nor written). */
+ * With few rows gemm_small is one more candidate. The number of rows (m, or k of a weight gradient) enters the key
+ * rounded up, so that packed batches of any length share an algorithm; that may cost speed, never bits. */
 #include "kernels/cuda/gemm.h"
 
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "core/checksum.h"
 #include "core/clock.h"
-#include "core/file.h"
 #include "core/memory.h"
 #include "kernels/cuda/device.cuh"
+#include "kernels/cuda/gemm_plans.h"
 
-enum { PLANS_MAX = 1024, CANDIDATES = 32, ALIGNMENT = 16, TIMED_RUNS = 3 };
-enum : size_t { WORKSPACE_BYTES = (size_t)32 << 20, CACHE_BYTES_MAX = (size_t)1 << 20 };
+enum { CANDIDATES = 32, ALIGNMENT = 16, TIMED_RUNS = 3 };
+enum : size_t { WORKSPACE_BYTES = (size_t)32 << 20, FLUSH_BYTES = (size_t)64 << 20 };
 /* Size of the product on random numbers: several tiles of any algorithm each way. */
 enum { CHECK_ROWS = 512, CHECK_COLUMNS = 1024, PROBE_ROWS = 16, PROBES = 3 };
-enum : int64_t { TRY_NS = 12 * CLOCK_NS_PER_MS };
-
-struct gemm_key {
-    int64_t m, n, k; /* the number of rows rounded up */
-    uint64_t flags;
-};
-
-struct gemm_plan {
-    struct gemm_key key;
-    cublasLtMatmulAlgo_t algorithm;
-    uint64_t usable; /* 0: no algorithm passes, gemm_tile does this product */
-};
-
-struct gemm_plans {
-    struct gemm_plan plan[PLANS_MAX];
-    int count;
-    void *workspace; /* WORKSPACE_BYTES, made by the first backward product */
-    cudaEvent_t begin, end;
-    char path[FILE_PATH_MAX]; /* "" when choices are not kept on disk */
-    int64_t saved_ns;
-    bool changed;
-};
+/* Time for trying algorithms of one product: few rows, and many. */
+enum : int64_t { TRY_FEW_NS = 12 * CLOCK_NS_PER_MS, TRY_MANY_NS = 30 * CLOCK_NS_PER_MS };
+enum { FEW_ROWS = 512, COLD_ROWS = 256 };
+/* gemm_small begins before the kernel in front of it has ended (early.cuh), which a lone run does not show. */
+static const float EARLY_MS = 0.0008f;
 
 /* ---- descriptions for the library: its matrices are column-major, so d^T [n, m] = b a^T ---- */
 
@@ -95,6 +74,33 @@ static cublasStatus_t run(struct cuda_context *cuda, const struct gemm_call *cal
                           &made.second, &beta, call->d, &made.out, call->d, &made.out, algorithm,
                           call->exact_rows ? NULL : cuda->plans->workspace,
                           call->exact_rows ? 0 : WORKSPACE_BYTES, cuda->stream);
+}
+
+static bool is_small(const struct gemm_call *call)
+{
+    return call->exact_rows && !call->accumulate && call->m <= GEMM_SMALL_ROWS &&
+           !call->a_transposed && !call->b_transposed && call->b_stride == call->k &&
+           call->k % 8 == 0;
+}
+
+static enum status run_small(struct cuda_context *cuda, const struct gemm_call *call)
+{
+    struct gemm_small_call few = {};
+    few.rows = call->m, few.n = call->n, few.k = call->k;
+    few.x_stride = call->a_stride, few.y_stride = call->d_stride;
+    few.x = call->a, few.w = call->b, few.bias = call->bias;
+    few.y = call->d_float ? NULL : (bf16 *)call->d;
+    few.y_float = call->d_float ? (float *)call->d : NULL;
+    return gemm_small(cuda, &few);
+}
+
+/* One way to do a product: an algorithm of the library, or gemm_small (NULL). False: this one cannot. */
+static bool attempt(struct cuda_context *cuda, const struct gemm_call *call,
+                    const cublasLtMatmulAlgo_t *algorithm)
+{
+    if (algorithm == NULL)
+        return is_small(call) && run_small(cuda, call) == STATUS_OK;
+    return run(cuda, call, algorithm) == CUBLAS_STATUS_SUCCESS;
 }
 
 /* What the library proposes, best guess first. */
@@ -159,15 +165,17 @@ static __global__ void random_kernel(uint16_t *to, int64_t count, uint32_t seed)
     to[i] = (uint16_t)((x & 0x807fu) | ((119u + ((x >> 8) & 15u)) << 7));
 }
 
-/* Counts differing 2-byte words of two [rows, words] matrices. An integer sum: its order is free. */
-static __global__ void differ_kernel(const uint16_t *a, int64_t a_stride, const uint16_t *b,
-                                     int64_t b_stride, int64_t rows, int64_t words, int *count)
+/* Counts differing elements of two [rows, columns] matrices; two NaN are equal. An integer sum: its order is free. */
+template <typename T>
+static __global__ void differ_kernel(const T *a, int64_t a_stride, const T *b, int64_t b_stride,
+                                     int64_t rows, int64_t columns, int *count)
 {
     int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
-    if (i >= rows * words)
+    if (i >= rows * columns)
         return;
-    int64_t row = i / words, word = i % words;
-    if (a[row * a_stride + word] != b[row * b_stride + word])
+    float x = to_float(a[i / columns * a_stride + i % columns]);
+    float y = to_float(b[i / columns * b_stride + i % columns]);
+    if (__float_as_uint(x) != __float_as_uint(y) && !(isnan(x) && isnan(y)))
         atomicAdd(count, 1);
 }
 
@@ -177,6 +185,7 @@ struct trial {
     struct gemm_call call;
     void *expected;
     size_t element, d_bytes; /* of one element of d, and of d */
+    char *flush;             /* FLUSH_BYTES, more than L2; NULL: many rows, no matter */
     char *probe;             /* [PROBES, PROBE_ROWS, probe_stride] of d's type */
     int64_t probe_stride;
     int *count;
@@ -187,10 +196,13 @@ static enum status count_differing(struct cuda_context *cuda, const struct trial
                                    const void *a, int64_t a_stride, const void *b, int64_t b_stride,
                                    int64_t rows, int64_t columns)
 {
-    int64_t words = (int64_t)trial->element / 2;
-    differ_kernel<<<cuda_blocks(rows * columns * words, 256), 256, 0, cuda->stream>>>(
-        (const uint16_t *)a, a_stride * words, (const uint16_t *)b, b_stride * words, rows,
-        columns * words, trial->count);
+    unsigned blocks = cuda_blocks(rows * columns, 256);
+    if (trial->call.d_float)
+        differ_kernel<<<blocks, 256, 0, cuda->stream>>>(
+            (const float *)a, a_stride, (const float *)b, b_stride, rows, columns, trial->count);
+    else
+        differ_kernel<<<blocks, 256, 0, cuda->stream>>>((const bf16 *)a, a_stride, (const bf16 *)b,
+                                                        b_stride, rows, columns, trial->count);
     return cuda_launched("gemm check");
 }
 
@@ -217,18 +229,20 @@ static enum status trial_begin(struct cuda_context *cuda, const struct gemm_call
     call->m = given->m < CHECK_ROWS ? given->m : CHECK_ROWS;
     call->n = given->n < CHECK_COLUMNS ? given->n : CHECK_COLUMNS;
     auto up = [](int64_t count) { return (count + 127) / 128 * 128; }; /* 256-byte pieces */
-    call->a_stride = up(call->a_transposed ? call->m : call->k);
-    call->b_stride = up(call->b_transposed ? call->n : call->k);
+    call->a_stride = call->a_transposed ? up(call->m) : (call->k + 7) / 8 * 8;
+    call->b_stride = call->b_transposed ? up(call->n) : (call->k + 7) / 8 * 8;
     call->d_stride = up(call->n);
     size_t element = trial->element = call->d_float ? sizeof(float) : sizeof(bf16);
     int64_t a = call->a_stride * (call->a_transposed ? call->k : call->m);
-    int64_t b = call->b_stride * (call->b_transposed ? call->k : call->n);
+    int64_t b = up(call->b_stride * (call->b_transposed ? call->k : call->n));
+    a = up(a);
     trial->d_bytes = (size_t)(call->m * call->d_stride) * element;
     size_t bias = given->bias != NULL ? (size_t)up(call->n) * 2 : 0;
     trial->probe_stride = up(given->n);
     size_t probe = (size_t)(PROBES * PROBE_ROWS * trial->probe_stride) * element;
+    size_t flush = given->m <= COLD_ROWS ? FLUSH_BYTES : 0;
     CUDA_TRY(cudaMalloc((void **)&trial->memory,
-                        (size_t)(a + b) * 2 + bias + 2 * trial->d_bytes + probe + 256));
+                        (size_t)(a + b) * 2 + bias + 2 * trial->d_bytes + probe + flush + 256));
     char *at = trial->memory;
     call->a = (const bf16 *)at, at += a * 2;
     call->b = (const bf16 *)at, at += b * 2;
@@ -236,13 +250,14 @@ static enum status trial_begin(struct cuda_context *cuda, const struct gemm_call
     call->d = at, at += trial->d_bytes;
     trial->expected = at, at += trial->d_bytes;
     trial->probe = at, at += probe;
+    trial->flush = flush > 0 ? at : NULL, at += flush;
     trial->count = (int *)at;
     TRY(trial_fill(cuda, (void *)call->a, a, 1));
     TRY(trial_fill(cuda, (void *)call->b, b, 2));
     if (bias > 0)
         TRY(trial_fill(cuda, (void *)call->bias, (int64_t)bias / 2, 3));
     struct gemm_call chain = *call;
-    chain.d = trial->expected;
+    chain.d = trial->expected, chain.accumulate = false;
     return gemm_tile(cuda, &chain, 1, NULL, NULL);
 }
 
@@ -253,9 +268,9 @@ static enum status trial_passes(struct cuda_context *cuda, const struct trial *t
     const struct gemm_call *call = &trial->call;
     int differing = 0;
     *passes = false;
-    CUDA_TRY(cudaMemsetAsync(call->d, 0xff, trial->d_bytes, cuda->stream));
+    CUDA_TRY(cudaMemsetAsync(call->d, call->accumulate ? 0 : 0xff, trial->d_bytes, cuda->stream));
     CUDA_TRY(cudaMemsetAsync(trial->count, 0, sizeof(int), cuda->stream));
-    if (run(cuda, call, algorithm) != CUBLAS_STATUS_SUCCESS)
+    if (!attempt(cuda, call, algorithm))
         return STATUS_OK;
     TRY(count_differing(cuda, trial, call->d, call->d_stride, trial->expected, call->d_stride,
                         call->m, call->n));
@@ -279,7 +294,7 @@ static enum status probe_chain(struct cuda_context *cuda, const struct gemm_call
         chain.m = call->m < PROBE_ROWS ? call->m : PROBE_ROWS;
         chain.a += probe_place(call, i) * (call->a_transposed ? 1 : call->a_stride);
         chain.d = trial->probe + (size_t)(i * PROBE_ROWS * trial->probe_stride) * trial->element;
-        chain.d_stride = trial->probe_stride;
+        chain.d_stride = trial->probe_stride, chain.accumulate = false;
         TRY(gemm_tile(cuda, &chain, 1, NULL, NULL));
     }
     return STATUS_OK;
@@ -295,7 +310,10 @@ static enum status measure(struct cuda_context *cuda, const struct gemm_call *ca
     int64_t rows = call->m < PROBE_ROWS ? call->m : PROBE_ROWS;
     float least = INFINITY, once = 0;
     *ms = INFINITY;
-    if (run(cuda, call, algorithm) != CUBLAS_STATUS_SUCCESS)
+    if (call->accumulate) /* so that the first run gives the product itself */
+        CUDA_TRY(cudaMemsetAsync(call->d, 0, (size_t)(call->m * call->d_stride) * trial->element,
+                                 cuda->stream));
+    if (!attempt(cuda, call, algorithm))
         return STATUS_OK;
     CUDA_TRY(cudaMemsetAsync(trial->count, 0, sizeof(int), cuda->stream));
     for (int i = 0; i < PROBES; i++) {
@@ -309,8 +327,10 @@ static enum status measure(struct cuda_context *cuda, const struct gemm_call *ca
     if (differing > 0)
         return STATUS_OK;
     for (int i = 0; i < TIMED_RUNS && (i == 0 || least < 1.0f); i++) {
+        if (trial->flush != NULL)
+            CUDA_TRY(cudaMemsetAsync(trial->flush, i, FLUSH_BYTES, cuda->stream));
         CUDA_TRY(cudaEventRecord(plans->begin, cuda->stream));
-        if (run(cuda, call, algorithm) != CUBLAS_STATUS_SUCCESS)
+        if (!attempt(cuda, call, algorithm))
             return STATUS_OK;
         CUDA_TRY(cudaEventRecord(plans->end, cuda->stream));
         CUDA_TRY(cudaEventSynchronize(plans->end));
@@ -321,47 +341,62 @@ static enum status measure(struct cuda_context *cuda, const struct gemm_call *ca
     return STATUS_OK;
 }
 
-/* Every proposal costs some ms when its kernel is not loaded yet: after TRY_NS the best so far has to do. */
+/* Every proposal costs some ms when its kernel is not loaded yet: after a while the best so far has to do. */
 static enum status measure_all(struct cuda_context *cuda, const struct gemm_call *call,
                                const struct trial *trial, int count,
                                const cublasLtMatmulHeuristicResult_t *found, float *ms)
 {
-    int64_t begin_ns = clock_now_ns();
+    int64_t end_ns = clock_now_ns() + (call->m <= FEW_ROWS ? TRY_FEW_NS : TRY_MANY_NS);
     bool any = false;
     TRY(probe_chain(cuda, call, trial));
+    TRY(measure(cuda, call, trial, NULL, &ms[count]));
+    ms[count] -= EARLY_MS;
     for (int i = 0; i < count; i++) {
         ms[i] = INFINITY;
-        if (one_chain(&found[i]) && !(any && clock_now_ns() - begin_ns > TRY_NS))
+        if (one_chain(&found[i]) && !(any && clock_now_ns() > end_ns))
             TRY(measure(cuda, call, trial, &found[i].algo, &ms[i]));
         any = any || ms[i] < INFINITY;
     }
     return STATUS_OK;
 }
 
+/* The fastest that passes; candidate `count` is gemm_small. What the call adds to must stay as it is: the runs add to
+ * memory made for them, and where there is none the first proposal that passes is taken. */
 static enum status choose_exact(struct cuda_context *cuda, const struct gemm_call *call,
                                 const struct gemm_call *rounded, struct gemm_plan *plan)
 {
     cublasLtMatmulHeuristicResult_t found[CANDIDATES];
-    float ms[CANDIDATES];
-    int count = propose(cuda, rounded, found);
+    float ms[CANDIDATES + 1];
+    int count = propose(cuda, rounded, found), best = 0;
     struct trial trial = {};
+    struct gemm_call timed = *call;
+    void *sums = NULL;
     enum status status = trial_begin(cuda, call, &trial);
-    if (status == STATUS_OK)
-        status = measure_all(cuda, call, &trial, count, found, ms);
-    while (status == STATUS_OK && plan->usable == 0) {
-        int best = 0;
+    if (call->accumulate &&
+        cudaMalloc(&sums, (size_t)(call->m * call->d_stride) * trial.element) != cudaSuccess)
+        (void)cudaGetLastError();
+    for (int i = 0; i <= count; i++)
+        ms[i] = i < count && one_chain(&found[i]) ? (float)i : INFINITY;
+    if (call->accumulate)
+        timed.d = sums;
+    if (status == STATUS_OK && timed.d != NULL)
+        status = measure_all(cuda, &timed, &trial, count, found, ms);
+    while (status == STATUS_OK && plan->choice == GEMM_BY_TILE) {
         bool passes = false;
-        for (int i = 1; i < count; i++)
+        for (int i = 0; i <= count; i++)
             best = ms[i] < ms[best] ? i : best;
-        if (count == 0 || ms[best] == INFINITY)
+        if (ms[best] == INFINITY)
             break;
-        status = trial_passes(cuda, &trial, &found[best].algo, &passes);
-        plan->algorithm = found[best].algo;
-        plan->usable = passes;
+        const cublasLtMatmulAlgo_t *algorithm = best < count ? &found[best].algo : NULL;
+        status = trial_passes(cuda, &trial, algorithm, &passes);
+        if (passes && algorithm != NULL)
+            plan->algorithm = *algorithm;
+        if (passes)
+            plan->choice = algorithm != NULL ? GEMM_BY_LIBRARY : GEMM_BY_SMALL;
         ms[best] = INFINITY;
     }
-    if (trial.memory != NULL)
-        (void)cudaFree(trial.memory);
+    (void)cudaFree(sums);
+    (void)cudaFree(trial.memory);
     return status;
 }
 
@@ -370,98 +405,11 @@ static void choose_any(struct cuda_context *cuda, const struct gemm_call *rounde
 {
     cublasLtMatmulHeuristicResult_t found[CANDIDATES];
     int count = propose(cuda, rounded, found);
-    for (int i = 0; i < count && plan->usable == 0; i++)
+    for (int i = 0; i < count && plan->choice == GEMM_BY_TILE; i++)
         if (found[i].state == CUBLAS_STATUS_SUCCESS) {
             plan->algorithm = found[i].algo;
-            plan->usable = 1;
+            plan->choice = GEMM_BY_LIBRARY;
         }
-}
-
-/* ---- choices on disk: one line each, "m n k flags usable algorithm crc", all hexadecimal ---- */
-
-enum { LINE_WORDS = sizeof(struct gemm_plan) / sizeof(uint64_t) };
-static_assert(sizeof(struct gemm_plan) % sizeof(uint64_t) == 0, "a plan is written as words");
-
-static bool parse_line(const char *line, struct gemm_plan *plan)
-{
-    uint64_t word[LINE_WORDS];
-    char *end = NULL;
-    for (int i = 0; i < LINE_WORDS; i++, line = end) {
-        word[i] = strtoull(line, &end, 16);
-        if (end == line)
-            return false;
-    }
-    uint64_t crc = strtoull(line, &end, 16);
-    memcpy(plan, word, sizeof *plan);
-    return end != line && *end == '\n' && crc == crc32c(0, word, sizeof word);
-}
-
-static void load_plans(struct gemm_plans *plans)
-{
-    struct buffer text;
-    int damaged = 0;
-    buffer_init(&text, CACHE_BYTES_MAX);
-    if (file_read(plans->path, &text) == STATUS_OK) {
-        const char *line = buffer_string(&text);
-        for (const char *end; (end = strchr(line, '\n')) != NULL; line = end + 1) {
-            struct gemm_plan plan;
-            if (!parse_line(line, &plan))
-                damaged++;
-            else if (plans->count < PLANS_MAX)
-                plans->plan[plans->count++] = plan;
-        }
-        damaged += *line != '\0';
-    }
-    if (damaged > 0)
-        fprintf(stderr, "%s: %d damaged lines ignored; their products are tried again\n",
-                plans->path, damaged);
-    buffer_free(&text);
-}
-
-/* Whole or not at all: another process may write at the same time, the last one wins. */
-static enum status write_plans(struct gemm_plans *plans, struct buffer *text)
-{
-    for (int i = 0; i < plans->count; i++) {
-        uint64_t word[LINE_WORDS];
-        memcpy(word, &plans->plan[i], sizeof word);
-        for (int j = 0; j < LINE_WORDS; j++)
-            TRY(buffer_printf(text, "%llx ", (unsigned long long)word[j]));
-        TRY(buffer_printf(text, "%x\n", crc32c(0, word, sizeof word)));
-    }
-    return file_replace(plans->path, text->bytes, text->size);
-}
-
-static void save_plans(struct gemm_plans *plans)
-{
-    struct buffer text;
-    plans->changed = false;
-    plans->saved_ns = clock_now_ns();
-    if (plans->path[0] == '\0')
-        return;
-    buffer_init(&text, CACHE_BYTES_MAX);
-    if (write_plans(plans, &text) != STATUS_OK)
-        plans->path[0] = '\0'; /* a full or read-only disk: choices live as long as this process */
-    buffer_free(&text);
-}
-
-static enum status find_path(const struct cuda_context *cuda, char path[FILE_PATH_MAX])
-{
-    const char *off = getenv("WEIR_GEMM_CACHE"), *base = getenv("XDG_CACHE_HOME"),
-               *home = getenv("HOME");
-    char folder[FILE_PATH_MAX], name[sizeof cuda->gpu_name];
-    if (off != NULL && strcmp(off, "off") == 0)
-        return STATUS_OK;
-    if (base != NULL && base[0] == '/')
-        TRY(file_path(folder, "%s/weir", base));
-    else if (home != NULL && home[0] == '/')
-        TRY(file_path(folder, "%s/.cache/weir", home));
-    else
-        return STATUS_OK;
-    memcpy(name, cuda->gpu_name, sizeof name);
-    for (char *c = name; *c != '\0'; c++)
-        *c = *c == ' ' || *c == '/' ? '-' : *c;
-    TRY(file_make_dirs(folder));
-    return file_path(path, "%s/gemm-%s-%zu.txt", folder, name, cublasLtGetVersion());
 }
 
 /* ---- plans ---- */
@@ -474,10 +422,8 @@ static enum status make_plans(struct cuda_context *cuda)
     cuda->plans = plans;
     CUDA_TRY(cudaEventCreate(&plans->begin));
     CUDA_TRY(cudaEventCreate(&plans->end));
-    if (find_path(cuda, plans->path) != STATUS_OK)
-        plans->path[0] = '\0';
-    if (plans->path[0] != '\0')
-        load_plans(plans);
+    gemm_plans_find(cuda, plans);
+    gemm_plans_load(plans);
     return STATUS_OK;
 }
 
@@ -487,7 +433,7 @@ void cuda_gemm_plans_destroy(struct gemm_plans **plans)
     if (old == NULL)
         return;
     if (old->changed)
-        save_plans(old);
+        gemm_plans_save(old);
     (void)cudaFree(old->workspace);
     if (old->begin != NULL)
         (void)cudaEventDestroy(old->begin);
@@ -499,7 +445,9 @@ void cuda_gemm_plans_destroy(struct gemm_plans **plans)
 
 static int64_t round_rows(int64_t rows)
 {
-    int64_t rounded = 16;
+    int64_t rounded = 8;
+    if (rows == 1)
+        return 1;
     while (rounded < rows && rounded < 16384)
         rounded *= 2;
     return rounded;
@@ -551,7 +499,7 @@ static enum status make_plan(struct cuda_context *cuda, const struct gemm_call *
     **made = plan;
     plans->changed = true;
     if (clock_now_ns() - plans->saved_ns > CLOCK_NS_PER_S)
-        save_plans(plans);
+        gemm_plans_save(plans);
     return STATUS_OK;
 }
 
@@ -562,7 +510,7 @@ static bool suits(const struct gemm_call *call)
     return aligned(call->a) && aligned(call->b) && aligned(call->d) && aligned(call->bias) &&
            call->a_stride % 8 == 0 && call->b_stride % 8 == 0 &&
            call->d_stride % (call->d_float ? 4 : 8) == 0 && call->k > 0 &&
-           !(call->accumulate && (call->exact_rows || !call->d_float));
+           !(call->accumulate && !call->d_float);
 }
 
 enum status gemm_library(struct cuda_context *cuda, const struct gemm_call *call)
@@ -588,7 +536,10 @@ enum status gemm_library(struct cuda_context *cuda, const struct gemm_call *call
             plan = &cuda->plans->plan[i];
     if (plan == NULL)
         TRY(make_plan(cuda, call, &key, &plan));
-    if (plan->usable != 0 && run(cuda, call, &plan->algorithm) == CUBLAS_STATUS_SUCCESS)
+    if (plan->choice == GEMM_BY_SMALL && is_small(call))
+        return run_small(cuda, call);
+    if (plan->choice == GEMM_BY_LIBRARY &&
+        run(cuda, call, &plan->algorithm) == CUBLAS_STATUS_SUCCESS)
         return STATUS_OK;
     return FAIL(STATUS_UNSUPPORTED, "cublasLt: no algorithm for a product of %lld x %lld x %lld",
                 (long long)call->m, (long long)call->n, (long long)call->k);

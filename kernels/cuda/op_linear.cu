@@ -61,7 +61,7 @@ static enum status plain(struct cuda_context *cuda, const struct plain_call *cal
 
 /* ---- db += column sums of dy: rows in runs of RUN_ROWS, runs added in order, both in f64 ---- */
 
-enum { RUN_ROWS = 256 };
+enum { RUN_ROWS = 128 };
 
 template <typename T>
 static __global__ void column_runs(const T *dy, int64_t stride, int64_t rows, int64_t n,
@@ -72,6 +72,7 @@ static __global__ void column_runs(const T *dy, int64_t stride, int64_t rows, in
         return;
     int64_t end = (run + 1) * RUN_ROWS < rows ? (run + 1) * RUN_ROWS : rows;
     double sum = 0;
+#pragma unroll 16
     for (int64_t t = run * RUN_ROWS; t < end; t++)
         sum += (double)to_float(dy[t * stride + column]);
     partial[run * n + column] = sum;
@@ -83,6 +84,7 @@ static __global__ void column_sums(const double *partial, int64_t runs, int64_t 
     if (column >= n)
         return;
     double sum = (double)sums[column];
+#pragma unroll 16
     for (int64_t run = 0; run < runs; run++)
         sum += partial[run * n + column];
     sums[column] = (float)sum;
@@ -105,13 +107,14 @@ static enum status add_column_sums(struct cuda_context *cuda,
 
 /* ---- choice of a kernel ---- */
 
-/* The library where it can, else the kernel that always can. */
+/* The library (or what is faster) where it can, else the kernel that always can. */
 static enum status gemm_any(struct cuda_context *cuda, const struct gemm_call *call)
 {
     enum status status = gemm_library(cuda, call);
     return status == STATUS_UNSUPPORTED ? gemm_tile(cuda, call, 1, NULL, NULL) : status;
 }
 
+/* Few rows with a second plane: weights stream once. */
 static bool is_small(const struct op_linear *args)
 {
     auto aligned = [](const void *memory) { return (uintptr_t)memory % 16 == 0; };
@@ -120,17 +123,19 @@ static bool is_small(const struct op_linear *args)
            aligned(args->mid);
 }
 
+static enum status linear_small(struct cuda_context *cuda, const struct op_linear *args)
+{
+    struct gemm_small_call few = {};
+    few.rows = args->rows, few.n = args->n, few.k = args->k;
+    few.x_stride = args->x_stride, few.y_stride = args->y_stride;
+    few.x = (const bf16 *)args->x, few.w = (const bf16 *)args->packed;
+    few.mid = (const bf16 *)args->mid, few.bias = (const bf16 *)args->bias;
+    few.y = (bf16 *)args->y, few.y_float = args->y_float;
+    return gemm_small(cuda, &few);
+}
+
 static enum status linear_bf16(struct cuda_context *cuda, const struct op_linear *args)
 {
-    if (is_small(args)) {
-        struct gemm_small_call few = {};
-        few.rows = args->rows, few.n = args->n, few.k = args->k;
-        few.x_stride = args->x_stride, few.y_stride = args->y_stride;
-        few.x = (const bf16 *)args->x, few.w = (const bf16 *)args->packed;
-        few.mid = (const bf16 *)args->mid, few.bias = (const bf16 *)args->bias;
-        few.y = (bf16 *)args->y, few.y_float = args->y_float;
-        return gemm_small(cuda, &few);
-    }
     struct gemm_call call = {};
     call.m = args->rows, call.n = args->n, call.k = args->k;
     call.a = (const bf16 *)args->x, call.a_stride = args->x_stride;
@@ -139,9 +144,14 @@ static enum status linear_bf16(struct cuda_context *cuda, const struct op_linear
     call.d_float = args->y == NULL, call.d_stride = args->y_stride;
     call.d = args->y != NULL ? args->y : (void *)args->y_float;
     call.exact_rows = true;
-    if (args->expert_offset != NULL || args->mid != NULL)
-        return gemm_tile(cuda, &call, args->experts, args->expert_offset, (const bf16 *)args->mid);
-    return gemm_any(cuda, &call);
+    if (args->expert_offset == NULL && args->mid == NULL) {
+        enum status status = gemm_library(cuda, &call);
+        if (status != STATUS_UNSUPPORTED)
+            return status;
+    }
+    if (is_small(args))
+        return linear_small(cuda, args);
+    return gemm_tile(cuda, &call, args->experts, args->expert_offset, (const bf16 *)args->mid);
 }
 
 static enum status linear_f32(struct cuda_context *cuda, const struct op_linear *args)
@@ -194,6 +204,7 @@ extern "C" enum status cuda_linear_backward_input(void *context,
     call.b = (const bf16 *)args->weight, call.b_stride = args->k, call.b_transposed = true;
     call.d = args->dx, call.d_stride = args->dx_stride;
     call.accumulate = args->accumulate;
+    call.exact_rows = true; /* so the fastest algorithm may be taken without a choice of bits */
     if (args->expert_offset != NULL)
         return gemm_tile(cuda, &call, args->experts, args->expert_offset, NULL);
     return gemm_any(cuda, &call);
@@ -223,6 +234,8 @@ extern "C" enum status cuda_linear_backward_weight(void *context,
     call.b = (const bf16 *)args->x, call.b_stride = args->x_stride, call.b_transposed = true;
     call.d = args->dweight, call.d_stride = args->k, call.d_float = true;
     call.accumulate = true;
+    /* Enough tiles for all multiprocessors: no need to split k. */
+    call.exact_rows = ((call.m + 127) / 128) * ((call.n + 255) / 256) >= cuda->multiprocessors;
     if (args->expert_offset != NULL)
         return gemm_tile(cuda, &call, args->experts, args->expert_offset, NULL);
     return gemm_any(cuda, &call);

@@ -172,7 +172,10 @@ enum status ranks_sum_shards(struct ranks *ranks, float *grads, int64_t elements
 {
     struct shard own = ranks_shard(elements, ranks->wire.count, ranks->wire.rank);
     int64_t longest = ranks_shard(elements, ranks->wire.count, 0).count;
+    uint32_t here = 1, all[RANKS_MAX];
     TRY(ranks->ops->finish(ranks->ops->context));
+    /* Before the collective, which could only say that somebody is late: on the wire the late one has a name. */
+    TRY(rank_wire_gather(&ranks->wire, &here, sizeof here, all));
     for (int64_t at = 0; at < longest; at += ranks->piece) {
         TRY(exchange_piece(ranks, grads, elements, at));
         int64_t count = part(own.count, at, ranks->piece);

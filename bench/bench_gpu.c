@@ -2,6 +2,7 @@
 /* bench/bench_gpu.c - decode and training speed of model/ on a GPU, each figure beside its limit.
  *
  *     bench_gpu [half|one|seven|hybrid] [decode|train|ops]      (all by default; WEIR_BENCH_DEVICE, cuda:0)
+ * "long" trains one rollout of 80K tokens with a hybrid of 1.5 billion parameters.
  * "ops" runs a training step with a wait after every op and prints the time of each kind.
  *
  * Shapes are Qwen2.5 0.5B, 1.5B, 7B with random weights. JSON lines. Ceilings are measured first, in the same run: device
@@ -19,7 +20,7 @@ enum {
     DECODE_STEPS = 64,
     DECODE_WARM = 8,
     TRAIN_TOKENS = 16384,
-    TRAIN_STEPS = 4
+    TRAIN_STEPS = 4, LONG_TOKENS = 81920
 };
 static const double PEAK = 989e12;
 
@@ -230,7 +231,7 @@ struct training {
     int32_t *ids, *target;
     float *logprob, *dlogprob;
     struct op_segment *segments;
-    int32_t sequences;
+    int32_t sequences, tokens;
     double part_s[4]; /* forward, head, backward, optimizer */
 };
 
@@ -238,11 +239,11 @@ static void train_step(struct training *t, int64_t update)
 {
     int64_t elements = model_parameters(t->model)->elements, start = begin();
     random_model_must(ops->memory_zero(ops->context, t->grads, (size_t)elements * sizeof(float)));
-    struct model_batch batch = {TRAIN_TOKENS, t->ids, t->segments, t->sequences};
+    struct model_batch batch = {t->tokens, t->ids, t->segments, t->sequences};
     struct model_head head = {
-        .rows = TRAIN_TOKENS, .temperature = 1, .target = t->target, .logprob = t->logprob};
+        .rows = t->tokens, .temperature = 1, .target = t->target, .logprob = t->logprob};
     struct model_backward back = {
-        .rows = TRAIN_TOKENS, .temperature = 1, .target = t->target, .dlogprob = t->dlogprob};
+        .rows = t->tokens, .temperature = 1, .target = t->target, .dlogprob = t->dlogprob};
     act *hidden = NULL;
     double squares = 0;
     int64_t bad = 0;
@@ -275,10 +276,11 @@ static void train_step(struct training *t, int64_t update)
 }
 
 static void bench_train(const char *name, const struct model_shape *shape, int32_t length,
-                        double target)
+                        int32_t tokens, bool recompute, double target)
 {
-    struct training t = {.sequences = TRAIN_TOKENS / length};
-    struct model_options options = {.rows_max = TRAIN_TOKENS, .lightning_chunk = 64, .train = true};
+    struct training t = {.sequences = tokens / length, .tokens = tokens};
+    struct model_options options = {
+        .rows_max = tokens, .lightning_chunk = 64, .train = true, .recompute = recompute};
     random_model_must(model_create(&t.model, shape, ops, &options));
     random_model_must(model_weights_create(t.model, &t.weights));
     random_model_fill(t.model, &t.weights, ops);
@@ -286,22 +288,22 @@ static void bench_train(const char *name, const struct model_shape *shape, int32
     random_model_must(model_cache_create(t.model, t.sequences, pages, length, &t.cache));
     int64_t bytes = model_parameters(t.model)->elements * (int64_t)sizeof(float);
     t.master = make(bytes), t.m = make(bytes), t.v = make(bytes), t.grads = make(bytes);
-    t.ids = memory_array(TRAIN_TOKENS, sizeof(int32_t));
-    t.target = memory_array(TRAIN_TOKENS, sizeof(int32_t));
-    t.logprob = memory_array(TRAIN_TOKENS, sizeof(float));
-    t.dlogprob = memory_array(TRAIN_TOKENS, sizeof(float));
+    t.ids = memory_array((size_t)tokens, sizeof(int32_t));
+    t.target = memory_array((size_t)tokens, sizeof(int32_t));
+    t.logprob = memory_array((size_t)tokens, sizeof(float));
+    t.dlogprob = memory_array((size_t)tokens, sizeof(float));
     t.segments = memory_array((size_t)t.sequences, sizeof(struct op_segment));
-    for (int32_t i = 0; i < TRAIN_TOKENS; i++) {
+    for (int32_t i = 0; i < tokens; i++) {
         t.ids[i] = (int32_t)(random_bits((uint64_t)i) % (uint32_t)shape->vocabulary);
         t.target[i] = (int32_t)(random_bits((uint64_t)i + 1) % (uint32_t)shape->vocabulary);
-        t.dlogprob[i] = -1.0F / TRAIN_TOKENS;
+        t.dlogprob[i] = -1.0F / (float)tokens;
     }
     for (int32_t s = 0; s < t.sequences; s++) {
         t.segments[s] = (struct op_segment){s, 0, s * length, length};
         random_model_must(model_cache_open(t.cache, s, length));
     }
     double best = 1e9, parts[4] = {0};
-    for (int64_t step = 1; step <= TRAIN_STEPS; step++) {
+    for (int64_t step = 1; step <= (recompute ? 2 : TRAIN_STEPS); step++) {
         train_step(&t, step);
         double sum = t.part_s[0] + t.part_s[1] + t.part_s[2] + t.part_s[3];
         if (sum < best) {
@@ -312,7 +314,7 @@ static void bench_train(const char *name, const struct model_shape *shape, int32
     double weights = (double)body_weights(shape) + (double)shape->vocabulary * shape->hidden;
     double flop =
         6.0 * weights + 6.0 * (double)shape->heads * shape->head_size * length * shape->layers;
-    double rate = TRAIN_TOKENS / best;
+    double rate = tokens / best;
     int64_t left = 0, total = 0;
     random_model_must(ops->memory_left(ops->context, &left, &total));
     printf(
@@ -320,7 +322,7 @@ static void bench_train(const char *name, const struct model_shape *shape, int32
         "\"mfu_of_989\":%.3f,\"target\":%.2f,\"share_of_gemm\":%.3f,\"ms\":{\"forward\":%.1f,"
         "\"head\":%.1f,"
         "\"backward\":%.1f,\"optimizer\":%.1f},\"memory_GB\":%.1f}\n",
-        name, length, TRAIN_TOKENS, rate, rate * flop / PEAK, target, rate * flop / gemm_rate,
+        name, length, tokens, rate, rate * flop / PEAK, target, rate * flop / gemm_rate,
         parts[0] * 1e3, parts[1] * 1e3, parts[2] * 1e3, parts[3] * 1e3,
         (double)(total - left) / 1e9);
     fflush(stdout);
@@ -362,14 +364,20 @@ int main(int argc, char **argv)
         if (argc > 2 && strcmp(argv[2], "ops") == 0) {
             struct op_table *plain = ops, table = timed_table();
             ops = &table;
-            bench_train(shapes[i].name, &shape, 2048, 0);
+            bench_train(shapes[i].name, &shape, 2048, TRAIN_TOKENS, false, 0);
             ops = plain;
             print_ops(shapes[i].name, TRAIN_STEPS);
         }
         if ((argc <= 2 || strcmp(argv[2], "train") == 0) && shapes[i].train_target > 0) {
-            bench_train(shapes[i].name, &shape, 2048, shapes[i].train_target);
-            bench_train(shapes[i].name, &shape, 8192, shapes[i].train_target);
+            bench_train(shapes[i].name, &shape, 2048, TRAIN_TOKENS, false, shapes[i].train_target);
+            bench_train(shapes[i].name, &shape, 8192, TRAIN_TOKENS, false, shapes[i].train_target);
         }
+    }
+    if (argc > 1 && strcmp(argv[1], "long") ==
+                        0) { /* one rollout of 80K tokens, layers run again in the backward pass */
+        struct model_shape shape;
+        random_model_shape(&shape, SHAPE_HYBRID_BIG);
+        bench_train("hybrid_big", &shape, LONG_TOKENS, LONG_TOKENS, true, 0);
     }
     op_table_destroy(&ops);
     return 0;

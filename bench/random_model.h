@@ -48,6 +48,17 @@
     "\"num_hidden_layers\": 28, \"rope_theta\": 1000000.0, \"rms_norm_eps\": 1e-6, " \
     "\"vocab_size\": 152064, \"tie_word_embeddings\": false, \"max_position_embeddings\": 131072, " \
     "\"initializer_range\": 0.02, \"hidden_act\": \"silu\"}"
+#define SHAPE_HYBRID_BIG \
+    "{\"architectures\": [\"MiniMaxM1ForCausalLM\"], \"model_type\": \"minimax_m1\", " \
+    "\"attn_type_list\": [0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1], \"hidden_size\": 1536, \"head_dim\": 128, " \
+    "\"num_attention_heads\": 12, \"num_key_value_heads\": 4, \"intermediate_size\": 1536, " \
+    "\"num_hidden_layers\": 16, \"num_local_experts\": 8, \"num_experts_per_tok\": 2, " \
+    "\"rotary_dim\": 64, \"rope_theta\": 10000000, \"rms_norm_eps\": 1e-5, \"vocab_size\": 151936, " \
+    "\"postnorm\": true, \"layernorm_full_attention_alpha\": 3.5565588200778455, " \
+    "\"layernorm_full_attention_beta\": 1.0, \"layernorm_linear_attention_alpha\": 3.5565588200778455, " \
+    "\"layernorm_linear_attention_beta\": 1.0, \"layernorm_mlp_alpha\": 3.5565588200778455, " \
+    "\"layernorm_mlp_beta\": 1.0, \"tie_word_embeddings\": false, \"max_position_embeddings\": 131072, " \
+    "\"initializer_range\": 0.02, \"hidden_act\": \"silu\"}"
 // clang-format on
 
 static inline void random_model_must(enum status status)

@@ -9,7 +9,8 @@
 #define SLOTS          3
 #define PAGES_PER_SLOT 5
 
-static const int64_t head_list[][3] = {{4, 2, 8}, {3, 1, 16}, {4, 2, 64}, {2, 2, 128}, {4, 2, 24}};
+static const int64_t head_list[][3] = {{4, 2, 8},   {3, 1, 16}, {4, 2, 64},
+                                       {2, 2, 128}, {4, 2, 24}, {4, 2, 32}};
 
 /* Pages of the slots are interleaved and not in order. */
 static inline struct array *page_table_of(struct judge *judge)
@@ -218,13 +219,17 @@ static inline void oracle_forward(struct judge *judge, const struct op_attention
 /* dS = P (dP - sum P dP) loses what dP and the mean have in common: twice the forward bound. */
 static inline void case_attention_backward(struct judge *judge)
 {
-    static const struct op_segment segments[] = {{1, 0, 0, 1}, {0, 0, 1, 130}, {2, 0, 131, 67}};
-    for (int h = 0; h < 2 * COUNT(head_list); h++) {
-        const int64_t *list = head_list[h / 2], pad = h % 2;
+    static const struct op_segment sets[][SLOTS] = {{{1, 0, 0, 1}, {0, 0, 1, 130}, {2, 0, 131, 67}},
+                                                    {{0, 0, 0, 9}, {1, 0, 9, 17}, {2, 0, 26, 2}}};
+    for (int h = 0; h < 4 * COUNT(head_list); h++) {
+        const int64_t *list = head_list[h / 4], pad = h % 2;
+        const struct op_segment *segments = sets[h / 2 % 2], *last = &segments[SLOTS - 1];
         int64_t heads = list[0], kv_heads = list[1], size = list[2];
-        int64_t rows = 198, stride = heads * size + 6 * pad, y_stride = heads * size + 2 * pad;
+        int64_t rows = last->row + last->count, stride = heads * size + 6 * pad,
+                y_stride = heads * size + 2 * pad;
         double scale = 2.0 / sqrt(sqrt((double)size)), bound = 2 * attention_bound(size);
-        SHAPE(judge, "heads %" PRId64 "/%" PRId64 " size %" PRId64, heads, kv_heads, size);
+        SHAPE(judge, "heads %" PRId64 "/%" PRId64 " size %" PRId64 " rows %" PRId64, heads,
+              kv_heads, size, rows);
         struct array *q = input_act(judge, "q", rows * stride, scale);
         struct array *k = input_act(judge, "k", rows * stride, scale);
         struct array *v = input_act(judge, "v", rows * stride, 1);

@@ -11,13 +11,14 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "tests/kernel_gpu_graph.h"
 
 enum { TOGETHER = 16, CHECK_SECONDS = 60, SKIPPED = 77, NO_TABLE = 78 };
 
-static const char *const devices[] = {"cuda:0/f32", "cuda:0"};
+static const char *const devices[] = {"cuda:0", "cuda:0/f32"};
 
 struct check {
     const char *name, *device;
@@ -42,8 +43,9 @@ static int check_run(const struct check *check)
         judge_run(&judge, check->op, table, oracle, check->device);
     else
         gpu_check_run(&judge, check->extra, table, oracle, check->device);
-    printf("%-24s %-10s failures %d, largest error %.2f of its bound\n", check->name, check->device,
-           judge.failures, judge.worst);
+    double seconds = (double)clock() / (double)CLOCKS_PER_SEC;
+    printf("%-24s %-10s failures %d, largest error %.2f of its bound, %.1f s\n", check->name,
+           check->device, judge.failures, judge.worst, seconds);
     op_table_destroy(&table);
     op_table_destroy(&oracle);
     return judge.failures > 0;
@@ -77,6 +79,7 @@ static int check_wait(struct check *check)
     while (fgets(line, sizeof line, check->output))
         (void)fputs(line, stdout);
     (void)fclose(check->output);
+    (void)fflush(stdout);
     if (WIFSIGNALED(state))
         printf("%-24s %-10s stopped by signal %d%s\n", check->name, check->device, WTERMSIG(state),
                WTERMSIG(state) == SIGALRM ? ": it hangs" : "");

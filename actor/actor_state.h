@@ -41,7 +41,7 @@ struct actor {
     struct model *model;
     struct model_cache *cache;
     struct model_weights weights[2];
-    int active;    /* of weights; -1 before the first */
+    int active; /* of weights; -1 before the first */
     size_t weights_bytes;
     struct weight_device device; /* of ops */
     uint64_t numerics_id;
@@ -50,7 +50,7 @@ struct actor {
     uint32_t eos_count;
 
     struct link *link;
-    struct arena *arena; /* of the message in hand */
+    struct arena *arena;              /* of the message in hand */
     struct weight_receiver *receiver; /* the channel's file; NULL: none yet, or by NCCL */
     struct weight_member *member;     /* NULL: not by NCCL */
     struct redis_view *redis;

@@ -10,7 +10,6 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-
 #include "ops/cmd.h"
 #include "ops/gpu_info.h"
 #include "ops/redis_server.h"

@@ -11,7 +11,7 @@
 
 #include "transport/weight_device.h"
 
-enum { CUDA_SAMPLE_BYTES = 1 << 20 };
+enum { CUDA_SAMPLE_BYTES = 1 << 16 };
 
 enum {
     COPY_DEFAULT = 4,

@@ -167,6 +167,9 @@ extern "C" enum status cuda_lm_head_backward(void *context, const struct op_lm_h
     int64_t row_bytes = chunk.dz_stride * (int64_t)(cuda->f32 ? sizeof(float) : sizeof(bf16));
     int64_t most = CHUNK_BYTES / row_bytes / 256 * 256; /* whole tiles of rows */
     most = most < 256 ? 256 : most > CHUNK_ROWS_MAX ? CHUNK_ROWS_MAX : most;
+    /* as few chunks as that allows, of one size, so that the last is not a small one */
+    int64_t chunks = (args->rows + most - 1) / most;
+    most = ((args->rows + chunks - 1) / chunks + 255) / 256 * 256;
     most = args->rows < most ? args->rows : most;
     void *target_exact = NULL;
     TRY(cuda_scratch(cuda, (size_t)(most * row_bytes), &chunk.dz));

@@ -97,13 +97,29 @@ static __device__ __forceinline__ void load_vector(bf16 *shared, const bf16 *glo
         shared[e] = e < left ? global[e] : __float2bfloat16_rn(0.0f);
 }
 
-/* Fragments by ldmatrix from row, column on (multiples of 16, so that the lane's part of the address is the same for
- * all of them and the column is one xor). */
+/* Fragments by ldmatrix from row, column on (multiples of 16) of a tile that starts at a multiple of 256 bytes: the
+ * lane's part of the address is one for all of them, the column is one xor, the row a constant added. */
 template <int COLUMNS>
-static __device__ __forceinline__ const bf16 *lane_address(const bf16 *tile, int row, int column,
-                                                           int lane_row, int lane_column)
+static __device__ __forceinline__ uint32_t lane_address(const bf16 *tile, int row, int column,
+                                                        int lane_row, int lane_column)
 {
-    return tile + row * COLUMNS + (tile_at<COLUMNS>(lane_row, lane_column) ^ column);
+    uint32_t lane = (uint32_t)__cvta_generic_to_shared(tile) +
+                    2 * (uint32_t)tile_at<COLUMNS>(lane_row, lane_column);
+    return (lane ^ (uint32_t)(2 * column)) + (uint32_t)(2 * row * COLUMNS);
+}
+static __device__ __forceinline__ void load_matrices(uint32_t out[4], uint32_t address)
+{
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(out[0]), "=r"(out[1]), "=r"(out[2]), "=r"(out[3])
+                 : "r"(address)
+                 : "memory");
+}
+static __device__ __forceinline__ void load_matrices_transposed(uint32_t out[4], uint32_t address)
+{
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(out[0]), "=r"(out[1]), "=r"(out[2]), "=r"(out[3])
+                 : "r"(address)
+                 : "memory");
 }
 /* 16 rows x 16 columns as a of mma_16816. */
 template <int COLUMNS>
@@ -111,7 +127,7 @@ static __device__ __forceinline__ void load_rows(uint32_t out[4], const bf16 *ti
                                                  int column)
 {
     int lane = (int)threadIdx.x % 32;
-    load_matrix_x4(out, lane_address<COLUMNS>(tile, row, column, lane % 16, lane / 16 * 8));
+    load_matrices(out, lane_address<COLUMNS>(tile, row, column, lane % 16, lane / 16 * 8));
 }
 /* 16 rows that are n, 16 columns that are k: out[0..1] is b of n 0..7, out[2..3] of n 8..15. */
 template <int COLUMNS>
@@ -119,17 +135,16 @@ static __device__ __forceinline__ void load_columns(uint32_t out[4], const bf16 
                                                     int column)
 {
     int lane = (int)threadIdx.x % 32;
-    load_matrix_x4(
+    load_matrices(
         out, lane_address<COLUMNS>(tile, row, column, lane % 8 + lane / 16 * 8, lane / 8 % 2 * 8));
 }
-/* 16 rows that are k (tokens), 16 columns that are m: a of the transposed tile. out[0], out[2] is also b of columns
- * 0..7 as n, out[1], out[3] of columns 8..15. */
+/* 16 rows that are k (tokens), 16 columns that are m: a of the transposed tile. */
 template <int COLUMNS>
 static __device__ __forceinline__ void load_values(uint32_t out[4], const bf16 *tile, int row,
                                                    int column)
 {
     int lane = (int)threadIdx.x % 32;
-    load_matrix_x4_transposed(
+    load_matrices_transposed(
         out, lane_address<COLUMNS>(tile, row, column, lane % 8 + lane / 16 * 8, lane / 8 % 2 * 8));
 }
 /* 16 rows that are k (tokens), 16 columns that are n: out[0..1] is b of n 0..7, out[2..3] of n 8..15. */
@@ -138,8 +153,8 @@ static __device__ __forceinline__ void load_keys(uint32_t out[4], const bf16 *ti
                                                  int column)
 {
     int lane = (int)threadIdx.x % 32;
-    load_matrix_x4_transposed(out,
-                              lane_address<COLUMNS>(tile, row, column, lane % 16, lane / 16 * 8));
+    load_matrices_transposed(out,
+                             lane_address<COLUMNS>(tile, row, column, lane % 16, lane / 16 * 8));
 }
 
 static __device__ __forceinline__ uint32_t scale_pair(uint32_t pair, float low, float high)

@@ -13,152 +13,7 @@
  * segment with S alone (k and v read once more, no q, no output), and leaves S in f32 at the start of each
  * piece. It computes S by the same products, so pieces do not show in the bits. Segments are device data: the
  * grid has room for the worst case and blocks without a piece leave. */
-#include "kernels/cuda/lightning.cuh"
-
-/* ---- pieces ---- */
-
-struct piece {
-    struct op_segment segment;
-    int first, last;     /* chunks of the segment, first .. last */
-    int pieces, of_them; /* this is piece of_them of pieces; in order of the walk */
-    int base;            /* index of the segment's piece 0 among all */
-};
-
-static __device__ int segment_pieces(const struct lightning_walk &walk,
-                                     const struct op_segment &segment)
-{
-    if ((walk.state != nullptr && segment.slot < 0) || (walk.skip_single && segment.count == 1))
-        return 0;
-    int first = segment.position / walk.chunk;
-    int last = (segment.position + segment.count - 1) / walk.chunk;
-    return (last - first) / walk.piece_chunks + 1;
-}
-
-static __device__ void fill_piece(const struct lightning_walk &walk, int index, struct piece *piece)
-{
-    piece->segment = walk.segments[index];
-    piece->first = piece->segment.position / walk.chunk;
-    piece->last = (piece->segment.position + piece->segment.count - 1) / walk.chunk;
-    piece->pieces = segment_pieces(walk, piece->segment);
-}
-
-/* Pieces of the segments before this lane's one, of 32 segments from `start` on; *total of all 32. */
-static __device__ int pieces_before(const struct lightning_walk &walk, int start, int *own,
-                                    int *total)
-{
-    int lane = (int)threadIdx.x % 32, index = start + lane;
-    *own = index < walk.segment_count ? segment_pieces(walk, walk.segments[index]) : 0;
-    int sum = *own;
-    for (int offset = 1; offset < 32; offset *= 2) {
-        int other = __shfl_up_sync(0xffffffffu, sum, offset);
-        sum += lane >= offset ? other : 0;
-    }
-    *total = __shfl_sync(0xffffffffu, sum, 31);
-    return sum - *own;
-}
-
-/* The `wanted`-th piece of all; every warp finds it for itself. */
-static __device__ bool find_piece(const struct lightning_walk &walk, int wanted,
-                                  struct piece *piece)
-{
-    int before = 0;
-    for (int start = 0; start < walk.segment_count; start += 32) {
-        int own, total, at = before + pieces_before(walk, start, &own, &total);
-        unsigned here = __ballot_sync(0xffffffffu, at <= wanted && wanted < at + own);
-        if (here != 0) {
-            int lane = __ffs((int)here) - 1;
-            fill_piece(walk, start + lane, piece);
-            piece->base = __shfl_sync(0xffffffffu, at, lane);
-            piece->of_them = wanted - piece->base;
-            return true;
-        }
-        before += total;
-    }
-    return false;
-}
-
-/* Index of the first piece of segment `wanted`. */
-static __device__ int find_base(const struct lightning_walk &walk, int wanted)
-{
-    int before = 0;
-    for (int start = 0;; start += 32) {
-        int own, total, at = before + pieces_before(walk, start, &own, &total);
-        if (wanted < start + 32)
-            return __shfl_sync(0xffffffffu, at, wanted - start);
-        before += total;
-    }
-}
-
-/* ---- a chunk's rows ---- */
-
-/* Row r of a chunk's tile is row start + r * step of the call for low <= r < high; rows below `low` are in the
- * buffers (forward in time, with a state), the rest is zero. */
-struct chunk_rows {
-    int64_t start;
-    int step, low, high;
-};
-
-static __device__ struct chunk_rows rows_of(const struct lightning_walk &walk,
-                                            const struct op_segment &segment, bool reverse,
-                                            int chunk)
-{
-    int from = chunk * walk.chunk - segment.position; /* token 0 of the chunk, in the segment */
-    struct chunk_rows rows;
-    if (reverse) {
-        rows.start = (int64_t)segment.row + from + walk.chunk - 1;
-        rows.step = -1;
-        rows.low = max(from + walk.chunk - segment.count, 0);
-        rows.high = walk.chunk;
-    } else {
-        rows.start = (int64_t)segment.row + from;
-        rows.step = 1;
-        rows.low = max(-from, 0);
-        rows.high = min(segment.count - from, walk.chunk);
-    }
-    return rows;
-}
-
-/* Columns [column, column + COLUMNS) of CP rows to a shared tile. `base` is the head in row 0 of the call,
- * `buffer` the head in the slot's buffer or NULL. */
-template <int COLUMNS, int CP, int THREADS>
-static __device__ __forceinline__ void
-load_tile(const struct lightning_walk &walk, const struct chunk_rows &rows, bf16 *tile,
-          const bf16 *base, int64_t stride, const bf16 *buffer, int column)
-{
-    constexpr int VECTORS = COLUMNS / 8;
-    constexpr int ROUND = THREADS / VECTORS; /* rows at a time */
-    static_assert(ROUND % 16 == 0 && CP % ROUND == 0, "the same vector of a row in each round");
-    int first = (int)threadIdx.x / VECTORS, inside = (int)threadIdx.x % VECTORS * 8;
-    int left = walk.head_size - column - inside;
-    bf16 *to = tile + tile_at<COLUMNS>(first, inside);
-    const bf16 *from = base + (rows.start + first * rows.step) * stride + column + inside;
-    if (rows.low == 0 && rows.high == CP && walk.aligned && walk.head_size - column >= COLUMNS) {
-        int64_t round = ROUND * rows.step * stride;
-#pragma unroll
-        for (int r = 0; r < CP; r += ROUND, from += round)
-            copy_async_16(to + r * COLUMNS, from, true);
-        return;
-    }
-#pragma unroll
-    for (int r = 0; r < CP; r += ROUND) {
-        bool there = first + r >= rows.low && first + r < rows.high && left > 0;
-        if (first + r < rows.low && buffer != nullptr)
-            load_vector(to + r * COLUMNS,
-                        left > 0 ? buffer + (first + r) * walk.head_size + column + inside : buffer,
-                        left, walk.state_aligned);
-        else
-            load_vector(to + r * COLUMNS, there ? from + r * rows.step * stride : base,
-                        there ? left : 0, walk.aligned);
-    }
-}
-
-static __device__ const bf16 *buffer_of(const struct lightning_walk &walk, const bf16 *buffer,
-                                        int slot, int head)
-{
-    if (walk.state == nullptr)
-        return nullptr;
-    return buffer + ((int64_t)slot * walk.heads + head) * walk.chunk * walk.head_size;
-}
+#include "kernels/cuda/lightning_piece.cuh"
 
 template <int P>
 static __device__ float *checkpoint_of(const struct lightning_walk &walk, int role, int piece,
@@ -217,7 +72,7 @@ __global__ void __launch_bounds__(state_shape<P, CP, VALUES>::THREADS)
 {
     using shape = state_shape<P, CP, VALUES>;
     constexpr int KEYS = shape::KEYS, PAIRS = 2, THREADS = shape::THREADS;
-    extern __shared__ __align__(128) char dynamic[];
+    extern __shared__ __align__(256) char dynamic[];
     __shared__ struct decay_table<CP> table;
     bf16 *tiles = (bf16 *)dynamic;
     struct piece piece;
@@ -232,8 +87,6 @@ __global__ void __launch_bounds__(state_shape<P, CP, VALUES>::THREADS)
     int value_tile = (value + warp_value) / 16, key_tile = (key + warp_key) / 8;
     const struct lightning_role<bf16> &role = walk.role[blockIdx.z];
     fill_decay<CP>(&table, walk.slopes[head], walk.chunk);
-    const bf16 *k_buffer = buffer_of(walk, walk.k_buffer, piece.segment.slot, head);
-    const bf16 *v_buffer = buffer_of(walk, walk.v_buffer, piece.segment.slot, head);
     int chunks = (piece.pieces - 1) * walk.piece_chunks;
     float s[2 * PAIRS][4] = {};
     if (walk.state != nullptr && piece.first > 0) {
@@ -248,10 +101,10 @@ __global__ void __launch_bounds__(state_shape<P, CP, VALUES>::THREADS)
             struct chunk_rows rows = rows_of(walk, piece.segment, role.reverse, chunk);
             bf16 *tile = tiles + w % shape::STAGES * shape::STAGE;
             load_tile<KEYS, CP, THREADS>(walk, rows, tile, role.k + head * role.k_head, role.k_row,
-                                         k_buffer, key);
+                                         walk.k_buffer, piece.segment.slot, head, key);
             load_tile<VALUES, CP, THREADS>(walk, rows, tile + CP * KEYS,
-                                           role.v + head * role.v_head, role.v_row, v_buffer,
-                                           value);
+                                           role.v + head * role.v_head, role.v_row, walk.v_buffer,
+                                           piece.segment.slot, head, value);
         }
         copy_async_commit();
     };
@@ -324,25 +177,23 @@ static __device__ __forceinline__ void scores(bf16 *p, const bf16 *q, const bf16
 }
 
 /* 16 values of 16 rows as bf16: x[n][half] are two values at column n * 8 + lane % 4 * 2 of row lane / 4 + half * 8.
- * Neighbouring lanes trade halves, so that four lanes write 32 bytes of a row. */
+ * Neighbouring lanes trade halves, so that four lanes write 32 bytes of a row. whole: all rows and columns exist and
+ * are aligned. */
 static __device__ __forceinline__ void store_rows(bf16 *y, int64_t stride, int left,
                                                   const uint32_t x[2][2], int low, int high,
-                                                  bool aligned)
+                                                  bool aligned, bool whole)
 {
-    int lane = (int)threadIdx.x % 32, odd = lane % 2;
+    int lane = (int)threadIdx.x % 32, odd = lane % 2, column = odd * 8 + lane % 4 / 2 * 4;
+    bf16 *to = y + lane / 4 * stride + column;
 #pragma unroll
-    for (int half = 0; half < 2; half++) {
-        uint32_t other = __shfl_xor_sync(0xffffffffu, x[1 - odd][half], 1);
-        uint32_t own = x[odd][half];
+    for (int half = 0; half < 2; half++, to += 8 * stride) {
+        uint32_t other = __shfl_xor_sync(0xffffffffu, odd ? x[0][half] : x[1][half], 1);
+        uint32_t own = odd ? x[1][half] : x[0][half];
         uint2 pair = odd ? make_uint2(other, own) : make_uint2(own, other);
-        int row = lane / 4 + half * 8, column = odd * 8 + lane % 4 / 2 * 4;
-        if (row < low || row >= high)
-            continue;
-        bf16 *to = y + row * stride + column;
-        if (aligned) {
-            if (column < left)
-                *(uint2 *)to = pair;
-        } else {
+        int row = lane / 4 + half * 8;
+        if (whole || (aligned && row >= low && row < high && column < left)) {
+            *(uint2 *)to = pair;
+        } else if (!aligned && row >= low && row < high) {
             const bf16 *from = (const bf16 *)&pair;
 #pragma unroll
             for (int e = 0; e < 4; e++)
@@ -352,13 +203,14 @@ static __device__ __forceinline__ void store_rows(bf16 *y, int64_t stride, int l
     }
 }
 
-/* o of GROUP tiles of 16 rows from tile `first` on, this warp's 16 values; y: row 0 of the chunk's tile. */
-template <int P, int CP, int GROUP>
-static __device__ __forceinline__ void
-outputs(const float s[P / 8][4], const bf16 *q, const bf16 *p, const bf16 *v, const float *decay,
-        int first, const struct chunk_rows &rows, bf16 *y, int64_t stride, int left, bool aligned)
+/* inter = q . bf16(S) of GROUP tiles of 16 rows from tile `first` on, this warp's 16 values. */
+template <int P, int GROUP>
+static __device__ __forceinline__ void state_part(const float s[P / 8][4], const bf16 *q, int first,
+                                                  float inter[GROUP][2][4])
 {
-    float inter[GROUP][2][4] = {};
+#pragma unroll
+    for (int e = 0; e < GROUP * 8; e++)
+        inter[e / 8][e / 4 % 2][e % 4] = 0;
 #pragma unroll
     for (int step = 0; step < P / 16; step++) {
         const float *near = s[2 * step], *far = s[2 * step + 1];
@@ -372,6 +224,15 @@ outputs(const float s[P / 8][4], const bf16 *q, const bf16 *p, const bf16 *v, co
             mma_16816(inter[t][1], a, b[1]);
         }
     }
+}
+
+/* o of the same tiles; y: row 0 of the chunk's tile. */
+template <int P, int CP, int GROUP>
+static __device__ __forceinline__ void
+outputs(const float inter[GROUP][2][4], const bf16 *p, const bf16 *v, const float *decay, int first,
+        const struct chunk_rows &rows, bf16 *y, int64_t stride, int left, bool aligned)
+{
+    bool whole = aligned && rows.low == 0 && rows.high == CP && left >= 16;
 #pragma unroll
     for (int t = 0; t < GROUP; t++) {
         float intra[2][4] = {};
@@ -380,11 +241,10 @@ outputs(const float s[P / 8][4], const bf16 *q, const bf16 *p, const bf16 *v, co
             if (step > first + t)
                 break;
             uint32_t a[4], x[4];
-            load_values<P>(x, v, step * 16, (int)threadIdx.x / 32 * 16);
-            const uint32_t b[2][2] = {{x[0], x[2]}, {x[1], x[3]}};
+            load_keys<P>(x, v, step * 16, (int)threadIdx.x / 32 * 16);
             load_rows<CP>(a, p, (first + t) * 16, step * 16);
-            mma_16816(intra[0], a, b[0]);
-            mma_16816(intra[1], a, b[1]);
+            mma_16816(intra[0], a, x);
+            mma_16816(intra[1], a, x + 2);
         }
         int row = (first + t) * 16, i = row + (int)threadIdx.x % 32 / 4;
         float near = decay[i + 1], far = decay[i + 9];
@@ -396,7 +256,8 @@ outputs(const float s[P / 8][4], const bf16 *q, const bf16 *p, const bf16 *v, co
             o[n][1] = pack_bf16(__fmaf_rn(far, inter[t][n][2], intra[n][2]),
                                 __fmaf_rn(far, inter[t][n][3], intra[n][3]));
         }
-        store_rows(y + row * stride, stride, left, o, rows.low - row, rows.high - row, aligned);
+        store_rows(y + row * stride, stride, left, o, rows.low - row, rows.high - row, aligned,
+                   whole);
     }
 }
 
@@ -443,17 +304,25 @@ __global__ void __launch_bounds__(rows_shape<P, CP>::THREADS, CP == 128 ? 1 : 2)
 {
     using shape = rows_shape<P, CP>;
     constexpr int TILE = shape::TILE, THREADS = shape::THREADS, GROUP = 2;
-    extern __shared__ __align__(128) char dynamic[];
+    extern __shared__ __align__(256) char dynamic[];
     __shared__ struct decay_table<CP> table;
     bf16 *tiles = (bf16 *)dynamic, *p = tiles + 2 * 3 * TILE;
-    struct piece piece;
-    if (!find_piece(walk, (int)blockIdx.y, &piece))
+    __shared__ struct piece piece; /* kept here, not in registers */
+    __shared__ bool found;
+    if (threadIdx.x < 32) {
+        struct piece own;
+        bool own_found = find_piece(walk, (int)blockIdx.y, &own);
+        if (threadIdx.x == 0) {
+            piece = own;
+            found = own_found;
+        }
+    }
+    __syncthreads();
+    if (!found)
         return;
     int head = (int)blockIdx.x, warp = (int)threadIdx.x / 32;
     const struct lightning_role<bf16> &role = walk.role[blockIdx.z];
     const struct op_segment &segment = piece.segment;
-    const bf16 *k_buffer = buffer_of(walk, walk.k_buffer, segment.slot, head);
-    const bf16 *v_buffer = buffer_of(walk, walk.v_buffer, segment.slot, head);
     int begin = piece.of_them * walk.piece_chunks, all = piece.last - piece.first + 1;
     int end = min(begin + walk.piece_chunks, all);
     auto rows_at = [&](int w) {
@@ -464,11 +333,11 @@ __global__ void __launch_bounds__(rows_shape<P, CP>::THREADS, CP == 128 ? 1 : 2)
         struct chunk_rows rows = rows_at(w);
         bf16 *tile = tiles + (w - begin) % 2 * 3 * TILE;
         load_tile<P, CP, THREADS>(walk, rows, tile, role.q + head * role.q_head, role.q_row,
-                                  nullptr, 0);
+                                  nullptr, 0, head, 0);
         load_tile<P, CP, THREADS>(walk, rows, tile + TILE, role.k + head * role.k_head, role.k_row,
-                                  k_buffer, 0);
+                                  walk.k_buffer, segment.slot, head, 0);
         load_tile<P, CP, THREADS>(walk, rows, tile + 2 * TILE, role.v + head * role.v_head,
-                                  role.v_row, v_buffer, 0);
+                                  role.v_row, walk.v_buffer, segment.slot, head, 0);
         copy_async_commit();
     };
     load(begin);
@@ -487,10 +356,14 @@ __global__ void __launch_bounds__(rows_shape<P, CP>::THREADS, CP == 128 ? 1 : 2)
         bf16 *y = role.y + head * role.y_head + rows.start * role.y_row + warp * 16;
 #pragma unroll
         for (int first = 0; first < CP / 16; first += GROUP) {
-            if (first * 16 >= rows.high || (first + GROUP) * 16 <= rows.low)
-                continue;
-            outputs<P, CP, GROUP>(s, q, p, v, table.decay, first, rows, y, rows.step * role.y_row,
-                                  walk.head_size - warp * 16, walk.aligned);
+            bool wanted = first * 16 < rows.high && (first + GROUP) * 16 > rows.low;
+            float inter[GROUP][2][4];
+            if (wanted)
+                state_part<P, GROUP>(s, q, first, inter);
+            if (wanted)
+                outputs<P, CP, GROUP>(inter, p, v, table.decay, first, rows, y,
+                                      rows.step * role.y_row, walk.head_size - warp * 16,
+                                      walk.aligned);
         }
         if (rows.high == walk.chunk)
             advance<CP, P, P, P / 16>(s, k, 0, v, warp * 16, table, table.decay[walk.chunk]);

@@ -129,31 +129,59 @@ decode_advance(const struct decode_call &call, int slot, int head, int value_til
     }
 }
 
-template <int P, int CP>
-__global__ void __launch_bounds__(decode_shape<P, CP>::THREADS)
-    lightning_decode(const __grid_constant__ struct decode_call call)
+/* Column 0 of the products is the row: lanes 0, 4, 8, ... hold it. */
+static __device__ __forceinline__ void decode_store(const struct decode_call &call,
+                                                    const struct op_segment &segment, int head,
+                                                    const float inter[2][4],
+                                                    const float intra[2][4], float decay)
 {
-    constexpr int THREADS = decode_shape<P, CP>::THREADS, WARPS = decode_shape<P, CP>::WARPS;
-    extern __shared__ __align__(128) char dynamic[];
-    __shared__ __align__(16) bf16 q[P], p[CP];
-    __shared__ struct decay_table<CP> table;
-    struct op_segment segment = call.segments[blockIdx.y];
-    if (segment.slot < 0 || segment.count != 1)
+    int warp = (int)threadIdx.x / 32, lane = (int)threadIdx.x % 32;
+    if (lane % 4 != 0)
         return;
-    int head = (int)blockIdx.x, warp = (int)threadIdx.x / 32, lane = (int)threadIdx.x % 32;
-    int i = segment.position % call.chunk;
-    bool fresh = segment.position < call.chunk;
-    bf16 *k = (bf16 *)dynamic, *v = k + CP * P;
-    int64_t cell = ((int64_t)segment.slot * call.heads + head) * call.chunk * call.head_size;
-    int64_t row = segment.row * call.row_stride + head * call.head_stride;
-    uint4 state[2][P / 16];
-    const bf16 *shadow = shadow_of<P>(call.state, call.state_bytes, segment.slot, call.heads, head);
+    bf16 *y = call.y + ((int64_t)segment.row * call.heads + head) * call.head_size;
+    for (int t = 0; t < 2; t++)
+        for (int half = 0; half < 2; half++) {
+            int value = warp * 32 + t * 16 + half * 8 + lane / 4;
+            if (value < call.head_size)
+                y[value] =
+                    __float2bfloat16_rn(__fmaf_rn(decay, inter[t][2 * half], intra[t][2 * half]));
+        }
+}
+
+/* S^T fragments of this warp's 32 values from the shadow; zero in the first chunk. */
+template <int P>
+static __device__ __forceinline__ void decode_state(const struct decode_call &call, int slot,
+                                                    int head, bool fresh, uint4 state[2][P / 16])
+{
+    int warp = (int)threadIdx.x / 32;
+    const bf16 *shadow = shadow_of<P>(call.state, call.state_bytes, slot, call.heads, head);
 #pragma unroll
     for (int t = 0; t < 2; t++)
 #pragma unroll
         for (int step = 0; step < P / 16; step++)
             state[t][step] = fresh ? make_uint4(0, 0, 0, 0)
                                    : *(const uint4 *)(shadow + shadow_at<P>(warp * 2 + t, step));
+}
+
+template <int P, int CP>
+__global__ void __launch_bounds__(decode_shape<P, CP>::THREADS)
+    lightning_decode(const __grid_constant__ struct decode_call call)
+{
+    constexpr int THREADS = decode_shape<P, CP>::THREADS, WARPS = decode_shape<P, CP>::WARPS;
+    extern __shared__ __align__(256) char dynamic[];
+    __shared__ __align__(16) bf16 q[P], p[CP];
+    __shared__ struct decay_table<CP> table;
+    struct op_segment segment = call.segments[blockIdx.y];
+    if (segment.slot < 0 || segment.count != 1)
+        return;
+    int head = (int)blockIdx.x, warp = (int)threadIdx.x / 32;
+    int i = segment.position % call.chunk;
+    bool fresh = segment.position < call.chunk;
+    bf16 *k = (bf16 *)dynamic, *v = k + CP * P;
+    int64_t cell = ((int64_t)segment.slot * call.heads + head) * call.chunk * call.head_size;
+    int64_t row = segment.row * call.row_stride + head * call.head_stride;
+    uint4 state[2][P / 16];
+    decode_state<P>(call, segment.slot, head, fresh, state);
     decode_tile<P, CP, THREADS>(call, i, k, call.k_buffer + cell, call.k + row);
     copy_async_commit();
     decode_tile<P, CP, THREADS>(call, i, v, call.v_buffer + cell, call.v + row);
@@ -184,17 +212,7 @@ __global__ void __launch_bounds__(decode_shape<P, CP>::THREADS)
             mma_16816(intra[t], a, b);
         }
     }
-    if (lane % 4 == 0) {
-        bf16 *y = call.y + ((int64_t)segment.row * call.heads + head) * call.head_size;
-        float far = table.decay[i + 1];
-        for (int t = 0; t < 2; t++)
-            for (int half = 0; half < 2; half++) {
-                int value = warp * 32 + t * 16 + half * 8 + lane / 4;
-                if (value < call.head_size)
-                    y[value] =
-                        __float2bfloat16_rn(__fmaf_rn(far, inter[t][2 * half], intra[t][2 * half]));
-            }
-    }
+    decode_store(call, segment, head, inter, intra, table.decay[i + 1]);
     if (i == call.chunk - 1)
         for (int t = 0; t < 2; t++)
             decode_advance<P, CP>(call, segment.slot, head, warp * 2 + t, fresh, k, v, table);

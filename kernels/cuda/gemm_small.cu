@@ -218,6 +218,24 @@ static __device__ __forceinline__ void load_step(fragments<NT> *f, const char *w
             load_matrix_x4(&f->b[t][0], x + t * 8 * layout<KS>::PITCH);
 }
 
+/* The mma of one group of steps, and the loads of the next. A warp waits for its oldest load by waiting for all of
+ * them, so all are issued behind the first mma, which has waited, and are back when the last has been issued. */
+template <int NT, int KS, int GROUP>
+static __device__ __forceinline__ void run_group(float d[NT][4], const fragments<NT> *now,
+                                                 fragments<NT> *next, const char *w, const char *x)
+{
+#pragma unroll
+    for (int j = 0; j < GROUP; j++) {
+#pragma unroll
+        for (int t = 0; t < NT; t++)
+            mma_16816(d[t], now[j].a, now[j].b[t]);
+        if (j == 0)
+#pragma unroll
+            for (int i = 0; i < GROUP; i++)
+                load_step<NT, KS>(&next[i], w + i * STEP * 2, x + i * STEP * 2);
+    }
+}
+
 /* Zeros for what lies past the last `left` elements of k: such a step adds nothing, bit for bit. */
 template <int NT, int GROUP>
 static __device__ __forceinline__ void cut_steps(fragments<NT> *f, int left)
@@ -234,11 +252,80 @@ static __device__ __forceinline__ void cut_steps(fragments<NT> *f, int left)
             }
 }
 
+/* A warp that multiplies: tiles `tile`, tile + step_tiles, ... from its own ring of weights and the block's of x. */
+template <int NT, int KS>
+static __device__ __forceinline__ void
+multiply(const small_job &job, int64_t step_tiles, int64_t tile, const char *w_ring, uint64_t *full,
+         uint64_t *empty, const char *x_ring, uint64_t *full_x, uint64_t *empty_x)
+{
+    constexpr int GROUP = NT >= 4 ? 2 : 4;
+    int lane = (int)threadIdx.x % 32;
+    /* This lane's rows and columns for ldmatrix: a: matrices (rows 0-7, 8-15) x (k 0-7, 8-15), rows first; b: k
+     * halves of 8 tokens, then of the next 8. */
+    w_ring += (lane % 16) * layout<KS>::PITCH + lane / 16 * 16;
+    x_ring += (lane % 8 + (NT > 1 ? lane / 16 * 8 : 0)) * layout<KS>::PITCH + lane / 8 % 2 * 16;
+    struct walk at = {}, x_at = {};
+    fragments<NT> even[GROUP], odd[GROUP];
+    float d[NT][4] = {};
+    bool mine = tile < job.tiles;
+    const char *w = w_ring, *x = x_ring;
+    if (mine) {
+        barrier_wait(&full[0], 0);
+        barrier_wait(&full_x[0], 0);
+#pragma unroll
+        for (int j = 0; j < GROUP; j++)
+            load_step<NT, KS>(&even[j], w + j * STEP * 2, x + j * STEP * 2);
+    }
+    while (at.turn < job.rounds) {
+        struct walk next = at, x_next = x_at;
+        walk_on(&next, job, job.stages);
+        walk_on(&x_next, job, job.x_stages);
+        int64_t next_tile = tile + (next.turn != at.turn ? step_tiles : 0);
+        bool next_mine = next.turn < job.rounds && next_tile < job.tiles;
+        if (mine) {
+#pragma unroll 1
+            for (int left = chunk_size<KS>(job, at.chunk); left > 0; left -= 2 * GROUP * STEP) {
+                if (left < 2 * GROUP * STEP)
+                    cut_steps<NT, GROUP>(even, left);
+                w += GROUP * STEP * 2;
+                x += GROUP * STEP * 2;
+                run_group<NT, KS, GROUP>(d, even, odd, w, x);
+                if (left < 2 * GROUP * STEP)
+                    cut_steps<NT, GROUP>(odd, left - GROUP * STEP);
+                if (left > 2 * GROUP * STEP) {
+                    w += GROUP * STEP * 2;
+                    x += GROUP * STEP * 2;
+                } else if (next_mine) { /* on to the next chunk, which should be there by now */
+                    barrier_wait(&full[next.slot], next.parity);
+                    barrier_wait(&full_x[x_next.slot], x_next.parity);
+                    w = w_ring + next.slot * layout<KS>::W_BYTES;
+                    x = x_ring + x_next.slot * NT * 8 * layout<KS>::PITCH;
+                } /* else the same fragments again, for nothing */
+                run_group<NT, KS, GROUP>(d, odd, even, w, x);
+            }
+        } else
+            barrier_wait(&full_x[x_at.slot], x_at.parity);
+        __syncwarp(); /* all lanes have read: both slots may be filled again */
+        barrier_arrive_if(lane == 0, &empty_x[x_at.slot]);
+        barrier_arrive_if(lane == 0, &empty[at.slot]);
+        if (next.turn != at.turn) {
+            if (mine)
+                write_tile<NT>(job, tile, d);
+#pragma unroll
+            for (int t = 0; t < NT; t++)
+                d[t][0] = d[t][1] = d[t][2] = d[t][3] = 0.0f;
+        }
+        at = next;
+        x_at = x_next;
+        tile = next_tile;
+        mine = next_mine;
+    }
+}
+
 template <int NT, int KS>
 static __global__ void __launch_bounds__(32 * (WARPS_MAX + 2 * FEEDERS), 1)
     small_kernel(const small_job job)
 {
-    constexpr int GROUP = NT == 8 ? 2 : 4; /* steps whose fragments are in registers */
     extern __shared__ __align__(128) char memory[];
     __shared__ uint64_t full_w[WARPS_MAX][STAGES_MAX], empty_w[WARPS_MAX][STAGES_MAX];
     __shared__ uint64_t full_x[X_STAGES_MAX], empty_x[X_STAGES_MAX];
@@ -263,71 +350,9 @@ static __global__ void __launch_bounds__(32 * (WARPS_MAX + 2 * FEEDERS), 1)
         feed_w<KS>(job, warp - warps, warps, w_ring, full_w, empty_w);
         return;
     }
-    int64_t step_tiles = (int64_t)warps * gridDim.x, tile = (int64_t)warp * gridDim.x + blockIdx.x;
-    uint64_t *full = full_w[warp], *empty = empty_w[warp];
-    w_ring += warp * job.stages * layout<KS>::W_BYTES;
-
-    /* This lane's rows and columns for ldmatrix: a: matrices (rows 0-7, 8-15) x (k 0-7, 8-15), rows first; b: k
-     * halves of 8 tokens, then of the next 8. */
-    w_ring += (lane % 16) * layout<KS>::PITCH + lane / 16 * 16;
-    x_ring += (lane % 8 + (NT > 1 ? lane / 16 * 8 : 0)) * layout<KS>::PITCH + lane / 8 % 2 * 16;
-    struct walk at = {}, x_at = {};
-    fragments<NT> f[GROUP];
-    float d[NT][4] = {};
-    bool mine = tile < job.tiles;
-    const char *w = w_ring, *x = x_ring;
-    if (mine) {
-        barrier_wait(&full[0], 0);
-        barrier_wait(&full_x[0], 0);
-#pragma unroll
-        for (int j = 0; j < GROUP; j++)
-            load_step<NT, KS>(&f[j], w + j * STEP * 2, x + j * STEP * 2);
-    }
-    while (at.turn < job.rounds) {
-        struct walk next = at, x_next = x_at;
-        walk_on(&next, job, job.stages);
-        walk_on(&x_next, job, job.x_stages);
-        int64_t next_tile = tile + (next.turn != at.turn ? step_tiles : 0);
-        bool next_mine = next.turn < job.rounds && next_tile < job.tiles;
-        if (mine) {
-#pragma unroll 1
-            for (int left = chunk_size<KS>(job, at.chunk); left > 0; left -= GROUP * STEP) {
-                if (left > GROUP * STEP) {
-                    w += GROUP * STEP * 2;
-                    x += GROUP * STEP * 2;
-                } else if (next_mine) { /* on to the next chunk, which should be there by now */
-                    barrier_wait(&full[next.slot], next.parity);
-                    barrier_wait(&full_x[x_next.slot], x_next.parity);
-                    w = w_ring + next.slot * layout<KS>::W_BYTES;
-                    x = x_ring + x_next.slot * NT * 8 * layout<KS>::PITCH;
-                } /* else the same fragments again, for nothing */
-                if (left < GROUP * STEP)
-                    cut_steps<NT, GROUP>(f, left);
-#pragma unroll
-                for (int j = 0; j < GROUP; j++) {
-#pragma unroll
-                    for (int t = 0; t < NT; t++)
-                        mma_16816(d[t], f[j].a, f[j].b[t]);
-                    load_step<NT, KS>(&f[j], w + j * STEP * 2, x + j * STEP * 2);
-                }
-            }
-        } else
-            barrier_wait(&full_x[x_at.slot], x_at.parity);
-        __syncwarp(); /* all lanes have read: both slots may be filled again */
-        barrier_arrive_if(lane == 0, &empty_x[x_at.slot]);
-        barrier_arrive_if(lane == 0, &empty[at.slot]);
-        if (next.turn != at.turn) {
-            if (mine)
-                write_tile<NT>(job, tile, d);
-#pragma unroll
-            for (int t = 0; t < NT; t++)
-                d[t][0] = d[t][1] = d[t][2] = d[t][3] = 0.0f;
-        }
-        at = next;
-        x_at = x_next;
-        tile = next_tile;
-        mine = next_mine;
-    }
+    multiply<NT, KS>(job, (int64_t)warps * gridDim.x, (int64_t)warp * gridDim.x + blockIdx.x,
+                     w_ring + warp * job.stages * layout<KS>::W_BYTES, full_w[warp], empty_w[warp],
+                     x_ring, full_x, empty_x);
 }
 
 /* Rings: x gets up to 8 chunks as long as 4 are left for each of the weights' rings, these what is left then. */

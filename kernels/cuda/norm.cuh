@@ -109,6 +109,19 @@ static __device__ __forceinline__ float norm_warp_scale(const float x[NORM_LANE]
 {
     return norm_scale(warp_sum(norm_squares<NORM_LANE>(0.0f, x)), channels, eps);
 }
+/* block_sum with one barrier: `shared` must not be written again before the next barrier but one. */
+template <int WARPS> static __device__ __forceinline__ float norm_block_sum(float x, float *shared)
+{
+    x = warp_sum(x);
+    if (threadIdx.x % 32 == 0)
+        shared[threadIdx.x / 32] = x;
+    __syncthreads();
+    float sum = 0.0f;
+#pragma unroll
+    for (int i = 0; i < WARPS; i++)
+        sum = __fadd_rn(sum, shared[i]);
+    return sum;
+}
 /* y before it is rounded to storage */
 static __device__ __forceinline__ float norm_value(float x, float r, float gain)
 {

@@ -108,7 +108,7 @@ static __device__ __forceinline__ void norm_by_block(const norm_job<T> &job, flo
         norm_input<T, NORM_CHUNK, SUM, WHOLE>(job, v, x, b, h, c);
         squares = norm_squares<NORM_CHUNK>(squares, v);
     }
-    float r = norm_scale(block_sum<THREADS / 32>(squares, shared), job.channels, job.eps);
+    float r = norm_scale(norm_block_sum<THREADS / 32>(squares, shared), job.channels, job.eps);
     if (first < job.channels)
         norm_output<T, NORM_CHUNK, WHOLE>(job, kept, r, gain, y, first);
     for (int64_t c = first + step; c < job.channels; c += step) {
@@ -224,7 +224,7 @@ template <typename T> struct norm_back_job {
     const float *r;
     float *partial; /* [parts, channels] */
 };
-enum { NORM_PARTS = 528, BACK_WARPS = 8, BACK_LONG = 512 };
+enum { BACK_WARPS = 8, BACK_LONG = 512 };
 
 /* A thread's part of one vector as it lies in memory, read ahead. */
 template <typename T, int N> struct norm_back_pieces {
@@ -331,7 +331,7 @@ static __global__ void __launch_bounds__(32 * BACK_WARPS) norm_back_warp(const n
  * the sum of this one is known. */
 template <typename T, int THREADS, bool WHOLE>
 static __device__ __forceinline__ void norm_back_by_block(const norm_back_job<T> &job,
-                                                          float *shared)
+                                                          float (*shared)[THREADS / 32])
 {
     int64_t c = (int64_t)threadIdx.x * NORM_CHUNK;
     bool mine = c < job.channels;
@@ -347,7 +347,8 @@ static __device__ __forceinline__ void norm_back_by_block(const norm_back_job<T>
         now = next;
         if (mine && vector + 1 < end)
             norm_back_read<T, NORM_CHUNK, WHOLE>(job, &next, (unsigned)vector + 1, c);
-        float dot = block_sum<THREADS / 32>(norm_back_dot(now, xh, dxh, gain, sum), shared);
+        float dot = norm_block_sum<THREADS / 32>(norm_back_dot(now, xh, dxh, gain, sum),
+                                                 shared[vector % 2]);
         if (mine)
             norm_back_write<T, NORM_CHUNK, WHOLE>(job, (unsigned)vector, c, xh, dxh, now.r,
                                                   dot / (float)job.channels);
@@ -360,7 +361,7 @@ template <typename T, int THREADS>
 static __global__ void __launch_bounds__(THREADS, 1024 / THREADS)
     norm_back_block(const norm_back_job<T> job)
 {
-    __shared__ float shared[THREADS / 32];
+    __shared__ float shared[2][THREADS / 32];
     if (job.whole)
         norm_back_by_block<T, THREADS, true>(job, shared);
     else
@@ -451,12 +452,14 @@ static enum status rms_norm_backward(struct cuda_context *cuda,
                 job.dy_stride % NORM_CHUNK == 0 && job.dx_stride % NORM_CHUNK == 0 &&
                 aligned_16(job.x) && aligned_16(job.gain) && aligned_16(job.dy) &&
                 aligned_16(job.dx);
-    job.run = (job.vectors + NORM_PARTS - 1) / NORM_PARTS;
+    int threads = norm_threads(job.channels);
+    int64_t most =
+        job.channels <= NORM_WARP_CHANNELS ? 528 : 135168 / threads; /* 132 x 1024 threads */
+    job.run = (job.vectors + most - 1) / most;
     unsigned parts = cuda_blocks(job.vectors, job.run);
     void *partial = NULL;
     TRY(cuda_scratch(cuda, (size_t)parts * (size_t)job.channels * sizeof(float), &partial));
     job.partial = (float *)partial;
-    int threads = norm_threads(job.channels);
     if (job.channels <= NORM_WARP_CHANNELS)
         norm_back_warp<T><<<parts, 32 * BACK_WARPS, 0, cuda->stream>>>(job);
     else if (job.channels > threads * NORM_CHUNK)

@@ -6,14 +6,12 @@
 
 #include "kernels/cuda/attention.cuh"
 
-enum { ATTENTION_ROWS = 128 }; /* of a block */
-
 /* What block x does: the x-th tile of rows from the end; false: there are fewer. All threads. */
 struct row_tile {
     struct op_segment segment;
     int32_t from; /* first row of the tile in the segment */
 };
-template <int THREADS>
+template <int ROWS, int THREADS>
 static __device__ bool find_tile(const struct attention_call *call, int32_t x, int32_t *partial,
                                  struct row_tile *out)
 {
@@ -23,7 +21,7 @@ static __device__ bool find_tile(const struct attention_call *call, int32_t x, i
     for (int i = first; i < min(first + each, count); i++) {
         struct op_segment segment = op->segments[i];
         if (segment.slot >= 0 && !decodes(&segment, call))
-            tiles += (segment.count + ATTENTION_ROWS - 1) / ATTENTION_ROWS;
+            tiles += (segment.count + ROWS - 1) / ROWS;
     }
     partial[threadIdx.x] = tiles;
     __syncthreads();
@@ -39,12 +37,12 @@ static __device__ bool find_tile(const struct attention_call *call, int32_t x, i
         out->segment = op->segments[i];
         if (out->segment.slot < 0 || decodes(&out->segment, call))
             continue;
-        int32_t mine = (out->segment.count + ATTENTION_ROWS - 1) / ATTENTION_ROWS;
+        int32_t mine = (out->segment.count + ROWS - 1) / ROWS;
         if (want < mine)
             break;
         want -= mine;
     }
-    out->from = want * ATTENTION_ROWS;
+    out->from = want * ROWS;
     return true;
 }
 
@@ -55,7 +53,7 @@ static __device__ __forceinline__ void load_queries(bf16 *to, const struct atten
                                                     int64_t head, int thread)
 {
     const struct op_attention *op = &call->op;
-#pragma unroll 4
+#pragma unroll 8
     for (int i = thread; i < LINES * (DP / 8); i += THREADS) {
         int r = i / (DP / 8), piece = i % (DP / 8);
         uint4 got = make_uint4(0, 0, 0, 0);

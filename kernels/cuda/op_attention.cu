@@ -9,7 +9,12 @@
 
 #include <math.h>
 
-enum { THREADS = 256, PLAIN_WARPS = 8, FEW_ROWS = 256 /* of a segment, mean: maybe some decode */ };
+enum {
+    ROWS = 128, /* of a block */
+    THREADS = 256,
+    PLAIN_WARPS = 8,
+    FEW_ROWS = 256 /* of a segment, in the mean: some may decode */
+};
 
 /* ---- f32: one warp for each row and head, for `weir verify` ---- */
 
@@ -89,7 +94,7 @@ enum { PAIRS = 2 }; /* keys and values of this many tiles are in flight */
 template <int DP> struct prefill_shared {
     alignas(1024) bf16 keys[PAIRS][CUDA_KV_TILE * DP];
     alignas(1024) bf16 values[PAIRS][CUDA_KV_TILE * DP];
-    alignas(1024) bf16 q[ATTENTION_ROWS * DP];
+    alignas(1024) bf16 q[ROWS * DP];
     uint64_t keys_full[PAIRS], values_full[PAIRS];
     int32_t partial[THREADS];
 };
@@ -127,7 +132,7 @@ static __device__ __forceinline__ void tile_scores(const bf16 *q, const bf16 *ke
 #pragma unroll
     for (int k = 0; k < DP / 16; k++) {
         uint32_t a[4];
-        load_rows<ATTENTION_ROWS>(a, q, row, k);
+        load_rows<ROWS>(a, q, row, k);
 #pragma unroll
         for (int j = 0; j < 8; j++) {
             uint32_t b[4];
@@ -164,7 +169,7 @@ static __global__ void __launch_bounds__(THREADS, 1)
     prefill_shared<DP> &shared = *(prefill_shared<DP> *)memory;
     struct row_tile tile;
     int64_t head = blockIdx.y, g = head / call.group;
-    if (!find_tile<THREADS>(&call, (int32_t)blockIdx.x, shared.partial, &tile))
+    if (!find_tile<ROWS, THREADS>(&call, (int32_t)blockIdx.x, shared.partial, &tile))
         return;
     if (threadIdx.x == 0) {
         for (int i = 0; i < PAIRS; i++) {
@@ -174,12 +179,12 @@ static __global__ void __launch_bounds__(THREADS, 1)
         barrier_init_done();
     }
     __syncthreads();
-    int32_t rows = min(ATTENTION_ROWS, tile.segment.count - tile.from);
+    int32_t rows = min(ROWS, tile.segment.count - tile.from);
     int32_t tiles = (tile.segment.position + tile.from + rows - 1) / CUDA_KV_TILE + 1;
     for (int i = 0; i < PAIRS && i < tiles; i++)
         prefill_ask<DP>(shared, &call, tile.segment.slot, g, i);
-    load_queries<DP, ATTENTION_ROWS, THREADS>(shared.q, &call, &tile.segment, tile.from, head,
-                                              (int)threadIdx.x);
+    load_queries<DP, ROWS, THREADS>(shared.q, &call, &tile.segment, tile.from, head,
+                                    (int)threadIdx.x);
     __syncthreads();
     int warp_row = threadIdx.x / 32 * 16, lane = threadIdx.x % 32;
     int32_t position = tile.segment.position + tile.from + warp_row + lane / 4;
@@ -223,13 +228,13 @@ static int64_t tiles_most(const struct attention_call *call)
     const struct op_attention *op = &call->op;
     int64_t heads = call->group < DECODE_HEADS ? call->group : DECODE_HEADS, least = 1;
     if (call->decode_rows == 0)
-        return op->rows / ATTENTION_ROWS + op->segment_count;
+        return op->rows / ROWS + op->segment_count;
     while (least <= DECODE_ROWS && least * heads <= DECODE_VECTORS)
         least++;
     int64_t segments = (op->rows - op->segment_count) / (least - 1);
     if (segments > op->segment_count)
         segments = op->segment_count;
-    return segments == 0 ? 0 : op->rows / ATTENTION_ROWS + segments;
+    return segments == 0 ? 0 : op->rows / ROWS + segments;
 }
 
 template <int DP>
@@ -269,7 +274,7 @@ extern "C" enum status cuda_attention(void *context, const struct op_attention *
     int64_t tiles = tiles_most(&call);
     if (tiles == 0)
         return STATUS_OK;
-    if (size % 64 == 0 && call.aligned)
+    if (size % 64 == 0 && call.aligned && args->y_stride % 8 == 0 && (uintptr_t)args->y % 16 == 0)
         return attention_wgmma(cuda, &call, tiles);
     return size <= 64 ? launch_prefill<64>(cuda, &call, tiles)
                       : launch_prefill<128>(cuda, &call, tiles);

@@ -3,31 +3,18 @@
  *
  * The tiles of all (segment, kv head) lie in one line; block b takes the b-th part of it, whatever the positions are, so
  * a graph can be replayed with other positions. A block's part falls into pieces of sequences. A piece that starts a
- * sequence is merged where it is computed; other pieces leave each tile's (m_t, l_t, o_t) in scratch, and fold_kernel
- * merges them in order: the bits are those of one pass (attention.cuh). One warp brings tiles, piece after piece without
- * a pause; four warps share a tile: each takes 32 keys of the scores, then a quarter of the value dims. */
-#include "kernels/cuda/attention.cuh"
+ * sequence is merged where it is computed; other pieces leave each tile's (m_t, l_t, o_t) in scratch, and
+ * op_attention_fold.cu merges them in order: the bits are those of one pass (attention.cuh). One warp brings tiles,
+ * piece after piece without a pause; four warps share a tile: each takes 32 keys of the scores, then a quarter of the
+ * value dims. */
+#include "kernels/cuda/attention_decode.cuh"
 
 enum {
     WORKERS = 128,
     THREADS = WORKERS + 32,
     SEGMENTS_MAX = 1024, /* of one launch: their tile counts are kept in shared memory */
-    FOLD_BATCH = 32
 };
 static const size_t PARTIAL_MAX = (size_t)256 << 20;
-
-struct decode_call {
-    struct attention_call call;
-    int32_t first, count; /* segments of this launch */
-    int32_t
-        parts; /* blocks of at most DECODE_HEADS query heads that a kv head's group is cut into */
-    int32_t heads;    /* query heads of a part, the last may have fewer */
-    int32_t rows_max; /* rows of a segment that can come here */
-    float
-        *partial; /* [count, rows_max, H, pages_per_slot, DP] o_t, or NULL: sequences are not cut */
-    float2 *partial_ml; /* [count, rows_max, H, pages_per_slot] m_t, l_t */
-    int32_t *merged;    /* [count, G, parts] tiles of the first piece of each sequence */
-};
 
 /* A piece of one sequence and kv head, the same in all threads. */
 struct piece {
@@ -37,14 +24,6 @@ struct piece {
     int32_t pair;        /* g * parts + part */
     int32_t from, until; /* tiles */
 };
-
-static __device__ __forceinline__ int segment_tiles(const struct op_segment *segment,
-                                                    const struct attention_call *call)
-{
-    if (segment->slot < 0 || !decodes(segment, call))
-        return 0;
-    return (segment->position + segment->count - 1) / CUDA_KV_TILE + 1;
-}
 
 /* prefix[i]: place in the line of the first tile of segment i, prefix[count] all. All threads. */
 static __device__ void plan_tiles(const struct decode_call *call, int32_t *prefix, int32_t *partial)
@@ -511,82 +490,6 @@ static __global__ void __launch_bounds__(THREADS, 2)
     }
 }
 
-/* Factors of the merges with up to DP tiles at once, one for each thread: the running maximum is the same whichever way
- * it is found. factors[i] = a, b, l_t; m becomes the maximum behind them. */
-template <int DP>
-static __device__ __forceinline__ void fold_factors(const float2 *ml, int32_t count, float exponent,
-                                                    float *m, float4 *factors)
-{
-    __shared__ float warp_most[DP / 32];
-    int tid = threadIdx.x, lane = tid % 32, warp = tid / 32;
-    float2 mine = tid < count ? ml[tid] : make_float2(-INFINITY, 0.0f);
-    float most = mine.x; /* of this lane and those before */
-    for (int offset = 1; offset < 32; offset *= 2)
-        most = fmaxf(most, __shfl_sync(0xffffffffu, most, max(lane - offset, 0)));
-    if (lane == 31)
-        warp_most[warp] = most;
-    float old = __shfl_sync(0xffffffffu, most, max(lane - 1, 0));
-    __syncthreads();
-    float before = *m;
-    for (int i = 0; i < DP / 32; i++) {
-        before = i < warp ? fmaxf(before, warp_most[i]) : before;
-        *m = fmaxf(*m, warp_most[i]);
-    }
-    old = lane == 0 ? before : fmaxf(before, old);
-    float a, b;
-    merge_factors(&old, mine.x, exponent, &a, &b);
-    factors[tid] = make_float4(a, b, mine.y, 0.0f);
-    __syncthreads();
-}
-
-/* Merges the partials of one row and query head in order: block (segment and row, head), thread = dim. */
-template <int DP>
-static __global__ void __launch_bounds__(DP)
-    fold_kernel(const __grid_constant__ struct decode_call call)
-{
-    __shared__ float4 factors[DP];
-    const struct op_attention *op = &call.call.op;
-    int32_t index = blockIdx.x / call.rows_max, r = blockIdx.x % call.rows_max;
-    int32_t head = blockIdx.y, part = head % call.call.group / call.heads;
-    int32_t pair = head / call.call.group * call.parts + part;
-    struct op_segment segment = op->segments[call.first + index];
-    int32_t tiles = segment_tiles(&segment, &call.call);
-    asm volatile("griddepcontrol.wait;" ::: "memory"); /* until decode_kernel has ended */
-    int32_t merged = call.merged[(int64_t)index * op->kv_heads * call.parts + pair];
-    if (tiles == 0 || tiles <= merged || r >= segment.count)
-        return;
-    int64_t at = (((int64_t)index * call.rows_max + r) * op->heads + head) * op->pages_per_slot;
-    const float *partial = call.partial + at * DP + threadIdx.x;
-    const float2 *ml = call.partial_ml + at;
-    int32_t until = (segment.position + r) / CUDA_KV_TILE + 1;
-    float m = ml[0].x, l = ml[0].y, o = partial[0];
-    for (int32_t first = merged; first < until; first += DP) {
-        int32_t count = min(DP, until - first);
-        fold_factors<DP>(ml + first, count, call.call.exponent, &m, factors);
-        for (int32_t base = 0; base < count; base += FOLD_BATCH) {
-            float value[FOLD_BATCH];
-#pragma unroll
-            for (int i = 0; i < FOLD_BATCH; i++)
-                value[i] = partial[(int64_t)(first + min(base + i, count - 1)) * DP];
-#pragma unroll
-            for (int i = 0; i < FOLD_BATCH; i++) {
-                float4 factor = factors[base + i];
-                if (base + i < count) {
-                    l = merge(l, factor.z, factor.x, factor.y);
-                    o = merge(o, value[i], factor.x, factor.y);
-                }
-            }
-        }
-        __syncthreads();
-    }
-    int64_t row = segment.row + r;
-    bf16 *y = (bf16 *)op->y + row * op->y_stride + head * op->head_size;
-    if ((int64_t)threadIdx.x < op->head_size)
-        y[threadIdx.x] = __float2bfloat16_rn(__fmul_rn(o, __frcp_rn(l)));
-    if (threadIdx.x == 0 && op->lse != NULL)
-        op->lse[row * op->heads + head] = attention_lse(m, l, call.call.scale);
-}
-
 template <int DP, int MT>
 static enum status launch_decode(struct cuda_context *cuda, const struct decode_call *call)
 {
@@ -598,17 +501,7 @@ static enum status launch_decode(struct cuda_context *cuda, const struct decode_
     TRY(cuda_launched("attention, decode"));
     if (call->partial == NULL)
         return STATUS_OK;
-    cudaLaunchAttribute early = {};
-    early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-    early.val.programmaticStreamSerializationAllowed = 1;
-    cudaLaunchConfig_t config = {};
-    config.gridDim = dim3((unsigned)(call->count * call->rows_max), (unsigned)call->call.op.heads);
-    config.blockDim = dim3(DP);
-    config.stream = cuda->stream;
-    config.attrs = &early;
-    config.numAttrs = 1;
-    CUDA_TRY(cudaLaunchKernelEx(&config, fold_kernel<DP>, *call));
-    return STATUS_OK;
+    return attention_fold(cuda, call);
 }
 
 /* Scratch for partials where they fit; a machine full of whole sequences needs none. */

@@ -1,12 +1,17 @@
 /* kernels/cuda/op_attention_wgmma.cu - attention for many rows with Hopper's warpgroup products, head sizes 64 and 128.
  *
- * A block has 128 rows of one query head. One warp asks for the key and value tiles, each one bulk copy, STAGES tiles
- * ahead; two warpgroups of 64 rows compute, so that the products of one run while the other takes exponentials. The
- * scores and P stay in registers; the accumulator of wgmma has the layout of mma.sync's, so all arithmetic is that of
- * attention.cuh, and a product has the bits of the mma.sync chain (docs/numerics.md). */
+ * A block has GROUPS times 64 rows of one query head. One warp asks for the key and value tiles, each one bulk copy,
+ * STAGES tiles ahead; each warpgroup computes 64 rows, and the products of one run while the others take exponentials.
+ * Within a warpgroup P V starts with the first quarter of the exponentials. The scores and P stay in registers; the
+ * accumulator of wgmma has the layout of mma.sync's, so all arithmetic is that of attention.cuh, and a product has the
+ * bits of the mma.sync chain (docs/numerics.md).
+ *
+ * Tried on an H100, forward at T = 8192: warpgroups whose products take turns at a barrier (the same within 2%), the
+ * scores of the next tile during the softmax (spills at D = 128, slower), two warpgroups for D = 64 (8..15% slower).
+ */
 #include "kernels/cuda/attention_rows.cuh"
 
-enum { GROUP = 128, THREADS = 3 * GROUP, GROUP_ROWS = 64, STAGES = 2 };
+enum { GROUP = 128, GROUP_ROWS = 64, STAGES = 2 };
 
 /* ---- wgmma ---- */
 
@@ -71,17 +76,17 @@ template <> __device__ __forceinline__ void product_values<64>(float *d, const u
 
 /* ---- the kernel ---- */
 
-template <int DP> struct wgmma_shared {
+template <int DP, int GROUPS> struct wgmma_shared {
     alignas(1024) bf16 keys[STAGES][CUDA_KV_TILE * DP];
     alignas(1024) bf16 values[STAGES][CUDA_KV_TILE * DP];
-    alignas(1024) bf16 q[2][GROUP_ROWS * DP];
+    alignas(1024) bf16 q[GROUPS][GROUP_ROWS * DP];
     uint64_t keys_full[STAGES], values_full[STAGES], keys_empty[STAGES], values_empty[STAGES];
-    int32_t partial[THREADS];
+    int32_t partial[(GROUPS + 1) * GROUP];
 };
 
 /* One thread brings all tiles. */
-template <int DP>
-static __device__ __forceinline__ void bring_tiles(wgmma_shared<DP> &shared,
+template <int DP, int GROUPS>
+static __device__ __forceinline__ void bring_tiles(wgmma_shared<DP, GROUPS> &shared,
                                                    const struct attention_call *call, int32_t slot,
                                                    int64_t g, int32_t tiles)
 {
@@ -104,9 +109,9 @@ static __device__ __forceinline__ void bring_tiles(wgmma_shared<DP> &shared,
 }
 
 /* Starts s = q k^T of tile t. */
-template <int DP>
-static __device__ __forceinline__ void start_scores(wgmma_shared<DP> &shared, int group, int32_t t,
-                                                    float s[64])
+template <int DP, int GROUPS>
+static __device__ __forceinline__ void start_scores(wgmma_shared<DP, GROUPS> &shared, int group,
+                                                    int32_t t, float s[64])
 {
     int at = t % STAGES;
     barrier_wait(&shared.keys_full[at], t / STAGES % 2);
@@ -119,53 +124,73 @@ static __device__ __forceinline__ void start_scores(wgmma_shared<DP> &shared, in
     }
     products_commit();
 }
-/* Starts o = p v of tile t. */
+/* All threads of a warpgroup. */
+static __device__ __forceinline__ void group_wait(int group)
+{
+    asm volatile("bar.sync %0, %1;" ::"r"(1 + group), "n"((int)GROUP) : "memory");
+}
+/* What a thread of a warpgroup carries from tile to tile. */
+template <int DP> struct attend_state {
+    float m[2], l[2], o[DP / 2];
+    float m_tile[2], l_tile[2], o_tile[DP / 2];
+    int last[2]; /* last key of the tile that the thread's rows see */
+};
+
+/* Merges the tile whose o_t is there and goes on to the next. */
 template <int DP>
-static __device__ __forceinline__ void start_values(wgmma_shared<DP> &shared, int32_t t,
-                                                    const uint32_t p[8][4], float o[DP / 2])
+static __device__ __forceinline__ void finish_tile(attend_state<DP> &state, float exponent)
+{
+    tile_merge<DP>(state.m, state.l, state.o, state.m_tile, state.l_tile, state.o_tile, state.last,
+                   exponent);
+    state.last[0] -= CUDA_KV_TILE;
+    state.last[1] -= CUDA_KV_TILE;
+}
+
+/* Softmax of s and, quarter by quarter behind it, the start of o_t = p v of tile t. */
+template <int DP, int GROUPS>
+static __device__ __forceinline__ void start_values(wgmma_shared<DP, GROUPS> &shared,
+                                                    attend_state<DP> &state, int32_t t, float s[64],
+                                                    uint32_t p[8][4], float exponent)
 {
     int at = t % STAGES;
+    if (min(state.last[0], state.last[1]) < CUDA_KV_TILE - 1)
+        tile_mask<16>(s, 0, state.last);
+    tile_max<16>(s, state.m_tile);
+    float offset[2] = {tile_offset(state.m_tile[0], exponent),
+                       tile_offset(state.m_tile[1], exponent)},
+          sum[4][2];
     barrier_wait(&shared.values_full[at], t / STAGES % 2);
-    products_begin();
 #pragma unroll
-    for (int k = 0; k < CUDA_KV_TILE / 16; k++)
-        product_values<DP>(
-            o, p[k], matrix(shared.values[at] + 16 * k * 64, CUDA_KV_TILE * 64 * sizeof(bf16)),
-            k > 0);
-    products_commit();
+    for (int i = 0; i < 4; i++) {
+        quarter_exp(s + 16 * i, offset, exponent, sum[i]);
+#pragma unroll
+        for (int j = 0; j < 2; j++)
+#pragma unroll
+            for (int k = 0; k < 4; k++)
+                p[2 * i + j][k] =
+                    pack_bf16(s[16 * i + 8 * j + 2 * k], s[16 * i + 8 * j + 2 * k + 1]);
+        products_begin();
+#pragma unroll
+        for (int k = 2 * i; k < 2 * i + 2; k++)
+            product_values<DP>(
+                state.o_tile, p[k],
+                matrix(shared.values[at] + 16 * k * 64, CUDA_KV_TILE * 64 * sizeof(bf16)), k > 0);
+        products_commit();
+    }
+#pragma unroll
+    for (int r = 0; r < 2; r++)
+        state.l_tile[r] = quad_sum(quarters_sum(sum[0][r], sum[1][r], sum[2][r], sum[3][r]));
 }
 
-static __device__ __forceinline__ void turn_wait(int group)
+/* All tiles of a warpgroup's rows; the scores of the next tile run during the merge. */
+template <int DP, int GROUPS>
+static __device__ __forceinline__ void walk_tiles(wgmma_shared<DP, GROUPS> &shared,
+                                                  attend_state<DP> &state, int group, int32_t tiles,
+                                                  float exponent)
 {
-    asm volatile("bar.sync %0, %1;" ::"r"(3 + group), "n"(2 * (int)GROUP) : "memory");
-}
-static __device__ __forceinline__ void turn_give(int group)
-{
-    asm volatile("bar.arrive %0, %1;" ::"r"(3 + group), "n"(2 * (int)GROUP) : "memory");
-}
-
-/* One warpgroup: its 64 rows against `tiles` tiles. */
-template <int DP, bool TURNS>
-static __device__ __forceinline__ void
-attend(wgmma_shared<DP> &shared, const struct attention_call *call, const struct row_tile *tile,
-       int group, int32_t rows, int64_t head, int32_t turns)
-{
-    int lane = threadIdx.x % 32, row = threadIdx.x % GROUP / 32 * 16 + lane / 4;
-    int32_t from = tile->from + group * GROUP_ROWS, position = tile->segment.position + from;
-    int32_t tiles = __shfl_sync(0xffffffffu, (position + rows - 1) / CUDA_KV_TILE + 1, 0);
-    load_queries<DP, GROUP_ROWS, GROUP>(shared.q[group], call, &tile->segment, from, head,
-                                        (int)threadIdx.x % GROUP);
-    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
-    asm volatile("bar.sync %0, %1;" ::"r"(1 + group), "n"((int)GROUP) : "memory");
-    float m[2] = {-INFINITY, -INFINITY}, l[2] = {0.0f, 0.0f}, o[DP / 2];
-#pragma unroll
-    for (int i = 0; i < DP / 2; i++)
-        o[i] = 0.0f;
-    float s[64], o_tile[DP / 2], m_tile[2], l_tile[2];
-    int last[2] = {position + row, position + row + 8};
-    start_scores<DP>(shared, group, 0, s);
-    if (TURNS && turns > 0 && group == 1)
-        turn_give(0);
+    int lane = threadIdx.x % 32;
+    float s[64];
+    start_scores<DP, GROUPS>(shared, group, 0, s);
 #pragma unroll 1
     for (int32_t t = 0;; t++) {
         uint32_t p[8][4];
@@ -173,44 +198,87 @@ attend(wgmma_shared<DP> &shared, const struct attention_call *call, const struct
         hold<64>(s);
         if (lane == 0)
             barrier_arrive(&shared.keys_empty[t % STAGES]);
-        tile_softmax(s, last, call->exponent, m_tile, l_tile, p);
-        if (TURNS && t < turns)
-            turn_wait(group);
-        start_values<DP>(shared, t, p, o_tile);
+        start_values<DP, GROUPS>(shared, state, t, s, p, exponent);
         products_wait();
-        hold<DP / 2>(o_tile);
+        hold<DP / 2>(state.o_tile);
         if (lane == 0)
             barrier_arrive(&shared.values_empty[t % STAGES]);
         if (t + 1 == tiles)
             break;
-        start_scores<DP>(shared, group, t + 1, s);
-        if (TURNS && t + 1 < turns)
-            turn_give(1 - group);
-        tile_merge<DP>(m, l, o, m_tile, l_tile, o_tile, last, call->exponent);
-        last[0] -= CUDA_KV_TILE;
-        last[1] -= CUDA_KV_TILE;
+        start_scores<DP, GROUPS>(shared, group, t + 1, s);
+        finish_tile<DP>(state, exponent);
     }
-    tile_merge<DP>(m, l, o, m_tile, l_tile, o_tile, last, call->exponent);
-    if (TURNS && turns > 0 && group == 0)
-        turn_give(1);
-#pragma unroll
-    for (int r = 0; r < 2; r++)
-        if (row + 8 * r < rows)
-            store_row<DP>(call, tile->segment.row + from + row + 8 * r, head, r, m[r], l[r], o);
+    finish_tile<DP>(state, exponent);
 }
 
-template <int DP, bool TURNS>
-static __global__ void __launch_bounds__(THREADS, 1)
+/* Results of a warpgroup's rows, through the shared memory of its queries, so that they leave 16 bytes at a time. */
+template <int DP>
+static __device__ __forceinline__ void store_rows(bf16 *to, const struct attention_call *call,
+                                                  const attend_state<DP> &state, int64_t first,
+                                                  int32_t rows, int64_t head, int group)
+{
+    const struct op_attention *op = &call->op;
+    int thread = threadIdx.x % GROUP, lane = thread % 32, row = thread / 32 * 16 + lane / 4;
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+        float inverse = __frcp_rn(state.l[r]);
+#pragma unroll
+        for (int j = 0; j < DP / 8; j++)
+            *(uint32_t *)(to + tile_place<GROUP_ROWS>(row + 8 * r, j) + 2 * (lane % 4)) =
+                pack_bf16(__fmul_rn(state.o[4 * j + 2 * r], inverse),
+                          __fmul_rn(state.o[4 * j + 2 * r + 1], inverse));
+        if (lane % 4 == 0 && op->lse != NULL && row + 8 * r < rows)
+            op->lse[(first + row + 8 * r) * op->heads + head] =
+                attention_lse(state.m[r], state.l[r], call->scale);
+    }
+    group_wait(group);
+    for (int i = thread; i < rows * (DP / 8); i += GROUP) {
+        int64_t at = (first + i / (DP / 8)) * op->y_stride + head * DP + i % (DP / 8) * 8;
+        *(uint4 *)((bf16 *)op->y + at) =
+            *(uint4 *)(to + tile_place<GROUP_ROWS>(i / (DP / 8), i % (DP / 8)));
+    }
+}
+
+/* One warpgroup: its 64 rows against `tiles` tiles. */
+template <int DP, int GROUPS>
+static __device__ __forceinline__ void
+attend(wgmma_shared<DP, GROUPS> &shared, const struct attention_call *call,
+       const struct row_tile *tile, int group, int32_t rows, int64_t head)
+{
+    int lane = threadIdx.x % 32, row = threadIdx.x % GROUP / 32 * 16 + lane / 4;
+    int32_t from = tile->from + group * GROUP_ROWS, position = tile->segment.position + from;
+    int32_t tiles = __shfl_sync(0xffffffffu, (position + rows - 1) / CUDA_KV_TILE + 1, 0);
+    load_queries<DP, GROUP_ROWS, GROUP>(shared.q[group], call, &tile->segment, from, head,
+                                        (int)threadIdx.x % GROUP);
+    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+    group_wait(group);
+    attend_state<DP> state;
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+        state.m[r] = -INFINITY;
+        state.l[r] = 0.0f;
+        state.last[r] = position + row + 8 * r;
+    }
+#pragma unroll
+    for (int i = 0; i < DP / 2; i++)
+        state.o[i] = 0.0f;
+    walk_tiles<DP, GROUPS>(shared, state, group, tiles, call->exponent);
+    store_rows<DP>(shared.q[group], call, state, tile->segment.row + from, rows, head, group);
+}
+
+template <int DP, int GROUPS>
+static __global__ void __launch_bounds__((GROUPS + 1) * GROUP, 1)
     wgmma_kernel(const __grid_constant__ struct attention_call call)
 {
     extern __shared__ __align__(1024) char memory[];
-    wgmma_shared<DP> &shared = *(wgmma_shared<DP> *)memory;
+    wgmma_shared<DP, GROUPS> &shared = *(wgmma_shared<DP, GROUPS> *)memory;
     struct row_tile tile;
     int64_t head = blockIdx.y;
-    if (!find_tile<THREADS>(&call, (int32_t)blockIdx.x, shared.partial, &tile))
+    if (!find_tile<GROUPS * GROUP_ROWS, (GROUPS + 1) * GROUP>(&call, (int32_t)blockIdx.x,
+                                                              shared.partial, &tile))
         return;
-    int32_t rows = min((int32_t)ATTENTION_ROWS, tile.segment.count - tile.from);
-    int groups = rows > GROUP_ROWS ? 2 : 1;
+    int32_t rows = min(GROUPS * GROUP_ROWS, tile.segment.count - tile.from);
+    int groups = (rows + GROUP_ROWS - 1) / GROUP_ROWS;
     if (threadIdx.x == 0) {
         for (int i = 0; i < STAGES; i++) {
             barrier_init(&shared.keys_full[i], 1);
@@ -223,38 +291,34 @@ static __global__ void __launch_bounds__(THREADS, 1)
     __syncthreads();
     int group =
         __shfl_sync(0xffffffffu, (int)threadIdx.x / GROUP, 0) - 1; /* the compiler sees: uniform */
-    /* the first warpgroup's tiles, the second has as many or one more */
-    int32_t turns =
-        groups == 1 ? 0 : (tile.segment.position + tile.from + GROUP_ROWS - 1) / CUDA_KV_TILE + 1;
-    turns = __shfl_sync(0xffffffffu, turns, 0);
     if (group < 0) {
-        asm volatile("setmaxnreg.dec.sync.aligned.u32 24;");
+        asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(GROUPS == 2 ? 24 : 32));
         int32_t tiles = (tile.segment.position + tile.from + rows - 1) / CUDA_KV_TILE + 1;
         if (threadIdx.x == 0)
-            bring_tiles<DP>(shared, &call, tile.segment.slot, head / call.group, tiles);
+            bring_tiles<DP, GROUPS>(shared, &call, tile.segment.slot, head / call.group, tiles);
     } else {
-        asm volatile("setmaxnreg.inc.sync.aligned.u32 240;");
+        asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(GROUPS == 2 ? 240 : 160));
         if (group < groups)
-            attend<DP, TURNS>(shared, &call, &tile, group,
-                              min(GROUP_ROWS, rows - group * GROUP_ROWS), head, turns);
+            attend<DP, GROUPS>(shared, &call, &tile, group,
+                               min(GROUP_ROWS, rows - group * GROUP_ROWS), head);
     }
 }
 
-template <int DP, bool TURNS>
+template <int DP, int GROUPS>
 static enum status launch(struct cuda_context *cuda, const struct attention_call *call,
                           int64_t tiles)
 {
-    size_t bytes = sizeof(wgmma_shared<DP>);
-    CUDA_TRY(cudaFuncSetAttribute(wgmma_kernel<DP, TURNS>,
+    size_t bytes = sizeof(wgmma_shared<DP, GROUPS>);
+    CUDA_TRY(cudaFuncSetAttribute(wgmma_kernel<DP, GROUPS>,
                                   cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes));
     dim3 grid((unsigned)tiles, (unsigned)call->op.heads);
-    wgmma_kernel<DP, TURNS><<<grid, THREADS, bytes, cuda->stream>>>(*call);
+    wgmma_kernel<DP, GROUPS><<<grid, (GROUPS + 1) * GROUP, bytes, cuda->stream>>>(*call);
     return cuda_launched("attention, wgmma");
 }
 
 enum status attention_wgmma(struct cuda_context *cuda, const struct attention_call *call,
                             int64_t tiles)
 {
-    return call->op.head_size == 64 ? launch<64, false>(cuda, call, tiles)
-                                    : launch<128, true>(cuda, call, tiles);
+    return call->op.head_size == 64 ? launch<64, 3>(cuda, call, tiles)
+                                    : launch<128, 2>(cuda, call, tiles);
 }

@@ -304,7 +304,7 @@ struct step_report {
 
 /* ---- learner <-> actor, handed on by the store and not kept (docs/weights.md) ---- */
 enum weight_kind {
-    WEIGHT_HERE,  /* actor, every second: it is in `epoch`, 0: in none */
+    WEIGHT_HERE, /* actor, twice a second: it is in `epoch`, 0: in none; `version`: the epoch it was called to last */
     WEIGHT_ENTER, /* actor: it has begun to join `epoch` */
     WEIGHT_POST,  /* actor: it waits for the bytes of `version` */
     WEIGHT_TOOK,  /* actor: it has them, and their digest is `digest` */

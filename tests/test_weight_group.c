@@ -74,6 +74,8 @@ static uint8_t *buffers[2];
 static struct letter mail[MAIL];
 static size_t mail_first, mail_count;
 static uint64_t offered_digest;
+static int64_t join_timeout_ms = TIMEOUT_MS;
+static unsigned lose; /* so many of the next letters that call actor 1 */
 
 static enum status post(bool to_learner, const struct weight_control *control)
 {
@@ -115,7 +117,7 @@ static void start_actor(uint32_t index, uint64_t incarnation)
     if (actor->bytes == NULL)
         actor->bytes = memory_alloc(BYTES);
     struct weight_member_config config = {.group = group_config(),
-                                          .join_timeout_ms = TIMEOUT_MS,
+                                          .join_timeout_ms = join_timeout_ms,
                                           .timeout_ms = TIMEOUT_MS,
                                           .bytes = BYTES,
                                           .send = to_learner,
@@ -126,7 +128,7 @@ static void start_actor(uint32_t index, uint64_t incarnation)
 static void start_root(uint64_t epoch)
 {
     struct weight_root_config config = {.group = group_config(),
-                                        .join_timeout_ms = TIMEOUT_MS,
+                                        .join_timeout_ms = join_timeout_ms,
                                         .timeout_ms = TIMEOUT_MS,
                                         .epoch = epoch,
                                         .bytes = BYTES,
@@ -165,6 +167,10 @@ static void deliver(void)
         bool there = actor->member != NULL && actor->incarnation == letter.control.incarnation;
         mail_first = (mail_first + 1) % MAIL;
         mail_count--;
+        bool lost = letter.control.kind == WEIGHT_EPOCH && letter.control.actor == 1 && lose > 0;
+        lose -= lost;
+        if (lost)
+            continue;
         if (letter.to_learner && root != NULL)
             weight_root_take(root, &letter.control);
         else if (!letter.to_learner && there)
@@ -397,6 +403,20 @@ static void overtaken_version_is_not_sent(void)
     end();
 }
 
+static void lost_call_is_said_again(void)
+{
+    join_timeout_ms = LONG_MS;
+    begin("");
+    lose = 2;
+    offer(1);
+    int64_t begin_ns = clock_now_ns();
+    await_serving(1, 7);
+    assert_in_range((clock_now_ns() - begin_ns) / CLOCK_NS_PER_MS, 1000, 4000);
+    assert_int_equal(stats().epochs, 1);
+    assert_int_equal(lose, 0);
+    end();
+}
+
 static void opening_without_memory_leaks_nothing(void)
 {
     struct weight_root_config as_root = {.group = group_config(), .timeout_ms = 1, .bytes = BYTES};
@@ -494,7 +514,7 @@ static void in_own_process(const char *name)
     CASE(wrong_bytes_are_never_served) CASE(broken_communicator_is_replaced) \
     CASE(silent_member_is_left_behind) CASE(new_process_takes_the_place_of_a_killed_one) \
     CASE(new_learner_takes_all_over) CASE(overtaken_version_is_not_sent) \
-    CASE(opening_without_memory_leaks_nothing) CASE(watchdog_aborts_when_nobody_turns) CASE(leaving_member_ends_the_epoch_at_once)
+    CASE(lost_call_is_said_again) CASE(opening_without_memory_leaks_nothing) CASE(watchdog_aborts_when_nobody_turns) CASE(leaving_member_ends_the_epoch_at_once)
 // clang-format on
 
 #define CASE(body)                                     \

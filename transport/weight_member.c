@@ -48,7 +48,8 @@ static void say(struct weight_member *member, enum weight_kind kind, uint64_t ep
 {
     struct weight_control control = {.kind = kind,
                                      .epoch = epoch,
-                                     .version = member->arrival.version,
+                                     .version = kind == WEIGHT_HERE ? member->called_epoch
+                                                                    : member->arrival.version,
                                      .digest = member->arrival.digest,
                                      .branch = member->arrival.branch};
     enum status status = member->config.send(member->config.self, &control);
@@ -85,6 +86,8 @@ void weight_member_take(struct weight_member *member, const struct weight_contro
 {
     switch (control->kind) {
     case WEIGHT_EPOCH:
+        if (control->epoch == member->called_epoch)
+            return; /* said twice */
         leave(member);
         member->called = true;
         member->called_epoch = control->epoch;

@@ -11,6 +11,7 @@
 enum {
     MEMBERS_MAX = 4096,
     SETTLE_MS = 200, /* actors that start together come into one epoch */
+    UNHEARD_MS = 1000,
     BACKOFF_MAX = 64
 };
 
@@ -21,7 +22,7 @@ enum member_state {
 };
 
 struct member {
-    uint32_t index;
+    uint32_t index, rank;
     uint64_t incarnation;
     enum member_state state;
     bool posted, took;         /* of the version being sent */
@@ -37,6 +38,7 @@ struct weight_root {
     struct weight_group *group;
     enum phase phase;
     uint64_t epoch;
+    uint32_t ranks, id[WIRE_WEIGHT_ID_WORDS]; /* of its communicator */
     struct member *members; /* [MEMBERS_MAX], the first `count`, ascending indices */
     uint32_t count;
     int64_t changed_ns, phase_ns; /* somebody began to wait; the phase began */
@@ -198,10 +200,27 @@ static void put_out(struct weight_root *root, struct member *member, const char 
 
 /* ---- messages ---- */
 
-static void take_here(struct weight_root *root, struct member *member, uint64_t epoch)
+static void call(struct weight_root *root, struct member *member)
 {
-    if (member->state != MEMBER_ENTERED || epoch == root->epoch)
-        return; /* 0 from one that was only called: said before it heard that */
+    member->state = MEMBER_CALLED;
+    say(root, member,
+        (struct weight_control){.kind = WEIGHT_EPOCH,
+                                .rank = member->rank,
+                                .ranks = root->ranks,
+                                .id_count = WIRE_WEIGHT_ID_WORDS,
+                                .id = root->id});
+}
+
+static void take_here(struct weight_root *root, struct member *member,
+                      const struct weight_control *control)
+{
+    bool unheard = member->state == MEMBER_CALLED && control->version != root->epoch;
+    if (unheard && passed(root->phase_ns, UNHEARD_MS)) {
+        call(root, member); /* lost on the way, or only late: twice does no harm */
+        return;
+    }
+    if (member->state != MEMBER_ENTERED || control->epoch == root->epoch)
+        return; /* 0 from one that was only called: it has not come so far */
     LOG_WARN("weights", "a member gave the communicator up", "actor=%u epoch=%" PRIu64,
              member->index, root->epoch);
     member->state = MEMBER_WAITING;
@@ -233,7 +252,7 @@ void weight_root_take(struct weight_root *root, const struct weight_control *con
     bool current = control->epoch == root->epoch && member->state != MEMBER_WAITING;
     switch (control->kind) {
     case WEIGHT_HERE:
-        take_here(root, member, control->epoch);
+        take_here(root, member, control);
         return;
     case WEIGHT_ENTER:
         if (current)
@@ -281,7 +300,7 @@ static bool should_form(const struct weight_root *root)
 static void form(struct weight_root *root)
 {
     struct nccl_id id;
-    uint32_t id_words[WIRE_WEIGHT_ID_WORDS], ranks = callable(root) + 1, rank = 0;
+    uint32_t ranks = callable(root) + 1, rank = 0;
     enum status status = weight_group_make_id(root->group, &id);
     if (status == STATUS_OK)
         status = weight_group_form(root->group, &id, (int)ranks, 0);
@@ -290,20 +309,16 @@ static void form(struct weight_root *root)
         root->changed_ns = clock_now_ns() + CLOCK_NS_PER_S; /* not at once again */
         return;
     }
-    memcpy(id_words, &id, sizeof id);
+    memcpy(root->id, &id, sizeof id);
+    root->ranks = ranks;
     root->epoch++;
     root->stats.epochs++;
     for (uint32_t i = 0; i < root->count; i++) {
         struct member *member = &root->members[i];
         if (!may_be_called(root, member))
             continue;
-        member->state = MEMBER_CALLED;
-        say(root, member,
-            (struct weight_control){.kind = WEIGHT_EPOCH,
-                                    .rank = ++rank,
-                                    .ranks = ranks,
-                                    .id_count = WIRE_WEIGHT_ID_WORDS,
-                                    .id = id_words});
+        member->rank = ++rank;
+        call(root, member);
     }
     set_phase(root, PHASE_FORMING);
     LOG_INFO("weights", "communicator", "epoch=%" PRIu64 " ranks=%u", root->epoch, ranks);

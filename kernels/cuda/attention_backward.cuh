@@ -209,6 +209,108 @@ static __device__ __forceinline__ void tile_load(char *tile, const bf16 *from, i
                           inside && first + row < rows_left);
     }
 }
+
+/* ---- the ring of passing tiles: who may read and who may write a place ----
+ * A team may be almost a step ahead of another, so that one computes probabilities while the other multiplies. */
+struct ring_barriers {
+    uint64_t full[STAGES];   /* all threads' copies of a step have arrived */
+    uint64_t passed[STAGES]; /* all warps are done with a step */
+};
+static __device__ __forceinline__ uint32_t barrier_address(const uint64_t *barrier)
+{
+    return (uint32_t)__cvta_generic_to_shared(barrier);
+}
+/* Where a step's tiles lie, and the parity of the barriers there for this round. */
+struct ring_place {
+    int turn;
+    uint32_t parity;
+};
+static __device__ __forceinline__ struct ring_place ring_next(struct ring_place at)
+{
+    return at.turn + 1 < STAGES ? (struct ring_place){at.turn + 1, at.parity}
+                                : (struct ring_place){0, at.parity ^ 1};
+}
+/* All threads; a barrier of the block must follow. */
+template <int THREADS> static __device__ __forceinline__ void ring_init(struct ring_barriers *ring)
+{
+    if (threadIdx.x != 0)
+        return;
+    for (int i = 0; i < STAGES; i++) {
+        asm volatile(
+            "mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier_address(&ring->full[i])),
+            "r"(THREADS)
+            : "memory");
+        asm volatile(
+            "mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier_address(&ring->passed[i])),
+            "r"(THREADS / 32)
+            : "memory");
+    }
+}
+/* Arrives when this thread's copies so far have. */
+static __device__ __forceinline__ void ring_arrive_copies(uint64_t *barrier)
+{
+    asm volatile(
+        "cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(barrier_address(barrier))
+        : "memory");
+}
+static __device__ __forceinline__ void ring_arrive_warp(uint64_t *barrier)
+{
+    __syncwarp();
+    if (threadIdx.x % 32 == 0)
+        asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier_address(barrier))
+                     : "memory");
+}
+static __device__ __forceinline__ void ring_wait(uint64_t *barrier, uint32_t parity)
+{
+    asm volatile("{\n.reg .pred ready;\nagain:\n"
+                 "mbarrier.try_wait.parity.shared::cta.b64 ready, [%0], %1;\n"
+                 "@ready bra done;\nbra again;\ndone:\n}\n" ::"r"(barrier_address(barrier)),
+                 "r"(parity)
+                 : "memory");
+}
+/* After the copies of what stays and of the first step; waits for them. */
+template <int GROUPS> static __device__ __forceinline__ void ring_begin(struct ring_barriers *ring)
+{
+    if (GROUPS > 1)
+        ring_arrive_copies(&ring->full[0]);
+    copy_async_commit();
+    copy_async_wait<0>();
+    copies_visible();
+    __syncthreads();
+}
+/* Start of a step: asks for the tiles of the next one, then waits for this one's. A single team needs no more than the
+ * barrier of its block. */
+template <int GROUPS, typename LOAD>
+static __device__ __forceinline__ void ring_enter(struct ring_barriers *ring, struct ring_place at,
+                                                  int step, int steps, LOAD load)
+{
+    if constexpr (GROUPS == 1) {
+        copy_async_wait<0>();
+        copies_visible();
+        __syncthreads();
+        if (step + 1 < steps)
+            load();
+        copy_async_commit();
+    } else {
+        struct ring_place next = ring_next(at);
+        if (step + 1 < steps) {
+            if (step + 1 >= STAGES)
+                ring_wait(&ring->passed[next.turn], next.parity ^ 1);
+            load();
+            ring_arrive_copies(&ring->full[next.turn]);
+        }
+        ring_wait(&ring->full[at.turn], at.parity);
+        copies_visible();
+    }
+}
+/* This warp's products of the step before are done. */
+template <int GROUPS>
+static __device__ __forceinline__ void ring_leave(struct ring_barriers *ring, struct ring_place at,
+                                                  int step)
+{
+    if (GROUPS > 1 && step > 0)
+        ring_arrive_warp(&ring->passed[at.turn > 0 ? at.turn - 1 : STAGES - 1]);
+}
 static __device__ __forceinline__ void copy_async_4(void *shared, const void *global, bool valid)
 {
     uint32_t address = (uint32_t)__cvta_generic_to_shared(shared);

@@ -3,15 +3,17 @@
  * With P = exp(S / sqrt(D) - lse), S = Q K^T, and delta_t = sum_d dy y of a row and head (Dao, FlashAttention-2,
  * arXiv:2307.08691, algorithm 2):
  *   dV = P^T dY;  dS = P * (dY V^T - delta);  dQ = dS K / sqrt(D);  dK = dS^T Q / sqrt(D)
- * Two kernels, both deterministic because nothing is added with atomics: one keeps a tile of keys and values and walks
- * the rows behind it (dK, dV; P and dS transposed, so they go from accumulators to operands without leaving
+ * Two kinds of blocks, both deterministic because nothing is added with atomics: one keeps a tile of keys and values
+ * and walks the rows behind it (dK, dV; P and dS transposed, so they go from accumulators to operands without leaving
  * registers), one keeps a tile of rows and walks the keys before it (dQ). Scores are made twice: 7 products instead
  * of 5. P and dS are rounded to bf16 for the second products; sums are f32.
  *
- * A group's query heads are walked by one block in order, or, where that gives too few blocks, by several whose f32
- * sums are then added in order. Blocks take tiles longest first. Where storage is f32, or rows cannot be read 16 bytes
- * at a time, two plain kernels with sums in f64 do the same. */
+ * Blocks take tiles longest first. A group's query heads are walked by one block in order, or, where that gives too
+ * few blocks, by several whose f32 sums are then added in order. A team is the 128 threads of a 64-row product: two a
+ * block for D > 64; for D <= 64 one, and two blocks on a multiprocessor (20 % faster there than two teams that wait for
+ * each other). Where storage is f32, or rows cannot be read 16 bytes at a time, plain kernels do the same. */
 #include "kernels/cuda/attention_backward.cuh"
+#include "kernels/cuda/attention_backward_plain.cuh"
 
 #include <math.h>
 
@@ -95,7 +97,8 @@ template <int DP, int GROUPS> struct layout {
     static constexpr int ROWS = 64 * GROUPS, THREADS = 128 * GROUPS;
     static constexpr int STAY = ROWS * DP * 2, PASS = STREAM * DP * 2;
     static constexpr int RING = 2 * STAY, NUMBERS = RING + STAGES * 2 * PASS;
-    static constexpr int BYTES = NUMBERS + STAGES * 2 * STREAM * (int)sizeof(float);
+    static constexpr int BARRIERS = NUMBERS + STAGES * 2 * STREAM * (int)sizeof(float);
+    static constexpr int BYTES = BARRIERS + (int)sizeof(struct ring_barriers);
 };
 
 /* P from scores x of a tile; on the diagonal 0 where the row is before the key (TURNED: rows of x are keys). lse(i): of
@@ -142,6 +145,88 @@ static __device__ __forceinline__ void store_sum(OUT *to, int64_t stride, const 
     }
 }
 
+/* The tile of keys a block has, and the rows it asks for next. */
+struct keys_work {
+    int64_t first; /* row of the first key */
+    int g, part, heads,
+        left;              /* query heads to walk; keys from `first` to the end of the sequence */
+    int head, ahead, turn; /* next: query head, row after `first`, place in the ring */
+};
+template <int ROWS>
+static __device__ __forceinline__ struct keys_work keys_begin(const struct backward_call &call,
+                                                              int column, const struct piece piece)
+{
+    struct keys_work work = {};
+    work.g = column / call.parts;
+    work.part = column % call.parts;
+    int each = (call.group + call.parts - 1) / call.parts, from = work.part * each;
+    int begin = (piece.tiles - piece.length) * ROWS;
+    work.heads = min(each, call.group - from);
+    work.head = work.g * call.group + from;
+    work.first = piece.first + begin;
+    work.left = piece.count - begin;
+    return work;
+}
+/* Asks for q, dy, lse and delta of the next step. */
+template <int DP, int GROUPS>
+static __device__ __forceinline__ void keys_load(const struct backward_call &call,
+                                                 struct keys_work *work, char *shared)
+{
+    typedef layout<DP, GROUPS> L;
+    const struct op_attention_backward &op = call.op;
+    int size = (int)op.head_size, left = work->left - work->ahead;
+    int64_t row = work->first + work->ahead;
+    char *stage = shared + L::RING + work->turn * (2 * L::PASS);
+    tile_load<DP, STREAM, L::THREADS>(stage,
+                                      (const bf16 *)op.q + row * op.row_stride + work->head * size,
+                                      op.row_stride, left, size);
+    tile_load<DP, STREAM, L::THREADS>(stage + L::PASS,
+                                      (const bf16 *)op.dy + row * op.y_stride + work->head * size,
+                                      op.y_stride, left, size);
+    int i = (int)threadIdx.x % STREAM;
+    const float *from = threadIdx.x < STREAM ? call.lse : call.delta;
+    float *numbers = (float *)(shared + L::NUMBERS) + work->turn * (2 * STREAM);
+    if (threadIdx.x < 2 * STREAM)
+        copy_async_4(numbers + threadIdx.x, from + work->head * op.rows + row + i, i < left);
+    work->turn = work->turn + 1 < STAGES ? work->turn + 1 : 0;
+    work->ahead += STREAM;
+    if (work->ahead >= work->left) {
+        work->ahead = 0;
+        work->head++;
+    }
+}
+/* A team's 64 keys. */
+template <int DP>
+static __device__ __forceinline__ void keys_store(const struct backward_call &call,
+                                                  const struct keys_work &work, int team,
+                                                  const float *dk, const float *dv)
+{
+    const struct op_attention_backward &op = call.op;
+    int size = (int)op.head_size, left = work.left - team * 64;
+    int64_t row = work.first + team * 64;
+    if (call.dk_part == NULL) {
+        int64_t at = row * op.row_stride + work.g * size;
+        store_sum<DP>((bf16 *)op.dk + at, op.row_stride, dk, call.scale, left, size);
+        store_sum<DP>((bf16 *)op.dv + at, op.row_stride, dv, 1.0f, left, size);
+    } else {
+        int64_t width = op.kv_heads * size;
+        int64_t at = (work.part * op.rows + row) * width + work.g * size;
+        store_sum<DP>(call.dk_part + at, width, dk, call.scale, left, size);
+        store_sum<DP>(call.dv_part + at, width, dv, 1.0f, left, size);
+    }
+}
+
+/* dS = P (dP - delta) of a tile, as operands. delta(i): of y[i]. */
+template <typename DELTA>
+static __device__ __forceinline__ void score_gradients(uint32_t ds[16], const float x[32],
+                                                       float y[32], DELTA delta)
+{
+#pragma unroll
+    for (int i = 0; i < 32; i++)
+        y[i] = x[i] * (y[i] - delta(i));
+    pack_weights(ds, y);
+}
+
 /* dk and dv of a tile of keys; `column` is the kv head and part. */
 template <int DP, int GROUPS>
 static __device__ __forceinline__ void keys_tile(const struct backward_call &call, int column,
@@ -150,42 +235,19 @@ static __device__ __forceinline__ void keys_tile(const struct backward_call &cal
     typedef layout<DP, GROUPS> L;
     const struct op_attention_backward &op = call.op;
     int size = (int)op.head_size, team = __shfl_sync(0xffffffffu, (int)threadIdx.x / 128, 0);
-    int g = column / call.parts, part = column % call.parts;
-    int heads_each = (call.group + call.parts - 1) / call.parts, from_head = part * heads_each;
-    int heads = min(heads_each, call.group - from_head);
-    int begin = (piece.tiles - piece.length) * L::ROWS, left = piece.count - begin;
-    int walk = (left + STREAM - 1) / STREAM, steps = heads > 0 ? heads * walk : 0;
+    struct keys_work work = keys_begin<L::ROWS>(call, column, piece);
+    int walk = (work.left + STREAM - 1) / STREAM, steps = work.heads > 0 ? work.heads * walk : 0;
     char *k_tile = shared, *v_tile = shared + L::STAY, *ring = shared + L::RING;
     float *numbers = (float *)(shared + L::NUMBERS);
+    struct ring_barriers *barriers = (struct ring_barriers *)(shared + L::BARRIERS);
+    ring_init<L::THREADS>(barriers);
+    __syncthreads();
 
-    int64_t key = (piece.first + begin) * op.row_stride + g * size;
-    tile_load<DP, L::ROWS, L::THREADS>(k_tile, (const bf16 *)op.k + key, op.row_stride, left, size);
-    tile_load<DP, L::ROWS, L::THREADS>(v_tile, (const bf16 *)op.v + key, op.row_stride, left, size);
-    int load_head = g * call.group + from_head, load_ahead = 0, load_turn = 0;
-    auto load = [&]() { /* the next step's tiles */
-                        int64_t row = piece.first + begin + load_ahead;
-                        char *stage = ring + load_turn * (2 * L::PASS);
-                        tile_load<DP, STREAM, L::THREADS>(
-                            stage, (const bf16 *)op.q + row * op.row_stride + load_head * size,
-                            op.row_stride, left - load_ahead, size);
-                        tile_load<DP, STREAM, L::THREADS>(stage + L::PASS,
-                                                          (const bf16 *)op.dy + row * op.y_stride +
-                                                              load_head * size,
-                                                          op.y_stride, left - load_ahead, size);
-                        int i = (int)threadIdx.x % STREAM;
-                        if (threadIdx.x < 2 * STREAM)
-                            copy_async_4(numbers + load_turn * (2 * STREAM) + threadIdx.x,
-                                         (threadIdx.x < STREAM ? call.lse : call.delta) +
-                                             load_head * op.rows + row + i,
-                                         i < left - load_ahead);
-                        load_turn = load_turn + 1 < STAGES ? load_turn + 1 : 0;
-                        load_ahead += STREAM;
-                        if (load_ahead >= left) {
-                            load_ahead = 0;
-                            load_head++;
-                        }
-    };
-
+    int64_t key = work.first * op.row_stride + work.g * size;
+    tile_load<DP, L::ROWS, L::THREADS>(k_tile, (const bf16 *)op.k + key, op.row_stride, work.left,
+                                       size);
+    tile_load<DP, L::ROWS, L::THREADS>(v_tile, (const bf16 *)op.v + key, op.row_stride, work.left,
+                                       size);
     float dk[DP / 2], dv[DP / 2], x[32], y[32];
     uint32_t p[16], ds[16];
 #pragma unroll
@@ -194,28 +256,24 @@ static __device__ __forceinline__ void keys_tile(const struct backward_call &cal
     pin(dk);
     pin(dv);
     product_fence();
-    copy_async_commit();
     if (steps > 0)
-        load();
-    copy_async_commit();
+        keys_load<DP, GROUPS>(call, &work, shared);
+    ring_begin<GROUPS>(barriers);
     uint32_t k_mine = tile_address(k_tile) + team * (64 * LINE_BYTES / 16);
     uint32_t v_mine = k_mine + L::STAY / 16, ring_start = tile_address(ring);
-    int tile = -team, turn = 0; /* row tiles since this team's diagonal; place in the ring */
-    for (int step = 0; step < steps; step++) {
-        copy_async_wait<0>();
-        copies_visible();
-        __syncthreads();
-        if (step + 1 < steps)
-            load();
-        copy_async_commit();
-        uint32_t stage = ring_start + turn * (2 * L::PASS / 16);
-        const float *lse = numbers + turn * (2 * STREAM) + 2 * (threadIdx.x % 4);
+    int tile = -team; /* row tiles since this team's diagonal */
+    struct ring_place place = {0, 0};
+    for (int step = 0; step < steps; step++, place = ring_next(place)) {
+        ring_enter<GROUPS>(barriers, place, step, steps,
+                           [&] { keys_load<DP, GROUPS>(call, &work, shared); });
+        uint32_t stage = ring_start + place.turn * (2 * L::PASS / 16);
+        const float *lse = numbers + place.turn * (2 * STREAM) + 2 * (threadIdx.x % 4);
         const float *delta = lse + STREAM;
         int now = tile;
         tile = tile + 1 < walk - team ? tile + 1 : -team;
-        turn = turn + 1 < STAGES ? turn + 1 : 0;
         if (now < 0) { /* all rows are before this team's keys */
             product_wait<0>();
+            ring_leave<GROUPS>(barriers, place, step);
             continue;
         }
         product_fence();
@@ -225,6 +283,7 @@ static __device__ __forceinline__ void keys_tile(const struct backward_call &cal
         product_commit();
         product_wait<1>();
         pin(x);
+        ring_leave<GROUPS>(barriers, place, step);
         probabilities<true>(x, now == 0, call.exponent,
                             [&](int i) { return lse[i / 4 * 8 + i % 2]; });
         pack_weights(p, x);
@@ -233,10 +292,7 @@ static __device__ __forceinline__ void keys_tile(const struct backward_call &cal
         product_commit();
         product_wait<1>();
         pin(y);
-#pragma unroll
-        for (int i = 0; i < 32; i++)
-            y[i] = x[i] * (y[i] - delta[i / 4 * 8 + i % 2]);
-        pack_weights(ds, y);
+        score_gradients(ds, x, y, [&](int i) { return delta[i / 4 * 8 + i % 2]; });
         product_fence();
         accumulate<DP>(dk, ds, stage);
         product_commit();
@@ -244,16 +300,45 @@ static __device__ __forceinline__ void keys_tile(const struct backward_call &cal
     product_wait<0>();
     pin(dk);
     pin(dv);
-    left -= team * 64;
-    int64_t row = piece.first + begin + team * 64;
-    if (call.dk_part == NULL) {
-        int64_t at = row * op.row_stride + g * size;
-        store_sum<DP>((bf16 *)op.dk + at, op.row_stride, dk, call.scale, left, size);
-        store_sum<DP>((bf16 *)op.dv + at, op.row_stride, dv, 1.0f, left, size);
-    } else {
-        int64_t width = op.kv_heads * size, at = (part * op.rows + row) * width + g * size;
-        store_sum<DP>(call.dk_part + at, width, dk, call.scale, left, size);
-        store_sum<DP>(call.dv_part + at, width, dv, 1.0f, left, size);
+    keys_store<DP>(call, work, team, dk, dv);
+}
+
+/* Asks for the keys and values of a step. */
+template <int DP, int GROUPS>
+static __device__ __forceinline__ void rows_load(const struct op_attention_backward &op,
+                                                 const struct piece piece, int g, int step,
+                                                 char *shared)
+{
+    typedef layout<DP, GROUPS> L;
+    int size = (int)op.head_size, left = piece.count - step * STREAM;
+    int64_t key = (piece.first + step * STREAM) * op.row_stride + g * size;
+    char *stage = shared + L::RING + step % STAGES * (2 * L::PASS);
+    tile_load<DP, STREAM, L::THREADS>(stage, (const bf16 *)op.k + key, op.row_stride, left, size);
+    tile_load<DP, STREAM, L::THREADS>(stage + L::PASS, (const bf16 *)op.v + key, op.row_stride,
+                                      left, size);
+}
+/* x = scores of a team's 64 rows with a tile: from registers where there is room, else from shared memory. */
+template <int DP, int PANEL>
+static __device__ __forceinline__ void rows_scores(float x[32], const uint32_t *kept, uint32_t mine,
+                                                   uint32_t passing)
+{
+    if constexpr (DP == 128)
+        scores_kept<DP>(x, kept, passing);
+    else
+        scores<DP, PANEL>(x, mine, passing);
+    product_commit();
+}
+
+/* lse and delta of a thread's two rows. */
+static __device__ __forceinline__ void rows_numbers(const struct backward_call &call, int h,
+                                                    int64_t row, int left, float lse[2],
+                                                    float delta[2])
+{
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+        int mine = (int)threadIdx.x % 128 / 32 * 16 + (int)threadIdx.x % 32 / 4 + 8 * r;
+        lse[r] = mine < left ? call.lse[h * call.op.rows + row + mine] : 0.0f;
+        delta[r] = mine < left ? call.delta[h * call.op.rows + row + mine] : 0.0f;
     }
 }
 
@@ -268,30 +353,20 @@ static __device__ __forceinline__ void rows_tile(const struct backward_call &cal
     int g = h / call.group;
     int begin = (piece.length - 1) * L::ROWS, left = piece.count - begin;
     int steps = (min(piece.count, begin + L::ROWS) + STREAM - 1) / STREAM;
-    char *q_tile = shared, *dy_tile = shared + L::STAY, *ring = shared + L::RING;
+    char *q_tile = shared, *dy_tile = shared + L::STAY;
+    struct ring_barriers *barriers = (struct ring_barriers *)(shared + L::BARRIERS);
+    ring_init<L::THREADS>(barriers);
+    __syncthreads();
 
     int64_t row = piece.first + begin;
     tile_load<DP, L::ROWS, L::THREADS>(q_tile, (const bf16 *)op.q + row * op.row_stride + h * size,
                                        op.row_stride, left, size);
     tile_load<DP, L::ROWS, L::THREADS>(dy_tile, (const bf16 *)op.dy + row * op.y_stride + h * size,
                                        op.y_stride, left, size);
-    auto load = [&](int step) {
-        int64_t key = (piece.first + step * STREAM) * op.row_stride + g * size;
-        char *stage = ring + step % STAGES * (2 * L::PASS);
-        int keys_left = piece.count - step * STREAM;
-        tile_load<DP, STREAM, L::THREADS>(stage, (const bf16 *)op.k + key, op.row_stride, keys_left,
-                                          size);
-        tile_load<DP, STREAM, L::THREADS>(stage + L::PASS, (const bf16 *)op.v + key, op.row_stride,
-                                          keys_left, size);
-    };
     row += team * 64;
     left -= team * 64;
     float lse[2], delta[2];
-    for (int r = 0; r < 2; r++) {
-        int mine = (int)threadIdx.x % 128 / 32 * 16 + (int)threadIdx.x % 32 / 4 + 8 * r;
-        lse[r] = mine < left ? call.lse[h * op.rows + row + mine] : 0.0f;
-        delta[r] = mine < left ? call.delta[h * op.rows + row + mine] : 0.0f;
-    }
+    rows_numbers(call, h, row, left, lse, delta);
 
     float dq[DP / 2], x[32], y[32];
     uint32_t ds[16];
@@ -300,53 +375,37 @@ static __device__ __forceinline__ void rows_tile(const struct backward_call &cal
         dq[i] = 0;
     pin(dq);
     product_fence();
-    copy_async_commit();
-    load(0);
-    copy_async_commit();
-    copy_async_wait<1>();
-    __syncthreads();
-    constexpr bool KEEP = DP == 128; /* Q and dY in registers */
+    rows_load<DP, GROUPS>(op, piece, g, 0, shared);
+    ring_begin<GROUPS>(barriers);
     uint32_t q_mine = tile_address(q_tile) + team * (64 * LINE_BYTES / 16);
-    uint32_t dy_mine = q_mine + L::STAY / 16, ring_start = tile_address(ring);
+    uint32_t dy_mine = q_mine + L::STAY / 16, ring_start = tile_address(shared + L::RING);
     uint32_t q_kept[DP / 4], dy_kept[DP / 4];
-    if constexpr (KEEP) {
+    if constexpr (DP == 128) {
         keep_rows<DP>(q_kept, q_tile + team * (64 * LINE_BYTES), L::ROWS * LINE_BYTES);
         keep_rows<DP>(dy_kept, dy_tile + team * (64 * LINE_BYTES), L::ROWS * LINE_BYTES);
     }
     int diagonal = begin / STREAM + team;
-    for (int step = 0; step < steps; step++) {
-        copy_async_wait<0>();
-        copies_visible();
-        __syncthreads();
-        if (step + 1 < steps)
-            load(step + 1);
-        copy_async_commit();
+    struct ring_place place = {0, 0};
+    for (int step = 0; step < steps; step++, place = ring_next(place)) {
+        ring_enter<GROUPS>(barriers, place, step, steps,
+                           [&] { rows_load<DP, GROUPS>(op, piece, g, step + 1, shared); });
         if (step > diagonal) { /* all keys are behind this team's rows */
             product_wait<0>();
+            ring_leave<GROUPS>(barriers, place, step);
             continue;
         }
-        uint32_t stage = ring_start + step % STAGES * (2 * L::PASS / 16);
+        uint32_t stage = ring_start + place.turn * (2 * L::PASS / 16);
         product_fence();
-        if constexpr (KEEP)
-            scores_kept<DP>(x, q_kept, stage);
-        else
-            scores<DP, L::ROWS * LINE_BYTES>(x, q_mine, stage);
-        product_commit();
-        if constexpr (KEEP)
-            scores_kept<DP>(y, dy_kept, stage + L::PASS / 16);
-        else
-            scores<DP, L::ROWS * LINE_BYTES>(y, dy_mine, stage + L::PASS / 16);
-        product_commit();
+        rows_scores<DP, L::ROWS * LINE_BYTES>(x, q_kept, q_mine, stage);
+        rows_scores<DP, L::ROWS * LINE_BYTES>(y, dy_kept, dy_mine, stage + L::PASS / 16);
         product_wait<1>();
         pin(x);
+        ring_leave<GROUPS>(barriers, place, step);
         probabilities<false>(x, step == diagonal, call.exponent,
                              [&](int i) { return lse[i / 2 % 2]; });
         product_wait<0>();
         pin(y);
-#pragma unroll
-        for (int i = 0; i < 32; i++)
-            y[i] = x[i] * (y[i] - delta[i / 2 % 2]);
-        pack_weights(ds, y);
+        score_gradients(ds, x, y, [&](int i) { return delta[i / 2 % 2]; });
         product_fence();
         accumulate<DP>(dq, ds, stage);
         product_commit();
@@ -395,116 +454,6 @@ static __global__ void __launch_bounds__(256) parts_kernel(const struct backward
     int64_t at = i / width * call.op.row_stride + i % width;
     *(uint32_t *)((bf16 *)call.op.dk + at) = pack_bf16(dk.x, dk.y);
     *(uint32_t *)((bf16 *)call.op.dv + at) = pack_bf16(dv.x, dv.y);
-}
-
-/* ---- plain kernels ---- */
-
-enum { PLAIN_LANES = 4 }; /* elements of a head a lane has: D <= 128 */
-
-static __device__ __forceinline__ double sum_of_warp(double x)
-{
-    for (int offset = 16; offset > 0; offset /= 2)
-        x += __shfl_xor_sync(0xffffffffu, x, offset);
-    return x;
-}
-template <typename T>
-static __device__ __forceinline__ void load_head(float to[PLAIN_LANES], const T *from, int size)
-{
-    for (int i = 0; i < PLAIN_LANES; i++) {
-        int d = (int)threadIdx.x + 32 * i;
-        to[i] = d < size ? to_float(from[d]) : 0.0f;
-    }
-}
-static __device__ __forceinline__ double dot(const float a[PLAIN_LANES], const float b[PLAIN_LANES])
-{
-    double sum = 0;
-    for (int i = 0; i < PLAIN_LANES; i++)
-        sum += (double)a[i] * (double)b[i];
-    return sum_of_warp(sum);
-}
-template <typename T>
-static __device__ __forceinline__ void store_head(T *to, const double from[PLAIN_LANES],
-                                                  double factor, int size)
-{
-    for (int i = 0; i < PLAIN_LANES; i++) {
-        int d = (int)threadIdx.x + 32 * i;
-        if (d < size)
-            to[d] = from_float<T>((float)(from[i] * factor));
-    }
-}
-/* P and dS of one score. */
-static __device__ __forceinline__ double2 weights_of(const float q[4], const float k[4],
-                                                     const float dy[4], const float v[4],
-                                                     double scale, double lse, double delta)
-{
-    double p = exp(dot(q, k) * scale - lse);
-    return make_double2(p, p * (dot(dy, v) - delta));
-}
-
-/* A warp a row and head, or a key and kv head; blockIdx.y is the segment, blocks walk its rows. */
-template <typename T> static __global__ void rows_plain(struct op_attention_backward op)
-{
-    const struct op_segment segment = op.segments[blockIdx.y];
-    int size = (int)op.head_size;
-    int64_t h = blockIdx.z, g = h / (op.heads / op.kv_heads);
-    double scale = 1.0 / sqrt((double)size);
-    for (int64_t t = blockIdx.x; segment.slot >= 0 && t < segment.count; t += gridDim.x) {
-        int64_t row = segment.row + t;
-        float q[4], k[4], v[4], y[4], dy[4];
-        double dq[4] = {0, 0, 0, 0};
-        load_head(q, (const T *)op.q + row * op.row_stride + h * size, size);
-        load_head(y, (const T *)op.y + row * op.y_stride + h * size, size);
-        load_head(dy, (const T *)op.dy + row * op.y_stride + h * size, size);
-        double delta = dot(y, dy), lse = (double)op.lse[row * op.heads + h];
-        for (int64_t j = segment.row; j <= row; j++) {
-            load_head(k, (const T *)op.k + j * op.row_stride + g * size, size);
-            load_head(v, (const T *)op.v + j * op.row_stride + g * size, size);
-            double ds = weights_of(q, k, dy, v, scale, lse, delta).y;
-            for (int i = 0; i < 4; i++)
-                dq[i] += ds * (double)k[i];
-        }
-        store_head((T *)op.dq + row * op.row_stride + h * size, dq, scale, size);
-    }
-}
-template <typename T> static __global__ void keys_plain(struct op_attention_backward op)
-{
-    const struct op_segment segment = op.segments[blockIdx.y];
-    int size = (int)op.head_size;
-    int64_t g = blockIdx.z, group = op.heads / op.kv_heads;
-    double scale = 1.0 / sqrt((double)size);
-    for (int64_t j = blockIdx.x; segment.slot >= 0 && j < segment.count; j += gridDim.x) {
-        int64_t at = (segment.row + j) * op.row_stride + g * size;
-        float q[4], k[4], v[4], y[4], dy[4];
-        double dk[4] = {0, 0, 0, 0}, dv[4] = {0, 0, 0, 0};
-        load_head(k, (const T *)op.k + at, size);
-        load_head(v, (const T *)op.v + at, size);
-        for (int64_t h = g * group; h < (g + 1) * group; h++)
-            for (int64_t row = segment.row + j; row < segment.row + segment.count; row++) {
-                load_head(q, (const T *)op.q + row * op.row_stride + h * size, size);
-                load_head(y, (const T *)op.y + row * op.y_stride + h * size, size);
-                load_head(dy, (const T *)op.dy + row * op.y_stride + h * size, size);
-                double lse = (double)op.lse[row * op.heads + h];
-                double2 w = weights_of(q, k, dy, v, scale, lse, dot(y, dy));
-                for (int i = 0; i < 4; i++) {
-                    dv[i] += w.x * (double)dy[i];
-                    dk[i] += w.y * (double)q[i];
-                }
-            }
-        store_head((T *)op.dk + at, dk, scale, size);
-        store_head((T *)op.dv + at, dv, 1.0, size);
-    }
-}
-
-template <typename T>
-static enum status run_plain(struct cuda_context *cuda, const struct op_attention_backward *args)
-{
-    unsigned blocks = (unsigned)(args->rows < 4096 ? args->rows : 4096);
-    dim3 rows(blocks, (unsigned)args->segment_count, (unsigned)args->heads);
-    dim3 keys(blocks, (unsigned)args->segment_count, (unsigned)args->kv_heads);
-    rows_plain<T><<<rows, 32, 0, cuda->stream>>>(*args);
-    TRY(cuda_launched("attention_backward: rows"));
-    keys_plain<T><<<keys, 32, 0, cuda->stream>>>(*args);
-    return cuda_launched("attention_backward: keys");
 }
 
 /* ---- the op ---- */
@@ -574,7 +523,7 @@ static enum status run_bf16(struct cuda_context *cuda, const struct op_attention
     TRY(cuda_launched("attention_backward: delta"));
     call.lse = lse;
     call.delta = delta;
-    return small ? run_tiles<64, 2>(cuda, &call) : run_tiles<128, 2>(cuda, &call);
+    return small ? run_tiles<64, 1>(cuda, &call) : run_tiles<128, 2>(cuda, &call);
 }
 
 static bool aligned(const struct op_attention_backward *args)

@@ -20,7 +20,8 @@ enum {
     DECODE_STEPS = 64,
     DECODE_WARM = 8,
     TRAIN_TOKENS = 16384,
-    TRAIN_STEPS = 4, LONG_TOKENS = 81920
+    TRAIN_STEPS = 4,
+    LONG_TOKENS = 81920
 };
 static const double PEAK = 989e12;
 

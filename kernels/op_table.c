@@ -5,9 +5,10 @@
 #include "kernels/ops.h"
 
 #ifdef WITH_CUDA
-enum status op_table_create_cuda(struct op_table **table, int32_t device, bool f32);
+enum status op_table_create_cuda(struct op_table **table, int32_t device, bool f32,
+                                 bool free_choice);
 
-/* "cuda", "cuda:N", either with "/f32" behind it. */
+/* "cuda", "cuda:N", either with "/f32" or "/free" behind it. */
 static enum status create_cuda(struct op_table **table, const char *device)
 {
     const char *rest = device + strlen("cuda");
@@ -20,9 +21,10 @@ static enum status create_cuda(struct op_table **table, const char *device)
         rest = end;
     }
     const bool f32 = strcmp(rest, "/f32") == 0;
-    if (*rest != '\0' && !f32)
+    const bool free_choice = strcmp(rest, "/free") == 0;
+    if (*rest != '\0' && !f32 && !free_choice)
         return FAIL(STATUS_INVALID, "device %s: write cpu, cuda or cuda:N", device);
-    return op_table_create_cuda(table, (int32_t)number, f32);
+    return op_table_create_cuda(table, (int32_t)number, f32, free_choice);
 }
 #else
 static enum status create_cuda(struct op_table **table, const char *device)

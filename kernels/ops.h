@@ -534,7 +534,7 @@ struct op_table {
 };
 
 /* device: "cpu", "cuda" (= "cuda:0"), "cuda:N"; "cuda:N/f32" has f32 storage and slow plain kernels, for
- * `weir verify`. threads: of the cpu backend. UNSUPPORTED, with what to do, where this build or machine has no such
+ * `weir verify`; "cuda:N/free" lets products use any algorithm (not bit-equal; bench only). threads: of the cpu backend. UNSUPPORTED, with what to do, where this build or machine has no such
  * device. */
 MUST_CHECK enum status op_table_create(struct op_table **table, const char *device,
                                        int32_t threads);

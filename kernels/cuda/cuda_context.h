@@ -35,7 +35,8 @@ enum { CUDA_SCRATCH_BLOCKS = 64 };
 struct cuda_context {
     int device;
     bool f32;
-    bool capturing; /* between graph_begin and graph_end */
+    bool free_choice; /* forward products by any algorithm of cublasLt: what bit-equality costs */
+    bool capturing;   /* between graph_begin and graph_end */
     int multiprocessors;
     size_t shared_max; /* dynamic shared memory a block may ask for, bytes */
     char gpu_name[256];
@@ -69,11 +70,11 @@ MUST_CHECK enum status cuda_scratch(struct cuda_context *cuda, size_t bytes, voi
 
 /* STATUS_CUDA, or STATUS_NO_MEMORY, with the call and CUDA's sentence. */
 MUST_CHECK enum status cuda_failed(cudaError_t error, const char *file, int line, const char *call);
-#define CUDA_TRY(call)                                                    \
-    do {                                                                  \
-        cudaError_t cuda_try_ = (call);                                   \
-        if (cuda_try_ != cudaSuccess)                                     \
-            return cuda_failed(cuda_try_, __FILE__, __LINE__, #call);     \
+#define CUDA_TRY(call)                                                \
+    do {                                                              \
+        cudaError_t cuda_try_ = (call);                               \
+        if (cuda_try_ != cudaSuccess)                                 \
+            return cuda_failed(cuda_try_, __FILE__, __LINE__, #call); \
     } while (0)
 /* After a launch: what the launch itself failed with. */
 static inline enum status cuda_launched(const char *op)

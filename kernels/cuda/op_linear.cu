@@ -143,7 +143,7 @@ static enum status linear_bf16(struct cuda_context *cuda, const struct op_linear
     call.bias = (const bf16 *)args->bias;
     call.d_float = args->y == NULL, call.d_stride = args->y_stride;
     call.d = args->y != NULL ? args->y : (void *)args->y_float;
-    call.exact_rows = true;
+    call.exact_rows = !cuda->free_choice;
     if (args->expert_offset == NULL && args->mid == NULL) {
         enum status status = gemm_library(cuda, &call);
         if (status != STATUS_UNSUPPORTED)

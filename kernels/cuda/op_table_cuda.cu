@@ -9,7 +9,11 @@
 
 #include "core/memory.h"
 
-enum : size_t { RING_BYTES = (size_t)8 << 20, RING_WRITE_MAX = (size_t)1 << 20, SCRATCH_LEAST = (size_t)64 << 20 };
+enum : size_t {
+    RING_BYTES = (size_t)8 << 20,
+    RING_WRITE_MAX = (size_t)1 << 20,
+    SCRATCH_LEAST = (size_t)64 << 20
+};
 
 enum status cuda_failed(cudaError_t error, const char *file, int line, const char *call)
 {
@@ -64,10 +68,11 @@ static enum status cuda_create(void *context, size_t bytes, void **memory)
         size_t left = 0, total = 0;
         (void)cudaGetLastError();
         (void)cudaMemGetInfo(&left, &total);
-        return FAIL(STATUS_NO_MEMORY,
-                    "%.1f MB of memory on %s: %s; %.1f of %.1f MB are left, this process holds %.1f",
-                    (double)bytes / 1e6, cuda->gpu_name, cudaGetErrorString(error),
-                    (double)left / 1e6, (double)total / 1e6, (double)cuda->bytes / 1e6);
+        return FAIL(
+            STATUS_NO_MEMORY,
+            "%.1f MB of memory on %s: %s; %.1f of %.1f MB are left, this process holds %.1f",
+            (double)bytes / 1e6, cuda->gpu_name, cudaGetErrorString(error), (double)left / 1e6,
+            (double)total / 1e6, (double)cuda->bytes / 1e6);
     }
     cuda->bytes += size;
     CUDA_TRY(cudaMemsetAsync(made, 0, size, cuda->stream));
@@ -296,15 +301,16 @@ static enum status open_device(struct cuda_context *cuda)
     CUDA_TRY(cudaSetDevice(cuda->device));
     CUDA_TRY(cudaGetDeviceProperties(&property, cuda->device));
     if (property.major != 9 || property.minor != 0)
-        return FAIL(STATUS_UNSUPPORTED, "cuda:%d is a %s (sm_%d%d): this build is for sm_90 (H100, H200)",
-                    cuda->device, property.name, property.major, property.minor);
+        return FAIL(STATUS_UNSUPPORTED,
+                    "cuda:%d is a %s (sm_%d%d): this build is for sm_90 (H100, H200)", cuda->device,
+                    property.name, property.major, property.minor);
     cuda->multiprocessors = property.multiProcessorCount;
     cuda->shared_max = property.sharedMemPerBlockOptin;
     snprintf(cuda->gpu_name, sizeof cuda->gpu_name, "%s", property.name);
     /* What decides the bits: the architecture (H100 and H200 are one), the library, our tiles. */
-    snprintf(cuda->numerics, sizeof cuda->numerics, "cuda sm_%d%d cublaslt %zu %s tile%d chain1",
+    snprintf(cuda->numerics, sizeof cuda->numerics, "cuda sm_%d%d cublaslt %zu %s tile%d %s",
              property.major, property.minor, cublasLtGetVersion(), cuda->f32 ? "f32" : "bf16",
-             CUDA_KV_TILE);
+             CUDA_KV_TILE, cuda->free_choice ? "free" : "chain1");
     CUDA_TRY(cudaStreamCreateWithFlags(&cuda->stream, cudaStreamNonBlocking));
     CUDA_TRY(cudaMallocHost((void **)&cuda->ring, RING_BYTES));
     if (cublasLtCreate(&cuda->lt) != CUBLAS_STATUS_SUCCESS)
@@ -347,7 +353,8 @@ static void fill_table(struct op_table *table, struct cuda_context *cuda)
 #undef OP
 }
 
-extern "C" enum status op_table_create_cuda(struct op_table **table, int32_t device, bool f32)
+extern "C" enum status op_table_create_cuda(struct op_table **table, int32_t device, bool f32,
+                                            bool free_choice)
 {
     struct cuda_context *cuda = (struct cuda_context *)memory_alloc(sizeof *cuda);
     struct op_table *made = (struct op_table *)memory_alloc(sizeof *made);
@@ -358,6 +365,7 @@ extern "C" enum status op_table_create_cuda(struct op_table **table, int32_t dev
     }
     cuda->device = device;
     cuda->f32 = f32;
+    cuda->free_choice = free_choice;
     enum status status = open_device(cuda);
     fill_table(made, cuda);
     if (status != STATUS_OK) {

@@ -32,11 +32,18 @@ struct gemm_plans; /* op_linear.cu: cublasLt algorithm for each shape, found onc
 
 enum { CUDA_SCRATCH_BLOCKS = 64 };
 
+/* Defined where the body of a kernel for sm_90a alone (wgmma, bulk copies) is compiled: for sm_90a, and by the host's
+ * compiler. Elsewhere such a kernel is empty, and as cuda->hopper is false there, it is not launched. */
+#if !defined(__CUDA_ARCH__) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
+#define CUDA_HOPPER_CODE
+#endif
+
 struct cuda_context {
     int device;
     bool f32;
     bool free_choice; /* forward products by any algorithm of cublasLt: what bit-equality costs */
-    bool capturing;   /* between graph_begin and graph_end */
+    bool hopper;    /* compute capability 9.0 and code for sm_90a; else kernels of mma.sync alone */
+    bool capturing; /* between graph_begin and graph_end */
     int multiprocessors;
     size_t shared_max; /* dynamic shared memory a block may ask for, bytes */
     char gpu_name[256];

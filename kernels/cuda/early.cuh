@@ -6,7 +6,7 @@
  *   - every kernel launched this way calls early_wait before it reads or writes anything but weights and arguments.
  *     It returns when the kernel before has ended and its writes are visible; what that one waited for has ended too.
  *   - a kernel that writes weights (optimizer, split, copies) never calls early_release.
- * Works the same under graph capture. */
+ * Works the same under graph capture. Where there is no such start (cuda->hopper is false) it is an ordinary launch. */
 #ifndef KERNELS_CUDA_EARLY_CUH
 #define KERNELS_CUDA_EARLY_CUH
 
@@ -14,11 +14,15 @@
 
 static __device__ __forceinline__ void early_wait(void)
 {
+#ifdef CUDA_HOPPER_CODE
     asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
 }
 static __device__ __forceinline__ void early_release(void)
 {
+#ifdef CUDA_HOPPER_CODE
     asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
 }
 
 /* kernel<<<grid, threads, shared, stream>>>(arguments...); cuda_launched tells how it went. */
@@ -37,6 +41,16 @@ static inline void launch_early(void (*kernel)(PARAMETERS...), unsigned grid, un
     config.attrs = &early;
     config.numAttrs = 1;
     (void)cudaLaunchKernelEx(&config, kernel, arguments...);
+}
+template <typename... PARAMETERS, typename... ARGUMENTS>
+static inline void launch_early(void (*kernel)(PARAMETERS...), unsigned grid, unsigned threads,
+                                size_t shared, const struct cuda_context *cuda,
+                                ARGUMENTS... arguments)
+{
+    if (cuda->hopper)
+        launch_early(kernel, grid, threads, shared, cuda->stream, arguments...);
+    else
+        kernel<<<grid, threads, shared, cuda->stream>>>(arguments...);
 }
 
 #endif

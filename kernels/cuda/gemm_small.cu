@@ -58,10 +58,14 @@ static __device__ __forceinline__ void barrier_arrive_copied(uint64_t *barrier)
 }
 static __device__ __forceinline__ void barrier_wait(uint64_t *barrier, uint32_t parity)
 {
+#ifdef CUDA_HOPPER_CODE
+#define BARRIER_TEST "mbarrier.try_wait.parity.shared::cta.b64"
+#else
+#define BARRIER_TEST "mbarrier.test_wait.parity.shared::cta.b64"
+#endif
     asm volatile("{\n"
                  ".reg .pred done;\n"
-                 "again:\n"
-                 "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
+                 "again:\n" BARRIER_TEST " done, [%0], %1;\n"
                  "@!done bra again;\n"
                  "}" ::"r"(shared_address(barrier)),
                  "r"(parity)
@@ -374,11 +378,14 @@ static enum status small_launch(struct cuda_context *cuda, struct small_job job)
     job.stages = most > STAGES_MAX ? STAGES_MAX : (int)most;
     if (job.stages > walk)
         job.stages = (int)walk;
+    if (job.stages < 2 && walk > 1) /* a warp begins the next chunk before it gives one back */
+        return FAIL(STATUS_UNSUPPORTED, "gemm_small: %zu bytes of shared memory are too few",
+                    cuda->shared_max);
     size_t bytes = (size_t)job.x_stages * slot + (size_t)job.stages * ring;
     CUDA_TRY(cudaFuncSetAttribute(small_kernel<NT, KS>, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                   (int)bytes));
     launch_early(small_kernel<NT, KS>, (unsigned)grid, (unsigned)(32 * (warps + 2 * FEEDERS)),
-                 bytes, cuda->stream, job);
+                 bytes, cuda, job);
     return cuda_launched("gemm_small");
 }
 

@@ -85,7 +85,7 @@ static enum status flat_run(struct cuda_context *cuda, const char *name,
     for (int i = 0; i < OUTPUTS; i++)
         job.whole = job.whole && aligned_16(job.out[i]);
     launch_early(flat_kernel<T, INPUTS, OUTPUTS, FORMULA>, cuda_blocks(job.count, THREADS * CHUNK),
-                 THREADS, 0, cuda->stream, job, formula);
+                 THREADS, 0, cuda, job, formula);
     return cuda_launched(name);
 }
 
@@ -228,8 +228,8 @@ static enum status swiglu_run(struct cuda_context *cuda, int64_t rows, swiglu_jo
     job.whole = job.channels % CHUNK == 0 && aligned_16(job.gate_up) && aligned_16(job.out) &&
                 (!BACKWARD || aligned_16(job.dy));
     CHECK(rows * job.row_blocks < INT32_MAX);
-    launch_early(swiglu_kernel<T, BACKWARD>, (unsigned)rows * job.row_blocks, THREADS, 0,
-                 cuda->stream, job);
+    launch_early(swiglu_kernel<T, BACKWARD>, (unsigned)rows * job.row_blocks, THREADS, 0, cuda,
+                 job);
     return cuda_launched("swiglu");
 }
 

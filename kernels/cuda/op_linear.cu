@@ -149,8 +149,11 @@ static enum status linear_bf16(struct cuda_context *cuda, const struct op_linear
         if (status != STATUS_UNSUPPORTED)
             return status;
     }
-    if (is_small(args))
-        return linear_small(cuda, args);
+    if (is_small(args)) {
+        enum status status = linear_small(cuda, args);
+        if (status != STATUS_UNSUPPORTED)
+            return status;
+    }
     return gemm_tile(cuda, &call, args->experts, args->expert_offset, (const bf16 *)args->mid);
 }
 

@@ -142,19 +142,18 @@ static enum status norm_run(struct cuda_context *cuda, norm_job<T> job)
                 job.y_stride % NORM_CHUNK == 0 && aligned_16(job.x) && aligned_16(job.gain) &&
                 aligned_16(job.y) && (!SUM || (aligned_16(job.b) && aligned_16(job.h)));
     if (job.channels <= NORM_WARP_CHANNELS) {
-        launch_early(norm_warp<T, SUM>, cuda_blocks(job.vectors, WARPS), 32 * WARPS, 0,
-                     cuda->stream, job);
+        launch_early(norm_warp<T, SUM>, cuda_blocks(job.vectors, WARPS), 32 * WARPS, 0, cuda, job);
         return cuda_launched("norm_warp");
     }
     switch (norm_threads(job.channels)) {
     case 128:
-        launch_early(norm_block<T, SUM, 128>, (unsigned)job.vectors, 128, 0, cuda->stream, job);
+        launch_early(norm_block<T, SUM, 128>, (unsigned)job.vectors, 128, 0, cuda, job);
         break;
     case 256:
-        launch_early(norm_block<T, SUM, 256>, (unsigned)job.vectors, 256, 0, cuda->stream, job);
+        launch_early(norm_block<T, SUM, 256>, (unsigned)job.vectors, 256, 0, cuda, job);
         break;
     default:
-        launch_early(norm_block<T, SUM, 512>, (unsigned)job.vectors, 512, 0, cuda->stream, job);
+        launch_early(norm_block<T, SUM, 512>, (unsigned)job.vectors, 512, 0, cuda, job);
     }
     return cuda_launched("norm_block");
 }

@@ -286,6 +286,44 @@ static void cuda_destroy(struct op_table *table)
     memory_free(table);
 }
 
+/* What CMAKE_CUDA_ARCHITECTURES was, commas between: "90a", "80", "80,90a". */
+#ifndef CUDA_ARCHITECTURES
+#define CUDA_ARCHITECTURES "90a"
+#endif
+
+/* Whether code built for one architecture of that list runs on a GPU of `capability` (major 10 + minor): 90a on 9.0
+ * alone, 80-real on 8.x from 8.0, 80 also on all later ones, where the driver compiles it again. */
+static bool runs_on(const char *built, int capability, bool *hopper)
+{
+    int number = 0;
+    while (*built >= '0' && *built <= '9')
+        number = number * 10 + *built++ - '0';
+    if (*built == 'a') {
+        *hopper = *hopper || (number == 90 && capability == 90);
+        return number == capability;
+    }
+    bool later = strncmp(built, "-real", 5) != 0 || number / 10 == capability / 10;
+    return capability >= number && later;
+}
+
+static enum status check_capability(struct cuda_context *cuda, const cudaDeviceProp *property)
+{
+    int capability = property->major * 10 + property->minor;
+    bool runs = false;
+    for (const char *built = CUDA_ARCHITECTURES; built != NULL;) {
+        runs = runs_on(built, capability, &cuda->hopper) || runs;
+        built = strchr(built, ',');
+        built = built != NULL ? built + 1 : NULL;
+    }
+    if (!runs || capability < 80)
+        return FAIL(STATUS_UNSUPPORTED,
+                    "cuda:%d is a %s (sm_%d): this build is for sm_" CUDA_ARCHITECTURES
+                    "; another is made with -DCMAKE_CUDA_ARCHITECTURES=80 for sm_80 and later, "
+                    "or 90a for H100 and H200",
+                    cuda->device, property->name, capability);
+    return STATUS_OK;
+}
+
 static enum status open_device(struct cuda_context *cuda)
 {
     int count = 0;
@@ -300,17 +338,14 @@ static enum status open_device(struct cuda_context *cuda)
     cudaDeviceProp property;
     CUDA_TRY(cudaSetDevice(cuda->device));
     CUDA_TRY(cudaGetDeviceProperties(&property, cuda->device));
-    if (property.major != 9 || property.minor != 0)
-        return FAIL(STATUS_UNSUPPORTED,
-                    "cuda:%d is a %s (sm_%d%d): this build is for sm_90 (H100, H200)", cuda->device,
-                    property.name, property.major, property.minor);
+    TRY(check_capability(cuda, &property));
     cuda->multiprocessors = property.multiProcessorCount;
     cuda->shared_max = property.sharedMemPerBlockOptin;
     snprintf(cuda->gpu_name, sizeof cuda->gpu_name, "%s", property.name);
-    /* What decides the bits: the architecture (H100 and H200 are one), the library, our tiles. */
-    snprintf(cuda->numerics, sizeof cuda->numerics, "cuda sm_%d%d cublaslt %zu %s tile%d %s",
-             property.major, property.minor, cublasLtGetVersion(), cuda->f32 ? "f32" : "bf16",
-             CUDA_KV_TILE, cuda->free_choice ? "free" : "chain1");
+    /* What decides the bits: the architecture (H100 and H200 are one), the library, our kernels and tiles. */
+    snprintf(cuda->numerics, sizeof cuda->numerics, "cuda sm_%d%d%s cublaslt %zu %s tile%d %s",
+             property.major, property.minor, cuda->hopper ? "" : " mma", cublasLtGetVersion(),
+             cuda->f32 ? "f32" : "bf16", CUDA_KV_TILE, cuda->free_choice ? "free" : "chain1");
     CUDA_TRY(cudaStreamCreateWithFlags(&cuda->stream, cudaStreamNonBlocking));
     CUDA_TRY(cudaMallocHost((void **)&cuda->ring, RING_BYTES));
     if (cublasLtCreate(&cuda->lt) != CUBLAS_STATUS_SUCCESS)

@@ -48,9 +48,12 @@ static void fill_roles(const struct op_lightning_backward *args,
     const T *dy = (const T *)args->dy;
     int64_t row = args->row_stride, head = args->head_stride;
     int64_t dy_head = args->head_size, dy_row = args->heads * dy_head;
-    role[0] = {dy, v, k, (T *)args->dq, dy_row, dy_head, row, head, row, head, row, head, 0};
-    role[1] = {k, q, dy, (T *)args->dv, row, head, row, head, dy_row, dy_head, row, head, 1};
-    role[2] = {v, dy, q, (T *)args->dk, row, head, dy_row, dy_head, row, head, row, head, 1};
+    role[0] = lightning_role<T>{dy,   v,   k,    (T *)args->dq, dy_row, dy_head, row,
+                                head, row, head, row,           head,   0};
+    role[1] = lightning_role<T>{k,    q,      dy,      (T *)args->dv, row,  head, row,
+                                head, dy_row, dy_head, row,           head, 1};
+    role[2] = lightning_role<T>{v,       dy,  q,    (T *)args->dk, row,  head, dy_row,
+                                dy_head, row, head, row,           head, 1};
 }
 
 static enum status plain(struct cuda_context *cuda, const struct op_lightning_backward *args)

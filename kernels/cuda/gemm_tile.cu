@@ -166,6 +166,7 @@ template <int BLOCK_N, bool A_TRANSPOSED, bool B_TRANSPOSED>
 __global__ void __launch_bounds__(wide<BLOCK_N>::THREADS, 1)
     wide_kernel(const __grid_constant__ struct tile_call call)
 {
+#ifdef CUDA_HOPPER_CODE
     using shape = wide<BLOCK_N>;
     constexpr int BLOCK_M = shape::BLOCK_M;
     extern __shared__ char shared[];
@@ -226,6 +227,7 @@ __global__ void __launch_bounds__(wide<BLOCK_N>::THREADS, 1)
             }
         }
     }
+#endif
 }
 
 /* ---- host ---- */
@@ -284,6 +286,8 @@ static enum status launch_stored(struct cuda_context *cuda, const struct tile_ca
         if (few)
             return launch_narrow<32, false, B_TRANSPOSED, true>(cuda, call);
     }
+    if (!cuda->hopper)
+        return launch_narrow<128, A_TRANSPOSED, B_TRANSPOSED, true>(cuda, call);
     if (prefers_128(cuda, call))
         return launch_wide<128, A_TRANSPOSED, B_TRANSPOSED>(cuda, call);
     return launch_wide<256, A_TRANSPOSED, B_TRANSPOSED>(cuda, call);

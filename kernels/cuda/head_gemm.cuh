@@ -276,6 +276,7 @@ static __global__ void __launch_bounds__(128 * (ROWS / HEAD_ROWS + 1), 1)
     head_ring(const __grid_constant__ struct head_maps maps,
               const __grid_constant__ struct head_call call, uint32_t works, uint32_t planes)
 {
+#ifdef CUDA_HOPPER_CODE
     using shape = head_ring_shape<ROWS, COLUMNS, CLUSTER>;
     extern __shared__ char memory[];
     __shared__ uint64_t full[HEAD_STAGES_MAX], empty[HEAD_STAGES_MAX];
@@ -321,6 +322,7 @@ static __global__ void __launch_bounds__(128 * (ROWS / HEAD_ROWS + 1), 1)
         __syncwarp();
         head_cluster_barrier();
     }
+#endif
 }
 
 /* ---- plain kernel: a block of 4 warps makes one tile ---- */
@@ -482,7 +484,8 @@ static enum status head_logits(struct cuda_context *cuda, const struct head_call
                                const T *w, const T *mid)
 {
     if constexpr (sizeof(T) == sizeof(bf16)) {
-        if (call->channels % 8 == 0 && (((uintptr_t)x | (uintptr_t)w | (uintptr_t)mid) & 15) == 0) {
+        if (cuda->hopper && call->channels % 8 == 0 &&
+            (((uintptr_t)x | (uintptr_t)w | (uintptr_t)mid) & 15) == 0) {
             if (call->rows <= 64)
                 return head_launch_ring<MODE, 64, 128, 1>(cuda, call, x, w, mid);
             if (call->rows <= 128)

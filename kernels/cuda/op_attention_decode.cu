@@ -7,6 +7,7 @@
  * op_attention_fold.cu merges them in order: the bits are those of one pass (attention.cuh). One warp brings tiles,
  * piece after piece without a pause; four warps share a tile: each takes 32 keys of the scores, then a quarter of the
  * value dims. */
+#include "kernels/cuda/early.cuh"
 #include "kernels/cuda/attention_decode.cuh"
 
 enum {
@@ -465,7 +466,8 @@ static __global__ void __launch_bounds__(THREADS, 2)
     decode_kernel(const __grid_constant__ struct decode_call call)
 {
     extern __shared__ __align__(1024) char memory[];
-    asm volatile("griddepcontrol.launch_dependents;"); /* fold_kernel may come and wait */
+    early_release(); /* fold_kernel may come and wait */
+    early_wait();
     decode_shared<DP, MT> &shared = *(decode_shared<DP, MT> *)memory;
     if (threadIdx.x == 0) {
         for (int i = 0; i < decode_shared<DP, MT>::SLOTS; i++) {
@@ -496,8 +498,8 @@ static enum status launch_decode(struct cuda_context *cuda, const struct decode_
     size_t bytes = sizeof(decode_shared<DP, MT>);
     CUDA_TRY(cudaFuncSetAttribute(decode_kernel<DP, MT>,
                                   cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes));
-    decode_kernel<DP, MT>
-        <<<(unsigned)(2 * cuda->multiprocessors), THREADS, bytes, cuda->stream>>>(*call);
+    launch_early(decode_kernel<DP, MT>, (unsigned)(2 * cuda->multiprocessors), THREADS, bytes,
+                 cuda->stream, *call);
     TRY(cuda_launched("attention, decode"));
     if (call->partial == NULL)
         return STATUS_OK;

@@ -2,98 +2,164 @@
  * norm of each q and k head, rotation, keys and values into pages. The arithmetic is that of rms_norm and rope
  * (norm.cuh), with the same roundings to storage between the steps, so the bits are those of the separate ops.
  *
- * One block has a row, one warp a head; lane l has the elements 4 l .. 4 l + 3. */
+ * A warp has a row, or shares one with others where rows are few; 32 lanes have a head, or 16 where D <= 64; lane l the
+ * elements 4 l .. 4 l + 3. */
+#include "kernels/cuda/early.cuh"
 #include "kernels/cuda/attention.cuh"
 #include "kernels/cuda/norm.cuh"
 
-enum { WARPS = 8, WIDE = NORM_WARP_CHANNELS };
+enum { WARPS = 8, WIDE = NORM_WARP_CHANNELS, MANY_ROWS = 1024 };
 
 struct prepare_job {
     struct op_attention_prepare op;
-    bool whole; /* four elements move at once */
+    int32_t row_warps; /* warps of a row: 1, or WARPS */
+    bool whole;        /* four elements move at once */
 };
 
-/* x[0..3] of this lane after the rotation; `line` [WIDE] is this warp's. */
+/* Cosine and sine of the pairs that this lane's elements belong to. */
+struct angles {
+    float cosine[NORM_LANE], sine[NORM_LANE];
+};
+static __device__ __forceinline__ void load_angles(const struct op_attention_prepare *op,
+                                                   int64_t row, int d, struct angles *angles)
+{
+    int half = (int)op->rotary / 2;
+    int64_t at = half == 0 ? 0 : (int64_t)op->positions[row] * half;
+#pragma unroll
+    for (int i = 0; i < NORM_LANE; i++) {
+        bool turns = d + i < 2 * half;
+        int j = d + i < half ? d + i : d + i - half;
+        angles->cosine[i] = turns ? op->cosine[at + j] : 1.0f;
+        angles->sine[i] = turns ? op->sine[at + j] : 0.0f;
+    }
+}
+/* x[0..3] of this lane after the rotation; `line` has room for one head. All lanes of the warp. */
 template <typename T>
-static __device__ __forceinline__ void rotate(const struct op_attention_prepare *op, int64_t row,
+static __device__ __forceinline__ void rotate(int half, int d, const struct angles *angles,
                                               float x[NORM_LANE], float *line)
 {
-    int lane = threadIdx.x % 32, half = (int)op->rotary / 2;
-    int64_t angle = (int64_t)op->positions[row] * half;
     __syncwarp();
 #pragma unroll
     for (int i = 0; i < NORM_LANE; i++)
-        line[NORM_LANE * lane + i] = x[i];
+        line[d + i] = x[i];
     __syncwarp();
 #pragma unroll
     for (int i = 0; i < NORM_LANE; i++) {
-        int d = NORM_LANE * lane + i, j = d < half ? d : d - half;
-        if (d >= 2 * half)
+        if (d + i >= 2 * half)
             continue;
+        bool low = d + i < half;
+        int j = low ? d + i : d + i - half;
         float first = line[j], second = line[j + half];
-        rope_pair(&first, &second, op->cosine[angle + j], op->sine[angle + j]);
-        x[i] = rounded<T>(d < half ? first : second);
+        rope_pair(&first, &second, angles->cosine[i], angles->sine[i]);
+        x[i] = rounded<T>(low ? first : second);
     }
 }
 
-/* Where k (or v) of this row goes: element 0 of kv head 0's tile and the token in it; false: nowhere. All threads. */
+/* The tree of warp_sum for a vector held by LANES lanes: where the others of a warp have zeros the bits are the same. */
+template <int LANES> static __device__ __forceinline__ float lanes_sum(float x)
+{
+#pragma unroll
+    for (int offset = LANES / 2; offset > 0; offset /= 2)
+        x += __shfl_xor_sync(0xffffffffu, x, offset);
+    return x;
+}
+
+/* Where k (or v) of this row goes: element 0 of kv head 0's tile and the token in it; keys < 0: nowhere. All lanes. */
 struct page_place {
     int64_t keys, values, token;
 };
-static __device__ __forceinline__ bool find_page(const struct op_attention_prepare *op, int64_t row,
-                                                 struct page_place *place)
+static __device__ __forceinline__ struct page_place find_page(const struct op_attention_prepare *op,
+                                                              int64_t row)
 {
-    __shared__ int found;
-    if (op->pages == NULL)
-        return false;
-    int index = segment_of_row(op->segments, op->segment_count, row, &found);
-    if (index < 0 || op->segments[index].slot < 0)
-        return false;
-    int64_t position = op->segments[index].position + row - op->segments[index].row;
-    place->keys = kv_tile_start(op->page_table, op->pages_per_slot, op->segments[index].slot,
-                                position / CUDA_KV_TILE, op->kv_heads, op->head_size, 0, false);
-    place->values = place->keys + op->kv_heads * CUDA_KV_TILE * op->head_size;
-    place->token = position % CUDA_KV_TILE;
-    return true;
+    struct page_place place = {-1, -1, 0};
+    for (int first = 0; op->pages != NULL && first < op->segment_count; first += 32) {
+        int i = first + threadIdx.x % 32;
+        bool mine = i < op->segment_count && row >= op->segments[i].row &&
+                    row < (int64_t)op->segments[i].row + op->segments[i].count;
+        uint32_t found = __ballot_sync(0xffffffffu, mine);
+        if (found == 0)
+            continue;
+        struct op_segment segment = op->segments[first + __ffs((int)found) - 1];
+        if (segment.slot < 0)
+            break;
+        int64_t position = segment.position + row - segment.row;
+        place.keys = kv_tile_start(op->page_table, op->pages_per_slot, segment.slot,
+                                   position / CUDA_KV_TILE, op->kv_heads, op->head_size, 0, false);
+        place.values = place.keys + op->kv_heads * CUDA_KV_TILE * op->head_size;
+        place.token = position % CUDA_KV_TILE;
+        break;
+    }
+    return place;
 }
 
-template <typename T>
+template <typename T, int LANES>
 static __global__ void __launch_bounds__(32 * WARPS)
     prepare_kernel(const __grid_constant__ struct prepare_job job)
 {
     __shared__ float lines[WARPS][WIDE];
+    const int AT_ONCE = 32 / LANES; /* heads of a warp */
     const struct op_attention_prepare *op = &job.op;
-    struct page_place place;
-    int64_t row = blockIdx.x, size = op->head_size, queries = op->heads, keys = op->kv_heads;
-    int warp = threadIdx.x / 32, d = threadIdx.x % 32 * NORM_LANE;
-    bool paged = find_page(op, row, &place), whole = job.whole && d + NORM_LANE <= size;
-    for (int64_t head = warp; head < queries + 2 * keys; head += WARPS) {
+    int warp = threadIdx.x / 32, part = threadIdx.x % 32 / LANES;
+    int d = threadIdx.x % LANES * NORM_LANE;
+    int64_t row = (int64_t)blockIdx.x * (WARPS / job.row_warps) + warp / job.row_warps;
+    int64_t size = op->head_size, queries = op->heads, keys = op->kv_heads;
+    early_release();
+    if (row >= op->rows)
+        return;
+    early_wait();
+    struct angles angles;
+    load_angles(op, row, d, &angles);
+    struct page_place place = find_page(op, row);
+    bool whole = job.whole && d + NORM_LANE <= size;
+    for (int64_t base = warp % job.row_warps * AT_ONCE; base < queries + 2 * keys;
+         base += job.row_warps * AT_ONCE) {
+        int64_t head = base + part;
+        bool live = head < queries + 2 * keys;
         bool is_query = head < queries, is_value = head >= queries + keys;
         int64_t at = row * op->row_stride + head * size + d;
-        float x[NORM_LANE];
-        load_some<T, NORM_LANE>(x, (const T *)op->x + at, size - d, whole);
-        const T *gain = (const T *)(is_query ? op->q_gain : op->k_gain);
-        if (!is_value && gain != NULL) {
-            float r = norm_warp_scale(x, size, op->eps), g[NORM_LANE];
+        float x[NORM_LANE] = {}, kept_x[NORM_LANE];
+        if (live)
+            load_some<T, NORM_LANE>(x, (const T *)op->x + at, size - d, whole);
+#pragma unroll
+        for (int i = 0; i < NORM_LANE; i++)
+            kept_x[i] = x[i];
+        if (op->q_gain != NULL) {
+            float r = norm_scale(lanes_sum<LANES>(norm_squares<NORM_LANE>(0.0f, x)), size, op->eps);
+            const T *gain = (const T *)(is_query ? op->q_gain : op->k_gain);
+            float g[NORM_LANE];
             load_some<T, NORM_LANE>(g, gain + d, size - d, false);
 #pragma unroll
             for (int i = 0; i < NORM_LANE; i++)
                 x[i] = rounded<T>(norm_value(x[i], r, g[i]));
             float *kept = is_query ? op->r_q : op->r_k;
-            if (kept != NULL && d == 0)
+            if (live && !is_value && kept != NULL && d == 0)
                 kept[is_query ? row * queries + head : row * keys + head - queries] = r;
         }
-        if (!is_value && op->rotary > 0)
-            rotate<T>(op, row, x, lines[warp]);
-        if (!is_value || op->y != op->x)
+        if (op->rotary > 0)
+            rotate<T>((int)op->rotary / 2, d, &angles, x, lines[warp] + part * LANES * NORM_LANE);
+#pragma unroll
+        for (int i = 0; i < NORM_LANE; i++)
+            x[i] = is_value ? kept_x[i] : x[i];
+        if (live && (!is_value || op->y != op->x))
             store_some<T, NORM_LANE>((T *)op->y + at, x, size - d, whole);
-        if (is_query || !paged || d >= size)
+        if (!live || is_query || place.keys < 0 || d >= size)
             continue;
         int64_t g = is_value ? head - queries - keys : head - queries;
         int64_t tile = (is_value ? place.values : place.keys) + g * CUDA_KV_TILE * size;
         store_some<T, NORM_LANE>((T *)op->pages + tile + kv_place<T>(size, place.token, d), x,
                                  size - d, whole);
     }
+}
+
+template <typename T>
+static enum status prepare(struct cuda_context *cuda, const struct prepare_job *job)
+{
+    unsigned blocks = cuda_blocks(job->op.rows, WARPS / job->row_warps);
+    if (job->op.head_size <= WIDE / 2)
+        launch_early(prepare_kernel<T, 16>, blocks, 32 * WARPS, 0, cuda->stream, *job);
+    else
+        launch_early(prepare_kernel<T, 32>, blocks, 32 * WARPS, 0, cuda->stream, *job);
+    return cuda_launched("attention_prepare");
 }
 
 extern "C" enum status cuda_attention_prepare(void *context,
@@ -103,13 +169,8 @@ extern "C" enum status cuda_attention_prepare(void *context,
     if (args->rows == 0)
         return STATUS_OK;
     CHECK(args->head_size <= WIDE);
-    struct prepare_job job = {*args, false};
+    struct prepare_job job = {*args, args->rows >= MANY_ROWS ? 1 : WARPS, false};
     job.whole = args->head_size % NORM_LANE == 0 && args->row_stride % NORM_LANE == 0 &&
                 ((uintptr_t)args->x | (uintptr_t)args->y | (uintptr_t)args->pages) % 16 == 0;
-    unsigned rows = (unsigned)args->rows;
-    if (cuda->f32)
-        prepare_kernel<float><<<rows, 32 * WARPS, 0, cuda->stream>>>(job);
-    else
-        prepare_kernel<bf16><<<rows, 32 * WARPS, 0, cuda->stream>>>(job);
-    return cuda_launched("attention_prepare");
+    return cuda->f32 ? prepare<float>(cuda, &job) : prepare<bf16>(cuda, &job);
 }

@@ -84,13 +84,12 @@ static struct model_shape dense_shape(void)
     return shape;
 }
 
-static void open_setup(struct setup *setup, const struct model_shape *shape, int32_t threads,
-                       bool train)
+static void open_with(struct setup *setup, const struct model_shape *shape, int32_t threads,
+                      const struct model_options *options)
 {
-    struct model_options options = {.rows_max = ROWS_MAX, .lightning_chunk = CHUNK, .train = train};
     *setup = (struct setup){0};
     assert_int_equal(op_table_create_cpu(&setup->ops, threads), STATUS_OK);
-    assert_int_equal(model_create(&setup->model, shape, setup->ops, &options), STATUS_OK);
+    assert_int_equal(model_create(&setup->model, shape, setup->ops, options), STATUS_OK);
     const struct parameter_table *table = model_parameters(setup->model);
     setup->flat = calloc((size_t)table->elements, sizeof(float));
     parameter_table_init(table, shape, 7, setup->flat);
@@ -104,6 +103,13 @@ static void open_setup(struct setup *setup, const struct model_shape *shape, int
     assert_int_equal(model_weights_load(setup->model, &setup->weights, setup->flat, 1), STATUS_OK);
     assert_int_equal(model_cache_create(setup->model, SEQUENCES + 1, 16, 128, &setup->cache),
                      STATUS_OK);
+}
+
+static void open_setup(struct setup *setup, const struct model_shape *shape, int32_t threads,
+                       bool train)
+{
+    struct model_options options = {.rows_max = ROWS_MAX, .lightning_chunk = CHUNK, .train = train};
+    open_with(setup, shape, threads, &options);
 }
 
 static void close_setup(struct setup *setup)
@@ -453,6 +459,7 @@ struct loss_case {
     double aux_coefficient;
     int32_t ids[48], row_index[24], target[24];
     float dlogprob[24];
+    float logprob[24]; /* of the last call */
     float *grads;
     uint64_t routing; /* of the experts chosen in the last call */
 };
@@ -471,7 +478,6 @@ static double run_loss(struct loss_case *c, const float *flat, bool backward)
 {
     static const struct op_segment segments[3] = {{0, 0, 0, 21}, {1, 0, 21, 9}, {2, 0, 30, 18}};
     struct setup *setup = &c->setup;
-    float logprob[24];
     double aux = 0.0, loss = 0.0;
     act *hidden = NULL;
     assert_int_equal(model_weights_load(setup->model, &setup->weights, flat, 1), STATUS_OK);
@@ -485,7 +491,7 @@ static double run_loss(struct loss_case *c, const float *flat, bool backward)
                               .row_index = c->row_index,
                               .temperature = 0.8F,
                               .target = c->target,
-                              .logprob = logprob};
+                              .logprob = c->logprob};
     assert_int_equal(model_head(setup->model, &setup->weights, hidden, &head), STATUS_OK);
     struct model_backward args = {.rows = 24,
                                   .row_index = c->row_index,
@@ -503,7 +509,7 @@ static double run_loss(struct loss_case *c, const float *flat, bool backward)
     free(grads);
     c->routing = hash_routing(setup->model);
     for (int32_t i = 0; i < 24; i++)
-        loss += (double)c->dlogprob[i] * (double)logprob[i];
+        loss += (double)c->dlogprob[i] * (double)c->logprob[i];
     return loss + c->aux_coefficient * aux;
 }
 
@@ -548,24 +554,34 @@ static bool check_direction(struct loss_case *c, const struct parameter *row, st
     return smooth;
 }
 
+static void open_loss(struct loss_case *c, const struct model_shape *shape, double aux_coefficient,
+                      bool recompute)
+{
+    struct model_options options = {
+        .rows_max = ROWS_MAX, .lightning_chunk = CHUNK, .train = true, .recompute = recompute};
+    memset(c, 0, sizeof(*c));
+    open_with(&c->setup, shape, 2, &options);
+    c->aux_coefficient = aux_coefficient;
+    c->grads = calloc((size_t)model_parameters(c->setup.model)->elements, sizeof(float));
+    struct rng rng;
+    rng_init(&rng, 3, 2, RNG_TEST);
+    for (int32_t i = 0; i < 48; i++)
+        c->ids[i] = (int32_t)rng_below(&rng, (uint32_t)shape->vocabulary);
+    for (int32_t i = 0; i < 24; i++) {
+        c->row_index[i] = 2 * i + 1;
+        c->target[i] = (int32_t)rng_below(&rng, (uint32_t)shape->vocabulary);
+        c->dlogprob[i] = i == 5 ? 0.0F : (float)rng_normal(&rng) / 5.0F;
+    }
+}
+
 static void check_gradient(const struct model_shape *shape, double aux_coefficient)
 {
     enum { TRIES = 40 };
     static struct loss_case c;
-    memset(&c, 0, sizeof(c));
-    open_setup(&c.setup, shape, 2, true);
-    c.aux_coefficient = aux_coefficient;
+    open_loss(&c, shape, aux_coefficient, false);
     const struct parameter_table *table = model_parameters(c.setup.model);
-    c.grads = calloc((size_t)table->elements, sizeof(float));
     struct rng rng;
-    rng_init(&rng, 3, 2, RNG_TEST);
-    for (int32_t i = 0; i < 48; i++)
-        c.ids[i] = (int32_t)rng_below(&rng, (uint32_t)shape->vocabulary);
-    for (int32_t i = 0; i < 24; i++) {
-        c.row_index[i] = 2 * i + 1;
-        c.target[i] = (int32_t)rng_below(&rng, (uint32_t)shape->vocabulary);
-        c.dlogprob[i] = i == 5 ? 0.0F : (float)rng_normal(&rng) / 5.0F;
-    }
+    rng_init(&rng, 3, 3, RNG_TEST);
     (void)run_loss(&c, c.setup.flat, true);
     for (int64_t i = 0; i < table->count; i++) {
         bool smooth = false;
@@ -596,6 +612,112 @@ static void test_model_dense_gradient_equals_differences(void **state)
     (void)state;
     struct model_shape shape = dense_shape();
     check_gradient(&shape, 0.0);
+}
+
+/* Recomputing runs the same ops on the same numbers. */
+static void test_model_recomputed_gradient_has_the_bits_of_the_kept_one(void **state)
+{
+    (void)state;
+    static struct loss_case kept, again;
+    struct model_shape shape = hybrid_shape();
+    open_loss(&kept, &shape, 2.0, false);
+    open_loss(&again, &shape, 2.0, true);
+    double loss = run_loss(&kept, kept.setup.flat, true);
+    assert_true(run_loss(&again, again.setup.flat, true) == loss);
+    assert_memory_equal(kept.logprob, again.logprob, sizeof(kept.logprob));
+    const struct parameter_table *table = model_parameters(kept.setup.model);
+    double size = 0.0;
+    for (int64_t i = 0; i < table->count; i++) {
+        const struct parameter *row = &table->rows[i];
+        for (int64_t j = row->offset; j < row->offset + row->count; j++)
+            size += fabs((double)kept.grads[j]);
+        if (memcmp(kept.grads + row->offset, again.grads + row->offset,
+                   (size_t)row->count * sizeof(float)) != 0)
+            fail_msg("%s: gradients differ with recompute", row->name);
+    }
+    assert_true(size > 0.0);
+    free(kept.grads);
+    free(again.grads);
+    close_setup(&kept.setup);
+    close_setup(&again.setup);
+}
+
+/* ---- forced routing ---- */
+
+enum { ROUTED_ROWS = 48, ROUTED_TOP = 2, ROUTED_LAYERS = 3 };
+typedef int32_t routing_table[ROUTED_LAYERS][ROUTED_ROWS * ROUTED_TOP];
+
+/* Forward and backward of the loss with `forced` experts, or the router's own. */
+static void run_routed(struct loss_case *c, routing_table forced, routing_table chosen)
+{
+    int32_t *expert[ROUTED_LAYERS];
+    for (int32_t l = 0; forced && l < ROUTED_LAYERS; l++)
+        expert[l] = forced[l];
+    model_force_routing(c->setup.model, forced ? expert : NULL);
+    (void)run_loss(c, c->setup.flat, true);
+    for (int32_t l = 0; l < ROUTED_LAYERS; l++)
+        assert_int_equal(model_read_routing(c->setup.model, l, chosen[l]), STATUS_OK);
+    model_force_routing(c->setup.model, NULL);
+}
+
+static void check_chosen(routing_table wanted, routing_table chosen)
+{
+    for (int32_t l = 0; l < ROUTED_LAYERS; l++)
+        for (int32_t t = 0; t < ROUTED_ROWS; t++) { /* a pair may come in either order */
+            const int32_t *a = wanted[l] + ROUTED_TOP * t, *b = chosen[l] + ROUTED_TOP * t;
+            if (!((a[0] == b[0] && a[1] == b[1]) || (a[0] == b[1] && a[1] == b[0])))
+                fail_msg("layer %d row %d: experts %d %d, wanted %d %d", l, t, b[0], b[1], a[0],
+                         a[1]);
+        }
+}
+
+static void test_model_forced_own_choice_changes_no_bit(void **state)
+{
+    (void)state;
+    static struct loss_case c;
+    static routing_table own, chosen;
+    float logprob[24];
+    struct model_shape shape = hybrid_shape();
+    open_loss(&c, &shape, 0.0, false);
+    size_t bytes = (size_t)model_parameters(c.setup.model)->elements * sizeof(float);
+    float *grads = calloc(1, bytes);
+    run_routed(&c, NULL, own);
+    memcpy(logprob, c.logprob, sizeof(logprob));
+    memcpy(grads, c.grads, bytes);
+    run_routed(&c, own, chosen);
+    assert_memory_equal(own, chosen, sizeof(own));
+    assert_memory_equal(logprob, c.logprob, sizeof(logprob));
+    assert_memory_equal(grads, c.grads, bytes);
+    assert_true(model_forced_gap(c.setup.model) == 0.0);
+    free(grads);
+    free(c.grads);
+    close_setup(&c.setup);
+}
+
+static void test_model_forced_experts_replace_the_choice(void **state)
+{
+    (void)state;
+    static struct loss_case c;
+    static routing_table own, other, chosen;
+    float logprob[24];
+    struct model_shape shape = hybrid_shape();
+    open_loss(&c, &shape, 0.0, false);
+    run_routed(&c, NULL, own);
+    memcpy(logprob, c.logprob, sizeof(logprob));
+    for (int32_t l = 0; l < ROUTED_LAYERS; l++) /* no pair out of 5 moves onto itself */
+        for (int32_t i = 0; i < ROUTED_ROWS * ROUTED_TOP; i++)
+            other[l][i] = (own[l][i] + 1) % shape.experts;
+    run_routed(&c, other, chosen);
+    check_chosen(other, chosen);
+    double gap = model_forced_gap(c.setup.model);
+    assert_true(gap > 0.0 && gap < 1.0);
+    for (int32_t i = 0; i < 24; i++)
+        assert_true(isfinite(c.logprob[i]) && c.logprob[i] != logprob[i]);
+    run_routed(&c, NULL, chosen); /* and off again */
+    assert_memory_equal(own, chosen, sizeof(own));
+    assert_memory_equal(logprob, c.logprob, sizeof(logprob));
+    free(c.grads);
+    close_setup(&c.setup);
 }
 
 static void test_model_backward_without_its_forward_is_refused(void **state)
@@ -695,6 +817,9 @@ int main(void)
         cmocka_unit_test(test_model_hybrid_gradient_equals_differences),
         cmocka_unit_test(test_model_gradient_with_router_loss_equals_differences),
         cmocka_unit_test(test_model_dense_gradient_equals_differences),
+        cmocka_unit_test(test_model_recomputed_gradient_has_the_bits_of_the_kept_one),
+        cmocka_unit_test(test_model_forced_own_choice_changes_no_bit),
+        cmocka_unit_test(test_model_forced_experts_replace_the_choice),
         cmocka_unit_test(test_model_backward_without_its_forward_is_refused),
         cmocka_unit_test(test_model_sample_logprob_is_the_trained_one),
     };

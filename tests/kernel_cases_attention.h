@@ -12,6 +12,11 @@
 static const int64_t head_list[][3] = {{4, 2, 8},   {3, 1, 16}, {4, 2, 64},
                                        {2, 2, 128}, {4, 2, 24}, {4, 2, 32}};
 
+static inline int head_shapes(const struct judge *judge)
+{
+    return COUNT(head_list) - (judge_small(judge) ? 1 : 0);
+}
+
 /* Pages of the slots are interleaved and not in order. */
 static inline struct array *page_table_of(struct judge *judge)
 {
@@ -64,7 +69,7 @@ static const struct op_segment kv_segments[] = {
 /* Cells outside the segments must stay untouched. */
 static inline void case_kv_write(struct judge *judge)
 {
-    for (int h = 0; h < COUNT(head_list); h++) {
+    for (int h = 0; h < head_shapes(judge); h++) {
         int64_t kv_heads = head_list[h][1], size = head_list[h][2], rows = 73;
         int64_t stride = 2 * kv_heads * size + 3;
         SHAPE(judge, "kv heads %" PRId64 " size %" PRId64, kv_heads, size);
@@ -84,7 +89,7 @@ static inline void case_kv_write(struct judge *judge)
 /* Norm, rotation and a write to pages: the bound of the norm, and three roundings of the rotation. */
 static inline void case_attention_prepare(struct judge *judge)
 {
-    for (int h = 0; h < COUNT(head_list); h++)
+    for (int h = 0; h < head_shapes(judge); h++)
         for (int n = 0; n < 4; n++) {
             bool norm = n % 2 == 1, in_place = n >= 2, pages_too = n != 3;
             int64_t heads = head_list[h][0], kv_heads = head_list[h][1], size = head_list[h][2];
@@ -158,8 +163,10 @@ static inline void case_attention(struct judge *judge)
         {{0, 257, 0, 1}, {1, 127, 1, 2}, {2, 0, 3, 1}},
         {{1, 31, 0, 200}, {0, 128, 200, 64}, {2, 5, 264, 7}},
     };
-    for (int h = 0; h < COUNT(head_list); h++)
+    for (int h = 0; h < head_shapes(judge); h++)
         for (int s = 0; s < COUNT(segments); s++) {
+            if (judge_small(judge) && s != h % COUNT(segments) && head_list[h][2] >= 64)
+                continue;
             int64_t heads = head_list[h][0], kv_heads = head_list[h][1], size = head_list[h][2];
             const struct op_segment *last = &segments[s][SLOTS - 1];
             int64_t rows = last->row + last->count, stride = heads * size;
@@ -221,7 +228,7 @@ static inline void case_attention_backward(struct judge *judge)
 {
     static const struct op_segment sets[][SLOTS] = {{{1, 0, 0, 1}, {0, 0, 1, 130}, {2, 0, 131, 67}},
                                                     {{0, 0, 0, 9}, {1, 0, 9, 17}, {2, 0, 26, 2}}};
-    for (int h = 0; h < 4 * COUNT(head_list); h++) {
+    for (int h = 0; h < 4 * head_shapes(judge); h++) {
         const int64_t *list = head_list[h / 4], pad = h % 2;
         const struct op_segment *segments = sets[h / 2 % 2], *last = &segments[SLOTS - 1];
         int64_t heads = list[0], kv_heads = list[1], size = list[2];
@@ -277,6 +284,11 @@ static const struct lightning_shape lightning_list[] = {{4, 8, 8},    {3, 16, 32
                                                         {3, 64, 8},   {2, 24, 16},  {4, 64, 64},
                                                         {2, 128, 64}, {2, 128, 128}};
 
+static inline int lightning_shapes(const struct judge *judge)
+{
+    return COUNT(lightning_list) - (judge_small(judge) ? 2 : 0);
+}
+
 static inline struct array *slopes_of(struct judge *judge, int64_t heads)
 {
     struct array *slopes = input(judge, "slopes", heads, 0);
@@ -318,7 +330,7 @@ static inline void case_lightning(struct judge *judge)
         {{0, 7, 0, 1}, {1, 65, 1, 31}, {2, 32, 32, 100}},
         {{2, 132, 0, 5}, {1, 96, 5, 1}, {0, 8, 6, 9}},
     };
-    for (int n = 0; n < COUNT(lightning_list); n++) {
+    for (int n = 0; n < lightning_shapes(judge); n++) {
         struct lightning_shape s = lightning_list[n];
         int64_t head_stride = 3 * s.size, stride = s.heads * head_stride + 4 * (n % 2);
         SHAPE(judge, "heads %" PRId64 " size %" PRId64 " chunk %" PRId64, s.heads, s.size, s.chunk);
@@ -351,7 +363,7 @@ static inline void case_lightning(struct judge *judge)
 static inline void case_lightning_backward(struct judge *judge)
 {
     static const struct op_segment segments[] = {{1, 0, 0, 1}, {0, 0, 1, 97}, {2, 0, 98, 64}};
-    for (int n = 0; n < COUNT(lightning_list); n++) {
+    for (int n = 0; n < lightning_shapes(judge); n++) {
         struct lightning_shape s = lightning_list[n];
         int64_t head_stride = 3 * s.size, stride = s.heads * head_stride + 4 * (n % 2), rows = 162;
         SHAPE(judge, "heads %" PRId64 " size %" PRId64 " chunk %" PRId64, s.heads, s.size, s.chunk);

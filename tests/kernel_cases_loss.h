@@ -169,7 +169,7 @@ static inline struct head_shape head_shape(struct judge *judge, int r, int v, bo
                            .temperature = temperatures[r % 3],
                            .bf16 = bf16};
     s.rows = s.rows > 65 ? 66 : s.rows;
-    if (r == COUNT(rows_list) - 1 && v == COUNT(vocabulary_list) - 1) {
+    if (r == COUNT(rows_list) - 1 && v == COUNT(vocabulary_list) - 1 && !judge_small(judge)) {
         s.channels = 256;
         s.vocabulary = 4104;
     }
@@ -466,7 +466,7 @@ static inline void case_grad_norm(struct judge *judge)
                 .non_finite = &non_finite[side]);
             if (!bad)
                 judge_number(judge, "sum_squares", squares, 1e-13, 0.0);
-            if (non_finite[0] != non_finite[1])
+            if (!judge->bits_only && non_finite[0] != non_finite[1])
                 judge_fail(judge, "non_finite is %" PRId64 ", oracle %" PRId64, non_finite[0],
                            non_finite[1]);
             judge_compare(judge);

@@ -1,5 +1,5 @@
 /* links: core kernels */
-/* timeout: 240 */
+/* timeout: 120 */
 /* The judge of the CPU backend: every op of KERNEL_OPS, on every instruction set of this processor, with
  * one and two threads, against the double-precision oracle. An op without a case does not compile.
  *
@@ -46,7 +46,9 @@ static void judge_op(int op)
             snprintf(variant, sizeof variant, "%s threads %d", isas[i], threads);
             setenv("WEIR_CPU_ISA", isas[i], 1);
             assert_int_equal(op_table_create_cpu(&table, threads), STATUS_OK);
-            judge_run(&judge, op, table, oracle, variant);
+            /* What must have the bits of a run that was judged needs no oracle of its own. */
+            judge_run_as(&judge, op, table, oracle, variant,
+                         threads == 2 || (i < 2 && fused_hash != 0));
             if (threads == 2 && judge.hash != thread_hash)
                 judge_fail(&judge, "bits differ from those of one thread");
             thread_hash = judge.hash;

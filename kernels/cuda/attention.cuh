@@ -21,6 +21,10 @@
 
 #include "kernels/cuda/device.cuh"
 
+#ifndef CUDA_HOPPER_CODE
+#pragma nv_diag_suppress 177 /* functions that Hopper's kernels alone call */
+#endif
+
 /* Largest work of the decode kernel: rows of a segment, and rows times query heads. */
 enum { DECODE_ROWS = 4, DECODE_VECTORS = 32, DECODE_HEADS = 16 };
 
@@ -100,7 +104,8 @@ static __device__ __forceinline__ void tile_copy(bf16 *to, const bf16 *from, int
     }
 }
 
-/* ---- bulk copies: one thread asks for a tile, everybody waits on a barrier in shared memory ---- */
+/* ---- bulk copies: one thread asks for a tile, everybody waits on a barrier in shared memory;
+ * Hopper only ---- */
 
 static __device__ __forceinline__ uint32_t shared_address(const void *shared)
 {
@@ -114,7 +119,9 @@ static __device__ __forceinline__ void barrier_init(uint64_t *barrier, int arriv
 }
 static __device__ __forceinline__ void barrier_init_done(void)
 {
+#ifdef CUDA_HOPPER_CODE
     asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+#endif
 }
 static __device__ __forceinline__ void barrier_arrive(uint64_t *barrier)
 {
@@ -123,6 +130,7 @@ static __device__ __forceinline__ void barrier_arrive(uint64_t *barrier)
 }
 static __device__ __forceinline__ void barrier_wait(uint64_t *barrier, uint32_t parity)
 {
+#ifdef CUDA_HOPPER_CODE
     asm volatile("{\n"
                  ".reg .pred ready;\n"
                  "again:\n"
@@ -133,11 +141,13 @@ static __device__ __forceinline__ void barrier_wait(uint64_t *barrier, uint32_t 
                  "}\n" ::"r"(shared_address(barrier)),
                  "r"(parity)
                  : "memory");
+#endif
 }
 /* One thread: `bytes` (a multiple of 16) to shared memory, completing on `barrier` (made for one arrival). */
 static __device__ __forceinline__ void copy_bulk(void *shared, const void *global, uint32_t bytes,
                                                  uint64_t *barrier)
 {
+#ifdef CUDA_HOPPER_CODE
     uint32_t at = shared_address(barrier);
     asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(at), "r"(bytes)
                  : "memory");
@@ -145,6 +155,7 @@ static __device__ __forceinline__ void copy_bulk(void *shared, const void *globa
                  "%2, [%3];" ::"r"(shared_address(shared)),
                  "l"(global), "r"(bytes), "r"(at)
                  : "memory");
+#endif
 }
 
 /* ---- arithmetic of a tile ---- */

@@ -9,6 +9,10 @@
 
 #include "kernels/cuda/device.cuh"
 
+#ifndef CUDA_HOPPER_CODE
+#pragma nv_diag_suppress 177 /* functions that Hopper's kernels alone call */
+#endif
+
 enum { STREAM = 64, STAGES = 3, LINE_BYTES = 128 };
 
 /* Matrix descriptor of a tile (PTX ISA, asynchronous warpgroup matrix instructions): 128-byte swizzle, groups of

@@ -242,6 +242,10 @@ static enum status launch_prefill(struct cuda_context *cuda, const struct attent
                                   int64_t tiles)
 {
     size_t bytes = sizeof(prefill_shared<DP>);
+    if (bytes > cuda->shared_max)
+        return FAIL(STATUS_UNSUPPORTED,
+                    "attention: %zu bytes of shared memory for a block, %s has %zu", bytes,
+                    cuda->gpu_name, cuda->shared_max);
     CUDA_TRY(cudaFuncSetAttribute(prefill_kernel<DP>, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                   (int)bytes));
     dim3 grid((unsigned)tiles, (unsigned)call->op.heads);
@@ -261,20 +265,21 @@ extern "C" enum status cuda_attention(void *context, const struct op_attention *
     call.group = (int32_t)(args->heads / args->kv_heads);
     call.scale = (float)(1.0 / sqrt((double)size));
     call.exponent = (float)(1.44269504088896340736 / sqrt((double)size));
-    call.bulk = size % 64 == 0;
+    call.bulk = cuda->hopper && size % 64 == 0;
     call.aligned = (size | args->q_stride) % 8 == 0 && (uintptr_t)args->q % 16 == 0;
     if (cuda->f32) {
         plain_kernel<<<(unsigned)args->rows, 32 * PLAIN_WARPS, 0, cuda->stream>>>(call);
         return cuda_launched("attention, f32");
     }
-    if (args->rows < FEW_ROWS * (int64_t)args->segment_count) {
+    if (cuda->hopper && args->rows < FEW_ROWS * (int64_t)args->segment_count) {
         call.decode_rows = DECODE_ROWS;
         TRY(attention_decode(cuda, &call));
     }
     int64_t tiles = tiles_most(&call);
     if (tiles == 0)
         return STATUS_OK;
-    if (size % 64 == 0 && call.aligned && args->y_stride % 8 == 0 && (uintptr_t)args->y % 16 == 0)
+    if (cuda->hopper && size % 64 == 0 && call.aligned && args->y_stride % 8 == 0 &&
+        (uintptr_t)args->y % 16 == 0)
         return attention_wgmma(cuda, &call, tiles);
     return size <= 64 ? launch_prefill<64>(cuda, &call, tiles)
                       : launch_prefill<128>(cuda, &call, tiles);

@@ -11,7 +11,8 @@
  * Blocks take tiles longest first. A group's query heads are walked by one block in order, or, where that gives too
  * few blocks, by several whose f32 sums are then added in order. A team is the 128 threads of a 64-row product: two a
  * block for D > 64; for D <= 64 one, and two blocks on a multiprocessor (20 % faster there than two teams that wait for
- * each other). Where storage is f32, or rows cannot be read 16 bytes at a time, plain kernels do the same. */
+ * each other). Where storage is f32, the GPU is not Hopper, or rows cannot be read 16 bytes at a time, plain kernels do
+ * the same. */
 #include "kernels/cuda/attention_backward.cuh"
 #include "kernels/cuda/attention_backward_plain.cuh"
 
@@ -421,6 +422,7 @@ template <int DP, int GROUPS>
 static __global__ void __launch_bounds__(layout<DP, GROUPS>::THREADS, 1)
     tiles_kernel(const struct backward_call call)
 {
+#ifdef CUDA_HOPPER_CODE
     extern __shared__ __align__(1024) char shared[];
     int block = (int)blockIdx.x, width = (int)call.op.kv_heads * call.parts;
     bool keys = block < call.places * width;
@@ -435,6 +437,7 @@ static __global__ void __launch_bounds__(layout<DP, GROUPS>::THREADS, 1)
         keys_tile<DP, GROUPS>(call, block % width, piece, shared);
     else
         rows_tile<DP, GROUPS>(call, block % width, piece, shared);
+#endif
 }
 
 /* dk and dv from the sums of the parts, in order. A thread a pair of elements. */
@@ -544,5 +547,5 @@ extern "C" enum status cuda_attention_backward(void *context,
         return STATUS_OK;
     if (cuda->f32)
         return run_plain<float>(cuda, args);
-    return aligned(args) ? run_bf16(cuda, args) : run_plain<bf16>(cuda, args);
+    return cuda->hopper && aligned(args) ? run_bf16(cuda, args) : run_plain<bf16>(cuda, args);
 }

@@ -1,6 +1,7 @@
 /* kernels/cuda/op_attention_fold.cu - merges what op_attention_decode.cu has left of sequences that several blocks shared:
  * tile after tile in order, with the bits of one pass (attention.cuh). */
 #include "kernels/cuda/attention_decode.cuh"
+#include "kernels/cuda/early.cuh"
 
 enum { FOLD_BATCH = 32 };
 
@@ -44,7 +45,7 @@ static __global__ void __launch_bounds__(DP)
     int32_t pair = head / call.call.group * call.parts + part;
     struct op_segment segment = op->segments[call.first + index];
     int32_t tiles = segment_tiles(&segment, &call.call);
-    asm volatile("griddepcontrol.wait;" ::: "memory"); /* until decode_kernel has ended */
+    early_wait(); /* until decode_kernel has ended */
     if (tiles == 0 || r >= segment.count)
         return;
     int32_t merged = call.merged[(int64_t)index * op->kv_heads * call.parts + pair];

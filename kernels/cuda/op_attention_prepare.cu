@@ -156,9 +156,9 @@ static enum status prepare(struct cuda_context *cuda, const struct prepare_job *
 {
     unsigned blocks = cuda_blocks(job->op.rows, WARPS / job->row_warps);
     if (job->op.head_size <= WIDE / 2)
-        launch_early(prepare_kernel<T, 16>, blocks, 32 * WARPS, 0, cuda->stream, *job);
+        launch_early(prepare_kernel<T, 16>, blocks, 32 * WARPS, 0, cuda, *job);
     else
-        launch_early(prepare_kernel<T, 32>, blocks, 32 * WARPS, 0, cuda->stream, *job);
+        launch_early(prepare_kernel<T, 32>, blocks, 32 * WARPS, 0, cuda, *job);
     return cuda_launched("attention_prepare");
 }
 

@@ -270,6 +270,7 @@ template <int DP, int GROUPS>
 static __global__ void __launch_bounds__((GROUPS + 1) * GROUP, 1)
     wgmma_kernel(const __grid_constant__ struct attention_call call)
 {
+#ifdef CUDA_HOPPER_CODE
     extern __shared__ __align__(1024) char memory[];
     wgmma_shared<DP, GROUPS> &shared = *(wgmma_shared<DP, GROUPS> *)memory;
     struct row_tile tile;
@@ -302,6 +303,7 @@ static __global__ void __launch_bounds__((GROUPS + 1) * GROUP, 1)
             attend<DP, GROUPS>(shared, &call, &tile, group,
                                min(GROUP_ROWS, rows - group * GROUP_ROWS), head);
     }
+#endif
 }
 
 template <int DP, int GROUPS>

@@ -233,7 +233,7 @@ static inline struct planes planes_of(struct judge *judge, int64_t count, double
 
 static inline void gpu_mid_linear(struct judge *judge)
 {
-    for (int i = 0; judge_bf16(judge) && i < LINEAR_SHAPES; i++) {
+    for (int i = 0; judge_bf16(judge) && i < linear_shapes(judge); i++) {
         struct linear_shape s = linear_shape(judge, i);
         struct array *x = input_act(judge, "x", s.rows * s.k, 1);
         struct planes weight = planes_of(judge, s.experts * s.n * s.k, 1);

@@ -161,11 +161,9 @@ static __device__ void bring_tiles(decode_shared<DP, MT> &shared, const struct d
             uint32_t slot = n % SLOTS;
             if (n >= SLOTS)
                 barrier_wait(&shared.empty[slot], (n / SLOTS - 1) % 2);
-            if (!call->call.bulk) {
+            if (!call->call.bulk) { /* each lane says that its own writes are there */
                 tile_copy<DP>(shared.slot[slot], from, op->head_size, call->call.aligned, 32);
-                __syncwarp();
-                if (threadIdx.x % 32 == 0)
-                    barrier_arrive(&shared.full[slot]);
+                barrier_arrive(&shared.full[slot]);
             } else if (threadIdx.x % 32 == 0)
                 copy_bulk(shared.slot[slot], from, CUDA_KV_TILE * DP * sizeof(bf16),
                           &shared.full[slot]);
@@ -180,13 +178,11 @@ static __device__ __forceinline__ const bf16 *await(decode_shared<DP, MT> &share
     barrier_wait(&shared.full[n % SLOTS], n / SLOTS % 2);
     return shared.slot[n % SLOTS];
 }
-/* This warp has read tile n. */
+/* This thread has read tile n; all workers say so. */
 template <int DP, int MT>
 static __device__ __forceinline__ void give_back(decode_shared<DP, MT> &shared, uint32_t n)
 {
-    __syncwarp();
-    if (threadIdx.x % 32 == 0)
-        barrier_arrive(&shared.empty[n % decode_shared<DP, MT>::SLOTS]);
+    barrier_arrive(&shared.empty[n % decode_shared<DP, MT>::SLOTS]);
 }
 
 /* Queries to shared memory and from there to registers; rows that are none are zeros and see everything. */
@@ -471,8 +467,8 @@ static __global__ void __launch_bounds__(THREADS, 2)
     decode_shared<DP, MT> &shared = *(decode_shared<DP, MT> *)memory;
     if (threadIdx.x == 0) {
         for (int i = 0; i < decode_shared<DP, MT>::SLOTS; i++) {
-            barrier_init(&shared.full[i], 1);
-            barrier_init(&shared.empty[i], WORKERS / 32);
+            barrier_init(&shared.full[i], call.call.bulk ? 1 : 32);
+            barrier_init(&shared.empty[i], WORKERS);
         }
         barrier_init_done();
     }

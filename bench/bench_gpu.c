@@ -21,7 +21,8 @@ enum {
     DECODE_WARM = 8,
     TRAIN_TOKENS = 16384,
     TRAIN_STEPS = 4,
-    LONG_TOKENS = 81920
+    LONG_TOKENS = 81920,
+    LIGHTNING_CHUNK = 64
 };
 static const double PEAK = 989e12;
 
@@ -100,6 +101,16 @@ static int64_t body_weights(const struct model_shape *shape)
                             3 * experts * h * shape->intermediate);
 }
 
+/* Attention FLOP a trained token: causal softmax layers 12 H D T / 2, lightning layers 3 H (4 D^2 + 4 C D). */
+static double attention_flop(const struct model_shape *shape, int32_t length)
+{
+    double size = shape->head_size, flop = 0;
+    for (int32_t l = 0; l < shape->layers; l++)
+        flop += shape->layer_kind[l] == LAYER_SOFTMAX ? 6.0 * size * length
+                                                      : 12.0 * size * (size + LIGHTNING_CHUNK);
+    return flop * shape->heads;
+}
+
 /* ---- decode ---- */
 
 static void bench_decode(const char *name, const struct model_shape *shape, int32_t batch,
@@ -109,7 +120,7 @@ static void bench_decode(const char *name, const struct model_shape *shape, int3
     struct model_weights weights;
     struct model_cache *cache = NULL;
     int32_t positions = context + DECODE_STEPS + 2 * DECODE_WARM;
-    struct model_options options = {.rows_max = batch + 512, .lightning_chunk = 64};
+    struct model_options options = {.rows_max = batch + 512, .lightning_chunk = LIGHTNING_CHUNK};
     random_model_must(model_create(&model, shape, ops, &options));
     random_model_must(model_weights_create(model, &weights));
     random_model_fill(model, &weights, ops);
@@ -280,8 +291,10 @@ static void bench_train(const char *name, const struct model_shape *shape, int32
                         int32_t tokens, bool recompute, double target)
 {
     struct training t = {.sequences = tokens / length, .tokens = tokens};
-    struct model_options options = {
-        .rows_max = tokens, .lightning_chunk = 64, .train = true, .recompute = recompute};
+    struct model_options options = {.rows_max = tokens,
+                                    .lightning_chunk = LIGHTNING_CHUNK,
+                                    .train = true,
+                                    .recompute = recompute};
     random_model_must(model_create(&t.model, shape, ops, &options));
     random_model_must(model_weights_create(t.model, &t.weights));
     random_model_fill(t.model, &t.weights, ops);
@@ -313,8 +326,7 @@ static void bench_train(const char *name, const struct model_shape *shape, int32
         }
     }
     double weights = (double)body_weights(shape) + (double)shape->vocabulary * shape->hidden;
-    double flop =
-        6.0 * weights + 6.0 * (double)shape->heads * shape->head_size * length * shape->layers;
+    double flop = 6.0 * weights + attention_flop(shape, length);
     double rate = tokens / best;
     int64_t left = 0, total = 0;
     random_model_must(ops->memory_left(ops->context, &left, &total));

@@ -59,7 +59,7 @@ static void measure_ceilings(void)
         copy_rate = 2.0 * (double)bytes * COPIES / seconds_since(start);
     }
     char *noise = memory_array(RANDOM_PATTERN, (size_t)ops->weight_bytes);
-    random_model_pattern(ops, noise, false);
+    random_model_pattern(ops, noise, 0.05F);
     for (int64_t at = 0; at + RANDOM_PATTERN * 2 < (int64_t)GEMM * GEMM * 2;
          at += RANDOM_PATTERN * 2) {
         random_model_must(

@@ -5,8 +5,8 @@
  * The learner's side computes the logprobs of one sequence in one packed forward pass. The actor's side computes them in
  * pieces of 64 rows, once with other product algorithms (cublasLt's free choice, split-K included: what two programs
  * with kernels of their own do) and once with ours. JSON lines: Pearson correlation of the probabilities, largest and
- * mean |dlogprob| for lm_head = bf16, fp32_out, fp32. With ours it must print 1 and 0. Weights are random, large
- * enough for peaked distributions: probabilities from 1e-6 to nearly 1, as in a trained model. */
+ * mean |dlogprob| for lm_head = bf16, fp32_out, fp32. With ours it must print 1 and 0. Weights are random,
+ * the final gains 8; a trained model is more peaked still. */
 #include <math.h>
 
 #include "bench/random_model.h"
@@ -20,6 +20,21 @@ struct side {
     struct model_cache *cache;
 };
 
+/* Gains of the final norm: logits eight times as large, so that their rounding counts. */
+static void peak(struct side *side, const struct model_shape *shape)
+{
+    const float gain = 8.0F;
+    size_t item = (size_t)side->ops->weight_bytes;
+    char *gains = memory_array((size_t)shape->hidden, item);
+    for (int32_t c = 0; c < shape->hidden; c++)
+        memcpy(gains + (size_t)c * item, (const char *)&gain + sizeof gain - item, item);
+    int64_t at = model_parameters(side->model)->final_norm;
+    random_model_must(side->ops->memory_write(side->ops->context,
+                                              (char *)side->weights.flat + at * (int64_t)item,
+                                              gains, (size_t)shape->hidden * item));
+    memory_free(gains);
+}
+
 static void side_open(struct side *side, const char *device, const struct model_shape *shape,
                       enum model_head_precision lm_head)
 {
@@ -28,6 +43,7 @@ static void side_open(struct side *side, const char *device, const struct model_
     random_model_must(model_create(&side->model, shape, side->ops, &options));
     random_model_must(model_weights_create(side->model, &side->weights));
     random_model_fill(side->model, &side->weights, side->ops);
+    peak(side, shape);
     int32_t pages = TOKENS / (int32_t)side->ops->kv_tile + 1;
     random_model_must(model_cache_create(side->model, 1, pages, TOKENS, &side->cache));
 }

@@ -1,6 +1,7 @@
 /* bench/random_model.h - models of real shapes with random weights, for tests and benchmarks that need no checkpoint.
  *
- * Weights are one pattern of small numbers again and again, in the storage type of the table; gains are 1. */
+ * Weights are one pattern of small numbers again and again, in the storage type of the table; gains are 1, second
+ * planes 2^-9 of that. */
 #ifndef BENCH_RANDOM_MODEL_H
 #define BENCH_RANDOM_MODEL_H
 
@@ -91,14 +92,27 @@ static inline void random_model_shape(struct model_shape *shape, const char *con
 
 enum { RANDOM_PATTERN = 4000037 };
 
-/* The high bytes of an f32 are its bf16, rounded towards zero. */
-static inline void random_model_pattern(const struct op_table *ops, char *pattern, bool ones)
+/* Numbers up to `size`; 0: ones. The high bytes of an f32 are its bf16, rounded towards zero. */
+static inline void random_model_pattern(const struct op_table *ops, char *pattern, float size)
 {
     size_t item = (size_t)ops->weight_bytes;
     for (int64_t i = 0; i < RANDOM_PATTERN; i++) {
         uint32_t bits = random_bits((uint64_t)i + 1) & 0xffff;
-        float value = ones ? 1.0F : ((float)bits - 32767.5F) / 32768.0F * 0.05F;
+        float value = size == 0.0F ? 1.0F : ((float)bits - 32767.5F) / 32768.0F * size;
         memcpy(pattern + (size_t)i * item, (char *)&value + sizeof value - item, item);
+    }
+}
+
+/* `count` weights from element `offset`, in pieces of the pattern. */
+static inline void random_model_write(struct model_weights *weights, const struct op_table *ops,
+                                      const char *pattern, int64_t offset, int64_t count)
+{
+    int64_t item = ops->weight_bytes;
+    for (int64_t at = 0; at < count; at += RANDOM_PATTERN) {
+        int64_t part = count - at < RANDOM_PATTERN ? count - at : RANDOM_PATTERN;
+        random_model_must(ops->memory_write(ops->context,
+                                            (char *)weights->flat + (offset + at) * item, pattern,
+                                            (size_t)(part * item)));
     }
 }
 
@@ -110,18 +124,16 @@ static inline void random_model_fill(struct model *model, struct model_weights *
     char *pattern = memory_array(RANDOM_PATTERN, (size_t)item);
     if (!pattern)
         random_model_must(FAIL(STATUS_NO_MEMORY, "a pattern of weights"));
-    random_model_pattern(ops, pattern, false);
-    for (int64_t at = 0; at < count; at += RANDOM_PATTERN) {
-        int64_t part = count - at < RANDOM_PATTERN ? count - at : RANDOM_PATTERN;
-        random_model_must(ops->memory_write(ops->context, (char *)weights->flat + at * item,
-                                            pattern, (size_t)(part * item)));
-    }
-    random_model_pattern(ops, pattern, true);
+    random_model_pattern(ops, pattern, 0.05F);
+    random_model_write(weights, ops, pattern, 0, count);
+    random_model_pattern(ops, pattern, 0.05F / 512.0F);
+    struct model_plane planes[MODEL_PLANES_MAX];
+    for (int p = model_planes(model, planes) - 1; p >= 0; p--)
+        random_model_write(weights, ops, pattern, planes[p].mid, planes[p].count);
+    random_model_pattern(ops, pattern, 0.0F);
     for (int64_t r = 0; r < table->count; r++)
         if (table->rows[r].init == INIT_ONE)
-            random_model_must(ops->memory_write(
-                ops->context, (char *)weights->flat + table->rows[r].offset * item, pattern,
-                (size_t)(table->rows[r].count * item)));
+            random_model_write(weights, ops, pattern, table->rows[r].offset, table->rows[r].count);
     memory_free(pattern);
     random_model_must(model_weights_repack(model, weights));
 }

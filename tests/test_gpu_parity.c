@@ -34,9 +34,12 @@ static int check_run(const struct check *check)
 {
     struct op_table *table = NULL, *oracle = NULL;
     struct judge judge;
-    if (op_table_create(&table, check->device, 1) != STATUS_OK) {
-        fprintf(stderr, "%s\n", status_last_error());
+    enum status status = op_table_create(&table, check->device, 1);
+    if (status == STATUS_UNSUPPORTED) /* no GPU, or another one: the only reason to skip */
         return NO_TABLE;
+    if (status != STATUS_OK) {
+        printf("%s: %s\n", check->device, status_last_error());
+        return 1;
     }
     CHECK(op_table_create_ref(&oracle) == STATUS_OK);
     if (check->op >= 0)
@@ -120,14 +123,13 @@ int main(int argc, char **argv)
 {
     static struct check checks[COUNT(devices) * (OP_COUNT + COUNT(gpu_checks))];
     int count = list_checks(checks, argc, argv), failed = 0;
-    printf("TEST_SEED=%" PRIu64 "\n", test_seed());
     if (getenv("TEST_HERE"))
         return run_here(checks, count);
     for (int n = 0; n < count + TOGETHER; n++) {
         if (n >= TOGETHER && n - TOGETHER < count) {
             int code = check_wait(&checks[n - TOGETHER]);
             if (code == NO_TABLE) {
-                printf("skipped: no GPU\n");
+                printf("skipped: no GPU of this build's architecture here\n");
                 return SKIPPED;
             }
             failed += code != 0;
@@ -135,6 +137,6 @@ int main(int argc, char **argv)
         if (n < count)
             check_start(&checks[n]);
     }
-    printf("%d of %d checks failed\n", failed, count);
+    printf("%d of %d checks failed (TEST_SEED=%" PRIu64 ")\n", failed, count, test_seed());
     return failed > 0;
 }

@@ -28,8 +28,13 @@ static __device__ __forceinline__ void early_release(void)
 /* kernel<<<grid, threads, shared, stream>>>(arguments...); cuda_launched tells how it went. */
 template <typename... PARAMETERS, typename... ARGUMENTS>
 static inline void launch_early(void (*kernel)(PARAMETERS...), unsigned grid, unsigned threads,
-                                size_t shared, cudaStream_t stream, ARGUMENTS... arguments)
+                                size_t shared, const struct cuda_context *cuda,
+                                ARGUMENTS... arguments)
 {
+    if (!cuda->hopper) {
+        kernel<<<grid, threads, shared, cuda->stream>>>(arguments...);
+        return;
+    }
     cudaLaunchAttribute early = {};
     early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
     early.val.programmaticStreamSerializationAllowed = 1;
@@ -37,20 +42,10 @@ static inline void launch_early(void (*kernel)(PARAMETERS...), unsigned grid, un
     config.gridDim = dim3(grid);
     config.blockDim = dim3(threads);
     config.dynamicSmemBytes = shared;
-    config.stream = stream;
+    config.stream = cuda->stream;
     config.attrs = &early;
     config.numAttrs = 1;
     (void)cudaLaunchKernelEx(&config, kernel, arguments...);
-}
-template <typename... PARAMETERS, typename... ARGUMENTS>
-static inline void launch_early(void (*kernel)(PARAMETERS...), unsigned grid, unsigned threads,
-                                size_t shared, const struct cuda_context *cuda,
-                                ARGUMENTS... arguments)
-{
-    if (cuda->hopper)
-        launch_early(kernel, grid, threads, shared, cuda->stream, arguments...);
-    else
-        kernel<<<grid, threads, shared, cuda->stream>>>(arguments...);
 }
 
 #endif

@@ -494,8 +494,8 @@ static enum status launch_decode(struct cuda_context *cuda, const struct decode_
     size_t bytes = sizeof(decode_shared<DP, MT>);
     CUDA_TRY(cudaFuncSetAttribute(decode_kernel<DP, MT>,
                                   cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes));
-    launch_early(decode_kernel<DP, MT>, (unsigned)(2 * cuda->multiprocessors), THREADS, bytes,
-                 cuda->stream, *call);
+    launch_early(decode_kernel<DP, MT>, (unsigned)(2 * cuda->multiprocessors), THREADS, bytes, cuda,
+                 *call);
     TRY(cuda_launched("attention, decode"));
     if (call->partial == NULL)
         return STATUS_OK;

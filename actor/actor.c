@@ -81,13 +81,20 @@ static void collect_eos(struct actor *actor)
         actor->eos[actor->eos_count++] = (uint32_t)actor->shape.eos_ids[i];
 }
 
+/* Rows of a step: prefill, and one of each slot. */
+static struct model_options options_of(const struct settings *settings)
+{
+    return (struct model_options){
+        .rows_max = (int32_t)(settings->actor.prefill_tokens + settings->actor.slots),
+        .lightning_chunk = (int32_t)settings->model.lightning_chunk,
+        .lm_head = (enum model_head_precision)settings->model.lm_head};
+}
+
 static enum status make_plan(const struct settings *settings, const struct model_shape *shape,
                              const struct op_table *ops, struct memory_plan *plan)
 {
     int32_t slots = (int32_t)settings->actor.slots;
-    struct model_options options = {.rows_max = (int32_t)settings->actor.prefill_tokens + slots,
-                                    .lightning_chunk = (int32_t)settings->model.lightning_chunk,
-                                    .lm_head = (enum model_head_precision)settings->model.lm_head};
+    struct model_options options = options_of(settings);
     int64_t flat = 0, packed = 0, workspace = 0, chunk = options.lightning_chunk;
     int64_t pages = cache_pages(settings, ops->kv_tile);
     if (pages > INT32_MAX)
@@ -123,10 +130,7 @@ static enum status create_model(struct actor *actor)
     TRY(make_plan(settings, &actor->shape, actor->ops, &plan));
     TRY(plan_check(&plan, actor->ops));
     int32_t slots = (int32_t)settings->actor.slots;
-    int32_t rows_max = (int32_t)settings->actor.prefill_tokens + slots;
-    struct model_options options = {.rows_max = rows_max,
-                                    .lightning_chunk = (int32_t)settings->model.lightning_chunk,
-                                    .lm_head = (enum model_head_precision)settings->model.lm_head};
+    struct model_options options = options_of(settings);
     TRY(model_create(&actor->model, &actor->shape, actor->ops, &options));
     char numerics[256];
     model_numerics(actor->model, numerics, sizeof numerics);
@@ -144,7 +148,7 @@ static enum status create_model(struct actor *actor)
     actor->cache_tokens = (uint64_t)(pages * actor->ops->kv_tile);
     if (settings->actor.cache_tokens > 0)
         actor->cache_tokens -= (uint64_t)slots * (uint64_t)(actor->ops->kv_tile - 1);
-    TRY(create_step(&actor->step, rows_max, (uint32_t)slots));
+    TRY(create_step(&actor->step, options.rows_max, (uint32_t)slots));
     actor->slot_count = (uint32_t)slots;
     actor->slots = memory_array(actor->slot_count, sizeof *actor->slots);
     actor->ready = memory_array(actor->slot_count, sizeof *actor->ready);

@@ -541,12 +541,11 @@ MUST_CHECK enum status op_table_create(struct op_table **table, const char *devi
 /* A table of sizes alone, for plans: no device is opened and no op may be called. Other devices than cuda: as above. */
 MUST_CHECK enum status op_table_create_plan(struct op_table **table, const char *device);
 enum { OP_CUDA_KV_TILE = 128 };
-struct op_sizes {
-    size_t element;          /* bytes of act and weight_t */
-    size_t page_token_bytes; /* of a token's keys and values, per kv head and channel */
-    size_t state_bytes;      /* of a lightning state, per head and channel pair */
-};
-struct op_sizes op_sizes_cuda(bool f32);
+/* Bytes that the CUDA backend takes: of a page in one layer, and of a slot's lightning state in one layer, whose bf16
+ * form is f32 with a bf16 copy beside it, heads padded to 32, 64 or 128. */
+size_t op_cuda_page_bytes(bool f32, int64_t kv_heads, int64_t head_size);
+size_t op_cuda_state_bytes(bool f32, int64_t heads, int64_t head_size);
+int32_t op_cuda_padded_head(int64_t head_size);
 /* threads: 1..64 worker threads including the caller. Picks AVX-512, AVX2 or plain code for this
  * processor; AVX-512 and AVX2 give the same bits. */
 MUST_CHECK enum status op_table_create_cpu(struct op_table **table, int32_t threads);

@@ -63,7 +63,7 @@ MUST_CHECK enum status lightning_walk_run(struct cuda_context *cuda, struct ligh
 /* Channels and tokens are padded with zeros to the next size that has a kernel. */
 static inline int lightning_padded(int64_t size)
 {
-    return size <= 32 ? 32 : size <= 64 ? 64 : 128;
+    return op_cuda_padded_head(size);
 }
 static inline bool lightning_aligned(const void *pointer, int64_t row, int64_t head)
 {

@@ -9,10 +9,7 @@
 extern "C" size_t cuda_lightning_state_bytes(void *context, int64_t heads, int64_t head_size)
 {
     const struct cuda_context *cuda = (const struct cuda_context *)context;
-    if (cuda->f32)
-        return (size_t)heads * (size_t)(head_size * head_size) * sizeof(float);
-    size_t padded = (size_t)lightning_padded(head_size);
-    return (size_t)heads * padded * padded * (sizeof(float) + sizeof(bf16));
+    return op_cuda_state_bytes(cuda->f32, heads, head_size);
 }
 
 /* ---- decode ---- */

@@ -265,8 +265,7 @@ extern "C" enum status cuda_linear_pack(void *context, const struct op_linear_pa
 static size_t cuda_kv_page_bytes(void *context, int64_t kv_heads, int64_t head_size)
 {
     const struct cuda_context *cuda = (const struct cuda_context *)context;
-    return 2 * CUDA_KV_TILE * (size_t)kv_heads * (size_t)head_size *
-           (cuda->f32 ? sizeof(float) : sizeof(bf16));
+    return op_cuda_page_bytes(cuda->f32, kv_heads, head_size);
 }
 
 static void cuda_destroy(struct op_table *table)

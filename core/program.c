@@ -9,6 +9,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include "core/fault.h"
 #include "core/log.h"
 
 _Static_assert(ATOMIC_INT_LOCK_FREE == 2, "a signal handler may touch lock-free atomics only");
@@ -198,6 +199,10 @@ int program_start(struct program *program, int argc, char **argv, const char *ro
     if (program->run == NULL)
         program->run = program->settings.run.name;
     log_init(role, program->index, (enum log_level)program->settings.run.log_level);
+    if (fault_init(role, program->index) != STATUS_OK) {
+        fprintf(stderr, "weir-%s: %s\n", role, status_last_error());
+        return EXIT_CODE_USAGE;
+    }
     return -1;
 }
 

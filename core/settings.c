@@ -154,7 +154,7 @@ static enum status check_weights(const struct settings *settings)
 {
     const struct weights_settings *weights = &settings->weights;
     if (settings_on_cuda(settings) || weights->channel == CHANNEL_AUTO ||
-        weights->channel == CHANNEL_SHM)
+        weights->channel == CHANNEL_SHM || weights->channel == CHANNEL_TCP)
         return STATUS_OK;
     if (weights->channel == CHANNEL_IPC)
         return FAIL(STATUS_INVALID, "weights.channel is ipc, which hands on GPU memory, but "

@@ -21,7 +21,10 @@
     ROW(text,   device,                 "cpu",      0, 0,           "",          "Device of actors and learner: cpu, cuda:N, or a list such as cuda:0,cuda:1 of which process i takes item i modulo its length.") \
     ROW(flag,   resume,                 "false",    0, 0,           "",          "Go on with an existing run folder; without it an existing name is refused.") \
     ROW(choice, log_level,              "info",     0, 0,           "debug|info|warn|error", "Least level written.") \
-    ROW(u32,    drain_s,                "20",       1, 86400,       "s",         "How long a drain on SIGTERM or Ctrl-C may take before processes are stopped.")
+    ROW(u32,    drain_s,                "20",       1, 86400,       "s",         "How long a drain on SIGTERM or Ctrl-C may take before processes are stopped.") \
+    ROW(u32,    stopped_s,              "10",       1, 86400,       "s",         "A process of ours whose connection is dead for so long (stopped, cut off) is killed and started again.") \
+    ROW(u32,    silent_s,               "600",      1, 86400,       "s",         "The same for one that is connected and says nothing: it computes without end, or hangs.") \
+    ROW(text,   keys,                   "",         0, 0,           "path",      "Folder of CURVE keys (`weir keys new`); needed when an endpoint leaves this machine, used wherever it is given.")
 
 #define MODEL_SETTINGS(ROW) \
     ROW(text,   path,                   "",         0, 0,           "path",      "Hugging Face folder to start from: config.json, safetensors, tokenizer.json.") \
@@ -57,6 +60,7 @@
     ROW(flag,   dynamic_sampling,       "true",     0, 0,           "",          "Drop groups whose rewards are all equal and draw another prompt (DAPO).") \
     ROW(u32,    max_consecutive_dropped, "1024",    1, 1e9,         "groups",    "Stop the run, with the reason, when this many groups in a row were dropped.") \
     ROW(u32,    max_attempts,           "3",        1, 1000,        "attempts",  "Of generation and, separately, of scoring, for each rollout.") \
+    ROW(u32,    max_deaths,             "16",       1, 1000,        "deaths",    "Actors that may die with a rollout before they gave it a token, and reward workers before they scored it, until its group is dropped.") \
     ROW(u32,    prompt_retries,         "1",        0, 1000,        "draws",     "How often a prompt returns under a new group after its group was dropped for failures.") \
     ROW(u32,    lease_ms,               "1000",     100, 3600000,   "ms",        "A lease whose actor is silent for so long is given to another, with the tokens so far.") \
     ROW(u32,    heartbeat_ms,           "200",      10, 60000,      "ms",        "Of every peer of the store.") \
@@ -81,7 +85,9 @@
     ROW(text,   device,                 "",         0, 0,           "",          "As run.device, of the learner alone; empty: run.device.") \
     ROW(u32,    ranks,                  "1",        1, 64,          "processes", "Learner processes that share a minibatch; rank i runs on item i of the device list. docs/ranks.md.") \
     ROW(u32,    rank_timeout_ms,        "600000",   1000, 86400000, "ms",        "A rank that is waited for so long hangs: all ranks start again from the checkpoint.") \
-    ROW(choice, recompute,              "none",     0, 0,           "none|layer", "Activations: keep all, or keep each layer's input and run its forward pass again in the backward pass (a third more arithmetic, a tenth of the memory).")
+    ROW(choice, recompute,              "none",     0, 0,           "none|layer", "Activations: keep all, or keep each layer's input and run its forward pass again in the backward pass (a third more arithmetic, a tenth of the memory).") \
+    ROW(u32,    non_finite_max,         "3",        1, 1000000,     "updates",   "Updates in a row that are skipped because something is not finite, before the run stops.") \
+    ROW(f64,    grad_norm_alarm,        "10",       0, 1e9,         "",          "Alarm when the gradient norm is so many times its running median; 0 switches it off.")
 
 #define LOSS_SETTINGS(ROW) \
     ROW(choice, kind,                   "cispo",    0, 0,           "cispo|cispo_mask|reinforce|grpo|dapo|gspo|sft", "Policy loss; docs/losses.md has each formula.") \
@@ -118,11 +124,12 @@
     ROW(u32,    rollouts_kept,          "2000",     0, 1000000,     "rollouts",  "Length of the stream of recent rollouts.")
 
 #define WEIGHTS_SETTINGS(ROW) \
-    ROW(choice, channel,                "auto",     0, 0,           "auto|shm|ipc|nccl", "How weights reach actors. auto: shm on the CPU; on GPUs ipc, and nccl for actors that cannot open the learner's memory. shm: host memory; ipc: device memory of the same host; nccl: a broadcast.") \
+    ROW(choice, channel,                "auto",     0, 0,           "auto|shm|ipc|nccl|tcp", "How weights reach actors. auto: shm on the CPU; on GPUs ipc, and nccl for actors that cannot open the learner's memory; tcp for actors of other machines and for joiners. shm: host memory; ipc: device memory of the same host; nccl: a broadcast; tcp: pieces on request.") \
     ROW(text,   nccl_library,           "",         0, 0,           "path",      "NCCL to load; empty: libnccl.so.2 as the system finds it.") \
     ROW(u32,    piece_mb,               "128",      1, 1024,        "MB",        "Bytes of one broadcast call; a version is sent in pieces of so many.") \
     ROW(u32,    timeout_ms,             "10000",    100, 600000,    "ms",        "How long a member of a broadcast may take for a version, or be silent, before it is left out and named.") \
-    ROW(u32,    join_timeout_ms,        "60000",    100, 3600000,   "ms",        "The same for joining: NCCL takes seconds to start.")
+    ROW(u32,    join_timeout_ms,        "60000",    100, 3600000,   "ms",        "The same for joining: NCCL takes seconds to start.") \
+    ROW(text,   endpoint,               "",         0, 0,           "",          "ZeroMQ endpoint at which the learner serves weights by tcp; empty: a free port of the host of store.endpoint, when that is tcp.")
 
 #define SFT_SETTINGS(ROW) \
     ROW(text,   train,                  "",         0, 0,           "path",      "JSONL with prompt and completion; loss on the completion.") \
@@ -172,7 +179,7 @@ enum setting_loss {
 };
 enum setting_normaliser { NORMALISER_PROMPT, NORMALISER_BATCH, NORMALISER_SAMPLE };
 enum setting_advantage_std { ADVANTAGE_STD_POPULATION, ADVANTAGE_STD_SAMPLE, ADVANTAGE_STD_NONE };
-enum setting_channel { CHANNEL_AUTO, CHANNEL_SHM, CHANNEL_IPC, CHANNEL_NCCL };
+enum setting_channel { CHANNEL_AUTO, CHANNEL_SHM, CHANNEL_IPC, CHANNEL_NCCL, CHANNEL_TCP };
 enum setting_redis { REDIS_OFF, REDIS_START, REDIS_CONNECT };
 
 extern const struct config_section settings_sections[];

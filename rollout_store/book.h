@@ -91,6 +91,8 @@ void book_restarted(struct book *book, int64_t now_ns);
 /* A message of a peer (peer: the hub's id; role, index, incarnation as said at its hello). */
 MUST_CHECK enum status book_handle(struct book *book, int64_t now_ns, uint32_t peer,
                                    const struct message *message, struct book_out *out);
+/* The connection of a peer was lost, or is back. */
+void book_connection(struct book *book, int64_t now_ns, uint32_t peer, bool connected);
 /* Time passed: expiry, births, leases, scores to hand out, a plan that became possible. Call after each round and at
  * least every heartbeat. */
 MUST_CHECK enum status book_tick(struct book *book, int64_t now_ns, struct book_out *out);

@@ -58,6 +58,8 @@ struct hub_peer { /* valid until the next hub call */
     uint64_t incarnation;
     char name[WIRE_NAME_MAX]; /* "actor.3" */
     int64_t last_heard_ns;
+    bool connected; /* false: its connection is dead: killed, stopped or cut off */
+    int64_t disconnected_ns;
 };
 /* A taken port or socket file names who may hold it. */
 MUST_CHECK enum status hub_open(struct hub **hub, const char *endpoint);

@@ -46,7 +46,7 @@ MUST_CHECK enum status learner_connect(struct learner *learner, const char *endp
 /* CANCELLED, from any of these: the run stops or drains and nothing would be lost, or a second signal came.
  * The plan and what it points to live in learner->arena until the next one is fetched. */
 MUST_CHECK enum status learner_fetch_plan(struct learner *learner, struct plan *plan);
-MUST_CHECK enum status learner_fetch_groups(struct learner *learner, const struct plan *plan,
+MUST_CHECK enum status learner_fetch_groups(struct learner *learner, struct plan *plan,
                                             struct group_data *groups);
 MUST_CHECK enum status learner_register(struct learner *learner, uint64_t version, uint64_t parent,
                                         uint64_t digest);

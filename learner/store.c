@@ -1,23 +1,16 @@
-/* learner/store.c - the learner's side of its conversation with the store. */
+/* learner/store.c - the learner's errands to the store (learner/errand.h), driven around its link and the clock. */
 #include "core/checksum.h"
 #include "core/clock.h"
 #include "core/log.h"
 #include "core/wait.h"
+#include "learner/errand.h"
 #include "learner/learner_state.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
-enum {
-    POLL_MS = 100,
-    /* An unanswered request is said again: the store forgets them when it restarts. */
-    RETRY_MS = 1000,
-    GROUP_RETRY_MS = 5000, /* groups are large */
-    GROUP_WINDOW = 32,
-    ACK_DEADLINE_MS = 60000,
-    DRAIN_ACK_MS = 5000
-};
+enum { POLL_MS = 100, ACK_DEADLINE_MS = 60000, DRAIN_ACK_MS = 5000 };
 
 static void fill_heartbeat(void *self, struct heartbeat *heartbeat)
 {
@@ -98,17 +91,13 @@ enum status learner_idle(struct learner *learner)
     }
 }
 
-/* ---- conversations ---- */
+/* ---- errands ---- */
 
-struct conversation {
-    const char *name;
-    int64_t timeout_ms;
-    bool may_cancel;               /* a drain ends it */
-    const struct message *request; /* NULL: only listens */
-    struct arena *arena;           /* reset before each message */
-    /* True: this message is the answer. */
-    bool (*done)(void *self, const struct message *message);
-    void *self;
+struct drive {
+    int64_t timeout_ms;  /* begins anew at each answer */
+    bool may_cancel;     /* a drain ends it */
+    bool collects;       /* what came stays in the arena; else it is reset before each message */
+    struct arena *arena; /* of the messages */
 };
 
 static bool run_ends(const struct learner *learner)
@@ -129,242 +118,111 @@ static enum status heed_signals(const struct learner *learner, const char *name,
     return STATUS_OK;
 }
 
-/* Says the request, again every RETRY_MS and after each new connection. */
-static enum status say(struct learner *learner, const struct message *request, uint32_t *connection,
-                       int64_t *next_ns)
+static enum status send_errand(void *self, const struct message *message)
 {
-    if (request == NULL || !link_welcomed(learner->link) ||
-        (clock_now_ns() < *next_ns && *connection == link_reconnects(learner->link)))
-        return STATUS_OK;
-    enum status status = link_send(learner->link, request);
-    if (status != STATUS_OK && status != STATUS_AGAIN)
-        return status;
-    *connection = link_reconnects(learner->link);
-    *next_ns =
-        clock_now_ns() + (status == STATUS_OK ? RETRY_MS : POLL_MS) * (int64_t)CLOCK_NS_PER_MS;
-    return STATUS_OK;
+    struct learner *learner = self;
+    return link_send(learner->link, message);
 }
 
-static enum status converse(struct learner *learner, const struct conversation *talk)
+/* One message out and one in, at most. */
+static enum status errand_turn(struct learner *learner, struct errand *errand,
+                               const struct drive *drive, int64_t timeout_ms)
 {
-    struct wait wait = wait_begin(talk->name, "store", talk->timeout_ms);
-    int64_t next_ns = 0;
-    uint32_t connection = 0;
+    struct message message = {0};
+    uint32_t welcomes = link_welcomed(learner->link) ? link_reconnects(learner->link) + 1 : 0;
+    TRY(errand_say(errand, clock_now_ns(), welcomes, send_errand, learner));
+    if (!drive->collects)
+        arena_reset(drive->arena);
+    TRY(poll_store(learner, timeout_ms, drive->arena, &message));
+    take_common(learner, &message);
+    return errand_hear(errand, &message);
+}
+
+/* Until the next answer. */
+static enum status await_answer(struct learner *learner, struct errand *errand,
+                                const struct drive *drive)
+{
+    struct wait wait = wait_begin(errand->name, "store", drive->timeout_ms);
+    uint32_t answers = errand->answers;
     enum status status = STATUS_OK;
-    bool answered = false;
-    while (status == STATUS_OK && !answered && wait_left_ms(&wait) > 0) {
-        struct message message = {0};
-        status = heed_signals(learner, talk->name, talk->may_cancel, &wait);
+    while (status == STATUS_OK && errand->answers == answers && wait_left_ms(&wait) > 0) {
+        status = heed_signals(learner, errand->name, drive->may_cancel, &wait);
         if (status == STATUS_OK)
-            status = say(learner, talk->request, &connection, &next_ns);
-        if (status != STATUS_OK)
-            break;
-        arena_reset(talk->arena);
-        status = poll_store(learner, wait_slice_ms(&wait, POLL_MS), talk->arena, &message);
-        if (status == STATUS_OK) {
-            take_common(learner, &message);
-            answered = message.type != MESSAGE_NONE && talk->done(talk->self, &message);
-        }
+            status = errand_turn(learner, errand, drive, wait_slice_ms(&wait, POLL_MS));
     }
-    enum status waited = wait_end(&wait, answered || status != STATUS_OK);
+    enum status waited = wait_end(&wait, errand->answers != answers || status != STATUS_OK);
     return status != STATUS_OK ? status : waited;
 }
 
-static bool is_notice(void *self, const struct message *message)
+static enum status run_errand(struct learner *learner, struct errand *errand,
+                              const struct drive *drive)
 {
-    (void)self;
-    return message->type == MESSAGE_notice;
+    while (!errand_done(errand))
+        TRY(await_answer(learner, errand, drive));
+    return STATUS_OK;
 }
 
 enum status learner_await_notice(struct learner *learner)
 {
-    return converse(learner, &(struct conversation){.name = "notice",
-                                                    .timeout_ms = ACK_DEADLINE_MS,
-                                                    .arena = learner->mail,
-                                                    .done = is_notice});
-}
-
-/* ---- acknowledged requests ---- */
-
-struct ack_wait {
-    uint64_t request;
-    bool ok;
-    char error[512];
-};
-
-static bool take_ack(void *self, const struct message *message)
-{
-    struct ack_wait *wanted = self;
-    if (message->type != MESSAGE_ack || message->ack.request != wanted->request)
-        return false;
-    wanted->ok = message->ack.ok;
-    snprintf(wanted->error, sizeof wanted->error, "%s", message->ack.error);
-    return true;
-}
-
-static enum status acknowledged(struct learner *learner, const char *name, bool may_cancel,
-                                const struct message *request, uint64_t id)
-{
-    struct ack_wait wanted = {.request = id};
-    TRY(converse(learner, &(struct conversation){.name = name,
-                                                 .timeout_ms = ACK_DEADLINE_MS,
-                                                 .may_cancel = may_cancel,
-                                                 .request = request,
-                                                 .arena = learner->mail,
-                                                 .done = take_ack,
-                                                 .self = &wanted}));
-    return wanted.ok ? STATUS_OK
-                     : FAIL(STATUS_INVALID, "%s: the store says: %s", name, wanted.error);
+    struct errand errand;
+    errand_notice(&errand);
+    return run_errand(learner, &errand,
+                      &(struct drive){.timeout_ms = ACK_DEADLINE_MS, .arena = learner->mail});
 }
 
 enum status learner_register(struct learner *learner, uint64_t version, uint64_t parent,
                              uint64_t digest)
 {
-    struct message request = {.type = MESSAGE_version_register,
-                              .version_register = {.request = ++learner->request,
-                                                   .branch = learner->branch,
-                                                   .version = version,
-                                                   .parent = parent,
-                                                   .digest = digest,
-                                                   .weights_path = learner->weights_path}};
-    return acknowledged(learner, "register version", !learner->mid_plan, &request,
-                        learner->request);
+    struct errand errand;
+    errand_register(&errand, &(struct version_register){.request = ++learner->request,
+                                                        .branch = learner->branch,
+                                                        .version = version,
+                                                        .parent = parent,
+                                                        .digest = digest,
+                                                        .weights_path = learner->weights_path});
+    return run_errand(learner, &errand,
+                      &(struct drive){.timeout_ms = ACK_DEADLINE_MS,
+                                      .may_cancel = !learner->mid_plan,
+                                      .arena = learner->mail});
 }
 
 enum status learner_report_checkpoint(struct learner *learner, uint64_t version, uint64_t digest,
                                       const char *path)
 {
-    struct message request = {.type = MESSAGE_checkpoint_report,
-                              .checkpoint_report = {.request = ++learner->request,
-                                                    .branch = learner->branch,
-                                                    .version = version,
-                                                    .digest = digest,
-                                                    .path = path}};
-    return acknowledged(learner, "report checkpoint", false, &request, learner->request);
-}
-
-/* ---- plan and groups ---- */
-
-struct plan_wait {
-    uint64_t version;
-    struct plan *plan;
-};
-
-static bool take_plan(void *self, const struct message *message)
-{
-    struct plan_wait *wanted = self;
-    if (message->type != MESSAGE_plan || message->plan.version != wanted->version)
-        return false;
-    *wanted->plan = message->plan;
-    return true;
+    struct errand errand;
+    errand_checkpoint(&errand, &(struct checkpoint_report){.request = ++learner->request,
+                                                           .branch = learner->branch,
+                                                           .version = version,
+                                                           .digest = digest,
+                                                           .path = path});
+    return run_errand(learner, &errand,
+                      &(struct drive){.timeout_ms = ACK_DEADLINE_MS, .arena = learner->mail});
 }
 
 enum status learner_fetch_plan(struct learner *learner, struct plan *plan)
 {
-    struct plan_wait wanted = {.version = learner->version + 1, .plan = plan};
-    struct message request = {.type = MESSAGE_plan_request,
-                              .plan_request = {.version = learner->version,
-                                               .branch = learner->branch,
-                                               .checkpoint_version = learner->checkpoint_version,
-                                               .checkpoint_digest = learner->checkpoint_digest}};
-    return converse(learner,
-                    &(struct conversation){
-                        .name = "plan",
-                        .timeout_ms = (int64_t)learner->settings->learner.plan_timeout_s * 1000,
+    struct errand errand;
+    errand_plan(&errand,
+                &(struct plan_request){.version = learner->version,
+                                       .branch = learner->branch,
+                                       .checkpoint_version = learner->checkpoint_version,
+                                       .checkpoint_digest = learner->checkpoint_digest},
+                plan);
+    return run_errand(
+        learner, &errand,
+        &(struct drive){.timeout_ms = (int64_t)learner->settings->learner.plan_timeout_s * 1000,
                         .may_cancel = true,
-                        .request = &request,
-                        .arena = learner->arena,
-                        .done = take_plan,
-                        .self = &wanted});
+                        .arena = learner->arena});
 }
 
-/* Groups of a plan on their way: at most GROUP_WINDOW asked for, and they come in any order. */
-struct group_fetch {
-    const struct plan *plan;
-    struct group_data *groups;
-    uint32_t pending[GROUP_WINDOW]; /* indices into the plan */
-    uint32_t pending_count, sent;   /* the first `sent` of them are asked for */
-    uint32_t next;                  /* first index not yet pending */
-};
-
-static enum status ask_groups(struct learner *learner, struct group_fetch *fetch)
-{
-    while (fetch->pending_count < GROUP_WINDOW && fetch->next < fetch->plan->group_count)
-        fetch->pending[fetch->pending_count++] = fetch->next++;
-    for (; fetch->sent < fetch->pending_count && link_welcomed(learner->link); fetch->sent++) {
-        uint64_t id = fetch->plan->group_ids[fetch->pending[fetch->sent]];
-        struct message request = {.type = MESSAGE_group_request, .group_request = {id}};
-        enum status status = link_send(learner->link, &request);
-        if (status != STATUS_OK)
-            return status == STATUS_AGAIN ? STATUS_OK : status;
-    }
-    return STATUS_OK;
-}
-
-/* Position of a group among the pending ones, pending_count when it is not there. */
-static uint32_t find_pending(const struct group_fetch *fetch, uint64_t group_id)
-{
-    uint32_t at = 0;
-    while (at < fetch->pending_count && fetch->plan->group_ids[fetch->pending[at]] != group_id)
-        at++;
-    return at;
-}
-
-static enum status take_group(struct group_fetch *fetch, const struct message *message, bool *took)
-{
-    if (message->type == MESSAGE_ack && !message->ack.ok &&
-        find_pending(fetch, message->ack.request) < fetch->pending_count)
-        return FAIL(STATUS_INVALID, "plan of version %" PRIu64 ": the store says: %s",
-                    fetch->plan->version, message->ack.error);
-    if (message->type != MESSAGE_group_data)
-        return STATUS_OK;
-    uint32_t at = find_pending(fetch, message->group_data.group_id);
-    if (at == fetch->pending_count)
-        return STATUS_OK; /* came twice */
-    fetch->groups[fetch->pending[at]] = message->group_data;
-    fetch->pending_count--;
-    memmove(fetch->pending + at, fetch->pending + at + 1,
-            (fetch->pending_count - at) * sizeof *fetch->pending);
-    fetch->sent -= at < fetch->sent;
-    *took = true;
-    return STATUS_OK;
-}
-
-/* Until one group came. What the store lost by a restart is asked for again. */
-static enum status next_group(struct learner *learner, struct group_fetch *fetch)
-{
-    struct wait wait = wait_begin("group", "store", ACK_DEADLINE_MS);
-    int64_t again_ns = clock_now_ns() + GROUP_RETRY_MS * (int64_t)CLOCK_NS_PER_MS;
-    uint32_t connection = link_reconnects(learner->link);
-    enum status status = STATUS_OK;
-    bool took = false;
-    while (status == STATUS_OK && !took && wait_left_ms(&wait) > 0) {
-        if (clock_now_ns() >= again_ns || connection != link_reconnects(learner->link)) {
-            again_ns = clock_now_ns() + GROUP_RETRY_MS * (int64_t)CLOCK_NS_PER_MS;
-            connection = link_reconnects(learner->link);
-            fetch->sent = 0;
-        }
-        struct message message = {0};
-        status = heed_signals(learner, "group", true, &wait);
-        if (status == STATUS_OK)
-            status = ask_groups(learner, fetch);
-        if (status == STATUS_OK)
-            status = poll_store(learner, wait_slice_ms(&wait, POLL_MS), learner->arena, &message);
-        if (status != STATUS_OK)
-            break;
-        take_common(learner, &message);
-        status = take_group(fetch, &message, &took);
-    }
-    enum status waited = wait_end(&wait, took || status != STATUS_OK);
-    return status != STATUS_OK ? status : waited;
-}
-
-enum status learner_fetch_groups(struct learner *learner, const struct plan *plan,
+enum status learner_fetch_groups(struct learner *learner, struct plan *plan,
                                  struct group_data *groups)
 {
-    struct group_fetch fetch = {.plan = plan, .groups = groups};
-    do
-        TRY(next_group(learner, &fetch));
-    while (fetch.pending_count > 0 || fetch.next < plan->group_count);
-    return STATUS_OK;
+    struct errand errand;
+    errand_groups(&errand, plan, groups);
+    return run_errand(learner, &errand,
+                      &(struct drive){.timeout_ms = ACK_DEADLINE_MS,
+                                      .may_cancel = true,
+                                      .collects = true,
+                                      .arena = learner->arena});
 }

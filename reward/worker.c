@@ -6,18 +6,16 @@
 
 #include "core/arena.h"
 #include "core/clock.h"
+#include "core/fault.h"
 #include "core/log.h"
 #include "core/memory.h"
+#include "reward/desk.h"
 #include "reward/job.h"
 #include "reward/plugin_host.h"
 #include "reward/reward_metrics.h"
 #include "text/tokenizer.h"
 #include "transport/link.h"
 #include "transport/redis_view.h"
-
-/* Results are collected while fewer than FRAMES_WAITING_MAX frames wait for their acknowledgement; the rest
- * of FRAMES_MAX is for items that fail before the plugin. */
-enum { RESULTS_PER_FRAME = 256, FRAMES_MAX = 1024, FRAMES_WAITING_MAX = 512 };
 
 static const struct metric_row reward_metric_rows[] = {
 #define ROW(...) METRIC_ROW(struct reward_metrics, __VA_ARGS__)
@@ -31,16 +29,6 @@ const struct metric_row *reward_metrics_table(size_t *count)
     return reward_metric_rows;
 }
 
-/* Results on their way to the store's disk. */
-struct result_frame {
-    uint64_t frame_id;
-    uint32_t count;
-    bool sent;   /* on this connection */
-    bool closed; /* was sent once: an acknowledgement of it must cover all of it */
-    struct score scores[RESULTS_PER_FRAME];
-    char *details[RESULTS_PER_FRAME]; /* owned */
-};
-
 struct reward_worker {
     const struct settings *settings;
     struct reward_metrics metrics;
@@ -51,74 +39,11 @@ struct reward_worker {
     struct link *link;
     struct arena *arena; /* of the message in hand */
     struct redis_view *redis;
-    struct result_frame **frames; /* [FRAMES_MAX] oldest first */
-    uint32_t frame_count;
-    uint64_t next_frame_id;
-    uint32_t waiting; /* jobs inside the plugin host */
-    uint32_t welcomes;
-    uint32_t capacity; /* last said to the store */
+    struct reward_desk desk;
     int64_t report_ns;
-    bool requested, draining, stopping;
-    bool leaving; /* takes no new work; the store gives it to others when we say bye */
 };
 
 /* ---- results: plugin to store ---- */
-
-static enum status add_result(struct reward_worker *worker, const struct score *score, char *detail)
-{
-    struct result_frame *frame =
-        worker->frame_count > 0 ? worker->frames[worker->frame_count - 1] : NULL;
-    if (frame == NULL || frame->closed || frame->count == RESULTS_PER_FRAME) {
-        if (worker->frame_count == FRAMES_MAX)
-            return FAIL(STATUS_LIMIT, "%d result frames wait for the store", FRAMES_MAX);
-        frame = memory_alloc(sizeof *frame);
-        if (frame == NULL)
-            return FAIL(STATUS_NO_MEMORY, "result frame");
-        frame->frame_id = ++worker->next_frame_id;
-        worker->frames[worker->frame_count++] = frame;
-    }
-    frame->scores[frame->count] = *score;
-    frame->scores[frame->count].detail_json = detail != NULL ? detail : "{}";
-    frame->details[frame->count++] = detail;
-    return STATUS_OK;
-}
-
-static enum status send_frames(struct reward_worker *worker)
-{
-    for (uint32_t i = 0; i < worker->frame_count; i++) {
-        struct result_frame *frame = worker->frames[i];
-        if (frame->sent)
-            continue;
-        struct message message = {.type = MESSAGE_score_result,
-                                  .score_result = {.frame_id = frame->frame_id,
-                                                   .incarnation = link_incarnation(worker->link),
-                                                   .count = frame->count,
-                                                   .scores = frame->scores}};
-        enum status status = link_send(worker->link, &message);
-        if (status == STATUS_AGAIN)
-            return STATUS_OK;
-        if (status != STATUS_OK)
-            return status;
-        frame->sent = frame->closed = true;
-    }
-    return STATUS_OK;
-}
-
-static void frame_free(struct result_frame *frame)
-{
-    for (uint32_t i = 0; i < frame->count; i++)
-        memory_free(frame->details[i]);
-    memory_free(frame);
-}
-
-static void acknowledge(struct reward_worker *worker, uint64_t frame_id)
-{
-    uint32_t gone = 0;
-    while (gone < worker->frame_count && worker->frames[gone]->frame_id <= frame_id)
-        frame_free(worker->frames[gone++]);
-    worker->frame_count -= gone;
-    memmove(worker->frames, worker->frames + gone, worker->frame_count * sizeof *worker->frames);
-}
 
 static void count_result(struct reward_worker *worker, const struct plugin_job *job)
 {
@@ -137,103 +62,57 @@ static void count_result(struct reward_worker *worker, const struct plugin_job *
 static enum status collect_results(struct reward_worker *worker)
 {
     struct plugin_job *job;
-    while (worker->frame_count < FRAMES_WAITING_MAX &&
+    while (reward_desk_collects(&worker->desk) &&
            (job = plugin_host_take(worker->host, clock_now_ns())) != NULL) {
+        FAULT("reward.scored");
         count_result(worker, job);
-        worker->waiting--;
-        enum status status = add_result(worker, &job->score, job->detail);
-        if (status == STATUS_OK)
-            job->detail = NULL; /* the frame's now */
+        char *detail = job->detail;
+        job->detail = NULL; /* the desk's now */
+        enum status status = reward_desk_add(&worker->desk, &job->score, detail);
         if (!job->held)
             reward_job_drop(job);
         TRY(status);
     }
-    metric_set(&worker->metrics.waiting, worker->waiting);
+    metric_set(&worker->metrics.waiting, worker->desk.working);
     return STATUS_OK;
 }
 
 /* ---- messages ---- */
 
-static enum status take_work(struct reward_worker *worker, const struct score_work *work)
+static enum status take_item(void *self, const struct score_item *item)
 {
-    for (uint32_t i = 0; i < work->count && !worker->leaving; i++) {
-        const struct score_item *item = &work->items[i];
-        struct plugin_job *job = NULL;
-        enum status status =
-            reward_job_create(&job, worker->tokenizer, plugin_host_caps(worker->host), item);
-        if (status == STATUS_OK)
-            status = plugin_host_submit(worker->host, job);
-        if (status == STATUS_OK) {
-            worker->waiting++;
-            continue;
-        }
-        LOG_FAILURE("worker", "item failed before the plugin", status);
-        if (job != NULL)
-            reward_job_drop(job);
-        struct score score = {.group_id = item->group_id,
-                              .sample = item->sample,
-                              .attempt = item->attempt,
-                              .status = SCORE_ERROR};
-        TRY(add_result(worker, &score, NULL));
-    }
-    return STATUS_OK;
+    struct reward_worker *worker = self;
+    struct plugin_job *job = NULL;
+    enum status status =
+        reward_job_create(&job, worker->tokenizer, plugin_host_caps(worker->host), item);
+    if (status == STATUS_OK)
+        status = plugin_host_submit(worker->host, job);
+    if (status != STATUS_OK && job != NULL)
+        reward_job_drop(job);
+    return status;
 }
 
 static enum status take_message(struct reward_worker *worker, const struct message *message)
 {
-    switch (message->type) {
-    case MESSAGE_refused:
-        return FAIL(STATUS_INVALID, "the store refused this reward worker: %s",
-                    message->refused.reason);
-    case MESSAGE_notice:
-        worker->stopping = worker->stopping || message->notice.stopping;
-        worker->draining = message->notice.draining;
-        return STATUS_OK;
-    case MESSAGE_score_work:
-        return take_work(worker, &message->score_work);
-    case MESSAGE_score_ack:
-        acknowledge(worker, message->score_ack.frame_id);
-        return STATUS_OK;
-    default:
-        return STATUS_OK;
-    }
+    if (message->type == MESSAGE_score_work)
+        FAULT("reward.took");
+    return reward_desk_hear(&worker->desk, message, take_item, worker);
 }
 
-/* What the store may send: the queue without what is still here. */
-static uint32_t free_capacity(const struct reward_worker *worker)
+static enum status send_message(void *self, const struct message *message)
 {
-    uint64_t here = worker->waiting;
-    for (uint32_t i = 0; i < worker->frame_count; i++)
-        here += worker->frames[i]->count;
-    uint32_t queue = worker->settings->reward.queue;
-    return worker->leaving || here >= queue ? 0 : queue - (uint32_t)here;
+    struct reward_worker *worker = self;
+    TRY(link_send(worker->link, message));
+    if (message->type == MESSAGE_score_result)
+        FAULT("reward.sent");
+    return STATUS_OK;
 }
 
-/* Capacity is said once a connection: the store subtracts what it sends and adds what it gets. A restarted
- * store does not know what we had before, so we say less, and all of it again once nothing is left. */
-static enum status request_work(struct reward_worker *worker)
+static enum status say(struct reward_worker *worker)
 {
-    if (!link_welcomed(worker->link))
-        return STATUS_OK;
-    if (worker->welcomes != link_reconnects(worker->link)) {
-        worker->welcomes = link_reconnects(worker->link);
-        worker->requested = false;
-        for (uint32_t i = 0; i < worker->frame_count; i++)
-            worker->frames[i]->sent = false;
-    }
-    uint32_t capacity = free_capacity(worker);
-    bool whole_again = capacity == worker->settings->reward.queue && worker->capacity < capacity;
-    bool none_any_more = worker->leaving && worker->capacity > 0;
-    if (worker->requested && !whole_again && !none_any_more)
-        return STATUS_OK;
-    struct message message = {
-        .type = MESSAGE_score_request,
-        .score_request = {.incarnation = link_incarnation(worker->link), .free = capacity}};
-    enum status status = link_send(worker->link, &message);
-    worker->requested = status == STATUS_OK;
-    if (status == STATUS_OK)
-        worker->capacity = capacity;
-    return status == STATUS_AGAIN ? STATUS_OK : status;
+    return link_welcomed(worker->link)
+               ? reward_desk_say(&worker->desk, link_reconnects(worker->link), send_message, worker)
+               : STATUS_OK;
 }
 
 static const char *stats_json(struct reward_worker *worker)
@@ -278,11 +157,6 @@ enum status reward_worker_create(struct reward_worker **out,
     TRY_GOTO(fail, plugin_host_open(&worker->host, &settings->reward));
     TRY_GOTO(fail, tokenizer_open(&worker->tokenizer, settings->model.path,
                                   (enum setting_tokenizer)settings->model.tokenizer));
-    worker->frames = memory_array(FRAMES_MAX, sizeof *worker->frames);
-    if (worker->frames == NULL) {
-        status = FAIL(STATUS_NO_MEMORY, "result frames");
-        goto fail;
-    }
     TRY_GOTO(fail, arena_create(&worker->arena, (size_t)WIRE_MESSAGE_MAX * 4));
     struct hello hello = {.run = worker->run,
                           .role = ROLE_REWARD,
@@ -291,6 +165,8 @@ enum status reward_worker_create(struct reward_worker **out,
                           .numerics = ""};
     TRY_GOTO(fail, link_open(&worker->link, options->endpoint, &hello));
     link_set_heartbeat(worker->link, fill_heartbeat, worker);
+    TRY_GOTO(fail, reward_desk_open(&worker->desk, link_incarnation(worker->link),
+                                    settings->reward.queue));
     TRY_GOTO(fail, redis_view_open_set(&worker->redis, worker->run, &settings->redis));
     LOG_INFO("worker", "plugin loaded", "name=\"%s\" hash=%016" PRIx64,
              plugin_host_name(worker->host), plugin_host_file_hash(worker->host));
@@ -310,9 +186,7 @@ void reward_worker_destroy(struct reward_worker **pointer)
     status_keep(kept);
     link_close(&worker->link, "leaving");
     plugin_host_close(&worker->host, reward_job_drop);
-    for (uint32_t i = 0; i < worker->frame_count; i++)
-        frame_free(worker->frames[i]);
-    memory_free(worker->frames);
+    reward_desk_close(&worker->desk);
     tokenizer_close(&worker->tokenizer);
     redis_view_close(&worker->redis);
     arena_destroy(&worker->arena);
@@ -326,14 +200,13 @@ static enum status work_once(struct reward_worker *worker)
 {
     struct message message = {0};
     arena_reset(worker->arena);
-    bool collects = worker->frame_count < FRAMES_WAITING_MAX;
+    bool collects = reward_desk_collects(&worker->desk);
     TRY(link_poll(worker->link, 50, collects ? plugin_host_fd(worker->host) : -1, worker->arena,
                   &message));
     if (message.type != MESSAGE_NONE)
         TRY(take_message(worker, &message));
     TRY(collect_results(worker));
-    TRY(request_work(worker));
-    TRY(send_frames(worker));
+    TRY(say(worker));
     report(worker);
     return STATUS_OK;
 }
@@ -350,18 +223,18 @@ static enum status stuck_failure(const struct reward_worker *worker)
 enum status reward_worker_run(struct reward_worker *worker, atomic_int *stop_signals)
 {
     int64_t drain_until_ns = 0;
-    while (!worker->stopping) {
+    while (!worker->desk.stopping) {
         TRY(work_once(worker));
         bool stuck = plugin_host_stuck(worker->host), told = *stop_signals == 1;
-        worker->leaving = stuck || told;
-        if (stuck && worker->frame_count == 0)
+        worker->desk.leaving = stuck || told;
+        if (stuck && worker->desk.frame_count == 0)
             return stuck_failure(worker);
         if (*stop_signals > 1)
             return FAIL(STATUS_CANCELLED, "stopped by a second signal");
-        if (told && worker->waiting == 0 && worker->frame_count == 0)
+        if (told && reward_desk_empty(&worker->desk))
             break;
         int64_t now_ns = clock_now_ns();
-        if (!told && !worker->draining && !stuck)
+        if (!told && !worker->desk.draining && !stuck)
             drain_until_ns = 0;
         else if (drain_until_ns == 0)
             drain_until_ns = now_ns + (int64_t)worker->settings->run.drain_s * CLOCK_NS_PER_S;

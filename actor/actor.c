@@ -180,6 +180,7 @@ static enum status connect_store(struct actor *actor, const struct actor_options
         .layout_hash = model_layout_hash(actor->model),
         .numerics_id = actor->numerics_id,
         .numerics = numerics,
+        .vocabulary = (uint32_t)model_get_shape(actor->model)->vocabulary,
     };
     TRY(link_open(&actor->link, options->endpoint, &hello));
     link_set_heartbeat(actor->link, fill_heartbeat, actor);

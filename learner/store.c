@@ -31,7 +31,9 @@ enum status learner_connect(struct learner *learner, const char *endpoint)
                           .host = "localhost",
                           .layout_hash = model_layout_hash(learner->trainer.model),
                           .numerics_id = hash64(numerics, strlen(numerics), 0),
-                          .numerics = numerics};
+                          .numerics = numerics,
+                          .vocabulary =
+                              (uint32_t)model_get_shape(learner->trainer.model)->vocabulary};
     TRY(link_open(&learner->link, endpoint, &hello));
     link_set_heartbeat(learner->link, fill_heartbeat, learner);
     learner->request = link_incarnation(learner->link);

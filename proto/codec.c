@@ -13,6 +13,22 @@ enum {
 };
 static const uint32_t WIRE_MAGIC = 0x52494557; /* "WEIR" as bytes */
 
+static _Thread_local enum refusal noted;
+
+enum refusal codec_refusal(void)
+{
+    return noted;
+}
+
+void codec_note(enum refusal kind)
+{
+    if (noted == REFUSAL_NONE)
+        noted = kind;
+}
+
+/* FAIL for a message that is refused as `kind`. */
+#define REFUSE(kind, ...) (codec_note(kind), FAIL(__VA_ARGS__))
+
 static const struct wire_shape *const shapes[MESSAGE_COUNT] = {
 #define ROW(name) [MESSAGE_##name] = &shape_##name,
     MESSAGE_ROWS(ROW)
@@ -87,40 +103,45 @@ out:
 static enum status check_header(const void *bytes, size_t size, struct wire_header *header)
 {
     if (size < HEADER_BYTES)
-        return FAIL(STATUS_CORRUPT, "%zu bytes are no message: the header alone has %d", size,
-                    HEADER_BYTES);
+        return REFUSE(REFUSAL_TRUNCATED, STATUS_CORRUPT,
+                      "%zu bytes are no message: the header alone has %d", size, HEADER_BYTES);
     memcpy(header, bytes, HEADER_BYTES);
     if (header->magic != WIRE_MAGIC)
-        return FAIL(STATUS_CORRUPT, "message starts with %08" PRIx32 ", not with \"WEIR\"",
-                    header->magic);
+        return REFUSE(REFUSAL_BAD_MAGIC, STATUS_CORRUPT,
+                      "message starts with %08" PRIx32 ", not with \"WEIR\"", header->magic);
     if (header->protocol != WIRE_PROTOCOL)
-        return FAIL(STATUS_INVALID,
-                    "message of wire protocol %u, this build speaks %d: run the same version of "
-                    "weir everywhere",
-                    header->protocol, WIRE_PROTOCOL);
+        return REFUSE(REFUSAL_BAD_PROTOCOL, STATUS_INVALID,
+                      "message of wire protocol %u, this build speaks %d: run the same version of "
+                      "weir everywhere",
+                      header->protocol, WIRE_PROTOCOL);
     if (header->type == MESSAGE_NONE || header->type >= MESSAGE_COUNT)
-        return FAIL(STATUS_INVALID, "message type %u, known are 1 to %d", header->type,
-                    MESSAGE_COUNT - 1);
+        return REFUSE(REFUSAL_BAD_TYPE, STATUS_INVALID, "message type %u, known are 1 to %d",
+                      header->type, MESSAGE_COUNT - 1);
     if (header->body_bytes != size - HEADER_BYTES)
-        return FAIL(STATUS_CORRUPT, "%s: header says %" PRIu32 " body bytes, %zu came",
-                    message_name(header->type), header->body_bytes, size - HEADER_BYTES);
+        return REFUSE(header->body_bytes > size - HEADER_BYTES ? REFUSAL_TRUNCATED
+                                                               : REFUSAL_TRAILING_BYTES,
+                      STATUS_CORRUPT, "%s: header says %" PRIu32 " body bytes, %zu came",
+                      message_name(header->type), header->body_bytes, size - HEADER_BYTES);
     uint32_t crc = message_crc(header, (const uint8_t *)bytes + HEADER_BYTES);
     if (crc != header->crc)
-        return FAIL(STATUS_CORRUPT, "%s: CRC32C is %08" PRIx32 ", header says %08" PRIx32,
-                    message_name(header->type), crc, header->crc);
+        return REFUSE(REFUSAL_BAD_CRC, STATUS_CORRUPT,
+                      "%s: CRC32C is %08" PRIx32 ", header says %08" PRIx32,
+                      message_name(header->type), crc, header->crc);
     return STATUS_OK;
 }
 
 struct unpack_memory {
     struct arena *arena;
+    size_t left; /* of the budget of this message */
     bool full;
 };
 
 static void *unpack_alloc(void *self, size_t bytes)
 {
     struct unpack_memory *memory = self;
-    void *block = arena_alloc(memory->arena, bytes);
+    void *block = bytes <= memory->left ? arena_alloc(memory->arena, bytes) : NULL;
     memory->full = memory->full || block == NULL;
+    memory->left -= block != NULL ? bytes : 0;
     return block;
 }
 
@@ -133,21 +154,28 @@ static void unpack_free(void *self, void *block)
 enum status message_unpack(struct message *message, struct arena *arena, const void *bytes,
                            size_t size)
 {
+    noted = REFUSAL_NONE;
     if (size > WIRE_MESSAGE_MAX)
-        return FAIL(STATUS_LIMIT, "message of %zu bytes, limit %d", size, WIRE_MESSAGE_MAX);
+        return REFUSE(REFUSAL_OVERSIZE, STATUS_LIMIT, "message of %zu bytes, limit %d", size,
+                      WIRE_MESSAGE_MAX);
     struct wire_header header;
     TRY(check_header(bytes, size, &header));
     const struct wire_shape *shape = shapes[header.type];
-    struct unpack_memory memory = {.arena = arena};
+    struct unpack_memory memory = {
+        .arena = arena, .left = UNPACK_BASE_BYTES + (size_t)header.body_bytes * UNPACK_FACTOR};
     ProtobufCAllocator allocator = {unpack_alloc, unpack_free, &memory};
     ProtobufCMessage *wire = protobuf_c_message_unpack(
         shape->descriptor, &allocator, header.body_bytes, (const uint8_t *)bytes + HEADER_BYTES);
     if (wire == NULL && memory.full)
-        return FAIL(STATUS_LIMIT, "%s of %" PRIu32 " bytes does not fit the arena (%zu in use)",
-                    shape->name, header.body_bytes, arena_used_bytes(arena));
+        return REFUSE(REFUSAL_OVERSIZE, STATUS_LIMIT,
+                      "%s of %" PRIu32
+                      " bytes does not fit the arena (%zu in use) or its share of it (%d times as "
+                      "many)",
+                      shape->name, header.body_bytes, arena_used_bytes(arena), UNPACK_FACTOR);
     if (wire == NULL)
-        return FAIL(STATUS_CORRUPT, "%s: the body of %" PRIu32 " bytes is not protobuf",
-                    shape->name, header.body_bytes);
+        return REFUSE(REFUSAL_BAD_BODY, STATUS_CORRUPT,
+                      "%s: the body of %" PRIu32 " bytes is not protobuf", shape->name,
+                      header.body_bytes);
     struct message made = {.type = header.type};
     void *plain = (char *)&made + BODY_OFFSET;
     struct wire_path path = {.name = shape->name};

@@ -86,13 +86,17 @@ static enum status segment_check(const void *plain, const struct wire_path *path
     if (segment->sample >= WIRE_GROUP_SIZE_MAX)
         return wire_invalid(path, "sample", "%" PRIu32 " is not below %d", segment->sample,
                             WIRE_GROUP_SIZE_MAX);
-    if (segment->count == 0 && segment->status == SEGMENT_MORE)
+    if (segment->count == 0 && segment->status == SEGMENT_MORE) {
+        codec_note(REFUSAL_EMPTY);
         return wire_invalid(path, "count", "is 0, which only a final segment may have");
+    }
     uint64_t end = (uint64_t)segment->first_position + segment->count;
-    if (end > WIRE_TOKENS_MAX)
+    if (end > WIRE_TOKENS_MAX) {
+        codec_note(REFUSAL_TOO_LONG);
         return wire_invalid(path, "first_position",
                             "%" PRIu32 " and count %" PRIu32 " go past %d tokens",
                             segment->first_position, segment->count, WIRE_TOKENS_MAX);
+    }
     if (segment->rebuilt_at != UINT32_MAX && segment->rebuilt_at > WIRE_TOKENS_MAX)
         return wire_invalid(path, "rebuilt_at", "%" PRIu32 " is past %d tokens",
                             segment->rebuilt_at, WIRE_TOKENS_MAX);

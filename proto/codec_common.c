@@ -15,6 +15,7 @@ static const struct wire_field hello_fields[] = {
     NUMBER(hello, Hello, layout_hash),
     NUMBER(hello, Hello, numerics_id),
     TEXT(hello, Hello, numerics, WIRE_TEXT_MAX),
+    NUMBER(hello, Hello, vocabulary),
 };
 static const struct wire_field welcome_fields[] = {
     NUMBER(welcome, Welcome, run_seed),

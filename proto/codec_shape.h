@@ -10,6 +10,7 @@
 
 #include "core/arena.h"
 #include "proto/messages.h"
+#include "proto/refusal.h"
 
 enum field_kind {
     FIELD_U32,
@@ -60,6 +61,9 @@ struct wire_shape {
 /* INVALID: "<path>.<field>: <what is wrong>". */
 enum status wire_invalid(const struct wire_path *path, const char *field, const char *fmt, ...)
     PRINTF_LIKE(3, 4);
+
+/* Notes the kind of the refusal that is on its way; the first note of a message stays. */
+void codec_note(enum refusal kind);
 
 /* The walker (codec_walk.c). `plain` is a struct of shape->plain_bytes.
  * shape_check: every promise of messages.h. shape_to_wire: builds a generated message in `arena` that

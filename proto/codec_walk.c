@@ -37,6 +37,7 @@ enum status wire_invalid(const struct wire_path *path, const char *field, const 
 {
     va_list args;
     va_start(args, fmt);
+    codec_note(REFUSAL_BAD_FIELD);
     enum status status = wire_refuse(STATUS_INVALID, path, field, fmt, args);
     va_end(args);
     return status;
@@ -47,6 +48,7 @@ static enum status PRINTF_LIKE(3, 4)
 {
     va_list args;
     va_start(args, fmt);
+    codec_note(REFUSAL_OVERSIZE);
     enum status status = wire_refuse(STATUS_LIMIT, path, field, fmt, args);
     va_end(args);
     return status;
@@ -132,6 +134,9 @@ static enum status check_floats(const struct wire_field *field, const float *val
     for (uint32_t i = 0; i < count; i++) {
         if ((values[i] >= least) & (values[i] <= most))
             continue; /* NaN compares false */
+        if (!mask)
+            codec_note(values[i] > 0 && values[i] <= FLT_MAX ? REFUSAL_LOGPROB_POSITIVE
+                                                             : REFUSAL_LOGPROB_NOT_FINITE);
         return wire_invalid(path, field->name, "[%" PRIu32 "] is %g, %s", i, (double)values[i],
                             mask ? "a mask is in [0, 1]" : "a logprob is finite and <= 0");
     }
@@ -143,11 +148,16 @@ static enum status check_array(const struct wire_field *field, const void *plain
 {
     uint32_t count = read_u32(plain, field->count);
     const void *values = read_pointer(plain, field->plain);
-    if (count > field->limit)
+    if (count > field->limit) {
+        if (field->kind == FIELD_U32S || field->kind == FIELD_LOGPROBS)
+            codec_note(REFUSAL_TOO_LONG);
         return wire_limit(path, field->name, "has %" PRIu32 " elements, limit %" PRIu64, count,
                           field->limit);
-    if (values == NULL && count > 0 && !field->optional)
+    }
+    if (values == NULL && count > 0 && !field->optional) {
+        codec_note(REFUSAL_LENGTHS_DIFFER);
         return wire_invalid(path, field->name, "is missing for %" PRIu32 " elements", count);
+    }
     if (values == NULL)
         return STATUS_OK;
     if (field->kind == FIELD_LOGPROBS || field->kind == FIELD_MASK)
@@ -179,8 +189,11 @@ static enum status check_field(const struct wire_field *field, const void *plain
         } else {
             memcpy(&value, (const char *)plain + field->plain, sizeof value);
         }
-        return isfinite(value) ? STATUS_OK
-                               : wire_invalid(path, field->name, "is %g, not finite", value);
+        if (isfinite(value))
+            return STATUS_OK;
+        if (field->kind == FIELD_F64) /* all of them are rewards */
+            codec_note(REFUSAL_REWARD_NOT_FINITE);
+        return wire_invalid(path, field->name, "is %g, not finite", value);
     }
     case FIELD_ENUM: {
         uint32_t value = read_u32(plain, field->plain);
@@ -303,9 +316,11 @@ static enum status array_from_wire(const struct wire_field *field, const Protobu
 {
     uint32_t count = read_u32(plain, field->count);
     bool left_out = field->optional && data->len == 0;
-    if (!left_out && data->len != (uint64_t)count * element_bytes(field->kind))
+    if (!left_out && data->len != (uint64_t)count * element_bytes(field->kind)) {
+        codec_note(REFUSAL_LENGTHS_DIFFER);
         return wire_invalid(path, field->name, "has %zu bytes for %" PRIu32 " elements of %zu",
                             data->len, count, element_bytes(field->kind));
+    }
     const void *values = data->len == 0 ? NULL : data->data;
     write_bytes(plain, field->plain, &values, sizeof values);
     return STATUS_OK;

@@ -84,14 +84,14 @@ enum drop_reason {
 struct hello {
     const char *run; /* run name; another run's store refuses */
     enum role role;
-    uint32_t index; /* actor 3, reward 0, learner rank 0 */
-    uint64_t
-        incarnation; /* new at each process start; a newer one replaces an older of the same role and index */
+    uint32_t index;       /* actor 3, reward 0, learner rank 0 */
+    uint64_t incarnation; /* random, new at each process start: another one is another process */
     uint32_t pid;
     const char *host;
     uint64_t layout_hash; /* actor, learner; 0 else */
     uint64_t numerics_id; /* actor, learner; 0 else */
     const char *numerics; /* text behind numerics_id */
+    uint32_t vocabulary;  /* actor, learner: token ids are below it; 0: not said */
 };
 struct welcome { /* answer to hello */
     uint64_t run_seed;

@@ -114,7 +114,7 @@ static const struct group_sample samples[] = {
 };
 
 static const struct hello hello_example = {"run-1",        ROLE_ACTOR, 3, 1ull << 63, 77,
-                                           "host.example", 1,          2, "cpu avx2"};
+                                           "host.example", 1,          2, "cpu avx2", 151936};
 static const struct welcome welcome_example = {1, 500, 2, 3, 4, "/dev/shm/weights"};
 static const struct refused refused_example = {"wrong run"};
 static const struct heartbeat heartbeat_example = {1, 2, "{\"tokens\":3}", "[]"};
@@ -156,6 +156,7 @@ COMPARE(hello)
     SAME(layout_hash);
     SAME(numerics_id);
     SAME_TEXT(numerics);
+    SAME(vocabulary);
 }
 COMPARE(welcome)
 {

@@ -63,8 +63,10 @@ enum status book_counters_json(const struct book *book, struct buffer *json)
 
 static enum status write_peer(const struct book *book, struct peer *peer, struct buffer *json)
 {
-    TRY(buffer_printf(json, "{\"role\":\"%s\",\"index\":%" PRIu32 ",\"pid\":%" PRIu32 ",\"host\":",
-                      book_role_name(peer->role), peer->index, peer->pid));
+    TRY(buffer_printf(json,
+                      "{\"role\":\"%s\",\"index\":%" PRIu32 ",\"pid\":%" PRIu32
+                      ",\"incarnation\":\"%016" PRIx64 "\",\"host\":",
+                      book_role_name(peer->role), peer->index, peer->pid, peer->incarnation));
     TRY(buffer_json_text(json, peer->host));
     TRY(buffer_printf(json, ",\"silent_ms\":%" PRId64 ",\"up_ms\":%" PRId64 ",\"version\":%" PRIu64,
                       since_ms(book, peer->heard_ns), since_ms(book, peer->hello_ns),

@@ -148,21 +148,13 @@ static enum status create_model(struct actor *actor)
     actor->cache_tokens = (uint64_t)(pages * actor->ops->kv_tile);
     if (settings->actor.cache_tokens > 0)
         actor->cache_tokens -= (uint64_t)slots * (uint64_t)(actor->ops->kv_tile - 1);
-    TRY(create_step(&actor->step, options.rows_max, (uint32_t)slots));
-    actor->slot_count = (uint32_t)slots;
-    actor->slots = memory_array(actor->slot_count, sizeof *actor->slots);
-    actor->ready = memory_array(actor->slot_count, sizeof *actor->ready);
-    actor->refused_limit = actor->slot_count + 64;
-    actor->refused = memory_array(actor->refused_limit, sizeof *actor->refused);
-    if (actor->slots == NULL || actor->ready == NULL || actor->refused == NULL)
-        return FAIL(STATUS_NO_MEMORY, "%u slots", actor->slot_count);
-    return segment_writer_create(&actor->writer, settings->actor.unacked_frames_max);
+    return create_step(&actor->step, options.rows_max, (uint32_t)slots);
 }
 
 static void fill_heartbeat(void *self, struct heartbeat *heartbeat)
 {
     struct actor *actor = self;
-    heartbeat->version = actor->active < 0 ? 0 : actor_version(actor);
+    heartbeat->version = actor->desk.serving ? actor->desk.version : 0;
     heartbeat->stats_json =
         metrics_object(actor_metric_rows, sizeof actor_metric_rows / sizeof actor_metric_rows[0],
                        &actor->metrics, &actor->heartbeat_json);
@@ -187,6 +179,36 @@ static enum status connect_store(struct actor *actor, const struct actor_options
     return arena_create(&actor->arena, (size_t)WIRE_MESSAGE_MAX * 2);
 }
 
+static enum status send_message(void *self, const struct message *message)
+{
+    const struct actor *actor = self;
+    return link_send(actor->link, message);
+}
+
+static enum status create_desk(struct actor *actor)
+{
+    const struct settings *settings = actor->settings;
+    struct desk_config config = {
+        .incarnation = link_incarnation(actor->link),
+        .numerics_id = actor->numerics_id,
+        .slots = settings->actor.slots,
+        .cache_tokens = actor->cache_tokens,
+        .positions_max = actor->positions_max,
+        .vocabulary = (uint32_t)actor->shape.vocabulary,
+        .eos = actor->eos,
+        .eos_count = actor->eos_count,
+        .repetition_tokens = settings->sampling.repetition_tokens,
+        .segment_tokens = settings->actor.segment_tokens,
+        .segment_ns = (int64_t)settings->actor.segment_ms * CLOCK_NS_PER_MS,
+        .unacked_frames_max = settings->actor.unacked_frames_max,
+        .metrics = &actor->metrics,
+        .send = send_message,
+        .slot_ended = actor_slot_ended,
+        .self = actor,
+    };
+    return desk_create(&actor->desk, &config);
+}
+
 enum status actor_create(struct actor **out, const struct actor_options *options)
 {
     *out = NULL;
@@ -196,13 +218,13 @@ enum status actor_create(struct actor **out, const struct actor_options *options
     actor->settings = options->settings;
     actor->index = options->index;
     actor->active = -1;
-    actor->version_known = UINT64_MAX;
     buffer_init(&actor->heartbeat_json, 0);
     actor->start_ns = actor->report_ns = clock_now_ns();
     snprintf(actor->run, sizeof actor->run, "%s", options->run);
     enum status status;
     TRY_GOTO(fail, create_model(actor));
     TRY_GOTO(fail, connect_store(actor, options));
+    TRY_GOTO(fail, create_desk(actor));
     TRY_GOTO(fail, redis_view_open_set(&actor->redis, actor->run, &options->settings->redis));
     *out = actor;
     return STATUS_OK;
@@ -219,14 +241,9 @@ void actor_destroy(struct actor **actor_pointer)
     char kept[STATUS_TEXT_MAX];
     status_keep(kept);
     actor_close_weights(actor);
-    link_close(&actor->link, actor->stopping ? "the run is over" : "leaving");
+    link_close(&actor->link, actor->desk.stopping ? "the run is over" : "leaving");
     redis_view_close(&actor->redis);
-    segment_writer_destroy(&actor->writer);
-    for (uint32_t i = 0; actor->slots != NULL && i < actor->slot_count; i++)
-        slot_clear(&actor->slots[i]);
-    memory_free(actor->slots);
-    memory_free(actor->ready);
-    memory_free(actor->refused);
+    desk_destroy(&actor->desk);
     buffer_free(&actor->heartbeat_json);
     destroy_step(&actor->step);
     model_cache_destroy(&actor->cache);
@@ -243,75 +260,13 @@ void actor_destroy(struct actor **actor_pointer)
 
 /* ---- run ---- */
 
-static void note_path(struct actor *actor, const char *path)
-{
-    if (path[0] != '\0' && strcmp(path, actor->weights_path) != 0) {
-        snprintf(actor->weights_path, sizeof actor->weights_path, "%s", path);
-        actor_close_weights(actor);
-    }
-}
-
-static enum status take_notice(struct actor *actor, const struct notice *notice)
-{
-    note_path(actor, notice->weights_path);
-    actor->version_known = notice->version;
-    actor->digest_known = notice->digest;
-    actor->branch_known = notice->branch;
-    if (notice->stopping && !actor->stopping) {
-        LOG_INFO("actor", "stopping", "reason=\"%s\"", notice->reason);
-        actor->stopping = true;
-    }
-    if (notice->draining && !actor->draining) {
-        LOG_INFO("actor", "draining", "reason=\"%s\"", notice->reason);
-        actor->draining = true;
-    }
-    return STATUS_OK;
-}
-
 static enum status take_message(struct actor *actor, const struct message *message)
 {
-    switch (message->type) {
-    case MESSAGE_welcome:
-        actor->run_seed = message->welcome.run_seed;
-        note_path(actor, message->welcome.weights_path);
-        /* At every (re)connection: what the store may not have comes again, before anything newer. */
-        segment_writer_resend(&actor->writer);
-        actor->requested = false;
-        return STATUS_OK;
-    case MESSAGE_notice:
-        return take_notice(actor, &message->notice);
-    case MESSAGE_weight_control:
+    if (message->type == MESSAGE_weight_control) {
         actor_take_control(actor, &message->weight_control);
         return STATUS_OK;
-    case MESSAGE_lease_grant:
-        return actor_take_grant(actor, &message->lease_grant);
-    case MESSAGE_frame_ack:
-        segment_writer_acknowledge(&actor->writer, message->frame_ack.frame_id);
-        actor_cancel(actor, message->frame_ack.cancelled, message->frame_ack.cancelled_count);
-        return STATUS_OK;
-    default:
-        LOG_WARN("actor", "ignored a message", "type=%s", message_name(message->type));
-        return STATUS_OK;
     }
-}
-
-/* A capacity, said once per connection; the store subtracts what it has leased to us. */
-static enum status request_leases(struct actor *actor)
-{
-    if (!link_welcomed(actor->link) || actor->active < 0 || actor->draining)
-        return STATUS_OK;
-    if (actor->requested)
-        return STATUS_OK;
-    struct message message = {.type = MESSAGE_lease_request,
-                              .lease_request = {.incarnation = link_incarnation(actor->link),
-                                                .slots = actor->slot_count,
-                                                .tokens = actor->cache_tokens,
-                                                .version = actor_version(actor)}};
-    enum status status = link_send(actor->link, &message);
-    if (status == STATUS_AGAIN)
-        return STATUS_OK;
-    actor->requested = status == STATUS_OK;
-    return status;
+    return desk_take(&actor->desk, clock_now_ns(), message);
 }
 
 static void report(struct actor *actor)
@@ -335,14 +290,6 @@ static void report(struct actor *actor)
     redis_view_hash(actor->redis, key, heartbeat.stats_json, 15);
 }
 
-static bool has_live_slots(const struct actor *actor)
-{
-    for (uint32_t i = 0; i < actor->slot_count; i++)
-        if (actor->slots[i].state != SLOT_FREE)
-            return true;
-    return false;
-}
-
 /* Waits for one message, MESSAGE_NONE when none came. A refusal by the store is for good: INVALID, because
  * CANCELLED means that somebody asked this process to stop. */
 static enum status poll_store(struct actor *actor, int64_t wait_ms, struct message *message)
@@ -361,7 +308,7 @@ static enum status poll_store(struct actor *actor, int64_t wait_ms, struct messa
 static enum status turn(struct actor *actor, bool *worked)
 {
     int64_t wait_ms = *worked ? 0 : 2;
-    if (!*worked && !has_live_slots(actor) && actor->member == NULL)
+    if (!*worked && !desk_holds_slots(&actor->desk) && actor->member == NULL)
         wait_ms = 20;
     for (;;) {
         struct message message;
@@ -372,9 +319,8 @@ static enum status turn(struct actor *actor, bool *worked)
         wait_ms = 0;
     }
     TRY(actor_swap_weights(actor));
-    TRY(request_leases(actor));
     TRY(actor_decode(actor, worked));
-    TRY(actor_flush_segments(actor, false));
+    TRY(desk_turn(&actor->desk, clock_now_ns()));
     report(actor);
     return STATUS_OK;
 }
@@ -382,33 +328,33 @@ static enum status turn(struct actor *actor, bool *worked)
 /* Leases go back with their tokens; the frames that carry them must be acknowledged, within drain_s. */
 static enum status drain(struct actor *actor, atomic_int *stop_signals)
 {
+    struct desk *desk = &actor->desk;
     int64_t until_ns = clock_now_ns() + (int64_t)actor->settings->run.drain_s * CLOCK_NS_PER_S;
-    TRY(actor_hand_back(actor));
+    desk_hand_back(desk);
+    TRY(desk_turn(desk, clock_now_ns()));
     actor_close_weights(actor); /* nobody shall wait for us */
-    while ((actor->writer.count > 0 || has_live_slots(actor)) && clock_now_ns() < until_ns &&
-           !actor->stopping) {
+    while (!desk_is_empty(desk) && clock_now_ns() < until_ns && !desk->stopping) {
         if (*stop_signals > 1)
             return FAIL(STATUS_CANCELLED, "stopped by a second signal");
         struct message message;
-        TRY(actor_hand_back(actor));
-        TRY(actor_flush_segments(actor, true));
         TRY(poll_store(actor, 10, &message));
-        if (message.type != MESSAGE_NONE && message.type != MESSAGE_lease_grant)
+        if (message.type != MESSAGE_NONE)
             TRY(take_message(actor, &message));
+        TRY(desk_turn(desk, clock_now_ns()));
     }
-    if (actor->writer.count > 0 && !actor->stopping)
+    if (desk->writer.count > 0 && !desk->stopping)
         LOG_WARN("actor", "left with frames the store has not acknowledged", "frames=%u",
-                 actor->writer.count);
+                 desk->writer.count);
     return STATUS_OK;
 }
 
 enum status actor_run(struct actor *actor, atomic_int *stop_signals)
 {
     bool worked = false;
-    while (!actor->stopping) {
+    while (!actor->desk.stopping) {
         if (*stop_signals > 1)
             return FAIL(STATUS_CANCELLED, "stopped by a second signal");
-        if (*stop_signals == 1 || actor->draining)
+        if (*stop_signals == 1 || actor->desk.draining)
             return drain(actor, stop_signals);
         TRY(turn(actor, &worked));
     }

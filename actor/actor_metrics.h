@@ -15,6 +15,7 @@
     ROW(COUNTER, decode_steps,        "actor/decode_steps",       "steps",    "Forward passes.")                               \
     ROW(COUNTER, frames_sent,         "actor/frames_sent",        "frames",   "Segment frames sent, repeats included.")        \
     ROW(GAUGE,   frames_unacked,      "actor/frames_unacked",     "frames",   "Frames the store has not on disk yet.")         \
+    ROW(GAUGE,   bytes_unacked,       "actor/bytes_unacked",      "bytes",    "Memory of them.")                               \
     ROW(GAUGE,   sequences_running,   "actor/sequences_running",  "sequences", "Sequences in the batch now.")                  \
     ROW(GAUGE,   sequences_waiting,   "actor/sequences_waiting",  "sequences", "Leases held back for newer weights.")          \
     ROW(GAUGE,   kv_pages_free,       "actor/kv_pages_free",      "pages",    "KV cache pages free.")                          \

@@ -4,8 +4,7 @@
 
 #include "actor/actor.h"
 #include "actor/actor_metrics.h"
-#include "actor/segment_writer.h"
-#include "actor/slot.h"
+#include "actor/desk.h"
 #include "core/arena.h"
 #include "model/model.h"
 #include "text/tokenizer.h"
@@ -54,29 +53,16 @@ struct actor {
     struct weight_receiver *receiver; /* the channel's file; NULL: none yet, or by NCCL */
     struct weight_member *member;     /* NULL: not by NCCL */
     struct redis_view *redis;
-    struct segment_writer writer;
-    struct segment *ready; /* [slots] segments of the frame in the making */
-    /* [refused_limit] answers, without tokens, to leases that cannot run here */
-    struct segment *refused;
-    uint32_t refused_count, refused_limit;
+    struct desk desk;             /* slots, frames, and what the store says */
     struct buffer heartbeat_json; /* valid until the next heartbeat */
-    int64_t frame_due_ns;
-    uint64_t run_seed;
-
-    struct slot *slots; /* [slot_count] */
-    uint32_t slot_count;
-    uint64_t cache_tokens;  /* capacity said to the store */
-    uint32_t positions_max; /* tokens of one sequence */
-    int64_t prefill_row_ns; /* measured in the last step with prefill rows; 0 before it */
+    uint64_t cache_tokens;        /* capacity said to the store */
+    uint32_t positions_max;       /* tokens of one sequence */
+    int64_t prefill_row_ns;       /* measured in the last step with prefill rows; 0 before it */
     struct decode_step step;
 
-    uint64_t version_known, digest_known; /* newest registered, as the store says */
-    uint32_t branch_known;
-    uint32_t branch;         /* of the active weights */
     uint64_t refused_digest; /* of the copy refused last; not tried again before retry_ns */
     int64_t retry_ns;
-    char weights_path[FILENAME_MAX];
-    bool requested, draining, stopping;
+    char weights_path[FILENAME_MAX]; /* the one in use; the desk knows the newest */
     int64_t start_ns, first_token_ns, report_ns, busy_ns;
     double tokens_reported;
 };
@@ -88,18 +74,12 @@ void actor_take_control(struct actor *actor, const struct weight_control *contro
 void actor_close_weights(struct actor *actor); /* the way they come, not the weights */
 static inline uint64_t actor_version(const struct actor *actor)
 {
-    return actor->active < 0 ? UINT64_MAX : actor->weights[actor->active].version;
+    return desk_version(&actor->desk);
 }
 /* leases.c */
-MUST_CHECK enum status actor_take_grant(struct actor *actor, const struct lease_grant *grant);
-void actor_cancel(struct actor *actor, const uint64_t *leases, uint32_t count);
-void actor_end_slot(struct actor *actor, uint32_t index); /* cache and arrays; state FREE */
+void actor_slot_ended(void *self, uint32_t index); /* its cache is free */
 void actor_start_waiting(
     struct actor *actor); /* WAITING slots that may run get cache and a state */
-/* segments.c */
-MUST_CHECK enum status actor_flush_segments(struct actor *actor, bool all);
-MUST_CHECK enum status
-actor_hand_back(struct actor *actor); /* aborts every live slot with its tokens */
 /* decode.c */
 MUST_CHECK enum status actor_decode(struct actor *actor, bool *worked);
 

@@ -1,8 +1,8 @@
 /* actor/decode.c - one step of the continuous batch: prefill pieces and decode rows in one forward pass. */
 #include "actor/actor_state.h"
 
-#include "core/check.h"
 #include "core/clock.h"
+#include "core/fault.h"
 #include "core/log.h"
 
 enum { PREFILL_ROWS_FIRST = 128, PREFILL_ROWS_LEAST = 16 };
@@ -10,7 +10,7 @@ enum { PREFILL_ROWS_FIRST = 128, PREFILL_ROWS_LEAST = 16 };
 /* Rows [cached, cached + count) of the slot join the batch; its last row samples when it completes the sequence. */
 static void add_rows(struct actor *actor, uint32_t index, uint32_t count)
 {
-    struct slot *slot = &actor->slots[index];
+    struct slot *slot = &actor->desk.slots[index];
     struct decode_step *step = &actor->step;
     step->segments[step->segment_count++] = (struct op_segment){.slot = (int32_t)index,
                                                                 .position = (int32_t)slot->cached,
@@ -26,7 +26,7 @@ static void add_rows(struct actor *actor, uint32_t index, uint32_t count)
 static void add_sample(struct actor *actor, uint32_t index, int32_t row)
 {
     struct decode_step *step = &actor->step;
-    struct slot *slot = &actor->slots[index];
+    struct slot *slot = &actor->desk.slots[index];
     slot->sampling.position = slot_length(slot);
     step->row_index[step->samples] = row;
     step->slot_index[step->samples] = index;
@@ -52,14 +52,14 @@ static void assemble(struct actor *actor)
 {
     struct decode_step *step = &actor->step;
     step->rows = step->segment_count = step->samples = 0;
-    for (uint32_t i = 0; i < actor->slot_count; i++)
-        if (actor->slots[i].state == SLOT_DECODE) {
+    for (uint32_t i = 0; i < actor->desk.config.slots; i++)
+        if (actor->desk.slots[i].state == SLOT_DECODE) {
             add_rows(actor, i, 1);
             add_sample(actor, i, step->rows - 1);
         }
     uint32_t left = prefill_rows(actor);
-    for (uint32_t i = 0; i < actor->slot_count && left > 0; i++) {
-        struct slot *slot = &actor->slots[i];
+    for (uint32_t i = 0; i < actor->desk.config.slots && left > 0; i++) {
+        struct slot *slot = &actor->desk.slots[i];
         if (slot->state != SLOT_PREFILL)
             continue;
         uint32_t missing = slot_length(slot) - slot->cached;
@@ -80,55 +80,21 @@ static enum status fork_followers(struct actor *actor)
     int32_t own = step->samples;
     for (int32_t s = 0; s < own; s++) {
         uint32_t leader = step->slot_index[s];
-        if (actor->slots[leader].state != SLOT_PREFILL)
+        if (actor->desk.slots[leader].state != SLOT_PREFILL)
             continue;
-        for (uint32_t i = 0; i < actor->slot_count; i++) {
-            struct slot *slot = &actor->slots[i];
+        for (uint32_t i = 0; i < actor->desk.config.slots; i++) {
+            struct slot *slot = &actor->desk.slots[i];
             if (slot->state != SLOT_FOLLOWING || slot->leader != leader)
                 continue;
             TRY(model_cache_fork(actor->cache, (int32_t)leader, (int32_t)i, (int32_t)slot->prompt));
             slot->cached = slot->prompt;
-            slot->kv_version_min = actor->slots[leader].kv_version_min;
+            slot->kv_version_min = actor->desk.slots[leader].kv_version_min;
             slot->state = SLOT_PREFILL;
             add_sample(actor, i, step->row_index[s]);
             metric_add(&actor->metrics.prefills_shared, 1);
         }
     }
     return STATUS_OK;
-}
-
-static bool ends_text(const struct actor *actor, uint32_t token)
-{
-    for (uint32_t i = 0; i < actor->eos_count; i++)
-        if (actor->eos[i] == token)
-            return true;
-    return false;
-}
-
-static void push_token(struct actor *actor, int32_t s)
-{
-    struct decode_step *step = &actor->step;
-    struct slot *slot = &actor->slots[step->slot_index[s]];
-    uint32_t token = (uint32_t)step->token[s];
-    CHECK(slot->response < slot->budget);
-    slot->state = SLOT_DECODE;
-    slot->ids[slot_length(slot)] = token;
-    slot->logprobs[slot->response] = step->logprob[s];
-    slot->logprobs_truncated[slot->response] = step->logprob_truncated[s];
-    slot->response++;
-    bool repeats = repetition_guard_push(&slot->guard, step->confident[s] != 0);
-    if (ends_text(actor, token))
-        slot->finished = SEGMENT_EOS;
-    else if (repeats)
-        slot->finished = SEGMENT_REPETITION;
-    else if (slot->response == slot->budget)
-        slot->finished = SEGMENT_LENGTH;
-    if (slot->finished == SEGMENT_MORE)
-        return;
-    slot->state = SLOT_FINISHED;
-    metric_add(&actor->metrics.rollouts_finished, 1);
-    if (slot->finished == SEGMENT_REPETITION)
-        metric_add(&actor->metrics.rollouts_repetition, 1);
 }
 
 /* Rows that share a temperature go through the head together; nearly always that is one call. */
@@ -191,7 +157,7 @@ static enum status forward_and_sample(struct actor *actor, const struct model_ba
 enum status actor_decode(struct actor *actor, bool *worked)
 {
     *worked = false;
-    if (actor->active < 0 || segment_writer_full(&actor->writer))
+    if (!desk_may_decode(&actor->desk))
         return STATUS_OK;
     actor_start_waiting(actor);
     int64_t prefilled = (int64_t)metric_read(&actor->metrics.tokens_prefilled);
@@ -210,7 +176,9 @@ enum status actor_decode(struct actor *actor, bool *worked)
             ? forward_and_sample(actor, &batch)
             : decode_all(actor, &batch));
     for (int32_t s = 0; s < step->samples; s++)
-        push_token(actor, s);
+        desk_push(&actor->desk, step->slot_index[s], (uint32_t)step->token[s], step->logprob[s],
+                  step->logprob_truncated[s], step->confident[s] != 0);
+    FAULT("actor.decoded");
     if (actor->first_token_ns == 0 && step->samples > 0) {
         actor->first_token_ns = clock_now_ns();
         LOG_INFO("decode", "first token", "ms_since_start=%.1f",

@@ -1,14 +1,17 @@
 #include "actor/segment_writer.h"
 
 #include "core/check.h"
+#include "core/fault.h"
 #include "core/memory.h"
-#include "transport/link.h"
 
 #include <string.h>
 
-enum status segment_writer_create(struct segment_writer *writer, uint32_t limit)
+enum { KEPT_CAPACITY_MAX = 256 << 10 }; /* memory that an acknowledged frame leaves for the next */
+
+enum status segment_writer_create(struct segment_writer *writer, uint32_t limit, size_t bytes_limit)
 {
-    *writer = (struct segment_writer){.limit = limit, .next_frame_id = 1};
+    *writer =
+        (struct segment_writer){.limit = limit, .bytes_limit = bytes_limit, .next_frame_id = 1};
     writer->frames = memory_array(limit, sizeof *writer->frames);
     if (writer->frames == NULL)
         return FAIL(STATUS_NO_MEMORY, "%u frames", limit);
@@ -46,7 +49,8 @@ enum status segment_writer_add(struct segment_writer *writer, uint64_t incarnati
                                const struct segment *segments, uint32_t count)
 {
     if (segment_writer_full(writer))
-        return FAIL(STATUS_LIMIT, "%u frames wait for the store", writer->count);
+        return FAIL(STATUS_LIMIT, "%u frames of %zu bytes wait for the store", writer->count,
+                    writer->bytes);
     struct kept_frame *frame = &writer->frames[(writer->head + writer->count) % writer->limit];
     buffer_clear(&frame->storage);
     TRY(buffer_reserve(&frame->storage, storage_bytes(segments, count)));
@@ -69,23 +73,27 @@ enum status segment_writer_add(struct segment_writer *writer, uint64_t incarnati
                                                         .count = count,
                                                         .segments = copies}};
     writer->count++;
+    writer->bytes += frame->storage.size;
+    FAULT("actor.framed");
     return STATUS_OK;
 }
 
-enum status segment_writer_flush(struct segment_writer *writer, struct link *link, uint32_t *sent)
+enum status segment_writer_flush(struct segment_writer *writer, segment_send_fn send, void *self,
+                                 uint32_t *sent)
 {
     *sent = 0;
     for (uint32_t i = 0; i < writer->count; i++) {
         struct kept_frame *frame = &writer->frames[(writer->head + i) % writer->limit];
         if (frame->sent)
             continue;
-        enum status status = link_send(link, &frame->message);
+        enum status status = send(self, &frame->message);
         if (status == STATUS_AGAIN)
             return STATUS_OK;
         if (status != STATUS_OK)
             return status;
         frame->sent = true;
         (*sent)++;
+        FAULT("actor.sent");
     }
     return STATUS_OK;
 }
@@ -93,6 +101,10 @@ enum status segment_writer_flush(struct segment_writer *writer, struct link *lin
 void segment_writer_acknowledge(struct segment_writer *writer, uint64_t frame_id)
 {
     while (writer->count > 0 && writer->frames[writer->head].frame_id <= frame_id) {
+        struct kept_frame *frame = &writer->frames[writer->head];
+        writer->bytes -= frame->storage.size;
+        if (frame->storage.capacity > KEPT_CAPACITY_MAX)
+            buffer_free(&frame->storage);
         writer->head = (writer->head + 1) % writer->limit;
         writer->count--;
     }

@@ -2,6 +2,7 @@
 #include "actor/actor_state.h"
 
 #include "core/clock.h"
+#include "core/fault.h"
 #include "core/log.h"
 
 #include <inttypes.h>
@@ -82,8 +83,8 @@ static enum status open_member(struct actor *actor)
 static enum status slots_after_swap(struct actor *actor, bool other_branch)
 {
     bool recompute = other_branch || actor->settings->actor.kv_on_swap == KV_ON_SWAP_RECOMPUTE;
-    for (uint32_t i = 0; i < actor->slot_count; i++) {
-        struct slot *slot = &actor->slots[i];
+    for (uint32_t i = 0; i < actor->desk.config.slots; i++) {
+        struct slot *slot = &actor->desk.slots[i];
         if (slot->state != SLOT_PREFILL && slot->state != SLOT_DECODE)
             continue;
         if (!recompute && slot->cached > 0)
@@ -100,29 +101,17 @@ static enum status slots_after_swap(struct actor *actor, bool other_branch)
     return STATUS_OK;
 }
 
-/* Something that should be served instead of the active weights. */
-static bool is_newer(const struct actor *actor, uint64_t version, uint32_t branch, uint64_t digest)
-{
-    bool newer = actor->active < 0 || branch > actor->branch ||
-                 (branch == actor->branch && version > actor_version(actor));
-    bool other = branch == actor->branch_known && version == actor->version_known &&
-                 actor->digest_known != 0 && digest != actor->digest_known;
-    return newer && !other;
-}
-
 /* Tokens of the old weights leave first; when the writer is full the swap waits for an acknowledgement. */
 static enum status may_swap(struct actor *actor, bool *may)
 {
-    TRY(actor_flush_segments(actor, true));
-    *may = !segment_writer_full(&actor->writer);
-    return STATUS_OK;
+    return desk_flush(&actor->desk, clock_now_ns(), may);
 }
 
 static enum status after_swap(struct actor *actor, uint32_t branch, int64_t begin_ns)
 {
     const struct model_weights *weights = &actor->weights[actor->active];
-    bool other_branch = branch != actor->branch;
-    actor->branch = branch;
+    bool other_branch = branch != actor->desk.branch;
+    desk_weights(&actor->desk, weights->version, branch, weights->digest);
     TRY(slots_after_swap(actor, other_branch));
     double ms = (double)(clock_now_ns() - begin_ns) / CLOCK_NS_PER_MS;
     metric_add(&actor->metrics.swaps, 1);
@@ -131,6 +120,7 @@ static enum status after_swap(struct actor *actor, uint32_t branch, int64_t begi
     log_set_version(weights->version);
     LOG_DEBUG("weights", "swapped", "version=%" PRIu64 " digest=%016" PRIx64 " ms=%.2f",
               weights->version, weights->digest, ms);
+    FAULT("actor.swapped");
     return STATUS_OK;
 }
 
@@ -153,7 +143,7 @@ static enum status swap_from_file(struct actor *actor)
     uint32_t branch = 0;
     uint64_t version = weight_receiver_version(actor->receiver, &branch, &digest);
     bool refused = digest == actor->refused_digest && clock_now_ns() < actor->retry_ns;
-    if (version == UINT64_MAX || refused || !is_newer(actor, version, branch, digest))
+    if (version == UINT64_MAX || refused || !desk_is_newer(&actor->desk, version, branch, digest))
         return STATUS_OK;
     bool may = false;
     TRY(may_swap(actor, &may));
@@ -176,7 +166,7 @@ static enum status swap_from_broadcast(struct actor *actor)
                            &arrived, &arrival));
     if (!arrived)
         return STATUS_OK;
-    if (!is_newer(actor, arrival.version, arrival.branch, arrival.digest)) {
+    if (!desk_is_newer(&actor->desk, arrival.version, arrival.branch, arrival.digest)) {
         weight_member_answer(actor->member, true); /* sent again for a joiner */
         return STATUS_OK;
     }
@@ -192,8 +182,17 @@ static enum status swap_from_broadcast(struct actor *actor)
     return status != STATUS_OK ? status : after_swap(actor, arrival.branch, begin_ns);
 }
 
+static void follow_path(struct actor *actor)
+{
+    if (strcmp(actor->weights_path, actor->desk.weights_path) == 0)
+        return;
+    snprintf(actor->weights_path, sizeof actor->weights_path, "%s", actor->desk.weights_path);
+    actor_close_weights(actor);
+}
+
 enum status actor_swap_weights(struct actor *actor)
 {
+    follow_path(actor);
     if (actor->weights_path[0] == '\0')
         return STATUS_OK;
     if (actor->receiver == NULL && actor->member == NULL)

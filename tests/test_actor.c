@@ -442,16 +442,18 @@ static void open_still(const char *kv_on_swap)
         .settings = &world.settings, .endpoint = world.store.endpoint, .run = "run-1"};
     must(actor_create(&world.actor, &options));
     struct actor *actor = world.actor;
-    actor->run_seed = RUN_SEED;
-    snprintf(actor->weights_path, sizeof actor->weights_path, "%s", world.store.weights_path);
+    actor->desk.run_seed = RUN_SEED;
+    snprintf(actor->desk.weights_path, sizeof actor->desk.weights_path, "%s",
+             world.store.weights_path);
     must(actor_swap_weights(actor));
-    must(actor_take_grant(actor, &grant));
+    struct message message = {.type = MESSAGE_lease_grant, .lease_grant = grant};
+    must(desk_take(&actor->desk, 0, &message));
     bool worked = false;
     for (int i = 0; i < 3; i++)
         must(actor_decode(actor, &worked));
-    assert_int_equal(actor->slots[0].state, SLOT_PREFILL);
-    assert_int_equal(actor->slots[0].cached, 48);
-    assert_int_equal(actor->slots[3].state, SLOT_FOLLOWING);
+    assert_int_equal(actor->desk.slots[0].state, SLOT_PREFILL);
+    assert_int_equal(actor->desk.slots[0].cached, 48);
+    assert_int_equal(actor->desk.slots[3].state, SLOT_FOLLOWING);
 }
 
 static void check_still(uint32_t first, uint64_t set, uint64_t kv_version_min)
@@ -461,7 +463,7 @@ static void check_still(uint32_t first, uint64_t set, uint64_t kv_version_min)
     while (worked)
         must(actor_decode(world.actor, &worked));
     for (uint32_t i = first; i < 4; i++) {
-        const struct slot *slot = &world.actor->slots[i];
+        const struct slot *slot = &world.actor->desk.slots[i];
         generate(&world, job_at(&world, i), set, 30, &truth);
         assert_int_equal(slot->state, SLOT_FINISHED);
         assert_int_equal(slot->kv_version_min, kv_version_min);
@@ -479,12 +481,12 @@ static void test_actor_cancelled_leader_leaves_its_followers(void **state)
 {
     (void)state;
     open_still("actor.kv_on_swap=keep");
-    actor_cancel(world.actor, (const uint64_t[]){1000}, 1);
+    desk_cancel(&world.actor->desk, (const uint64_t[]){1000}, 1);
     bool worked;
     must(actor_decode(world.actor, &worked));
-    assert_int_equal(world.actor->slots[1].state, SLOT_PREFILL);
-    assert_int_equal(world.actor->slots[3].state, SLOT_FOLLOWING);
-    assert_int_equal(world.actor->slots[3].leader, 1);
+    assert_int_equal(world.actor->desk.slots[1].state, SLOT_PREFILL);
+    assert_int_equal(world.actor->desk.slots[3].state, SLOT_FOLLOWING);
+    assert_int_equal(world.actor->desk.slots[3].leader, 1);
     check_still(1, 0, 0);
 }
 
@@ -503,7 +505,7 @@ static void test_actor_swap_in_prefill_recompute_starts_over(void **state)
     open_still("actor.kv_on_swap=recompute");
     publish(&world, 1);
     must(actor_swap_weights(world.actor));
-    assert_int_equal(world.actor->slots[0].cached, 0);
+    assert_int_equal(world.actor->desk.slots[0].cached, 0);
     check_still(0, 1, 1);
 }
 

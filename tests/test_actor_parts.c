@@ -117,7 +117,7 @@ static void test_actor_parts_writer_keeps_copies_until_acknowledged(void **state
     (void)state;
     struct segment_writer writer;
     int64_t blocks = memory_blocks_live();
-    assert_int_equal(segment_writer_create(&writer, 3), STATUS_OK);
+    assert_int_equal(segment_writer_create(&writer, 3, 1 << 20), STATUS_OK);
     /* More frames than the ring has places; three are alive at most. */
     for (uint64_t id = 1; id <= 20; id++) {
         uint32_t ids[4] = {(uint32_t)id, 1, 2, 3};
@@ -154,6 +154,11 @@ static void test_actor_parts_writer_keeps_copies_until_acknowledged(void **state
     assert_int_equal(memory_blocks_live(), blocks);
 }
 
+static enum status send_by_link(void *self, const struct message *message)
+{
+    return link_send(self, message);
+}
+
 /* A link to nobody takes nothing: frames stay unsent, which is no error. */
 static void test_actor_parts_writer_without_a_store_waits(void **state)
 {
@@ -162,11 +167,11 @@ static void test_actor_parts_writer_without_a_store_waits(void **state)
     struct link *link = NULL;
     assert_int_equal(link_open(&link, "ipc:///tmp/weir-nobody-here.sock", &hello), STATUS_OK);
     struct segment_writer writer;
-    assert_int_equal(segment_writer_create(&writer, 2), STATUS_OK);
+    assert_int_equal(segment_writer_create(&writer, 2, 1 << 20), STATUS_OK);
     struct segment segment = make_segment(NULL, NULL, 0);
     assert_int_equal(segment_writer_add(&writer, 1, &segment, 1), STATUS_OK);
     uint32_t sent = 9;
-    assert_int_equal(segment_writer_flush(&writer, link, &sent), STATUS_OK);
+    assert_int_equal(segment_writer_flush(&writer, send_by_link, link, &sent), STATUS_OK);
     assert_int_equal(sent, 0);
     assert_false(writer.frames[0].sent);
     writer.frames[0].sent = true;
@@ -181,10 +186,10 @@ static void test_actor_parts_writer_survives_no_memory(void **state)
     (void)state;
     struct segment_writer writer;
     memory_fail_after(1);
-    assert_int_equal(segment_writer_create(&writer, 4), STATUS_NO_MEMORY);
+    assert_int_equal(segment_writer_create(&writer, 4, 1 << 20), STATUS_NO_MEMORY);
     memory_fail_after(-1);
     segment_writer_destroy(&writer);
-    assert_int_equal(segment_writer_create(&writer, 4), STATUS_OK);
+    assert_int_equal(segment_writer_create(&writer, 4, 1 << 20), STATUS_OK);
     struct segment segment = make_segment(NULL, NULL, 0);
     memory_fail_after(1);
     assert_int_equal(segment_writer_add(&writer, 1, &segment, 1), STATUS_NO_MEMORY);

@@ -26,6 +26,7 @@ enum exit_code {
     EXIT_CODE_DEPENDENCY = 3, /* something must be installed or started */
     EXIT_CODE_INPUT = 4,      /* bad data file, model folder or checkpoint */
     EXIT_CODE_PEER = 5,       /* a peer was lost, or a deadline passed */
+    EXIT_CODE_STOPPED = 6,    /* of weir-learner: the run must not go on; `weir run` ends with 1 */
     EXIT_CODE_INTERRUPTED = 130
 };
 

@@ -1,6 +1,7 @@
 #include "learner/learner.h"
 
 #include "core/clock.h"
+#include "core/fault.h"
 #include "core/file.h"
 #include "core/log.h"
 #include "core/memory.h"
@@ -158,6 +159,7 @@ enum status learner_create(struct learner **out, const struct learner_options *o
     if (learner == NULL)
         return FAIL(STATUS_NO_MEMORY, "learner");
     learner->settings = options->settings;
+    alarms_init(&learner->alarms);
     snprintf(learner->run, sizeof learner->run, "%s", options->run);
     snprintf(learner->folder, sizeof learner->folder, "%s", options->folder);
     snprintf(learner->checkpoints, sizeof learner->checkpoints, "%s/checkpoints", options->folder);
@@ -201,6 +203,7 @@ void learner_destroy(struct learner **pointer)
         fclose(learner->metrics_file);
     close_ranks(learner);
     trainer_destroy(&learner->trainer);
+    alarms_free(&learner->alarms);
     arena_destroy(&learner->arena);
     arena_destroy(&learner->mail);
     memory_free(learner);
@@ -210,101 +213,45 @@ void learner_destroy(struct learner **pointer)
 
 /* ---- one plan ---- */
 
-/* Tokens made by exactly the weights in the trainer, with a cache made by no others. */
-static enum status mark_current(struct learner *learner, const struct group_sample *sample,
-                                const uint8_t **current)
-{
-    uint8_t *marks = arena_alloc(learner->arena, sample->count);
-    if (marks == NULL)
-        return FAIL(STATUS_LIMIT, "arena of the plan is full");
-    uint32_t at = 0;
-    for (uint32_t p = 0; p < sample->piece_count; p++) {
-        bool own = sample->pieces[p].version == learner->version &&
-                   sample->pieces[p].kv_version_min == learner->version;
-        memset(marks + at, own, sample->pieces[p].count);
-        at += sample->pieces[p].count;
-    }
-    *current = marks;
-    return STATUS_OK;
-}
-
-/* A bad sample costs itself, not the run; its reward still counts in the group's mean. */
-static bool trainable(const struct learner *learner, const struct group_data *group,
-                      const struct group_sample *sample)
-{
-    uint32_t vocabulary = (uint32_t)learner->trainer.shape.vocabulary, at = 0;
-    while (at < sample->count && sample->ids[at] < vocabulary)
-        at++;
-    if (at == sample->count &&
-        (int64_t)group->prompt_count + sample->count - 1 <= learner->trainer.rows_max)
-        return sample->count > 0;
-    LOG_ERROR("learner", "a rollout is left out: too long, or a token id past the vocabulary",
-              "group=%" PRIu64 " sample=%u tokens=%u position=%u", group->group_id, sample->sample,
-              sample->count, at);
-    return false;
-}
-
-static enum status check_group(const struct learner *learner, const struct group_data *group)
-{
-    uint32_t vocabulary = (uint32_t)learner->trainer.shape.vocabulary;
-    for (uint32_t i = 0; i < group->prompt_count; i++)
-        if (group->prompt_ids[i] >= vocabulary)
-            return FAIL(STATUS_INVALID,
-                        "group %" PRIu64 ": prompt token %u, the model's vocabulary has %u: do "
-                        "store and learner have the same model.path?",
-                        group->group_id, group->prompt_ids[i], vocabulary);
-    if (group->prompt_count == 0 || !(group->temperature > 0))
-        return FAIL(STATUS_INVALID, "group %" PRIu64 ": %u prompt tokens, temperature %g",
-                    group->group_id, group->prompt_count, (double)group->temperature);
-    return STATUS_OK;
-}
-
-/* Adds the sequences of one group; samples without a token have nothing to train. current: the weights in the
- * trainer are still those of learner->version. */
-static enum status add_group(struct learner *learner, const struct group_data *group,
-                             uint32_t index, bool current_weights, struct train_sequence *sequences,
-                             uint32_t *count)
-{
-    uint32_t n = group->sample_count;
-    TRY(check_group(learner, group));
-    double *reward = arena_array(learner->arena, n, sizeof *reward),
-           *advantage = arena_array(learner->arena, n, sizeof *advantage);
-    if (reward == NULL || advantage == NULL)
-        return FAIL(STATUS_LIMIT, "arena of the plan is full");
-    for (uint32_t s = 0; s < n; s++)
-        reward[s] = group->samples[s].reward;
-    struct advantage_group stats;
-    TRY(advantage_of_group(reward, (int32_t)n,
-                           (enum setting_advantage_std)learner->settings->loss.advantage_std,
-                           advantage, &stats));
-    for (uint32_t s = 0; s < n; s++) {
-        const struct group_sample *sample = &group->samples[s];
-        if (!trainable(learner, group, sample))
-            continue;
-        const uint8_t *current = NULL;
-        if (current_weights)
-            TRY(mark_current(learner, sample, &current));
-        sequences[(*count)++] = (struct train_sequence){
-            .prompt_ids = group->prompt_ids,
-            .prompt_count = group->prompt_count,
-            .response_ids = sample->ids,
-            .response_count = sample->count,
-            .logprob_old = sample->logprobs,
-            .mask = sample->mask,
-            .current = current,
-            .advantage = advantage[s],
-            .group = index,
-            .temperature = group->temperature,
-        };
-    }
-    return STATUS_OK;
-}
-
 static double learning_rate(const struct optim_settings *optim, uint64_t update)
 {
     if (optim->warmup_updates > 0 && update < optim->warmup_updates)
         return optim->lr * (double)(update + 1) / (double)optim->warmup_updates;
     return optim->lr;
+}
+
+/* A skipped update costs a minibatch; learner.non_finite_max of them in a row are no accident. */
+static enum status judge_update(struct learner *learner, const struct plan *plan, uint32_t cut,
+                                const struct train_stats *stats)
+{
+    struct alarms *alarms = &learner->alarms;
+    uint32_t most = learner->settings->learner.non_finite_max;
+    if (!stats->non_finite) {
+        alarms->non_finite_row = 0;
+        if (stats->updates > 0)
+            alarms_grad_norm(alarms, stats->grad_norm, learner->settings->learner.grad_norm_alarm);
+        if (stats->mismatch_max != 0)
+            alarms_raise(alarms,
+                         "version %" PRIu64 ", minibatch %u: the learner's logprob of a token made "
+                         "by exactly its weights differs by %g from the actor's",
+                         plan->version, cut, stats->mismatch_max);
+        return STATUS_OK;
+    }
+    alarms->non_finite_row++;
+    metric_add(&learner->metrics.non_finite, 1);
+    alarms_raise(alarms, "version %" PRIu64 ", minibatch %u is skipped: %s", plan->version, cut,
+                 train_skip_text(stats->skip));
+    if (alarms->non_finite_row < most)
+        return STATUS_OK;
+    learner_last_alarms(learner);
+    learner->must_stop = true;
+    return FAIL(
+        STATUS_LIMIT,
+        "%u updates in a row were skipped (learner.non_finite_max), the last one, minibatch "
+        "%u of version %" PRIu64 ", because %s: the run stops; the last checkpoint is of "
+        "version %" PRIu64,
+        alarms->non_finite_row, cut, plan->version, train_skip_text(stats->skip),
+        learner->checkpoint_version);
 }
 
 static enum status train_minibatch(struct learner *learner, const struct plan *plan,
@@ -321,7 +268,7 @@ static enum status train_minibatch(struct learner *learner, const struct plan *p
         return FAIL(STATUS_LIMIT, "arena of the plan is full");
     uint32_t count = 0;
     for (uint32_t g = first; g < last; g++)
-        TRY(add_group(learner, &groups[g], g, current, sequences, &count));
+        TRY(learner_admit(learner, &groups[g], g, current, sequences, &count));
     struct trainer_loss objective = {
         .loss = learner->settings->loss,
         .lr = learning_rate(&learner->settings->optim, learner->trainer.updates),
@@ -330,7 +277,10 @@ static enum status train_minibatch(struct learner *learner, const struct plan *p
     metric_set(&learner->metrics.lr, objective.lr);
     struct train_stats stats;
     TRY(trainer_update(&learner->trainer, sequences, count, &objective, &stats));
-    train_stats_add(sum, &stats);
+    FAULT("learner.updated");
+    TRY(judge_update(learner, plan, cut, &stats));
+    if (!stats.non_finite) /* its sums are no numbers */
+        train_stats_add(sum, &stats);
     return learner_idle(learner);
 }
 
@@ -343,9 +293,11 @@ static enum status publish(struct learner *learner, uint64_t version, uint64_t p
     struct trainer *trainer = &learner->trainer;
     trainer->weights.version = version;
     TRY(learner_register(learner, version, parent, trainer->weights.digest));
+    FAULT("learner.registered");
     if (may_branch)
         TRY(learner_await_notice(learner));
     TRY(publisher_put(learner, version));
+    FAULT("learner.published");
     learner->version = version;
     learner->mid_plan = false;
     log_set_version(version);
@@ -383,10 +335,12 @@ static enum status train_plan(struct learner *learner, bool *last)
     int64_t mark_ns = clock_now_ns();
     struct plan plan;
     TRY(learner_fetch_plan(learner, &plan));
+    FAULT("learner.planned");
     struct group_data *groups = arena_array(learner->arena, plan.group_count, sizeof *groups);
     if (groups == NULL)
         return FAIL(STATUS_LIMIT, "a plan of %u groups does not fit", plan.group_count);
     TRY(learner_fetch_groups(learner, &plan, groups));
+    FAULT("learner.fetched");
     double wait_s = seconds_since(&mark_ns);
     struct train_stats stats;
     train_stats_init(&stats);
@@ -398,9 +352,10 @@ static enum status train_plan(struct learner *learner, bool *last)
     double train_s = seconds_since(&mark_ns);
     bool differs = plan.digest != 0 && plan.digest != learner->trainer.weights.digest;
     if (differs)
-        LOG_ERROR("learner", "a re-made version differs: a new branch starts",
-                  "version=%" PRIu64 " recorded=%016" PRIx64 " made=%016" PRIx64, plan.version,
-                  plan.digest, learner->trainer.weights.digest);
+        alarms_raise(&learner->alarms,
+                     "version %" PRIu64 " was made again and has digest %016" PRIx64
+                     " where %016" PRIx64 " is recorded: a new branch starts",
+                     plan.version, learner->trainer.weights.digest, plan.digest);
     uint64_t parent = learner->version;
     TRY(publish(learner, plan.version, parent, differs));
     double sync_s = seconds_since(&mark_ns);
@@ -446,6 +401,11 @@ enum status learner_run(struct learner *learner, atomic_int *stop_signals)
     enum status status = run_plans(learner, stop_signals);
     learner->finished = status == STATUS_OK;
     return status;
+}
+
+bool learner_must_stop(const struct learner *learner)
+{
+    return learner->must_stop;
 }
 
 enum status learner_follow(const struct learner_options *options, int rank,

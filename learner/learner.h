@@ -29,6 +29,8 @@ void learner_destroy(struct learner **learner);
  * ended in a checkpoint; a plan in training is finished first. CANCELLED: a second signal, which leaves the last
  * checkpoint as it is. Any other failure (a full disk included) leaves it too, and the same plans come again. */
 MUST_CHECK enum status learner_run(struct learner *learner, atomic_int *stop_signals);
+/* After a failure of learner_run: the same would come again, so the run is to stop (learner.non_finite_max). */
+bool learner_must_stop(const struct learner *learner);
 /* For --check: what a learner will take of its device's memory. Opens no device. */
 MUST_CHECK enum status learner_budget_text(const struct settings *settings, struct buffer *text);
 

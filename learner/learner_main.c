@@ -41,8 +41,10 @@ static int train(int argc, char **argv)
         status = learner_create(&learner, &options);
     if (status == STATUS_OK)
         status = learner_run(learner, program_stop_signals());
+    bool must_stop = learner != NULL && learner_must_stop(learner);
     learner_destroy(&learner);
-    return program_end(&program, status);
+    int ended = program_end(&program, status);
+    return must_stop ? EXIT_CODE_STOPPED : ended;
 }
 
 static void show_progress(uint32_t step, uint32_t steps, double loss, double tokens_per_s)

@@ -37,6 +37,9 @@
     ROW(GAUGE,   lr,                "optim/lr",                   "",          "Learning rate of the last update.")                        \
     ROW(COUNTER, updates,           "optim/updates",              "updates",   "Optimizer updates so far.")                                \
     ROW(COUNTER, skipped,           "optim/skipped",              "updates",   "Updates skipped: no signal, or not finite.")               \
+    ROW(COUNTER, non_finite,        "optim/non_finite",           "updates",   "Of them, because something was not finite.")                \
+    ROW(COUNTER, alarms,            "learner/alarms",             "alarms",    "Raised since the process began; the key alarm of a step has the sentences.") \
+    ROW(COUNTER, refused,           "train/refused_groups",       "groups",    "Left out of their plan: tokens of unknown weights, too old, or not what the store promised.") \
     ROW(GAUGE,   stale_mean,        "stale/mean",                 "versions",  "Learner version minus version of the oldest token, mean over samples.") \
     ROW(GAUGE,   stale_max,         "stale/max",                  "versions",  "The same, largest.")                                       \
     ROW(GAUGE,   rollouts,          "train/rollouts",             "rollouts",  "In this plan.")                                            \

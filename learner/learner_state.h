@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "core/arena.h"
+#include "learner/alarms.h"
 #include "learner/checkpoint.h"
 #include "learner/learner.h"
 #include "learner/learner_metrics.h"
@@ -28,12 +29,13 @@ struct learner {
     struct publisher publisher;
     struct redis_view *redis;
     FILE *metrics_file;
+    struct alarms alarms;
 
     uint64_t version; /* of the weights in the trainer */
     uint32_t branch;
     uint64_t checkpoint_version, checkpoint_digest; /* loaded at start or last written */
     uint64_t request; /* counter of acknowledged requests; begins at the link's incarnation */
-    bool draining, stopping;
+    bool draining, stopping, must_stop;
     bool resumed;     /* from a checkpoint */
     bool mid_plan;    /* the weights in the trainer are those of no registered version */
     uint64_t notices; /* of the store so far */
@@ -56,6 +58,13 @@ MUST_CHECK enum status learner_report_checkpoint(struct learner *learner, uint64
                                                  uint64_t digest, const char *path);
 MUST_CHECK enum status
 learner_idle(struct learner *learner); /* handles messages that are there; never waits */
+/* Tells the store of alarms that no step will carry: the process is about to end. */
+void learner_last_alarms(struct learner *learner);
+/* admit.c: what of a plan is trained. Adds the sequences of one group; one that breaks a promise of the store is left
+ * out with an alarm. current: the weights in the trainer are still those of learner->version. */
+MUST_CHECK enum status learner_admit(struct learner *learner, const struct group_data *group,
+                                     uint32_t index, bool current, struct train_sequence *sequences,
+                                     uint32_t *count);
 /* report.c */
 /* Opens metrics.jsonl for appending; lines of versions after learner->version (they will be made again) and a
  * line cut off by a kill are removed, so that each step stands there once. */

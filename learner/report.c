@@ -1,6 +1,7 @@
 /* learner/report.c - one line of metrics.jsonl a step, the same to Redis and to the store. */
 #include "core/clock.h"
 #include "core/file.h"
+#include "core/log.h"
 #include "core/memory.h"
 #include "learner/learner_state.h"
 
@@ -132,6 +133,7 @@ static void measure_training(struct learner *learner, const struct train_stats *
     metric_set(&metrics->grad_norm, stats->grad_norm / updates);
     metric_set(&metrics->updates, (double)learner->trainer.updates);
     metric_set(&metrics->skipped, (double)learner->trainer.skipped);
+    metric_set(&metrics->alarms, (double)learner->alarms.count);
 }
 
 /* Offset where the lines that stay end: whole ones, of versions up to `version`. */
@@ -175,6 +177,38 @@ static enum status write_line(struct learner *learner, const struct buffer *line
     return STATUS_OK;
 }
 
+/* ,"alarm":"..." with the sentences of this step. */
+static enum status write_alarms(struct learner *learner, struct buffer *line)
+{
+    const char *text = alarms_text(&learner->alarms);
+    if (text == NULL)
+        return STATUS_OK;
+    enum status status = buffer_text(line, ",\"alarm\":");
+    if (status == STATUS_OK)
+        status = buffer_json_text(line, text);
+    alarms_clear(&learner->alarms);
+    return status;
+}
+
+void learner_last_alarms(struct learner *learner)
+{
+    struct buffer line;
+    buffer_init(&line, 1 << 20);
+    enum status status = buffer_printf(&line, "{\"version\":%" PRIu64, learner->version);
+    if (status == STATUS_OK)
+        status = write_alarms(learner, &line);
+    if (status == STATUS_OK)
+        status = buffer_text(&line, "}");
+    struct message report = {
+        .type = MESSAGE_step_report,
+        .step_report = {.version = learner->version, .metrics_json = buffer_string(&line)}};
+    if (status == STATUS_OK)
+        status = link_send(learner->link, &report);
+    if (status != STATUS_OK)
+        LOG_FAILURE("alarm", "did not reach the store", status);
+    buffer_free(&line);
+}
+
 enum status learner_report(struct learner *learner, const struct plan *plan,
                            const struct group_data *groups, const struct train_stats *stats,
                            double wait_s, double train_s, double sync_s)
@@ -203,6 +237,8 @@ enum status learner_report(struct learner *learner, const struct plan *plan,
                       learner->trainer.weights.digest);
     if (status == STATUS_OK)
         status = metrics_json(rows, count, metrics, &line);
+    if (status == STATUS_OK)
+        status = write_alarms(learner, &line);
     if (status == STATUS_OK)
         status = buffer_text(&line, "}");
     if (status == STATUS_OK)

@@ -55,6 +55,19 @@ void train_stats_add(struct train_stats *sum, const struct train_stats *part)
     sum->mismatch_max = fmax(sum->mismatch_max, part->mismatch_max);
     sum->updated = sum->updated || part->updated;
     sum->non_finite = sum->non_finite || part->non_finite;
+    sum->skip = sum->skip != SKIP_NONE ? sum->skip : part->skip;
+    sum->bad_logprobs += part->bad_logprobs;
+    sum->bad_gradients += part->bad_gradients;
+    sum->bad_state += part->bad_state;
+}
+
+const char *train_skip_text(enum train_skip skip)
+{
+    static const char *const texts[SKIP_COUNT] = {
+        "nothing", "the logprob of a trained token is not finite", "the loss is not finite",
+        "the gradient is not finite",
+        "a weight or the optimizer's state is not finite, or would not be after the update"};
+    return texts[skip < SKIP_COUNT ? skip : SKIP_NONE];
 }
 
 /* ---- create ---- */
@@ -322,6 +335,7 @@ static void add_stats(const struct trainer_scratch *scratch, struct train_stats 
     for (int32_t i = 0; i < packing->heads; i++) {
         if (packing->mask[i] == 0)
             continue;
+        stats->bad_logprobs += isfinite(scratch->logprob[i]) ? 0 : 1;
         add_token(stats, scratch->logprob[i], packing->logprob_old[i], scratch->entropy[i],
                   scratch->ratio[i], scratch->clipped[i] != 0);
         if (!packing->current[i])
@@ -413,8 +427,8 @@ static enum status micro_batch(struct trainer *trainer, const struct trainer_los
 /* What each rank knows of an update after its backward pass. */
 struct rank_result {
     struct train_stats stats;
-    double squares; /* of its shard of the summed gradient */
-    int64_t non_finite;
+    double squares;          /* of its shard of the summed gradient */
+    double state_squares[3]; /* of its shard of master, m and v */
 };
 
 /* Sums over ranks in rank order: the same on every rank. */
@@ -428,7 +442,8 @@ static enum status combine(struct trainer *trainer, struct rank_result *result)
     for (int r = 1; r < trainer->ranks->wire.count; r++) {
         train_stats_add(&result->stats, &all[r].stats);
         result->squares += all[r].squares;
-        result->non_finite += all[r].non_finite;
+        for (int i = 0; i < 3; i++)
+            result->state_squares[i] += all[r].state_squares[i];
     }
     return STATUS_OK;
 }
@@ -488,28 +503,92 @@ static enum status step(struct trainer *trainer, const struct trainer_loss *obje
     return model_weights_round(trainer->model, &trainer->weights, trainer->master, true);
 }
 
+/* The sum of squares of `count` values on the device; values that are not finite are added to *bad. */
+static enum status measure(const struct trainer *trainer, const float *values, double *squares,
+                           int64_t *bad)
+{
+    int64_t non_finite = 0;
+    struct op_grad_norm norm = {.count = trainer->shard.count,
+                                .grad = values,
+                                .sum_squares = squares,
+                                .non_finite = &non_finite};
+    TRY(trainer->ops->grad_norm(trainer->ops->context, &norm));
+    *bad += non_finite;
+    return STATUS_OK;
+}
+
+static enum status measure_all(struct trainer *trainer, struct rank_result *result)
+{
+    const float *state[3] = {trainer->master, trainer->m, trainer->v};
+    struct train_stats *stats = &result->stats;
+    TRY(measure(trainer, trainer->grads + trainer->shard.first, &result->squares,
+                &stats->bad_gradients));
+    for (int i = 0; i < 3; i++)
+        TRY(measure(trainer, state[i], &result->state_squares[i], &stats->bad_state));
+    return STATUS_OK;
+}
+
+/* Is all that AdamW will write finite, for any values of these sizes? |x| <= sqrt(sum of squares), so with gradient
+ * g: |m'| <= |m| + g, v' <= |v| + g^2, and the step of a weight is at most lr (|m'| / (1 - beta1) / eps + decay |p|),
+ * the first divisor for the bias of the first update. The bound is far from what happens (eps 1e-15 allows steps of
+ * 1e16 lr) and still below 1e38, which f32 and bf16 hold, wherever training makes sense. */
+static bool stays_finite(const struct trainer *trainer, const struct trainer_loss *objective,
+                         const struct rank_result *result, double scale)
+{
+    enum { MASTER, M, V };
+    const double most = 1e38;
+    const struct optim_settings *optim = &trainer->settings->optim;
+    double g = sqrt(result->squares) * scale, p = sqrt(result->state_squares[MASTER]);
+    double m = sqrt(result->state_squares[M]) + g, v = sqrt(result->state_squares[V]) + g * g;
+    double step =
+        objective->lr * (m / (1 - optim->beta1) / optim->eps + objective->weight_decay * p);
+    return g < most && m < most && v < most && p + step < most;
+}
+
+static double clip_scale(const struct trainer_loss *objective, double norm)
+{
+    return objective->grad_clip > 0 && norm > objective->grad_clip ? objective->grad_clip / norm
+                                                                   : 1;
+}
+
+static enum train_skip find_skip(const struct trainer *trainer,
+                                 const struct trainer_loss *objective,
+                                 const struct rank_result *result)
+{
+    const struct train_stats *stats = &result->stats;
+    if (stats->bad_logprobs > 0)
+        return SKIP_LOGPROB;
+    if (!isfinite(stats->loss) || !isfinite(stats->aux_loss))
+        return SKIP_LOSS;
+    if (stats->bad_gradients > 0 || !isfinite(result->squares))
+        return SKIP_GRADIENT;
+    double scale = clip_scale(objective, sqrt(result->squares));
+    if (stats->bad_state > 0 || !stays_finite(trainer, objective, result, scale))
+        return SKIP_STATE;
+    return SKIP_NONE;
+}
+
+/* Every rank has the same result, so all of them skip or none. */
 static enum status apply(struct trainer *trainer, const struct trainer_loss *objective,
                          struct train_stats *stats)
 {
-    const struct op_table *ops = trainer->ops;
     struct rank_result result = {.stats = *stats};
     if (trainer->ranks != NULL)
         TRY(ranks_sum_shards(trainer->ranks, trainer->grads,
                              model_parameters(trainer->model)->elements));
-    struct op_grad_norm norm = {.count = trainer->shard.count,
-                                .grad = trainer->grads + trainer->shard.first,
-                                .sum_squares = &result.squares,
-                                .non_finite = &result.non_finite};
-    TRY(ops->grad_norm(ops->context, &norm));
+    TRY(measure_all(trainer, &result));
     TRY(combine(trainer, &result));
     *stats = result.stats;
     stats->grad_norm = sqrt(result.squares);
-    stats->non_finite =
-        result.non_finite > 0 || !isfinite(result.squares) || !isfinite(stats->loss);
+    stats->skip = find_skip(trainer, objective, &result);
+    stats->non_finite = stats->skip != SKIP_NONE;
     if (stats->non_finite) {
         trainer->skipped++;
-        LOG_ERROR("trainer", "update skipped: not finite", "gradients=%lld loss=%g",
-                  (long long)result.non_finite, stats->loss);
+        LOG_ERROR("trainer", "update skipped: not finite",
+                  "why=\"%s\" logprobs=%llu loss=%g gradients=%lld state=%lld norm=%g",
+                  train_skip_text(stats->skip), (unsigned long long)stats->bad_logprobs,
+                  stats->loss, (long long)stats->bad_gradients, (long long)stats->bad_state,
+                  stats->grad_norm);
         return STATUS_OK;
     }
     stats->updates = 1;
@@ -518,10 +597,7 @@ static enum status apply(struct trainer *trainer, const struct trainer_loss *obj
         trainer->skipped++;
         return STATUS_OK;
     }
-    double scale = objective->grad_clip > 0 && stats->grad_norm > objective->grad_clip
-                       ? objective->grad_clip / stats->grad_norm
-                       : 1;
-    TRY(step(trainer, objective, scale));
+    TRY(step(trainer, objective, clip_scale(objective, stats->grad_norm)));
     stats->updated = true;
     return STATUS_OK;
 }

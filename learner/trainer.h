@@ -32,6 +32,17 @@ struct trainer {
     void *between_self;
 };
 
+/* Why an update was skipped though its tokens pull. The first that holds, in this order. */
+enum train_skip {
+    SKIP_NONE,
+    SKIP_LOGPROB, /* of a trained token: a logit, and so an activation or a weight, is not finite */
+    SKIP_LOSS,    /* the sum: an advantage or a streamed logprob is not finite */
+    SKIP_GRADIENT, /* an element, or its norm */
+    SKIP_STATE,    /* a master weight or the optimizer's m or v is not finite, or would not be */
+    SKIP_COUNT
+};
+const char *train_skip_text(enum train_skip skip);
+
 /* Sums over the trained tokens of one minibatch. Plain numbers; train_stats_add merges two. */
 struct train_stats {
     uint64_t tokens, sequences, clipped;
@@ -44,7 +55,10 @@ struct train_stats {
     uint64_t current_tokens;      /* made by exactly these weights */
     double mismatch_max;          /* max |logprob - logprob_old| over them: must be 0 */
     bool updated;                 /* false: no signal, or not finite */
-    bool non_finite;
+    bool non_finite;              /* skipped because of `skip` */
+    enum train_skip skip;
+    uint64_t bad_logprobs;            /* of trained tokens, not finite */
+    int64_t bad_gradients, bad_state; /* elements */
 };
 void train_stats_init(struct train_stats *stats);
 void train_stats_add(struct train_stats *sum, const struct train_stats *part);
@@ -67,7 +81,9 @@ MUST_CHECK enum status trainer_create_rank(struct trainer *trainer, const struct
 MUST_CHECK enum status trainer_join_ranks(struct trainer *trainer);
 void trainer_destroy(struct trainer *trainer);
 /* One optimizer update on `count` sequences, those of a group next to each other. Skipped, with parameters and
- * optimizer state untouched, when no token pulls, the gradient is zero, or something is not finite. After a
+ * optimizer state untouched, when no token pulls, the gradient is zero, or something is not finite (stats->skip):
+ * before AdamW writes, the gradient, the master weights, m and v are looked at, and from their sizes it follows that
+ * what it will write is finite. After a
  * failure (status) the trainer is to be destroyed. */
 MUST_CHECK enum status trainer_update(struct trainer *trainer,
                                       const struct train_sequence *sequences, uint32_t count,

@@ -149,6 +149,7 @@ static bool is_permanent(const struct process *process, int code)
     if (process->duty == DUTY_VIEW)
         return false;
     return code == EXIT_CODE_USAGE || code == EXIT_CODE_DEPENDENCY || code == EXIT_CODE_INPUT ||
+           code == EXIT_CODE_STOPPED ||
            (code == EXIT_CODE_FAILED && process->duty == DUTY_STORE) ||
            (code == EXIT_CODE_PEER && process->duty == DUTY_LEARNER);
 }
@@ -218,8 +219,8 @@ static void died(struct supervisor *supervisor, struct process *process, int wai
     bool essential = process->duty == DUTY_STORE || process->duty == DUTY_LEARNER;
     if (code > 0 && is_permanent(process, code)) {
         process_last_words(process, words, sizeof words);
-        set_outcome(supervisor, code, "%s (%s, %s)", words[0] != 0 ? words : end, process->name,
-                    words[0] != 0 ? end : process->log);
+        set_outcome(supervisor, code == EXIT_CODE_STOPPED ? EXIT_CODE_FAILED : code, "%s (%s, %s)",
+                    words[0] != 0 ? words : end, process->name, words[0] != 0 ? end : process->log);
         begin_end(supervisor, now_ns, 0);
     } else if (supervisor->phase != PHASE_RUNNING) {
         if (code != 0 && process->duty != DUTY_VIEW && supervisor->phase == PHASE_ENDING)

@@ -321,7 +321,7 @@ static enum status take_message(struct server *server, const struct hub_peer *pe
     if (message->type == MESSAGE_control)
         TRY(answer_view(server, peer->id, &message->control, &answered));
     if (message->type == MESSAGE_step_report)
-        TRY(server_view_event(&server->view, "step", message->step_report.metrics_json));
+        TRY(server_view_step(&server->view, message->step_report.metrics_json));
     if (message->type == MESSAGE_hello && peer->role != ROLE_CONTROL)
         LOG_INFO("store", "hello", "peer=%s incarnation=%" PRIu64, peer->name, peer->incarnation);
     return answered ? STATUS_OK

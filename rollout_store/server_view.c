@@ -9,6 +9,7 @@
 
 #include "core/clock.h"
 #include "core/file.h"
+#include "core/log.h"
 #include "core/memory.h"
 
 enum { VIEW_TAKE = 64, VIEW_DETAIL_BYTES = 4096, EVENTS_KEPT = 5000 };
@@ -162,6 +163,21 @@ enum status server_view_event(struct server_view *view, const char *kind, const 
     TRY(buffer_text(line, "}"));
     redis_view_stream(view->redis, "events", buffer_string(line), EVENTS_KEPT);
     return STATUS_OK;
+}
+
+enum status server_view_step(struct server_view *view, const char *metrics_json)
+{
+    json_t *report = json_loads(metrics_json, 0, NULL);
+    const char *alarm = json_string_value(json_object_get(report, "alarm"));
+    enum status status = STATUS_OK;
+    if (report == NULL || alarm == NULL || json_object_get(report, "step") != NULL)
+        status = server_view_event(view, "step", metrics_json);
+    if (alarm != NULL)
+        LOG_ERROR("store", "alarm of the learner", "why=\"%s\"", alarm);
+    if (status == STATUS_OK && alarm != NULL)
+        status = server_view_event(view, "alarm", alarm);
+    json_decref(report);
+    return status;
 }
 
 static size_t wanted_lines(const char *arguments_json)

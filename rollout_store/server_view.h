@@ -34,6 +34,8 @@ MUST_CHECK enum status server_view_round(struct server_view *view, struct book *
                                          int64_t now_ns);
 MUST_CHECK enum status server_view_event(struct server_view *view, const char *kind,
                                          const char *text);
+/* A step_report: an event of kind step when it is of a step, and one of kind alarm when it has the key "alarm". */
+MUST_CHECK enum status server_view_step(struct server_view *view, const char *metrics_json);
 /* Answers `tail` and `events` ({"n": how many}); false: another command. *json is an object. */
 MUST_CHECK enum status server_view_control(const struct server_view *view,
                                            const struct control *control, struct buffer *json,

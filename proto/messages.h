@@ -80,6 +80,9 @@ enum drop_reason {
     DROP_REASON_COUNT
 };
 
+/* The reason of a bye of the store: it does not know you (it was restarted); say hello, then go on. */
+#define WIRE_WANTS_HELLO "hello?"
+
 /* ---- everybody ---- */
 struct hello {
     const char *run; /* run name; another run's store refuses */

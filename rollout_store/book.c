@@ -60,6 +60,7 @@ void book_destroy(struct book **book_pointer)
     memory_free(book->stop_reason);
     memory_free(book->drain_reason);
     memory_free(book->numerics);
+    memory_free(book->newcomers);
     buffer_free(&book->report);
     memory_free(book);
     *book_pointer = NULL;
@@ -87,7 +88,7 @@ void book_out_free(struct book_out *out)
 
 void book_restarted(struct book *book, int64_t now_ns)
 {
-    book->now_ns = now_ns;
+    book->now_ns = book->clock_ns = now_ns;
     for (size_t i = 0; i < book->holder_count; i++)
         book->holders[i]->heard_ns = now_ns;
     book_bury_all(book);
@@ -113,7 +114,7 @@ enum status book_reserve(void **items, size_t *capacity, size_t count, size_t it
 
 enum status book_emit(struct book *book, struct book_out *out, struct record *record)
 {
-    record->wall_ns = book->now_ns + book->config.wall_offset_ns;
+    record->wall_ns = book->clock_ns + book->config.wall_offset_ns;
     TRY(record_pack(record, &out->records));
     return book_apply(book, record);
 }
@@ -284,51 +285,13 @@ bool book_stopping(const struct book *book, const char **reason, bool *failed)
     return book->stopped;
 }
 
-static enum status reply(struct book *book, struct peer *peer, const struct control *control,
-                         bool ok, struct book_out *out)
-{
-    char *json = arena_text(out->arena, buffer_string(&book->report));
-    if (json == NULL)
-        return FAIL(STATUS_LIMIT, "no room for a reply of %zu bytes", book->report.size);
-    struct message message = {.type = MESSAGE_control_reply,
-                              .control_reply = {control->request, ok, json}};
-    return book_send(out, peer->id, &message);
-}
-
-static enum status take_control(struct book *book, struct peer *peer, const struct control *control,
-                                struct book_out *out)
-{
-    buffer_clear(&book->report);
-    bool ok = true;
-    if (strcmp(control->command, "status") == 0) {
-        TRY(book_status_json(book, book->now_ns, &book->report));
-    } else if (strcmp(control->command, "counters") == 0) {
-        TRY(book_counters_json(book, &book->report));
-    } else if (strcmp(control->command, "why") == 0) {
-        TRY(book_why_json(book, book->now_ns, &book->report));
-    } else if (strcmp(control->command, "drain") == 0) {
-        book_drain(book, "an operator asked for it");
-        TRY(buffer_text(&book->report, "{\"draining\":true}"));
-    } else if (strcmp(control->command, "stop") == 0) {
-        TRY(book_stop(book, out, "an operator asked for it", false));
-        TRY(buffer_text(&book->report, "{\"stopping\":true}"));
-    } else {
-        ok = false;
-        TRY(buffer_text(&book->report, "{\"error\":"));
-        TRY(buffer_json_text(
-            &book->report,
-            "the store knows the commands status, counters, why, tail, events, drain, stop"));
-        TRY(buffer_text(&book->report, "}"));
-    }
-    return reply(book, peer, control, ok, out);
-}
-
 /* ---- messages ---- */
 
 static enum status keep_text(struct buffer *buffer, const char *text)
 {
+    bool kept = text != NULL && strlen(text) <= BOOK_TEXT_MAX; /* a peer cannot make it grow */
     buffer_clear(buffer);
-    return buffer_text(buffer, text != NULL ? text : "");
+    return buffer_text(buffer, kept ? text : "");
 }
 
 static enum status take_heartbeat(struct book *book, struct peer *peer,
@@ -369,13 +332,13 @@ static enum status take_from_role(struct book *book, struct peer *peer,
             take_lease_request(peer, &message->lease_request);
         return STATUS_OK;
     case MESSAGE_segment_frame:
-        return actor ? book_segment_frame(book, peer, &message->segment_frame, out) : STATUS_OK;
+        return book_segment_frame(book, peer, &message->segment_frame, out);
     case MESSAGE_score_request:
         if (reward)
             peer->credit = message->score_request.free;
         return STATUS_OK;
     case MESSAGE_score_result:
-        return reward ? book_score_result(book, peer, &message->score_result, out) : STATUS_OK;
+        return book_score_result(book, peer, &message->score_result, out);
     case MESSAGE_plan_request:
         return learner ? book_plan_request(book, peer, &message->plan_request, out) : STATUS_OK;
     case MESSAGE_group_request:
@@ -404,27 +367,42 @@ static enum status write_run(struct book *book, struct book_out *out)
     return book_emit(book, out, &record);
 }
 
+/* Who is not known here, but speaks, is asked for a hello. */
+static enum status take_unknown(struct book *book, uint32_t id, const struct message *message,
+                                struct book_out *out)
+{
+    if (message->type == MESSAGE_bye) {
+        book_newcomer_gone(book, id);
+        return STATUS_OK;
+    }
+    struct message wanted = {.type = MESSAGE_bye, .bye = {WIRE_WANTS_HELLO}};
+    return book_send(out, id, &wanted);
+}
+
 enum status book_handle(struct book *book, int64_t now_ns, uint32_t peer_id,
                         const struct message *message, struct book_out *out)
 {
-    book->now_ns = now_ns;
+    book_advance(book, now_ns);
     if (!book->run_known)
         TRY(write_run(book, out));
     if (message->type == MESSAGE_hello)
         return book_hello(book, peer_id, &message->hello, out);
-    struct peer *peer = peer_id < book->peer_limit ? book->peers[peer_id] : NULL;
+    struct peer *peer = book_peer(book, peer_id);
     if (peer == NULL)
-        return STATUS_OK; /* it will say hello */
-    peer->heard_ns = now_ns;
+        return take_unknown(book, peer_id, message, out);
+    if (peer->leaving)
+        return STATUS_OK;
+    peer->heard_ns = book->now_ns;
+    peer->connected = true;
     if (peer->holder != NULL)
-        peer->holder->heard_ns = now_ns;
+        peer->holder->heard_ns = book->now_ns;
     switch (message->type) {
     case MESSAGE_heartbeat:
         return take_heartbeat(book, peer, &message->heartbeat, out);
     case MESSAGE_bye:
         return take_bye(book, peer, out);
     case MESSAGE_control:
-        return take_control(book, peer, &message->control, out);
+        return book_control(book, peer, &message->control, out);
     default:
         return take_from_role(book, peer, message, out);
     }
@@ -455,10 +433,11 @@ static void bury(struct book *book)
 
 enum status book_tick(struct book *book, int64_t now_ns, struct book_out *out)
 {
-    book->now_ns = now_ns;
+    book_advance(book, now_ns);
     if (!book->run_known)
         TRY(write_run(book, out));
     bury(book);
+    book_reap(book);
     TRY(book_expire_silent(book, out));
     if (!book->stopped) {
         TRY(book_drop_over_age(book, out));
@@ -468,7 +447,7 @@ enum status book_tick(struct book *book, int64_t now_ns, struct book_out *out)
     if (!book->stopped && !book->draining)
         TRY(book_bear(book, out));
     for (uint32_t i = 0; i < book->peer_limit; i++)
-        if (book->peers[i] != NULL && book->peers[i]->holder != NULL)
+        if (book->peers[i] != NULL && book->peers[i]->holder != NULL && book->peers[i]->connected)
             TRY(book_say_cancels(book, book->peers[i],
                                  out)); /* before new leases: they free its slots */
     if (!book->stopped && !book->draining)
@@ -477,10 +456,10 @@ enum status book_tick(struct book *book, int64_t now_ns, struct book_out *out)
         TRY(book_score_out(book, out));
     book->queued_since_ns = book->queued == 0       ? 0
                             : book->queued_since_ns ? book->queued_since_ns
-                                                    : now_ns;
+                                                    : book->now_ns;
     book->finished_since_ns = book->finished == 0       ? 0
                               : book->finished_since_ns ? book->finished_since_ns
-                                                        : now_ns;
+                                                        : book->now_ns;
     return book_tell_peers(book, out);
 }
 

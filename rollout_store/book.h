@@ -16,14 +16,22 @@
  *              older weights. Together with `plan` below this keeps the staleness bound.
  *   lease      only to an actor with weights >= level of the group (others get it with min_version set and
  *              wait). All samples of a group together where they fit. Tokens so far travel with it.
- *   expiry     an actor incarnation silent for lease_ms, or replaced by a newer incarnation, loses its leases; the
- *              samples are queued again with their tokens; attempt + 1; a lease without any new token counts a failure,
- *              max_attempts failures drop the group. A drained actor's abort counts none.
+ *   place      a role and an index. Another incarnation takes it from one whose connection is dead or that was silent
+ *              for lease_ms; until then it gets no answer, and after 2 x lease_ms a refusal that names the holder.
+ *   expiry     an actor incarnation silent for lease_ms, or whose place another one took, loses its leases; the samples
+ *              are queued again with their tokens; attempt + 1; a lease without any new token counts a death,
+ *              max_deaths of them (since the last token) drop the group. A drained actor's abort counts none. Silence is
+ *              counted in attention time: at most 100 ms from one call to the next, so that a store that was stopped
+ *              blames nobody.
  *   segment    must continue exactly at the sample's position under its current lease, with a known (version, digest)
  *              and the group's numerics policy; a repeat of acknowledged tokens is acknowledged again and ignored; a
- *              segment of a lost lease is ignored and the lease is named in frame_ack.cancelled.
+ *              segment of a lost lease is ignored and the lease is named in frame_ack.cancelled. Poison is counted by
+ *              kind (proto/refusal.h), its lease ends with a failure, max_attempts failures drop the group; the eighth
+ *              frame of poison in a row refuses its sender.
  *   score      finished samples go to reward workers with credit; TIMEOUT and ERROR are tried again, max_attempts in
- *              all, then the group is dropped (scoring failed); SKIP and UNSCORABLE drop at once.
+ *              all, then the group is dropped (scoring failed); SKIP and UNSCORABLE drop at once. Workers that die with
+ *              an item count deaths: max_deaths of them are one ERROR.
+ *   drain      of one process: it alone is told so, gets nothing new, hands back and says bye.
  *   close      all G finished and scored. Equal rewards and dynamic_sampling: dropped (zero variance). Any drop counts
  *              towards max_consecutive_dropped, a close as eligible resets it; reaching it stops the run with a sentence.
  *   plan       for version w+1 of a learner at version w: needs P eligible groups, and with over_age = hold no open
@@ -45,6 +53,7 @@
 #include "core/buffer.h"
 #include "core/settings.h"
 #include "proto/messages.h"
+#include "proto/refusal.h"
 #include "rollout_store/prompts.h"
 #include "rollout_store/record.h"
 
@@ -59,8 +68,9 @@ struct book_config {
     bool shuffle;
     const struct prompts *prompts; /* borrowed */
     const char *run;
-    const char *settings_json; /* goes into plans; borrowed */
-    int64_t wall_offset_ns;    /* wall clock minus the clock of now_ns, for what people read */
+    const char *settings_json;      /* goes into plans; borrowed */
+    int64_t wall_offset_ns;         /* wall clock minus the clock of now_ns, for what people read */
+    double reward_low, reward_high; /* of a score; equal: any */
 };
 
 MUST_CHECK enum status book_create(struct book **book, const struct book_config *config);
@@ -91,7 +101,7 @@ void book_restarted(struct book *book, int64_t now_ns);
 /* A message of a peer (peer: the hub's id; role, index, incarnation as said at its hello). */
 MUST_CHECK enum status book_handle(struct book *book, int64_t now_ns, uint32_t peer,
                                    const struct message *message, struct book_out *out);
-/* The connection of a peer was lost, or is back. */
+/* The connection of a peer was lost, or is back (a message of it means that too). */
 void book_connection(struct book *book, int64_t now_ns, uint32_t peer, bool connected);
 /* Time passed: expiry, births, leases, scores to hand out, a plan that became possible. Call after each round and at
  * least every heartbeat. */
@@ -118,6 +128,22 @@ struct book_rollout {
     const char *detail_json;
 };
 size_t book_take_rollouts(struct book *book, struct book_rollout *out, size_t max);
+
+/* What was refused (proto/refusal.h), oldest first, for quarantine.jsonl: the driver takes them after a round. */
+struct book_refusal {
+    enum refusal kind;
+    enum role role; /* of the sender */
+    uint32_t index;
+    uint64_t incarnation;
+    uint64_t group_id, lease_id; /* as it said; lease 0 of a score */
+    uint32_t sample, attempt, first_position, count;
+    uint64_t version, digest;
+    double value; /* of a score or of the logprob that is wrong */
+};
+size_t book_take_refusals(struct book *book, struct book_refusal *out, size_t max);
+/* What the hub refused before it reached the book, for the counters of status. */
+void book_wire_refused(struct book *book, const uint64_t counts[REFUSAL_COUNT]);
+uint64_t book_refused(const struct book *book, enum refusal kind); /* by hub and book */
 
 struct book_counters { /* for metrics and tests */
     uint64_t groups_born, groups_eligible, groups_planned, groups_consumed, groups_open;

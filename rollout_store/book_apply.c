@@ -278,6 +278,7 @@ static enum status apply_expired(struct book *book, const struct record *record)
     TRY(end_lease(book, sample, true));
     set_sample_state(book, sample, SAMPLE_QUEUED);
     sample->failures += record->expired.counts_failure;
+    sample->deaths += record->expired.counts_death;
     book->counters.leases_expired++;
     return STATUS_OK;
 }
@@ -347,6 +348,8 @@ static enum status apply_segment(struct book *book, const struct segment *segmen
                                  ? segment->kv_version_min
                                  : sample->kv_version_min;
     sample->lease_heard = true;
+    if (segment->count > 0)
+        sample->deaths = 0;
     book->counters.tokens += segment->count;
     if (segment->status == SEGMENT_MORE)
         return STATUS_OK;

@@ -153,12 +153,11 @@ static enum status lease_group(struct book *book, struct book_out *out, struct g
 static enum status collect_grants(const struct book *book, struct book_out *out,
                                   struct grant *grants, size_t *count)
 {
-    int64_t limit_ns = (int64_t)book->config.store.lease_ms * CLOCK_NS_PER_MS;
     *count = 0;
     for (uint32_t i = 0; i < book->peer_limit; i++) {
         struct peer *peer = book->peers[i];
         if (peer == NULL || peer->role != ROLE_ACTOR || !peer->asked || free_slots(peer) == 0 ||
-            book->now_ns - peer->heard_ns > limit_ns)
+            peer->draining || !book_alive_peer(book, peer))
             continue;
         uint32_t most = book->config.store.prefill_share < free_slots(peer)
                             ? book->config.store.prefill_share
@@ -216,81 +215,146 @@ enum status book_say_cancels(struct book *book, struct peer *peer, struct book_o
 
 /* ---- segments in ---- */
 
-enum verdict { SEGMENT_TAKE, SEGMENT_REPEATED, SEGMENT_LOST_LEASE, SEGMENT_GAP, SEGMENT_POISON };
-
-static bool tokens_are_sound(const struct segment *segment)
+static enum refusal judge_tokens(const struct book *book, const struct peer *peer,
+                                 const struct segment *segment)
 {
+    uint32_t vocabulary = book->vocabulary != 0 ? book->vocabulary : peer->vocabulary;
     if (segment->count > 0 && (segment->ids == NULL || segment->logprobs == NULL))
-        return false;
-    for (uint32_t i = 0; i < segment->count; i++)
-        if (!isfinite(segment->logprobs[i]) || segment->logprobs[i] > 0)
-            return false;
-    return true;
+        return REFUSAL_LENGTHS_DIFFER;
+    for (uint32_t i = 0; i < segment->count; i++) {
+        if (!isfinite(segment->logprobs[i]))
+            return REFUSAL_LOGPROB_NOT_FINITE;
+        if (segment->logprobs[i] > 0)
+            return REFUSAL_LOGPROB_POSITIVE;
+        if (vocabulary != 0 && segment->ids[i] >= vocabulary)
+            return REFUSAL_TOKEN_ID;
+    }
+    return REFUSAL_NONE;
 }
 
-static enum verdict judge(const struct book *book, const struct peer *peer,
-                          const struct segment *segment, struct sample **out)
+/* The segment's own contents, at the place where the sample goes on. */
+static enum refusal judge_content(const struct book *book, const struct peer *peer,
+                                  const struct sample *sample, const struct segment *segment)
+{
+    uint64_t end = (uint64_t)segment->first_position + segment->count;
+    const struct stored_version *version = book_find_version(book, segment->version);
+    if (end > book->config.sampling.response_tokens_max || segment->count > WIRE_SEGMENT_TOKENS_MAX)
+        return REFUSAL_TOO_LONG;
+    if (segment->status == SEGMENT_TURN || (unsigned)segment->status >= SEGMENT_STATUS_COUNT)
+        return REFUSAL_WRONG_STATUS;
+    if (segment->count == 0 && segment->status == SEGMENT_MORE)
+        return REFUSAL_EMPTY;
+    if (version == NULL && segment->version > book_version(book))
+        return REFUSAL_VERSION_UNKNOWN;
+    if (version == NULL || segment->version < sample->group->level)
+        return REFUSAL_VERSION_TOO_OLD;
+    if (version->digest != segment->digest)
+        return REFUSAL_WRONG_DIGEST;
+    if (book->numerics_id != 0 && segment->numerics_id != book->numerics_id)
+        return REFUSAL_WRONG_NUMERICS;
+    return judge_tokens(book, peer, segment);
+}
+
+/* A segment whose lease is over: of tokens that are known, or of ones that somebody else makes. */
+static enum refusal judge_late(const struct group *group, const struct segment *segment)
+{
+    const struct sample *sample = group != NULL ? &group->samples[segment->sample] : NULL;
+    uint64_t end = (uint64_t)segment->first_position + segment->count;
+    return sample != NULL && sample->state >= SAMPLE_FINISHED &&
+                   sample->attempt == segment->attempt && end <= sample->count
+               ? REFUSAL_DUPLICATE
+               : REFUSAL_LEASE_EXPIRED;
+}
+
+/* *own: the sample whose lease the sender holds and speaks of; NULL: no lease of its own is concerned. */
+static enum refusal judge(const struct book *book, const struct peer *peer,
+                          const struct segment *segment, struct sample **own)
 {
     const struct group *group = book_map_get(&book->groups, segment->group_id);
-    if (group == NULL || segment->sample >= group->size)
-        return SEGMENT_LOST_LEASE;
     struct sample *sample = book_map_get(&book->leases, segment->lease_id);
-    *out = sample;
-    if (sample == NULL || sample->group != group || sample->number != segment->sample ||
-        sample->holder != peer->holder || sample->attempt != segment->attempt)
-        return SEGMENT_LOST_LEASE;
-    const struct stored_version *version = book_find_version(book, segment->version);
+    *own = sample != NULL && peer->holder != NULL && sample->holder == peer->holder ? sample : NULL;
+    if (segment->group_id >= book->next_group_id)
+        return REFUSAL_UNKNOWN_GROUP;
+    if (segment->sample >= book->config.store.group_size ||
+        (group != NULL && segment->sample >= group->size))
+        return REFUSAL_UNKNOWN_SAMPLE;
+    if (segment->lease_id >= book->next_lease_id || segment->lease_id == 0)
+        return REFUSAL_UNKNOWN_LEASE;
+    if (sample == NULL)
+        return judge_late(group, segment);
+    if (*own == NULL)
+        return REFUSAL_NOT_HOLDER;
+    if (sample->group != group || sample->number != segment->sample ||
+        sample->attempt != segment->attempt)
+        return REFUSAL_BAD_FIELD;
     uint64_t end = (uint64_t)segment->first_position + segment->count;
     if (end <= sample->count && segment->count > 0 && segment->status == SEGMENT_MORE)
-        return SEGMENT_REPEATED;
-    if (segment->first_position != sample->count)
-        return SEGMENT_GAP;
-    if (end > book->config.sampling.response_tokens_max || version == NULL ||
-        version->digest != segment->digest || segment->version < group->level ||
-        segment->status == SEGMENT_TURN || !tokens_are_sound(segment) ||
-        segment->count > WIRE_SEGMENT_TOKENS_MAX ||
-        (segment->count == 0 && segment->status == SEGMENT_MORE) ||
-        (book->numerics_id != 0 && segment->numerics_id != book->numerics_id))
-        return SEGMENT_POISON;
-    return SEGMENT_TAKE;
+        return REFUSAL_DUPLICATE;
+    return segment->first_position != sample->count ? REFUSAL_GAP
+                                                    : judge_content(book, peer, sample, segment);
 }
 
 static enum status lose_lease(struct book *book, struct book_out *out, struct sample *sample,
                               bool failure)
 {
     struct group *group = sample->group;
-    struct record record = {.type = RECORD_EXPIRED, .expired = {sample->lease_id, failure}};
+    struct record record = {.type = RECORD_EXPIRED,
+                            .expired = {.lease_id = sample->lease_id, .counts_failure = failure}};
     TRY(book_emit(book, out, &record));
-    return sample->failures >= book->config.store.max_attempts
+    return failure && sample->failures >= book->config.store.max_attempts
                ? book_drop(book, out, group, DROP_GENERATION_FAILED)
                : STATUS_OK;
 }
 
-static enum status take_segment(struct book *book, struct peer *peer, const struct segment *segment,
-                                struct book_out *out, uint64_t *cancelled,
-                                uint32_t *cancelled_count)
+static void note_segment(struct book *book, const struct peer *peer, enum refusal kind,
+                         const struct segment *segment)
 {
-    struct sample *sample = NULL;
-    switch (judge(book, peer, segment, &sample)) {
-    case SEGMENT_TAKE: {
+    struct book_refusal about = {.group_id = segment->group_id,
+                                 .lease_id = segment->lease_id,
+                                 .sample = segment->sample,
+                                 .attempt = segment->attempt,
+                                 .first_position = segment->first_position,
+                                 .count = segment->count,
+                                 .version = segment->version,
+                                 .digest = segment->digest};
+    book_note_refusal(book, kind, peer, &about);
+}
+
+/* The leases that a frame ends besides those of its sender's record. */
+struct frame_answer {
+    uint64_t *cancelled; /* [cancelled_count], room for one per segment */
+    uint32_t cancelled_count;
+    enum refusal poison; /* the last one */
+    bool sound;          /* something was taken */
+};
+
+/* `kind`: what the judge said. Whatever it is, the sender need not wait: its lease goes on, or it is told that it is over. */
+static enum status answer_segment(struct book *book, const struct peer *peer,
+                                  const struct segment *segment, enum refusal kind,
+                                  struct sample *own, struct book_out *out,
+                                  struct frame_answer *answer)
+{
+    if (kind == REFUSAL_NONE) {
         struct record record = {.type = RECORD_SEGMENT, .segment = {*segment}};
+        answer->sound = true;
         return book_emit(book, out, &record);
     }
-    case SEGMENT_REPEATED:
+    note_segment(book, peer, kind, segment);
+    if (own == NULL)
+        answer->cancelled[answer->cancelled_count++] = segment->lease_id;
+    if (kind == REFUSAL_DUPLICATE) {
         book->counters.tokens_repeated_refused += segment->count;
         return STATUS_OK;
-    case SEGMENT_LOST_LEASE: /* somebody else has made or will make these tokens again */
+    }
+    if (kind ==
+        REFUSAL_LEASE_EXPIRED) { /* somebody else has made or will make these tokens again */
         book->counters.tokens_regenerated += segment->count;
-        cancelled[(*cancelled_count)++] = segment->lease_id;
         return STATUS_OK;
-    case SEGMENT_GAP:
-        book->counters.segments_refused++;
-        return lose_lease(book, out, sample, false);
-    case SEGMENT_POISON:
-        break;
     }
     book->counters.segments_refused++;
-    return lose_lease(book, out, sample, true);
+    bool poison = !book_refusal_is_benign(kind);
+    answer->poison = poison ? kind : answer->poison;
+    return own != NULL ? lose_lease(book, out, own, poison) : STATUS_OK;
 }
 
 /* The reply says what is on disk once this round is synced. A frame that is missing before this one may have held
@@ -298,23 +362,30 @@ static enum status take_segment(struct book *book, struct peer *peer, const stru
 enum status book_segment_frame(struct book *book, struct peer *peer,
                                const struct segment_frame *frame, struct book_out *out)
 {
-    struct holder *holder = peer->holder;
-    if (frame->incarnation != peer->incarnation)
-        return STATUS_OK;
-    if (holder->frame_known && frame->frame_id > holder->frame_last + 1)
+    struct holder *holder = peer->holder; /* NULL: it is no actor */
+    bool foreign = holder == NULL || frame->incarnation != peer->incarnation;
+    if (!foreign && holder->frame_known && frame->frame_id > holder->frame_last + 1)
         TRY(book_expire_holder(book, out, holder, false, false));
-    uint64_t *cancelled = arena_array(out->arena, (size_t)frame->count + 1, sizeof *cancelled);
-    if (cancelled == NULL)
+    struct frame_answer answer = {
+        .cancelled = arena_array(out->arena, (size_t)frame->count + 1, sizeof *answer.cancelled)};
+    if (answer.cancelled == NULL)
         return FAIL(STATUS_LIMIT, "no room to answer a frame of %" PRIu32 " segments",
                     frame->count);
-    uint32_t cancelled_count = 0;
-    for (uint32_t i = 0; i < frame->count; i++)
-        TRY(take_segment(book, peer, &frame->segments[i], out, cancelled, &cancelled_count));
-    if (!holder->frame_known || frame->frame_id > holder->frame_last)
+    for (uint32_t i = 0; i < frame->count; i++) {
+        struct sample *own = NULL;
+        enum refusal kind = judge(book, peer, &frame->segments[i], &own);
+        TRY(answer_segment(book, peer, &frame->segments[i], foreign ? REFUSAL_WRONG_SENDER : kind,
+                           own, out, &answer));
+    }
+    if (!foreign && (!holder->frame_known || frame->frame_id > holder->frame_last))
         holder->frame_last = frame->frame_id;
-    holder->frame_known = true;
-    struct message message = {.type = MESSAGE_frame_ack,
-                              .frame_ack = {frame->frame_id, cancelled_count, cancelled}};
+    if (!foreign)
+        holder->frame_known = true;
+    struct message message = {
+        .type = MESSAGE_frame_ack,
+        .frame_ack = {frame->frame_id, answer.cancelled_count, answer.cancelled}};
     TRY(book_send(out, peer->id, &message));
-    return book_say_cancels(book, peer, out);
+    if (holder != NULL)
+        TRY(book_say_cancels(book, peer, out));
+    return book_count_poison(book, peer, answer.poison, answer.sound, out);
 }

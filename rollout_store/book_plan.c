@@ -171,13 +171,6 @@ static enum status send_plan(struct book *book, struct peer *peer, const struct 
     return book_send(out, peer->id, &message);
 }
 
-static enum status refuse_learner(struct book_out *out, struct peer *peer, char *text)
-{
-    struct message message = {.type = MESSAGE_refused, .refused = {text}};
-    peer->wants_plan = false;
-    return book_send(out, peer->id, &message);
-}
-
 static enum status new_branch(struct book *book, struct book_out *out, uint64_t first_dead,
                               uint64_t digest, uint64_t parent, const char *path)
 {
@@ -220,7 +213,7 @@ enum status book_plan_request(struct book *book, struct peer *peer,
                  ", or start a new run",
                  request->version, book_version(book), book->counters.checkpoint_version + 1,
                  book->counters.checkpoint_version);
-        return refuse_learner(out, peer, text);
+        return book_refuse(book, out, peer, text);
     }
     if (!peer->wants_plan || peer->wanted_version != request->version + 1)
         peer->wanted_ns = book->now_ns;

@@ -1,6 +1,7 @@
 /* rollout_store/book_score.c - finished samples to reward workers, scores back, groups closed. */
 #include <inttypes.h>
 #include <math.h>
+#include <string.h>
 
 #include "rollout_store/book_state.h"
 
@@ -71,42 +72,97 @@ static void unassign(struct book *book, struct sample *sample)
     }
 }
 
-static enum status take_score(struct book *book, struct book_out *out, const struct score *said)
+/* Is there a rollout that waits for this score? NONE, and *out is it. */
+static enum refusal judge_place(const struct book *book, const struct score *said,
+                                struct sample **out)
 {
     struct group *group = book_map_get(&book->groups, said->group_id);
-    struct sample *sample =
-        group != NULL && said->sample < group->size ? &group->samples[said->sample] : NULL;
-    if (sample == NULL || group->state != GROUP_OPEN || sample->state != SAMPLE_FINISHED ||
-        sample->attempt != said->attempt) {
-        book->counters.scores_refused++;
+    if (said->group_id >= book->next_group_id)
+        return REFUSAL_UNKNOWN_GROUP;
+    if (said->sample >= (group != NULL ? group->size : book->config.store.group_size))
+        return REFUSAL_UNKNOWN_SAMPLE;
+    if (group == NULL)
+        return REFUSAL_UNKNOWN_ROLLOUT;
+    struct sample *sample = &group->samples[said->sample];
+    if (sample->state == SAMPLE_SCORED && sample->attempt == said->attempt)
+        return REFUSAL_DUPLICATE;
+    *out = sample;
+    return group->state == GROUP_OPEN && sample->state == SAMPLE_FINISHED &&
+                   sample->attempt == said->attempt
+               ? REFUSAL_NONE
+               : REFUSAL_UNKNOWN_ROLLOUT;
+}
+
+static enum refusal judge_value(const struct book *book, const struct score *said)
+{
+    bool scored = said->status == SCORE_OK || said->status == SCORE_FAIL;
+    double low = book->config.reward_low, high = book->config.reward_high;
+    if ((unsigned)said->status >= SCORE_STATUS_COUNT)
+        return REFUSAL_WRONG_STATUS;
+    if (!isfinite(said->value))
+        return REFUSAL_REWARD_NOT_FINITE;
+    return scored && low < high && (said->value < low || said->value > high)
+               ? REFUSAL_REWARD_OUT_OF_RANGE
+               : REFUSAL_NONE;
+}
+
+static void note_score(struct book *book, const struct peer *peer, enum refusal kind,
+                       const struct score *said)
+{
+    struct book_refusal about = {.group_id = said->group_id,
+                                 .sample = said->sample,
+                                 .attempt = said->attempt,
+                                 .value = said->value};
+    book->counters.scores_refused++;
+    book_note_refusal(book, kind, peer, &about);
+}
+
+/* A score that says nothing sound about a rollout that waits for one is an error of the plugin: it is tried again. */
+static enum status take_score(struct book *book, struct peer *peer, struct book_out *out,
+                              const struct score *said, bool foreign, enum refusal *refused)
+{
+    struct sample *sample = NULL;
+    *refused = foreign ? REFUSAL_WRONG_SENDER : judge_place(book, said, &sample);
+    if (*refused != REFUSAL_NONE) {
+        note_score(book, peer, *refused, said);
+        peer->credit++; /* the worker has one less to do, though nobody waits for it */
         return STATUS_OK;
     }
     unassign(book, sample);
     struct score score = *said;
-    if (!isfinite(score.value)) {
+    *refused = judge_value(book, said);
+    if (*refused != REFUSAL_NONE) {
+        note_score(book, peer, *refused, said);
         score.status = SCORE_ERROR;
-        score.detail_json = "{\"error\":\"the value is not finite\"}";
+        score.detail_json =
+            *refused == REFUSAL_REWARD_OUT_OF_RANGE
+                ? "{\"error\":\"the value is outside reward.clip_low and clip_high\"}"
+                : "{\"error\":\"the value is not finite\"}";
     }
     if (score.status != SCORE_OK && score.status != SCORE_FAIL)
         score.value = 0;
     if (score.detail_json == NULL)
         score.detail_json = "{}";
+    if (strlen(score.detail_json) > BOOK_TEXT_MAX)
+        score.detail_json = "{\"error\":\"the detail was longer than 64 KiB and is left out\"}";
     return record_score(book, out, sample, &score);
 }
 
 enum status book_score_result(struct book *book, struct peer *peer,
                               const struct score_result *result, struct book_out *out)
 {
-    if (result->incarnation != peer->incarnation)
-        return STATUS_OK;
+    bool foreign = peer->role != ROLE_REWARD || result->incarnation != peer->incarnation;
+    enum refusal poison = REFUSAL_NONE;
+    bool sound = false;
     for (uint32_t i = 0; i < result->count; i++) {
-        uint64_t refused = book->counters.scores_refused;
-        TRY(take_score(book, out, &result->scores[i]));
-        if (book->counters.scores_refused > refused)
-            peer->credit++; /* the worker has one less to do, though nobody waits for it */
+        enum refusal refused = REFUSAL_NONE;
+        TRY(take_score(book, peer, out, &result->scores[i], foreign, &refused));
+        sound = sound || refused == REFUSAL_NONE;
+        poison = book_refusal_is_benign(refused) ? poison : refused;
     }
     struct message message = {.type = MESSAGE_score_ack, .score_ack = {result->frame_id}};
-    return book_send(out, peer->id, &message);
+    TRY(book_send(out, peer->id, &message));
+    return book_count_poison(book, peer, poison, sound, out);
 }
 
 /* ---- work out ---- */
@@ -185,8 +241,8 @@ static enum status charge_all(struct book *book, struct book_out *out)
         next = group->next;
         for (uint32_t i = 0;
              i < group->size && book_map_get(&book->groups, group->group_id) != NULL; i++)
-            if (group->samples[i].state == SAMPLE_FINISHED &&
-                group->samples[i].scorer_losses >= book->config.store.max_attempts)
+            if (group->samples[i].state == SAMPLE_FINISHED && group->samples[i].scorer_losses > 0 &&
+                group->samples[i].scorer_losses >= book->config.store.max_deaths)
                 TRY(charge_losses(book, out, &group->samples[i]));
     }
     return STATUS_OK;
@@ -197,13 +253,12 @@ enum status book_score_out(struct book *book, struct book_out *out)
     if (book->finished == 0)
         return STATUS_OK;
     TRY(charge_all(book, out));
-    int64_t limit_ns = (int64_t)book->config.store.lease_ms * CLOCK_NS_PER_MS;
     struct group *group = book->lists[GROUP_OPEN].first;
     uint32_t number = 0;
     for (uint32_t i = 0; i < book->peer_limit; i++) {
         struct peer *peer = book->peers[i];
-        if (peer == NULL || peer->role != ROLE_REWARD || peer->credit == 0 ||
-            book->now_ns - peer->heard_ns > limit_ns)
+        if (peer == NULL || peer->role != ROLE_REWARD || peer->credit == 0 || peer->draining ||
+            !book_alive_peer(book, peer))
             continue;
         uint64_t most = peer->credit < book->finished ? peer->credit : book->finished;
         struct score_item *items = arena_array(out->arena, most, sizeof *items);

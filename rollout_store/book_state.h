@@ -12,7 +12,16 @@
 #include "rollout_store/book.h"
 #include "rollout_store/book_map.h"
 
-enum { BOOK_PEERS_MAX = 65536, BOOK_RECENT_MAX = 4096, BOOK_HOST_MAX = 64 };
+enum {
+    BOOK_PEERS_MAX = 65536,
+    BOOK_RECENT_MAX = 4096,
+    BOOK_HOST_MAX = 64,
+    BOOK_REFUSALS_MAX = 256,
+    BOOK_ATTENTION_MS = 100,
+    BOOK_POISON_FRAMES = 8,   /* in a row, and their sender is refused */
+    BOOK_TEXT_MAX = 64 << 10, /* kept of a heartbeat's texts and of a score's detail */
+    BOOK_FORGET_S = 90        /* of silence, and a peer is forgotten; the hub forgets earlier */
+};
 
 enum sample_state { SAMPLE_QUEUED, SAMPLE_LEASED, SAMPLE_FINISHED, SAMPLE_SCORED };
 enum group_state { GROUP_OPEN, GROUP_ELIGIBLE, GROUP_PLANNED, GROUP_STATE_COUNT };
@@ -36,7 +45,8 @@ struct sample {
     uint32_t number;
     enum sample_state state;
     uint32_t attempt;      /* of the newest lease; 0 before the first */
-    uint32_t failures;     /* leases without a new token, or with a refused segment */
+    uint32_t failures;     /* leases that ended with a refused segment */
+    uint32_t deaths;       /* holders lost since its last new token */
     uint64_t lease_id;     /* 0 none */
     struct holder *holder; /* of the lease */
     uint32_t lease_from;   /* tokens when it was leased */
@@ -101,6 +111,12 @@ struct peer {
     uint64_t incarnation, version;
     char host[BOOK_HOST_MAX];
     int64_t heard_ns, hello_ns;
+    bool connected; /* false: its connection is dead since disconnected_ns */
+    int64_t disconnected_ns;
+    bool draining;       /* it alone was asked to hand back and go */
+    bool leaving;        /* refused: gone at the next tick */
+    uint32_t poison_row; /* frames in a row that held poison */
+    uint32_t vocabulary;
     uint64_t layout_hash, numerics_id;
     char *numerics;
     struct holder *holder; /* actors */
@@ -117,6 +133,17 @@ struct peer {
     struct buffer stats, waits;
 };
 
+/* transient: wants a place that a living process holds; it repeats its hello until the place is free or 2 x lease_ms
+ * are over */
+struct newcomer {
+    uint32_t id;
+    enum role role;
+    uint32_t index, pid;
+    uint64_t incarnation;
+    char host[BOOK_HOST_MAX];
+    int64_t first_ns, heard_ns;
+};
+
 struct recent {
     struct group *group;
     uint32_t sample;
@@ -124,7 +151,10 @@ struct recent {
 
 struct book {
     struct book_config config;
+    /* Attention time: advances with the clock, but at most BOOK_ATTENTION_MS from one call to the next, so that time in
+     * which the store did not run counts as nobody's silence. All *_ns below are in it. */
     int64_t now_ns;
+    int64_t clock_ns; /* the clock at the last call; 0: no call yet */
 
     struct group_list lists[GROUP_STATE_COUNT];
     struct book_map groups; /* group_id -> struct group */
@@ -155,8 +185,15 @@ struct book {
     uint32_t peer_limit;
     bool draining; /* transient */
     char *drain_reason;
+    struct newcomer *newcomers; /* transient [newcomer_count] */
+    size_t newcomer_count, newcomer_capacity;
     uint64_t layout_hash, numerics_id; /* transient: of the first learner */
+    uint32_t vocabulary;               /* likewise; 0: not said */
     char *numerics;
+    uint64_t refused[REFUSAL_COUNT];      /* transient: what the book refused, by kind */
+    uint64_t wire_refused[REFUSAL_COUNT]; /* transient: what the hub refused before it came here */
+    struct book_refusal refusals[BOOK_REFUSALS_MAX]; /* ring for book_take_refusals */
+    size_t refusal_first, refusal_count;
     struct group *graveyard; /* dropped and consumed groups, freed once nobody can look at them */
     uint32_t graveyard_count;
     struct recent recent[BOOK_RECENT_MAX]; /* ring of scored rollouts for book_take_rollouts */
@@ -191,12 +228,44 @@ void book_free_group(struct book *book, struct group *group);
 void book_free_plan(struct stored_plan *plan);
 void book_bury_all(struct book *book); /* frees the graveyard */
 
-/* ---- book_peer.c ---- */
+/* ---- book_hello.c ---- */
+void book_advance(struct book *book, int64_t now_ns); /* the clock says now_ns */
+static inline int64_t book_lease_ns(const struct book *book)
+{
+    return (int64_t)book->config.store.lease_ms * CLOCK_NS_PER_MS;
+}
+/* Its connection lives and it spoke within lease_ms. */
+static inline bool book_alive_peer(const struct book *book, const struct peer *peer)
+{
+    return peer->connected && !peer->leaving &&
+           book->now_ns - peer->heard_ns <= book_lease_ns(book);
+}
+
+/* ---- book_refuse.c ---- */
+/* Counts a refusal and remembers it for book_take_refusals. */
+void book_note_refusal(struct book *book, enum refusal kind, const struct peer *peer,
+                       const struct book_refusal *about);
+/* What honest processes also say after a restart or a lost lease. */
+bool book_refusal_is_benign(enum refusal kind);
+/* After each frame of a peer: poison in it, or something sound. The eighth frame of poison in a row refuses the peer. */
+MUST_CHECK enum status book_count_poison(struct book *book, struct peer *peer, enum refusal poison,
+                                         bool sound, struct book_out *out);
+
+/* ---- book_hello.c ---- */
+void book_peer_gone(struct book *book, struct peer *peer);
+/* Refuses a peer and forgets it at the next tick. */
+MUST_CHECK enum status book_refuse(struct book *book, struct book_out *out, struct peer *peer,
+                                   const char *reason);
+void book_reap(struct book *book); /* frees refused peers and newcomers that fell silent */
+void book_newcomer_gone(struct book *book, uint32_t id);
+struct peer *book_peer(const struct book *book, uint32_t id); /* NULL: not known */
 MUST_CHECK enum status book_hello(struct book *book, uint32_t id, const struct hello *hello,
                                   struct book_out *out);
-void book_peer_gone(struct book *book, struct peer *peer);
+
+/* ---- book_peer.c ---- */
+/* `unheard_only`: leases that gave no segment yet. `deaths`: a lease without a new token counts one. */
 MUST_CHECK enum status book_expire_holder(struct book *book, struct book_out *out,
-                                          struct holder *holder, bool unheard_only, bool failures);
+                                          struct holder *holder, bool unheard_only, bool deaths);
 MUST_CHECK enum status book_expire_silent(struct book *book, struct book_out *out);
 MUST_CHECK enum status book_tell_peers(struct book *book, struct book_out *out);
 MUST_CHECK enum status book_send_notice(struct book *book, struct book_out *out, struct peer *peer);
@@ -217,6 +286,10 @@ MUST_CHECK enum status book_score_result(struct book *book, struct peer *peer,
                                          const struct score_result *result, struct book_out *out);
 MUST_CHECK enum status book_score_out(struct book *book, struct book_out *out);
 void book_scorer_lost(struct book *book, struct peer *peer, bool charged);
+
+/* ---- book_control.c ---- */
+MUST_CHECK enum status book_control(struct book *book, struct peer *peer,
+                                    const struct control *control, struct book_out *out);
 
 /* ---- book_plan.c ---- */
 MUST_CHECK enum status book_plan_request(struct book *book, struct peer *peer,

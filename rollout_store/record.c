@@ -253,6 +253,17 @@ static enum status walk_dropped(struct walk *walk, struct record *record)
     return walk_flag(walk, &record->dropped.prompt_returns);
 }
 
+/* One word for both flags: 0 none, 1 a failure, 2 a death. */
+static enum status walk_expired(struct walk *walk, struct record *record)
+{
+    uint32_t counts = record->expired.counts_death ? 2 : record->expired.counts_failure;
+    TRY(walk_u64(walk, &record->expired.lease_id));
+    TRY(walk_choice(walk, &counts, 3, "what an expiry counts"));
+    record->expired.counts_failure = counts == 1;
+    record->expired.counts_death = counts == 2;
+    return STATUS_OK;
+}
+
 static enum status walk_body(struct walk *walk, struct record *record)
 {
     TRY(walk_bytes(walk, &record->wall_ns, sizeof record->wall_ns));
@@ -264,8 +275,7 @@ static enum status walk_body(struct walk *walk, struct record *record)
     case RECORD_LEASED:
         return walk_leased(walk, record);
     case RECORD_EXPIRED:
-        TRY(walk_u64(walk, &record->expired.lease_id));
-        return walk_flag(walk, &record->expired.counts_failure);
+        return walk_expired(walk, record);
     case RECORD_SEGMENT:
         return walk_segment(walk, &record->segment.segment);
     case RECORD_SCORED:

@@ -13,7 +13,7 @@ enum record_type {
     RECORD_RUN = 1,    /* run name, seed, data hash, settings: first record of a ledger */
     RECORD_BORN,       /* group, prompt, draw, min_version */
     RECORD_LEASED,     /* lease, group, sample, attempt, holder */
-    RECORD_EXPIRED,    /* lease, counts_failure */
+    RECORD_EXPIRED,    /* lease, counts_failure or counts_death */
     RECORD_SEGMENT,    /* tokens and everything the segment proved */
     RECORD_SCORED,     /* status, value, detail; attempt */
     RECORD_CLOSED,     /* group is eligible */
@@ -47,7 +47,8 @@ struct record {
         } leased;
         struct {
             uint64_t lease_id;
-            bool counts_failure;
+            bool counts_failure; /* of the sample: what its holder said was refused */
+            bool counts_death;   /* its holder died or fell silent before a new token; not both */
         } expired;
         struct {
             struct segment segment;

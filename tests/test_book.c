@@ -141,6 +141,7 @@ static void world_create(struct world *world, uint64_t seed, uint32_t staleness)
                   .dynamic_sampling = true,
                   .max_consecutive_dropped = 1000,
                   .max_attempts = 3,
+                  .max_deaths = 16,
                   .prompt_retries = 1,
                   .lease_ms = 1000,
                   .heartbeat_ms = 100,
@@ -456,6 +457,22 @@ static void start_learner(struct world *world)
     deliver(world, LEARNER_PEER, &message);
 }
 
+/* Time passes in steps that the store pays attention to. */
+static void pass_ms(struct world *world, int64_t ms)
+{
+    for (int64_t at = 0; at < ms; at += 50) {
+        world->now_ns += (ms - at < 50 ? ms - at : 50) * MS;
+        settle(world);
+    }
+}
+
+/* kill -9: the hub sees at once that the connection is dead. */
+static void kill_actor(struct world *world, uint32_t i)
+{
+    world->actors[i].up = false;
+    book_connection(world->book, world->now_ns, i, false);
+}
+
 static uint32_t length_of(uint64_t group_id, uint32_t sample)
 {
     return 1 + (uint32_t)(group_id * 7 + sample * 5) % BUDGET;
@@ -669,11 +686,15 @@ static void step(struct world *world, const struct trouble *trouble)
     uint32_t actor = rng_below(&world->rng, ACTORS_MAX), reward = rng_below(&world->rng, REWARDS);
     world->now_ns += rng_below(&world->rng, 20) * MS;
     if (happens(world, trouble->actor_dies))
-        world->actors[actor].up = false;
-    if (happens(world, trouble->reward_dies))
+        kill_actor(world, actor);
+    if (happens(world, trouble->reward_dies)) {
         world->rewards[reward].up = false;
-    if (happens(world, trouble->learner_dies))
+        book_connection(world->book, world->now_ns, REWARD_PEER + reward, false);
+    }
+    if (happens(world, trouble->learner_dies)) {
         world->learner.up = false;
+        book_connection(world->book, world->now_ns, LEARNER_PEER, false);
+    }
     if (happens(world, trouble->store_dies))
         restart_store(world);
     if (happens(world, trouble->duplicate) && world->actors[actor].up)
@@ -747,7 +768,7 @@ static void test_book_sync_shuffled_schedules_same_plans(void **state)
         struct trouble trouble = {
             .actor_dies = seed % 2 ? 3 : 0, .frame_lost = 20, .duplicate = 20};
         world_create(&world, seed_base() + seed, 0);
-        world.config.store.max_attempts = 1000;
+        world.config.store.max_deaths = 1000;
         book_destroy(&world.book);
         must(book_create(&world.book, &world.config));
         world.zero_variance_every = 5;
@@ -777,7 +798,7 @@ static void test_book_random_schedules_keep_invariants(void **state)
                                   .duplicate = 30,
                                   .store_dies = seed % 3 ? 4 : 0};
         world_create(&world, base + seed, (uint32_t)(seed % 4));
-        world.config.store.max_attempts = 1000; /* deaths never end a run here */
+        world.config.store.max_attempts = world.config.store.max_deaths = 1000; /* deaths never end a run here */
         book_destroy(&world.book);
         must(book_create(&world.book, &world.config));
         world.zero_variance_every = seed % 2 ? 7 : 0;
@@ -804,8 +825,8 @@ static void test_book_actor_dies_next_goes_on_from_acknowledged_tokens(void **st
     generate(&world, 0, 1, true); /* never arrives in time */
     struct kept_frame late = world.actors[0].frames[0];
     uint64_t dead_incarnation = world.actors[0].incarnation;
-    world.actors[0].up = false;
-    world.now_ns += 1500 * MS;
+    kill_actor(&world, 0);
+    pass_ms(&world, 1500);
     start_actor(&world, 1, 16);
     struct book_counters c;
     book_read_counters(world.book, &c);
@@ -838,10 +859,10 @@ static void test_book_resumed_with_less_room_leases_no_budget(void **state)
     start_learner(&world);
     start_actor(&world, 0, 16);
     generate(&world, 0, 3, false);
-    world.actors[0].up = false;
+    kill_actor(&world, 0);
     world.config.sampling.response_tokens_max = 2;
     restart_store(&world);
-    world.now_ns += 1500 * MS;
+    pass_ms(&world, 1500);
     start_actor(&world, 1, 16);
     uint32_t longer = 0;
     for (uint32_t i = 0; i < 16; i++)
@@ -864,6 +885,7 @@ static void test_book_wrong_digest_again_makes_a_branch(void **state)
         assert_int_equal(world.learner.checkpoint, 2);
         world.mistake = 3; /* version 3 comes out different the second time */
         world.learner.up = false;
+        book_connection(world.book, world.now_ns, LEARNER_PEER, false);
         start_learner(&world);
         run_to_end(&world, &none, 200000);
         struct book_counters c;
@@ -985,14 +1007,13 @@ static void test_book_leases_without_tokens_drop_the_group_and_its_prompt_return
     start_learner(&world);
     struct book_counters c = {0};
     uint32_t deaths = 0;
-    for (; c.dropped[DROP_GENERATION_FAILED] == 0 && deaths < 10; deaths++) {
+    for (; c.dropped[DROP_GENERATION_FAILED] == 0 && deaths < 30; deaths++) {
         start_actor(&world, 0, 16);
-        world.actors[0].up = false; /* never makes a token */
-        world.now_ns += 1500 * MS;
-        settle(&world);
+        kill_actor(&world, 0); /* never makes a token */
+        pass_ms(&world, 1500);
         book_read_counters(world.book, &c);
     }
-    assert_int_equal(deaths, world.config.store.max_attempts);
+    assert_int_equal(deaths, world.config.store.max_deaths);
     assert_int_equal(c.dropped[DROP_GENERATION_FAILED], P);
     assert_int_equal(c.groups_born, 2 * P); /* the same prompts once more */
     start_actor(&world, 1, 16);
@@ -1052,7 +1073,7 @@ static void test_book_over_age_mask_and_drop_end(void **state)
         struct trouble trouble = {.actor_dies = 3, .learner_dies = 2, .store_dies = 3};
         world_create(&world, seed_base() + seed, (uint32_t)(seed % 2));
         world.config.store.over_age = seed % 3 ? OVER_AGE_MASK : OVER_AGE_DROP;
-        world.config.store.max_attempts = 1000;
+        world.config.store.max_deaths = 1000;
         book_destroy(&world.book);
         must(book_create(&world.book, &world.config));
         start_all(&world);

@@ -24,7 +24,7 @@ static size_t all_records(struct record *out)
         {.type = RECORD_RUN, .wall_ns = 1, .run = {"name", 2, 3, 4, "{\"a\":1}"}},
         {.type = RECORD_BORN, .wall_ns = 2, .born = {1, 2, 3, 4, 5}},
         {.type = RECORD_LEASED, .wall_ns = 3, .leased = {1, 2, 3, 4, 5, 6}},
-        {.type = RECORD_EXPIRED, .wall_ns = 4, .expired = {9, true}},
+        {.type = RECORD_EXPIRED, .wall_ns = 4, .expired = {9, true, false}},
         {.type = RECORD_SEGMENT,
          .wall_ns = 5,
          .segment = {{.lease_id = 1,

@@ -11,6 +11,8 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <zmq.h>
@@ -217,6 +219,29 @@ static void test_link_ten_thousand_messages_over_tcp_arrive_in_order(void **stat
     exchange("tcp://127.0.0.1:0", 10000);
 }
 
+/* It travels in pieces, so that it does not hold up the pings. */
+static void test_link_long_message_arrives_whole(void **state)
+{
+    (void)state;
+    enum { BYTES = 15 << 20 };
+    struct driver driver;
+    driver_start(&driver, "tcp://127.0.0.1:0");
+    struct link *link = link_to(hub_endpoint(driver.hub), 3, 0);
+    wait_welcomed(link);
+    char *text = memory_alloc(BYTES + 1);
+    assert_non_null(text);
+    memset(text, 'x', BYTES);
+    struct message control = {.type = MESSAGE_control, .control = {9, "tail", text}}, got;
+    assert_int_equal(link_send(link, &control), STATUS_OK);
+    assert_int_equal(poll_for(link, MESSAGE_control_reply, &got), STATUS_OK);
+    assert_int_equal(got.control_reply.request, 9);
+    assert_int_equal(atomic_load(&driver.corrupt), 0);
+    assert_int_equal(link_reconnects(link), 0);
+    memory_free(text);
+    link_close(&link, NULL);
+    driver_stop(&driver);
+}
+
 static uint32_t fills;
 static void fill(void *self, struct heartbeat *heartbeat)
 {
@@ -327,24 +352,163 @@ static void test_link_other_run_is_refused_with_the_stores_reason(void **state)
     driver_stop(&driver);
 }
 
-static void test_link_newer_process_replaces_older_of_same_role_and_index(void **state)
+/* Who may take a place is the owner's affair: the hub only keeps them apart. */
+static void test_link_two_processes_of_one_place_are_two_peers(void **state)
 {
     (void)state;
     struct driver driver;
     driver_start(&driver, ipc_endpoint());
-    struct link *old = link_to(ipc, 3, 100), *fresh = link_to(ipc, 3, 200);
-    wait_welcomed(old);
-    wait_welcomed(fresh);
-    struct message message;
-    assert_int_equal(poll_for(old, MESSAGE_welcome, &message), STATUS_CANCELLED);
-    assert_non_null(strstr(status_last_error(), "took your place"));
-    struct link *stale = link_to(ipc, 3, 150);
-    assert_int_equal(poll_for(stale, MESSAGE_welcome, &message), STATUS_CANCELLED);
+    struct link *one = link_to(ipc, 3, 200), *two = link_to(ipc, 3, 100);
+    wait_welcomed(one);
+    wait_welcomed(two);
+    wait_for_count(&driver.peers, 2);
+    link_close(&one, NULL);
     wait_for_count(&driver.peers, 1);
-    link_close(&old, NULL);
-    link_close(&fresh, NULL);
-    link_close(&stale, NULL);
+    struct message message;
+    assert_int_equal(poll_for(two, MESSAGE_notice, &message), STATUS_OK);
+    link_close(&two, NULL);
     driver_stop(&driver);
+}
+
+/* ---- connections that die without a word ---- */
+
+/* A child that says hello as actor.`index` and heartbeats until it is killed. */
+static pid_t fork_peer(const char *endpoint, uint32_t index)
+{
+    pid_t child = fork();
+    if (child != 0)
+        return child;
+    struct arena *own = NULL;
+    struct message got;
+    struct hello hello = {.run = "run-1", .role = ROLE_ACTOR, .index = index, .host = "here"};
+    struct link *link = NULL;
+    if (arena_create(&own, 1 << 20) == STATUS_OK && link_open(&link, endpoint, &hello) == STATUS_OK)
+        do
+            arena_reset(own);
+        while (link_poll(link, 100, -1, own, &got) == STATUS_OK);
+    _exit(1);
+}
+
+/* Polls, welcoming everybody, until peer `name` changes to `connected` or `limit_ms` is over; ms it took, -1 not seen. */
+static int64_t await_change(struct hub *hub, const char *name, bool connected, int64_t limit_ms)
+{
+    int64_t began = clock_now_ns(), left = limit_ms;
+    while ((left = limit_ms - (clock_now_ns() - began) / CLOCK_NS_PER_MS) > 0) {
+        struct hub_peer peer;
+        struct message got, welcome = {.type = MESSAGE_welcome, .welcome = {.heartbeat_ms = 50}};
+        arena_reset(arena);
+        assert_int_equal(hub_poll(hub, left, -1, arena, &peer, &got), STATUS_OK);
+        uint32_t id;
+        bool is;
+        int64_t now = clock_now_ns();
+        while (hub_take_event(hub, &id, &is))
+            for (uint32_t i = 0; i < hub_peer_count(hub); i++)
+                if (hub_peer_at(hub, i)->id == id && is == connected &&
+                    strcmp(hub_peer_at(hub, i)->name, name) == 0)
+                    return (now - began) / CLOCK_NS_PER_MS;
+        if (got.type == MESSAGE_hello)
+            assert_int_equal(hub_send(hub, peer.id, &welcome), STATUS_OK);
+        if (got.type == MESSAGE_hello && connected && strcmp(peer.name, name) == 0)
+            return (clock_now_ns() - began) / CLOCK_NS_PER_MS;
+    }
+    return -1;
+}
+
+static const struct hub_peer *named(const struct hub *hub, const char *name)
+{
+    for (uint32_t i = 0; i < hub_peer_count(hub); i++)
+        if (strcmp(hub_peer_at(hub, i)->name, name) == 0)
+            return hub_peer_at(hub, i);
+    return NULL;
+}
+
+static void lose_peers(const char *endpoint, int sent_signal, int64_t limit_ms)
+{
+    struct hub *hub = NULL;
+    assert_int_equal(hub_open(&hub, endpoint), STATUS_OK);
+    for (uint32_t round = 0; round < 5; round++) {
+        pid_t other = fork_peer(hub_endpoint(hub), 100), child = fork_peer(hub_endpoint(hub), 7);
+        assert_true(await_change(hub, "actor.7", true, PATIENCE_MS) >= 0);
+        while (named(hub, "actor.100") == NULL)
+            (void)await_change(hub, "actor.100", true, 100);
+        int64_t quiet = await_change(hub, "actor.7", false, 300); /* alive: nothing is seen */
+        assert_int_equal(quiet, -1);
+        int64_t began = clock_now_ns();
+        kill(child, sent_signal);
+        assert_true(await_change(hub, "actor.7", false, PATIENCE_MS) >= 0);
+        int64_t took_ms = (clock_now_ns() - began) / CLOCK_NS_PER_MS;
+        print_message("%s: actor.7 seen dead after %d ms\n", endpoint, (int)took_ms);
+        assert_in_range(took_ms, 0, limit_ms);
+        const struct hub_peer *peer = named(hub, "actor.7");
+        assert_false(peer->connected);
+        assert_true(peer->disconnected_ns >= began);
+        assert_true(named(hub, "actor.100")->connected);
+        if (sent_signal == SIGSTOP) {
+            kill(child, SIGCONT);
+            assert_true(await_change(hub, "actor.7", true, PATIENCE_MS) >= 0);
+            assert_true(named(hub, "actor.7")->connected);
+        }
+        kill(child, SIGKILL);
+        kill(other, SIGKILL);
+        waitpid(child, NULL, 0);
+        waitpid(other, NULL, 0);
+        while (hub_peer_count(hub) > 0)
+            hub_forget(hub, hub_peer_at(hub, 0)->id);
+        (void)await_change(hub, "nobody", true, 50);
+        while (hub_peer_count(hub) > 0)
+            hub_forget(hub, hub_peer_at(hub, 0)->id);
+    }
+    hub_close(&hub);
+}
+
+static void test_link_stopped_peer_is_seen_within_500_ms_and_its_return_too(void **state)
+{
+    (void)state;
+    lose_peers(ipc_endpoint(), SIGSTOP, 500);
+    lose_peers("tcp://127.0.0.1:0", SIGSTOP, 500);
+}
+
+static void test_link_killed_peer_is_seen_within_50_ms(void **state)
+{
+    (void)state;
+    lose_peers(ipc_endpoint(), SIGKILL, 50);
+    lose_peers("tcp://127.0.0.1:0", SIGKILL, 50);
+}
+
+/* The process computes: it polls nothing, while its connection dies and is made again by its I/O thread. */
+static void test_link_computing_peer_whose_connection_was_cut_is_connected_again(void **state)
+{
+    (void)state;
+    struct hub *hub = NULL;
+    assert_int_equal(hub_open(&hub, ipc_endpoint()), STATUS_OK);
+    struct link *link = link_to(ipc, 7, 0);
+    struct message got;
+    int64_t until = clock_now_ns() + PATIENCE_MS * (int64_t)CLOCK_NS_PER_MS;
+    while (!link_welcomed(link) && clock_now_ns() < until) {
+        (void)await_change(hub, "nobody", true, 5);
+        arena_reset(arena);
+        assert_int_equal(link_poll(link, 5, -1, arena, &got), STATUS_OK);
+    }
+    for (int fd = 3; fd < 256;
+         fd++) { /* cuts every connected unix stream of this process: the link's */
+        struct sockaddr_un name;
+        socklen_t size = sizeof name;
+        if (getpeername(fd, (struct sockaddr *)&name, &size) == 0 && name.sun_family == AF_UNIX)
+            shutdown(fd, SHUT_RDWR);
+    }
+    assert_true(await_change(hub, "actor.7", false, PATIENCE_MS) >= 0);
+    int64_t took_ms = await_change(hub, "actor.7", true, PATIENCE_MS); /* nobody polls the link */
+    assert_in_range(took_ms, 0, 2000);
+    until = clock_now_ns() + PATIENCE_MS * (int64_t)CLOCK_NS_PER_MS;
+    while (link_reconnects(link) == 0 && clock_now_ns() < until) {
+        (void)await_change(hub, "nobody", true, 5);
+        arena_reset(arena);
+        assert_int_equal(link_poll(link, 5, -1, arena, &got), STATUS_OK);
+    }
+    assert_int_equal(link_reconnects(link), 1);
+    assert_int_equal(hub_peer_count(hub), 1);
+    link_close(&link, NULL);
+    hub_close(&hub);
 }
 
 static void test_link_stopped_store_is_noticed_by_its_silence(void **state)
@@ -405,13 +569,16 @@ static void test_link_extra_descriptor_wakes_both_polls(void **state)
     struct hub_peer peer;
     struct message message;
     int64_t began = clock_now_ns();
-    assert_int_equal(link_poll(link, 5000, ends[0], arena, &message), STATUS_OK);
-    assert_int_equal(message.type, MESSAGE_NONE);
-    while (message.type == MESSAGE_NONE && clock_now_ns() - began < CLOCK_NS_PER_S)
+    message.type = MESSAGE_NONE;
+    while (message.type == MESSAGE_NONE && clock_now_ns() - began < CLOCK_NS_PER_S) {
+        assert_int_equal(link_poll(link, 5000, ends[0], arena, &message), STATUS_OK);
+        assert_int_equal(message.type, MESSAGE_NONE);
         assert_int_equal(hub_poll(hub, 5000, ends[0], arena, &peer, &message), STATUS_OK);
+    }
     assert_int_equal(message.type, MESSAGE_hello);
+    began = clock_now_ns();
     assert_int_equal(hub_poll(hub, 5000, ends[0], arena, &peer, &message), STATUS_OK);
-    assert_int_equal(message.type, MESSAGE_NONE);
+    assert_int_equal(link_poll(link, 5000, ends[0], arena, &message), STATUS_OK);
     assert_true(clock_now_ns() - began < 2 * CLOCK_NS_PER_S);
     link_close(&link, NULL);
     hub_close(&hub);
@@ -419,8 +586,8 @@ static void test_link_extra_descriptor_wakes_both_polls(void **state)
     close(ends[1]);
 }
 
-/* A peer that speaks ZeroMQ but not our protocol. */
-static void test_link_garbage_is_counted_and_others_go_on(void **state)
+/* A peer that speaks ZeroMQ but not our protocol: counted, asked for a hello, refused at the third. */
+static void test_link_garbage_is_counted_refused_and_others_go_on(void **state)
 {
     (void)state;
     struct driver driver;
@@ -428,6 +595,7 @@ static void test_link_garbage_is_counted_and_others_go_on(void **state)
     void *context = zmq_ctx_new();
     void *raw = zmq_socket(context, ZMQ_DEALER);
     zmq_setsockopt(raw, ZMQ_LINGER, &(int){100}, sizeof(int));
+    zmq_setsockopt(raw, ZMQ_RCVTIMEO, &(int){PATIENCE_MS}, sizeof(int));
     assert_int_equal(zmq_connect(raw, ipc), 0);
     assert_int_equal(zmq_send(raw, "garbage", 7, 0), 7);
     assert_int_equal(zmq_send(raw, "", 0, 0), 0);
@@ -438,9 +606,21 @@ static void test_link_garbage_is_counted_and_others_go_on(void **state)
     struct message hello = {.type = MESSAGE_hello, .hello = {.run = "run-1", .role = ROLE_ACTOR}};
     assert_int_equal(message_pack(&hello, &bytes), STATUS_OK);
     assert_true(zmq_send(raw, bytes.bytes, bytes.size, 0) > 0);
+    const char *const answers[] = {"hello?", "hello?", "3 messages in a row", "somebody else"};
+    for (int i = 0; i < 4; i++) {
+        char reply[4096];
+        int size = zmq_recv(raw, reply, sizeof reply, 0);
+        assert_in_range(size, 16, sizeof reply);
+        struct message got;
+        arena_reset(arena);
+        assert_int_equal(message_unpack(&got, arena, reply, (size_t)size), STATUS_OK);
+        assert_int_equal(got.type, i < 2 ? MESSAGE_bye : MESSAGE_refused);
+        assert_non_null(strstr(i < 2 ? got.bye.reason : got.refused.reason, answers[i]));
+    }
     for (int i = 0; i < 1000 && atomic_load(&driver.corrupt) < 4; i++)
         clock_sleep_ms(5);
     assert_int_equal(atomic_load(&driver.corrupt), 4);
+    assert_int_equal(hub_refused(driver.hub, REFUSAL_WRONG_SENDER), 1);
     struct link *link = link_to(ipc, 0, 1);
     wait_welcomed(link);
     assert_int_equal(atomic_load(&driver.hellos), 1);
@@ -564,7 +744,7 @@ static void test_link_without_memory_opens_fail_and_leak_nothing(void **state)
     (void)state;
     struct hello hello = {.run = "run-1", .role = ROLE_ACTOR, .host = "h", .numerics = "n"};
     int64_t live = memory_blocks_live();
-    for (int64_t n = 1; n <= 4; n++) {
+    for (int64_t n = 1; n <= 6; n++) {
         struct link *link = NULL;
         memory_fail_after(n);
         assert_int_equal(link_open(&link, "ipc:///tmp/weir-none", &hello), STATUS_NO_MEMORY);
@@ -587,10 +767,14 @@ int main(void)
         cmocka_unit_test(test_link_quiet_link_sees_its_connection_close),
         cmocka_unit_test(test_link_forgotten_peer_says_hello_again),
         cmocka_unit_test(test_link_other_run_is_refused_with_the_stores_reason),
-        cmocka_unit_test(test_link_newer_process_replaces_older_of_same_role_and_index),
+        cmocka_unit_test(test_link_two_processes_of_one_place_are_two_peers),
+        cmocka_unit_test(test_link_stopped_peer_is_seen_within_500_ms_and_its_return_too),
+        cmocka_unit_test(test_link_killed_peer_is_seen_within_50_ms),
+        cmocka_unit_test(test_link_computing_peer_whose_connection_was_cut_is_connected_again),
+        cmocka_unit_test(test_link_long_message_arrives_whole),
         cmocka_unit_test(test_link_absent_store_is_noticed_by_its_silence),
         cmocka_unit_test(test_link_extra_descriptor_wakes_both_polls),
-        cmocka_unit_test(test_link_garbage_is_counted_and_others_go_on),
+        cmocka_unit_test(test_link_garbage_is_counted_refused_and_others_go_on),
         cmocka_unit_test(test_link_oversize_message_never_reaches_the_store),
         cmocka_unit_test(test_link_bad_endpoints_are_refused_with_a_sentence),
         cmocka_unit_test(test_link_taken_endpoint_names_who_may_hold_it),

@@ -1,3 +1,4 @@
+/* transport/hub.c - hub_core and hub_watch on a ZeroMQ ROUTER: who said what, and whose connection is dead. */
 #include "transport/link.h"
 
 #include <errno.h>
@@ -11,124 +12,36 @@
 #include <unistd.h>
 #include <zmq.h>
 
-#include "core/check.h"
-#include "core/checksum.h"
 #include "core/clock.h"
 #include "core/log.h"
 #include "core/memory.h"
 #include "core/wait.h"
+#include "transport/hub_core.h"
+#include "transport/hub_watch.h"
 #include "transport/socket.h"
 
 enum {
-    BUCKETS = HUB_PEERS_MAX * 2, /* power of two */
     POLL_SLICE_MS = 100,
-    NO_PEER = UINT16_MAX,
-};
-
-struct slot {
-    struct hub_peer peer;
-    char identity[SOCKET_IDENTITY_MAX]; /* "" = free */
-    uint32_t live_at;                   /* place in hub.live */
+    PROBE_AFTER_MS =
+        20, /* of an event: libzmq has taken the old connection out of its routes by then */
+    PROBE_EVERY_MS = 20,
+    PROBE_FOR_MS = 500,
+    MONITORED = ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED,
 };
 
 struct hub {
     void *context, *socket;
+    void *monitor; /* PAIR with libzmq's events of `socket` */
     char endpoint[SOCKET_ENDPOINT_MAX];
-    struct slot *slots; /* [HUB_PEERS_MAX] */
-    uint16_t *live;     /* [live_count] ids of peers, any order */
-    uint16_t *buckets;  /* [BUCKETS] identity -> id, linear probing; NO_PEER = free */
-    uint32_t live_count;
-    uint32_t next_id; /* ids go round, so that an old one does not name someone new at once */
-    uint32_t leaving; /* said bye: forgotten at the next poll; NO_PEER none */
-    uint64_t corrupt;
-    struct buffer bytes;
-    struct stat socket_file; /* ipc: the file we made; st_ino 0 otherwise */
+    struct hub_core *core;
+    struct hub_watch *watch;
+    struct socket_inbox inbox;
+    bool *told;  /* [HUB_PEERS_MAX] what the owner knows: the peer is connected */
+    bool unseen; /* there are events that no poll ended for yet */
+    bool events; /* `told` may differ from what is */
+    int64_t probe_ns, probe_until_ns; /* next probe for peers that came back without a word */
+    struct stat socket_file;          /* ipc: the file we made; st_ino 0 otherwise */
 };
-
-/* ---- peers ---- */
-
-static uint32_t bucket_of(const char *identity, size_t size)
-{
-    return (uint32_t)(hash64(identity, size, 0) % BUCKETS);
-}
-
-static struct slot *find_identity(struct hub *hub, const char *identity, size_t size)
-{
-    uint32_t at = bucket_of(identity, size);
-    for (; hub->buckets[at] != NO_PEER; at = (at + 1) % BUCKETS) {
-        struct slot *slot = &hub->slots[hub->buckets[at]];
-        if (strlen(slot->identity) == size && memcmp(slot->identity, identity, size) == 0)
-            return slot;
-    }
-    return NULL;
-}
-
-static void index_peer(struct hub *hub, uint32_t id)
-{
-    const char *identity = hub->slots[id].identity;
-    uint32_t at = bucket_of(identity, strlen(identity));
-    while (hub->buckets[at] != NO_PEER)
-        at = (at + 1) % BUCKETS;
-    hub->buckets[at] = (uint16_t)id;
-}
-
-static struct slot *add_peer(struct hub *hub, const struct hello *hello, const char *identity)
-{
-    if (hub->live_count == HUB_PEERS_MAX)
-        return NULL;
-    while (hub->slots[hub->next_id].identity[0] != '\0')
-        hub->next_id = (hub->next_id + 1) % HUB_PEERS_MAX;
-    uint32_t id = hub->next_id;
-    hub->next_id = (id + 1) % HUB_PEERS_MAX;
-    struct slot *slot = &hub->slots[id];
-    snprintf(slot->identity, sizeof slot->identity, "%s", identity);
-    slot->peer = (struct hub_peer){
-        .id = id, .role = hello->role, .index = hello->index, .incarnation = hello->incarnation};
-    snprintf(slot->peer.name, sizeof slot->peer.name, "%s.%" PRIu32, role_name(hello->role),
-             hello->index);
-    slot->live_at = hub->live_count;
-    hub->live[hub->live_count++] = (uint16_t)id;
-    index_peer(hub, id);
-    return slot;
-}
-
-/* Rare, so the whole index is made anew instead of mending the probe chains. */
-void hub_forget(struct hub *hub, uint32_t peer_id)
-{
-    if (peer_id >= HUB_PEERS_MAX || hub->slots[peer_id].identity[0] == '\0')
-        return;
-    struct slot *slot = &hub->slots[peer_id];
-    uint16_t last = hub->live[--hub->live_count];
-    hub->live[slot->live_at] = last;
-    hub->slots[last].live_at = slot->live_at;
-    slot->identity[0] = '\0';
-    memset(hub->buckets, 0xff, BUCKETS * sizeof *hub->buckets);
-    for (uint32_t i = 0; i < hub->live_count; i++)
-        index_peer(hub, hub->live[i]);
-    if (hub->leaving == peer_id)
-        hub->leaving = NO_PEER;
-}
-
-uint32_t hub_peer_count(const struct hub *hub)
-{
-    return hub->live_count;
-}
-
-const struct hub_peer *hub_peer_at(const struct hub *hub, uint32_t i)
-{
-    CHECK(i < hub->live_count);
-    return &hub->slots[hub->live[i]].peer;
-}
-
-uint64_t hub_corrupt_count(const struct hub *hub)
-{
-    return hub->corrupt;
-}
-
-const char *hub_endpoint(const struct hub *hub)
-{
-    return hub->endpoint;
-}
 
 /* ---- open and close ---- */
 
@@ -172,24 +85,30 @@ static enum status bind_endpoint(struct hub *hub)
     return STATUS_OK;
 }
 
+static enum status send_bytes(void *self, const char *identity, size_t identity_size,
+                              const void *bytes, size_t size)
+{
+    struct hub *hub = self;
+    return socket_send(hub->socket, identity, identity_size, bytes, size);
+}
+
 enum status hub_open(struct hub **hub, const char *endpoint)
 {
     struct hub *made = memory_alloc(sizeof *made);
     if (made == NULL)
         return FAIL(STATUS_NO_MEMORY, "hub on %s", endpoint);
-    buffer_init(&made->bytes, 0);
-    made->leaving = NO_PEER;
-    made->slots = memory_array(HUB_PEERS_MAX, sizeof *made->slots);
-    made->live = memory_array(HUB_PEERS_MAX, sizeof *made->live);
-    made->buckets = memory_array(BUCKETS, sizeof *made->buckets);
+    socket_inbox_init(&made->inbox);
     enum status status = STATUS_OK;
-    if (made->slots == NULL || made->live == NULL || made->buckets == NULL) {
+    made->told = memory_array(HUB_PEERS_MAX, sizeof *made->told);
+    if (made->told == NULL) {
         status = FAIL(STATUS_NO_MEMORY, "hub of %d peers", HUB_PEERS_MAX);
         goto out;
     }
-    memset(made->buckets, 0xff, BUCKETS * sizeof *made->buckets);
+    TRY_GOTO(out, hub_core_create(&made->core, send_bytes, made));
+    TRY_GOTO(out, hub_watch_create(&made->watch));
     TRY_GOTO(out, socket_endpoint(endpoint, made->endpoint));
     TRY_GOTO(out, socket_open(ZMQ_ROUTER, &made->context, &made->socket));
+    TRY_GOTO(out, socket_monitor(made->context, made->socket, MONITORED, &made->monitor));
     TRY_GOTO(out, bind_endpoint(made));
 out:
     if (status != STATUS_OK)
@@ -213,182 +132,238 @@ static void remove_socket_file(const struct hub *hub)
 
 void hub_close(struct hub **hub)
 {
-    if (*hub == NULL)
+    struct hub *old = *hub;
+    if (old == NULL)
         return;
-    remove_socket_file(*hub);
-    socket_close(&(*hub)->context, &(*hub)->socket);
-    buffer_free(&(*hub)->bytes);
-    memory_free((*hub)->slots);
-    memory_free((*hub)->live);
-    memory_free((*hub)->buckets);
-    memory_free(*hub);
+    remove_socket_file(old);
+    socket_inbox_free(&old->inbox);
+    if (old->monitor != NULL)
+        zmq_close(old->monitor);
+    socket_close(&old->context, &old->socket);
+    hub_core_destroy(&old->core);
+    hub_watch_destroy(&old->watch);
+    memory_free(old->told);
+    memory_free(old);
     *hub = NULL;
 }
 
-/* ---- sending ---- */
+/* ---- connections ---- */
 
-static enum status send_to(struct hub *hub, const char *identity, size_t size,
-                           const struct message *message)
+/* What the watch says of a peer becomes what the core says of it. */
+static void sync_peer(struct hub *hub, uint32_t id)
 {
-    buffer_clear(&hub->bytes);
-    TRY(message_pack(message, &hub->bytes));
-    return socket_send(hub->socket, identity, size, &hub->bytes);
+    const struct hub_peer *peer = hub_core_peer(hub->core, id);
+    int64_t since_ns;
+    if (peer == NULL)
+        return;
+    bool connected = hub_watch_connected(hub->watch, id, &since_ns);
+    if (peer->connected != connected)
+        hub->unseen = true;
+    hub_core_connected(hub->core, id, connected, since_ns);
+    hub->events = hub->events || hub->told[id] != connected;
 }
 
-enum status hub_send(struct hub *hub, uint32_t peer_id, const struct message *message)
+static void sync_peers(struct hub *hub)
 {
-    if (peer_id >= HUB_PEERS_MAX || hub->slots[peer_id].identity[0] == '\0')
-        return FAIL(STATUS_NETWORK, "no peer has id %" PRIu32 " any more", peer_id);
-    const char *identity = hub->slots[peer_id].identity;
-    return send_to(hub, identity, strlen(identity), message);
+    for (uint32_t i = 0; i < hub_core_peer_count(hub->core); i++)
+        sync_peer(hub, hub_core_peer_at(hub->core, i)->id);
 }
 
-/* To somebody who is no peer: if it does not arrive, they ask again. */
-static void tell(struct hub *hub, const char *identity, size_t size, const struct message *message)
+static void plan_probe(struct hub *hub, int64_t now_ns)
 {
-    if (send_to(hub, identity, size, message) != STATUS_OK)
-        LOG_DEBUG("hub", "not told", "peer=%.*s what=%s why=\"%s\"", (int)size, identity,
-                  message_name(message->type), status_last_error());
+    if (hub->probe_until_ns == 0)
+        hub->probe_ns = now_ns + PROBE_AFTER_MS * CLOCK_NS_PER_MS;
+    hub->probe_until_ns = now_ns + PROBE_FOR_MS * CLOCK_NS_PER_MS;
 }
 
-static void refuse(struct hub *hub, const char *identity, const char *reason)
+static enum status take_monitor_event(struct hub *hub, int event, int fd, int64_t now_ns)
 {
-    struct message message = {.type = MESSAGE_refused, .refused = {reason}};
-    tell(hub, identity, strlen(identity), &message);
+    bool orphan = false;
+    if (event == ZMQ_EVENT_ACCEPTED)
+        return hub_watch_opened(hub->watch, fd, now_ns);
+    if (event == ZMQ_EVENT_DISCONNECTED)
+        hub_watch_closed(hub->watch, fd, now_ns, &orphan);
+    if (orphan || event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED)
+        plan_probe(hub, now_ns);
+    return STATUS_OK;
+}
+
+/* libzmq queues the events of a connection before its messages: to be read after each message was taken. */
+static enum status read_monitor(struct hub *hub)
+{
+    int event = 0, value = 0;
+    bool any = false;
+    while (socket_monitor_read(hub->monitor, &event, &value)) {
+        TRY(take_monitor_event(hub, event, value, clock_now_ns()));
+        any = true;
+    }
+    if (any)
+        sync_peers(hub);
+    return STATUS_OK;
+}
+
+/* A process that computes says nothing, but its I/O thread may have made a new connection: whether there is a route
+ * to its identity tells. What is sent makes it say hello when it comes to it. */
+static void probe(struct hub *hub)
+{
+    int64_t now_ns = clock_now_ns();
+    if (hub->probe_until_ns == 0 || now_ns < hub->probe_ns)
+        return;
+    hub->probe_ns = now_ns + PROBE_EVERY_MS * CLOCK_NS_PER_MS;
+    if (now_ns > hub->probe_until_ns)
+        hub->probe_until_ns = 0;
+    struct message wanted = {.type = MESSAGE_bye, .bye = {HUB_WANTS_HELLO}};
+    for (uint32_t i = 0; i < hub_core_peer_count(hub->core); i++) {
+        const struct hub_peer *peer = hub_core_peer_at(hub->core, i);
+        bool settled = peer->connected
+                           ? !hub_watch_unknown(hub->watch, peer->id)
+                           : now_ns - peer->disconnected_ns < PROBE_AFTER_MS * CLOCK_NS_PER_MS;
+        if (settled)
+            continue;
+        enum status status = hub_core_send(hub->core, peer->id, &wanted);
+        hub_watch_found(hub->watch, peer->id, status != STATUS_NETWORK, now_ns);
+        sync_peer(hub, peer->id);
+    }
+}
+
+bool hub_take_event(struct hub *hub, uint32_t *peer_id, bool *connected)
+{
+    for (uint32_t id = 0; hub->events && id < HUB_PEERS_MAX; id++) {
+        const struct hub_peer *peer = hub_core_peer(hub->core, id);
+        bool is = peer != NULL && peer->connected;
+        if (hub->told[id] == is)
+            continue;
+        hub->told[id] = is;
+        *peer_id = id;
+        *connected = is;
+        return true;
+    }
+    hub->events = false;
+    return false;
 }
 
 /* ---- receiving ---- */
 
-struct envelope {
-    zmq_msg_t identity, body;
-};
-
-/* False: nothing there. Anything but identity and one body is counted and *ok is false. */
-static bool take_frames(struct hub *hub, struct envelope *envelope, bool *ok)
+static enum status take_inbox(struct hub *hub, struct arena *arena, struct hub_peer *peer,
+                              struct message *message)
 {
-    if (zmq_msg_recv(&envelope->identity, hub->socket, ZMQ_DONTWAIT) < 0)
-        return false;
-    *ok = zmq_msg_more(&envelope->identity) &&
-          zmq_msg_recv(&envelope->body, hub->socket, ZMQ_DONTWAIT) >= 0 &&
-          !zmq_msg_more(&envelope->body);
-    zmq_msg_t *last = zmq_msg_more(&envelope->identity) ? &envelope->body : &envelope->identity;
-    while (zmq_msg_more(last) && zmq_msg_recv(&envelope->body, hub->socket, ZMQ_DONTWAIT) >= 0)
-        last = &envelope->body;
-    return true;
+    const struct socket_inbox *inbox = &hub->inbox;
+    const char *identity = zmq_msg_data(&hub->inbox.identity);
+    size_t identity_size = zmq_msg_size(&hub->inbox.identity);
+    int64_t now_ns = clock_now_ns();
+    uint32_t before = hub_core_find(hub->core, identity, identity_size);
+    TRY(hub_core_take(hub->core, now_ns, identity, identity_size, ROLE_NONE, inbox->bytes,
+                      inbox->size, arena, peer, message));
+    uint32_t id = hub_core_find(hub->core, identity, identity_size);
+    if (id != before && before != UINT32_MAX)
+        hub->events = true; /* refused and forgotten */
+    if (id == UINT32_MAX)
+        return STATUS_OK;
+    if (id != before) { /* its hello tells the owner that it is connected */
+        hub_watch_forget(hub->watch, id);
+        hub->told[id] = true;
+    }
+    hub_watch_heard(hub->watch, id, inbox->fd, message->type == MESSAGE_hello, now_ns);
+    sync_peer(hub, id);
+    if (message->type != MESSAGE_NONE)
+        *peer = *hub_core_peer(hub->core, id);
+    return STATUS_OK;
 }
 
-static void count_corrupt(struct hub *hub, const char *identity, size_t size, const char *why)
+/* Takes one message that is there already; *taken is false when there is none. One that is skipped leaves type NONE:
+ * the poll ends, so that the caller can reset the arena which it used. */
+static enum status receive(struct hub *hub, struct arena *arena, struct hub_peer *peer,
+                           struct message *message, bool *taken)
 {
-    hub->corrupt++;
-    bool text = size > 0 && size < SOCKET_IDENTITY_MAX;
-    for (size_t i = 0; text && i < size; i++)
-        text = identity[i] > ' ' && identity[i] <= '~' && identity[i] != '"';
-    LOG_WARN("hub", "message skipped", "peer=%.*s why=\"%s\"", text ? (int)size : 7,
-             text ? identity : "unnamed", why);
+    *taken = socket_take(hub->socket, true, &hub->inbox);
+    TRY(read_monitor(hub));
+    if (*taken)
+        TRY(take_inbox(hub, arena, peer, message));
+    else
+        probe(hub);
+    return STATUS_OK;
 }
 
-/* Makes the sender of a hello a peer. NULL: it was answered or skipped here. */
-static struct slot *greet(struct hub *hub, const char *identity, size_t size,
-                          const struct hello *hello)
+/* Waits once. *woken: by extra_fd or a signal. */
+static enum status wait_once(struct hub *hub, int timeout_ms, int extra_fd, bool *woken)
 {
-    char expected[SOCKET_IDENTITY_MAX];
-    socket_identity(hello->role, hello->index, hello->incarnation, expected);
-    if (strlen(expected) != size || memcmp(expected, identity, size) != 0) {
-        count_corrupt(hub, identity, size, "its hello names somebody else");
-        return NULL;
-    }
-    struct slot *known = find_identity(hub, identity, size);
-    if (known != NULL)
-        return known; /* said hello again after a reconnect */
-    for (uint32_t i = 0; i < hub->live_count && hello->role != ROLE_CONTROL; i++) {
-        struct slot *other = &hub->slots[hub->live[i]];
-        if (other->peer.role != hello->role || other->peer.index != hello->index)
-            continue;
-        if (other->peer.incarnation > hello->incarnation) {
-            refuse(hub, expected, "a newer process of the same role and index took your place");
-            return NULL;
-        }
-        LOG_INFO("hub", "peer replaced", "peer=%s", other->peer.name);
-        refuse(hub, other->identity, "a newer process of the same role and index took your place");
-        hub_forget(hub, other->peer.id);
-        break;
-    }
-    struct slot *made = add_peer(hub, hello, expected);
-    if (made == NULL)
-        refuse(hub, expected, "the store has as many peers as it can hold (4096)");
-    return made;
-}
-
-/* Turns frames into (peer, message); NULL when they were answered or skipped here. */
-static struct slot *accept_frames(struct hub *hub, struct envelope *envelope, struct arena *arena,
-                                  struct message *message)
-{
-    const char *identity = zmq_msg_data(&envelope->identity);
-    size_t size = zmq_msg_size(&envelope->identity);
-    struct message got;
-    if (message_unpack(&got, arena, zmq_msg_data(&envelope->body), zmq_msg_size(&envelope->body)) !=
-        STATUS_OK) {
-        count_corrupt(hub, identity, size, status_last_error());
-        return NULL;
-    }
-    struct slot *slot = got.type == MESSAGE_hello ? greet(hub, identity, size, &got.hello)
-                                                  : find_identity(hub, identity, size);
-    if (slot == NULL && got.type != MESSAGE_hello && got.type != MESSAGE_bye) {
-        struct message wanted = {.type = MESSAGE_bye, .bye = {HUB_WANTS_HELLO}};
-        tell(hub, identity, size, &wanted);
-    }
-    if (slot == NULL)
-        return NULL;
-    slot->peer.last_heard_ns = clock_now_ns();
-    if (got.type == MESSAGE_bye)
-        hub->leaving = slot->peer.id;
-    *message = got;
-    return slot;
-}
-
-/* Takes one message that is there already. False: none. One that is skipped leaves type NONE: the poll
- * ends, so that the caller can reset the arena which it used. */
-static bool receive(struct hub *hub, struct arena *arena, struct hub_peer *peer,
-                    struct message *message)
-{
-    struct envelope envelope;
-    zmq_msg_init(&envelope.identity);
-    zmq_msg_init(&envelope.body);
-    bool ok = false;
-    bool taken = take_frames(hub, &envelope, &ok);
-    if (taken && ok) {
-        struct slot *slot = accept_frames(hub, &envelope, arena, message);
-        if (slot != NULL)
-            *peer = slot->peer;
-    } else if (taken) {
-        count_corrupt(hub, zmq_msg_data(&envelope.identity), zmq_msg_size(&envelope.identity),
-                      "not one frame per message");
-    }
-    zmq_msg_close(&envelope.identity);
-    zmq_msg_close(&envelope.body);
-    return taken;
+    zmq_pollitem_t items[] = {{hub->socket, 0, ZMQ_POLLIN, 0},
+                              {hub->monitor, 0, ZMQ_POLLIN, 0},
+                              {NULL, extra_fd, ZMQ_POLLIN | ZMQ_POLLERR, 0}};
+    if (hub->probe_until_ns != 0 && timeout_ms > PROBE_EVERY_MS)
+        timeout_ms = PROBE_EVERY_MS;
+    int ready = zmq_poll(items, extra_fd >= 0 ? 3 : 2, timeout_ms);
+    *woken = (ready < 0 && errno == EINTR) || (extra_fd >= 0 && items[2].revents != 0);
+    if (ready < 0 && errno != EINTR)
+        return FAIL(STATUS_IO, "zmq_poll: %s", zmq_strerror(errno));
+    return STATUS_OK;
 }
 
 enum status hub_poll(struct hub *hub, int64_t timeout_ms, int extra_fd, struct arena *arena,
                      struct hub_peer *peer, struct message *message)
 {
     message->type = MESSAGE_NONE;
-    hub_forget(hub, hub->leaving);
+    hub_core_settle(hub->core);
     struct wait wait = wait_begin("message", "any peer", timeout_ms);
-    enum status status = STATUS_OK;
-    bool woken = false; /* by extra_fd or a signal */
+    enum status status;
+    bool woken = false, taken = false;
     for (;;) {
-        if (receive(hub, arena, peer, message) || woken || wait_left_ms(&wait) == 0)
+        TRY_GOTO(out, receive(hub, arena, peer, message, &taken));
+        if (taken || woken || (hub->events && hub->unseen) || wait_left_ms(&wait) == 0)
             break;
-        zmq_pollitem_t items[] = {{hub->socket, 0, ZMQ_POLLIN, 0},
-                                  {NULL, extra_fd, ZMQ_POLLIN | ZMQ_POLLERR, 0}};
-        int ready = zmq_poll(items, extra_fd >= 0 ? 2 : 1, wait_slice_ms(&wait, POLL_SLICE_MS));
-        woken = (ready < 0 && errno == EINTR) || (extra_fd >= 0 && items[1].revents != 0);
-        if (ready < 0 && errno != EINTR) {
-            status = FAIL(STATUS_IO, "zmq_poll: %s", zmq_strerror(errno));
-            break;
-        }
+        TRY_GOTO(out, wait_once(hub, wait_slice_ms(&wait, POLL_SLICE_MS), extra_fd, &woken));
     }
+out:
+    hub->unseen = false;
     enum status ended = wait_end(&wait, true); /* nothing in time is no error here */
     return status != STATUS_OK ? status : ended;
+}
+
+/* ---- peers ---- */
+
+enum status hub_send(struct hub *hub, uint32_t peer_id, const struct message *message)
+{
+    return hub_core_send(hub->core, peer_id, message);
+}
+
+void hub_forget(struct hub *hub, uint32_t peer_id)
+{
+    hub_core_forget(hub->core, peer_id);
+    if (peer_id >= HUB_PEERS_MAX)
+        return;
+    hub_watch_forget(hub->watch, peer_id);
+    hub->told[peer_id] = false;
+}
+
+uint32_t hub_peer_count(const struct hub *hub)
+{
+    return hub_core_peer_count(hub->core);
+}
+
+const struct hub_peer *hub_peer_at(const struct hub *hub, uint32_t i)
+{
+    return hub_core_peer_at(hub->core, i);
+}
+
+uint64_t hub_refused(const struct hub *hub, enum refusal kind)
+{
+    return hub_core_refused(hub->core, kind);
+}
+
+uint64_t hub_corrupt_count(const struct hub *hub)
+{
+    uint64_t sum = 0;
+    for (int kind = 0; kind < REFUSAL_COUNT; kind++)
+        sum += hub_core_refused(hub->core, (enum refusal)kind);
+    return sum;
+}
+
+uint32_t hub_connection_count(const struct hub *hub)
+{
+    return hub_watch_open_count(hub->watch);
+}
+
+const char *hub_endpoint(const struct hub *hub)
+{
+    return hub->endpoint;
 }

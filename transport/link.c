@@ -1,10 +1,9 @@
+/* transport/link.c - link_core on a ZeroMQ DEALER. */
 #include "transport/link.h"
 
 #include <errno.h>
-#include <inttypes.h>
-#include <stdatomic.h>
-#include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
 #include <unistd.h>
 #include <zmq.h>
 
@@ -12,87 +11,80 @@
 #include "core/log.h"
 #include "core/memory.h"
 #include "core/wait.h"
+#include "transport/link_core.h"
 #include "transport/socket.h"
 
 enum {
-    HELLO_EVERY_MS = 500,
-    HEARTBEAT_DEFAULT_MS = 1000,
     POLL_SLICE_MS = 100,
+    MONITORED = ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_HANDSHAKE_SUCCEEDED,
 };
 
 struct link {
     void *context, *socket;
     void *monitor; /* PAIR with libzmq's events of `socket` */
     char endpoint[SOCKET_ENDPOINT_MAX];
-    struct hello hello;  /* texts owned */
-    char *texts[3];      /* run, host, numerics of hello */
-    struct buffer bytes; /* of the message being sent */
+    struct link_core *core;
+    struct socket_inbox inbox;
     struct buffer waits;
-    link_heartbeat_fn fill;
+    link_heartbeat_fn fill; /* of the owner */
     void *fill_self;
-    bool welcomed;
-    bool ever_welcomed;
-    uint32_t reconnects;
-    int64_t heartbeat_ms;
-    int64_t silent_limit_ms;
-    int64_t next_hello_ns;
-    int64_t next_heartbeat_ns;
-    int64_t last_heard_ns;
-    int64_t asked_ns; /* of the first question since the store was heard; 0: none is open */
 };
 
 /* ---- open and close ---- */
 
-/* Disconnects must be seen: libzmq reconnects silently and what was on the way is lost, so the link
- * says hello again and the owner resends. */
-static enum status open_monitor(struct link *link)
+static enum status send_bytes(void *self, const void *bytes, size_t size)
 {
-    static _Atomic uint32_t number;
-    char name[64];
-    snprintf(name, sizeof name, "inproc://link-monitor-%" PRIu32, atomic_fetch_add(&number, 1));
-    if (zmq_socket_monitor(link->socket, name, ZMQ_EVENT_DISCONNECTED) != 0)
-        return FAIL(STATUS_IO, "zmq_socket_monitor: %s", zmq_strerror(errno));
-    link->monitor = zmq_socket(link->context, ZMQ_PAIR);
-    int none = 0;
-    if (link->monitor == NULL ||
-        zmq_setsockopt(link->monitor, ZMQ_LINGER, &none, sizeof none) != 0 ||
-        zmq_connect(link->monitor, name) != 0)
-        return FAIL(STATUS_IO, "socket monitor: %s", zmq_strerror(errno));
-    return STATUS_OK;
+    struct link *link = self;
+    return socket_send(link->socket, NULL, 0, bytes, size);
 }
 
-static enum status copy_hello(struct link *link, const struct hello *hello)
+/* The table of waits is the process's, so it is read here and not in the core. */
+static void fill_heartbeat(void *self, struct heartbeat *heartbeat)
 {
-    const char *texts[3] = {hello->run, hello->host, hello->numerics};
-    for (int i = 0; i < 3; i++) {
-        link->texts[i] = memory_text(texts[i] != NULL ? texts[i] : "");
-        if (link->texts[i] == NULL)
-            return FAIL(STATUS_NO_MEMORY, "link to %s", link->endpoint);
-    }
-    link->hello = *hello;
-    link->hello.run = link->texts[0];
-    link->hello.host = link->texts[1];
-    link->hello.numerics = link->texts[2];
-    if (link->hello.incarnation == 0)
-        link->hello.incarnation = (uint64_t)clock_wall_ns();
-    if (link->hello.pid == 0)
-        link->hello.pid = (uint32_t)getpid();
-    struct message message = {.type = MESSAGE_hello, .hello = link->hello};
-    return message_pack(&message, &link->bytes); /* a bad hello is seen here, not at the store */
+    struct link *link = self;
+    buffer_clear(&link->waits);
+    if (wait_table_json(&link->waits) == STATUS_OK)
+        heartbeat->waits_json = buffer_string(&link->waits);
+    if (link->fill != NULL)
+        link->fill(link->fill_self, heartbeat);
+}
+
+static enum status complete_hello(struct hello *hello)
+{
+    while (hello->incarnation == 0)
+        if (getrandom(&hello->incarnation, sizeof hello->incarnation, 0) !=
+            (ssize_t)sizeof hello->incarnation)
+            return FAIL(STATUS_IO, "getrandom: %s", strerror(errno));
+    if (hello->pid == 0)
+        hello->pid = (uint32_t)getpid();
+    return STATUS_OK;
 }
 
 static void link_free(struct link **link)
 {
     struct link *old = *link;
+    socket_inbox_free(&old->inbox);
     if (old->monitor != NULL)
         zmq_close(old->monitor);
     socket_close(&old->context, &old->socket);
-    for (int i = 0; i < 3; i++)
-        memory_free(old->texts[i]);
-    buffer_free(&old->bytes);
+    link_core_destroy(&old->core);
     buffer_free(&old->waits);
     memory_free(old);
     *link = NULL;
+}
+
+/* Messages queue only for a connection that stands (ZMQ_IMMEDIATE): after a new one the first is a hello. */
+static enum status connect_to(struct link *link, const struct hello *hello)
+{
+    char identity[SOCKET_IDENTITY_MAX];
+    int on = 1;
+    socket_identity(hello->role, hello->index, hello->incarnation, identity);
+    if (zmq_setsockopt(link->socket, ZMQ_ROUTING_ID, identity, strlen(identity)) != 0 ||
+        zmq_setsockopt(link->socket, ZMQ_IMMEDIATE, &on, sizeof on) != 0 ||
+        zmq_connect(link->socket, link->endpoint) != 0)
+        return FAIL(STATUS_INVALID, "cannot connect to \"%s\": %s", link->endpoint,
+                    zmq_strerror(errno));
+    return STATUS_OK;
 }
 
 enum status link_open(struct link **link, const char *endpoint, const struct hello *hello)
@@ -100,23 +92,17 @@ enum status link_open(struct link **link, const char *endpoint, const struct hel
     struct link *made = memory_alloc(sizeof *made);
     if (made == NULL)
         return FAIL(STATUS_NO_MEMORY, "link to %s", endpoint);
-    buffer_init(&made->bytes, 0);
     buffer_init(&made->waits, 0);
-    made->heartbeat_ms = HEARTBEAT_DEFAULT_MS;
-    made->last_heard_ns = clock_now_ns();
+    socket_inbox_init(&made->inbox);
+    struct hello said = *hello;
     enum status status;
-    char identity[SOCKET_IDENTITY_MAX];
+    TRY_GOTO(out, complete_hello(&said));
     TRY_GOTO(out, socket_endpoint(endpoint, made->endpoint));
-    TRY_GOTO(out, copy_hello(made, hello));
+    TRY_GOTO(out, link_core_create(&made->core, &said, made->endpoint, send_bytes, made));
+    link_core_set_heartbeat(made->core, fill_heartbeat, made);
     TRY_GOTO(out, socket_open(ZMQ_DEALER, &made->context, &made->socket));
-    TRY_GOTO(out, open_monitor(made));
-    socket_identity(made->hello.role, made->hello.index, made->hello.incarnation, identity);
-    if (zmq_setsockopt(made->socket, ZMQ_ROUTING_ID, identity, strlen(identity)) != 0 ||
-        zmq_connect(made->socket, made->endpoint) != 0) {
-        status =
-            FAIL(STATUS_INVALID, "cannot connect to \"%s\": %s", endpoint, zmq_strerror(errno));
-        goto out;
-    }
+    TRY_GOTO(out, socket_monitor(made->context, made->socket, MONITORED, &made->monitor));
+    TRY_GOTO(out, connect_to(made, &said));
 out:
     if (status != STATUS_OK)
         link_free(&made);
@@ -125,148 +111,48 @@ out:
     return status;
 }
 
-static enum status send_now(struct link *link, const struct message *message)
-{
-    buffer_clear(&link->bytes);
-    TRY(message_pack(message, &link->bytes));
-    return socket_send(link->socket, NULL, 0, &link->bytes);
-}
-
 void link_close(struct link **link, const char *bye_reason)
 {
     if (*link == NULL)
         return;
     struct message bye = {.type = MESSAGE_bye, .bye = {bye_reason != NULL ? bye_reason : ""}};
-    if ((*link)->welcomed && send_now(*link, &bye) != STATUS_OK)
+    if (link_core_welcomed((*link)->core) && link_core_send((*link)->core, &bye) != STATUS_OK)
         LOG_WARN("link", "bye not sent", "store=%s why=\"%s\"", (*link)->endpoint,
                  status_last_error());
     link_free(link);
 }
 
-/* ---- keeping the connection ---- */
+/* ---- waiting ---- */
 
-static int64_t after_ms(int64_t now_ns, int64_t ms)
-{
-    return now_ns + ms * CLOCK_NS_PER_MS;
-}
-
-static int64_t heartbeat_every_ms(const struct link *link)
-{
-    int64_t half = link->silent_limit_ms / 2;
-    bool shorter = half > 0 && half < link->heartbeat_ms;
-    return shorter ? half : link->heartbeat_ms;
-}
-
-static enum status send_heartbeat(struct link *link)
-{
-    buffer_clear(&link->waits);
-    TRY(wait_table_json(&link->waits));
-    struct message message = {.type = MESSAGE_heartbeat};
-    struct heartbeat *heartbeat = &message.heartbeat;
-    heartbeat->incarnation = link->hello.incarnation;
-    heartbeat->stats_json = "{}";
-    heartbeat->waits_json = buffer_string(&link->waits);
-    if (link->fill != NULL)
-        link->fill(link->fill_self, heartbeat);
-    return send_now(link, &message);
-}
-
-/* Hello while unknown, heartbeat when due. AGAIN (queue full) is not an error: the next round asks again. */
-static enum status keep_alive(struct link *link, int64_t now_ns)
-{
-    enum status status = STATUS_AGAIN;
-    if (!link->welcomed && now_ns >= link->next_hello_ns) {
-        struct message message = {.type = MESSAGE_hello, .hello = link->hello};
-        link->next_hello_ns = after_ms(now_ns, HELLO_EVERY_MS);
-        status = send_now(link, &message);
-    } else if (link->welcomed && now_ns >= link->next_heartbeat_ns) {
-        link->next_heartbeat_ns = after_ms(now_ns, heartbeat_every_ms(link));
-        status = send_heartbeat(link);
-    } else {
-        return STATUS_OK;
-    }
-    if (link->asked_ns == 0)
-        link->asked_ns = now_ns;
-    return status == STATUS_AGAIN ? STATUS_OK : status;
-}
-
-/* Any event of the monitor is a disconnect. */
+/* Disconnects must be seen: libzmq reconnects silently and what was on the way is lost, so the link says hello again
+ * and the owner resends. A new connection makes hello due at once. */
 static void read_monitor(struct link *link)
 {
-    bool lost = false;
-    zmq_msg_t part;
-    zmq_msg_init(&part);
-    while (zmq_msg_recv(&part, link->monitor, ZMQ_DONTWAIT) >= 0)
-        lost = true;
-    zmq_msg_close(&part);
-    if (!lost)
-        return;
-    link->welcomed = false;
-    link->next_hello_ns = 0;
+    int event = 0, value = 0;
+    while (socket_monitor_read(link->monitor, &event, &value))
+        link_core_disconnected(link->core);
 }
 
-static enum status silence_check(const struct link *link, int64_t now_ns)
-{
-    if (link->silent_limit_ms <= 0 || link->asked_ns == 0)
-        return STATUS_OK;
-    int64_t silent_ms = (now_ns - link->asked_ns) / CLOCK_NS_PER_MS;
-    if (silent_ms < link->silent_limit_ms)
-        return STATUS_OK;
-    return FAIL(STATUS_NETWORK,
-                "the store at %s has not answered for %" PRId64 " ms (limit %" PRId64
-                " ms, %s): is weir-store running and on this endpoint?",
-                link->endpoint, silent_ms, link->silent_limit_ms,
-                link->ever_welcomed ? "it was there before" : "never heard of it");
-}
-
-/* ---- receiving ---- */
-
-/* What the link itself does with a message; *mine: the owner does not see it. */
-static enum status absorb(struct link *link, const struct message *message, bool *mine)
-{
-    if (message->type == MESSAGE_refused)
-        return FAIL(STATUS_CANCELLED, "the store at %s refused %s.%" PRIu32 ": %s", link->endpoint,
-                    role_name(link->hello.role), link->hello.index, message->refused.reason);
-    if (message->type == MESSAGE_bye && strcmp(message->bye.reason, HUB_WANTS_HELLO) == 0) {
-        *mine = true;
-        if (link->welcomed)
-            link->next_hello_ns = 0;
-        link->welcomed = false;
-    }
-    if (message->type == MESSAGE_welcome) {
-        link->reconnects += link->ever_welcomed ? 1 : 0;
-        link->welcomed = link->ever_welcomed = true;
-        link->heartbeat_ms = message->welcome.heartbeat_ms;
-        link->next_heartbeat_ns = after_ms(clock_now_ns(), heartbeat_every_ms(link));
-    }
-    return STATUS_OK;
-}
-
-/* Takes one message that is there already; *taken is false when there is none. One that is skipped or
- * only concerns the link leaves type NONE: the poll ends, so that the caller can reset the arena. */
+/* Takes one message that is there already; *taken is false when there is none. One that is skipped or only concerns
+ * the link leaves type NONE: the poll ends, so that the caller can reset the arena. */
 static enum status receive(struct link *link, struct arena *arena, struct message *message,
                            bool *taken)
 {
-    enum status status = STATUS_OK;
-    zmq_msg_t part;
-    zmq_msg_init(&part);
-    *taken = zmq_msg_recv(&part, link->socket, ZMQ_DONTWAIT) >= 0;
-    if (*taken) {
-        struct message got;
-        bool mine = false;
-        link->last_heard_ns = clock_now_ns();
-        link->asked_ns = 0;
-        if (message_unpack(&got, arena, zmq_msg_data(&part), zmq_msg_size(&part)) == STATUS_OK) {
-            status = absorb(link, &got, &mine);
-            if (status == STATUS_OK && !mine)
-                *message = got;
-        } else {
-            LOG_ERROR("link", "message skipped", "store=%s why=\"%s\"", link->endpoint,
-                      status_last_error());
-        }
-    }
-    zmq_msg_close(&part);
-    return status;
+    *taken = socket_take(link->socket, false, &link->inbox);
+    if (!*taken)
+        return STATUS_OK;
+    return link_core_take(link->core, clock_now_ns(), link->inbox.bytes, link->inbox.size, arena,
+                          message);
+}
+
+/* Until the core has something to do, at most POLL_SLICE_MS. */
+static int64_t slice_ms(const struct link *link)
+{
+    int64_t due_ns = link_core_due_ns(link->core), now_ns = clock_now_ns();
+    if (due_ns <= now_ns)
+        return 0;
+    int64_t ms = (due_ns - now_ns) / CLOCK_NS_PER_MS + 1;
+    return ms < POLL_SLICE_MS ? ms : POLL_SLICE_MS;
 }
 
 /* Waits once. *extra: extra_fd is readable; *interrupted: a signal came. */
@@ -293,14 +179,11 @@ enum status link_poll(struct link *link, int64_t timeout_ms, int extra_fd, struc
     message->type = MESSAGE_NONE;
     for (;;) {
         read_monitor(link);
-        TRY_GOTO(out, keep_alive(link, clock_now_ns()));
         TRY_GOTO(out, receive(link, arena, message, &taken));
-        if (taken || extra || interrupted)
+        TRY_GOTO(out, link_core_turn(link->core, clock_now_ns()));
+        if (taken || extra || interrupted || wait_left_ms(&wait) == 0)
             break;
-        TRY_GOTO(out, silence_check(link, clock_now_ns()));
-        if (wait_left_ms(&wait) == 0)
-            break;
-        TRY_GOTO(out, wait_once(link, wait_slice_ms(&wait, POLL_SLICE_MS), extra_fd, &extra,
+        TRY_GOTO(out, wait_once(link, wait_slice_ms(&wait, slice_ms(link)), extra_fd, &extra,
                                 &interrupted));
     }
 out:;
@@ -311,9 +194,7 @@ out:;
 enum status link_send(struct link *link, const struct message *message)
 {
     read_monitor(link);
-    if (!link->welcomed)
-        return FAIL(STATUS_AGAIN, "the store at %s has not welcomed us yet", link->endpoint);
-    return send_now(link, message);
+    return link_core_send(link->core, message);
 }
 
 /* ---- settings and getters ---- */
@@ -326,25 +207,25 @@ void link_set_heartbeat(struct link *link, link_heartbeat_fn fill, void *self)
 
 void link_set_silence(struct link *link, int64_t silent_limit_ms)
 {
-    link->silent_limit_ms = silent_limit_ms;
+    link_core_set_silence(link->core, silent_limit_ms);
 }
 
 bool link_welcomed(const struct link *link)
 {
-    return link->welcomed;
+    return link_core_welcomed(link->core);
 }
 
 uint64_t link_incarnation(const struct link *link)
 {
-    return link->hello.incarnation;
+    return link_core_incarnation(link->core);
 }
 
 int64_t link_silent_ms(const struct link *link)
 {
-    return (clock_now_ns() - link->last_heard_ns) / CLOCK_NS_PER_MS;
+    return link_core_silent_ms(link->core, clock_now_ns());
 }
 
 uint32_t link_reconnects(const struct link *link)
 {
-    return link->reconnects;
+    return link_core_reconnects(link->core);
 }

@@ -1,7 +1,7 @@
 /* transport/link.h - how a process talks to the store: one ZeroMQ socket with names, credits and deadlines.
  *
  * Client side (`link`): a DEALER owned by one thread. Hello, reconnect and heartbeats are inside:
- * after link_open every (re)connection says hello first, every 500 ms until the store answers; a
+ * after link_open every (re)connection says hello first, every 100 ms until the store answers; a
  * refusal ends the process with its reason.
  * Server side (`hub`): the store's ROUTER, owned by one thread. Peers are identified by role, index and
  * incarnation. Who the hub does not know (it was restarted) is asked for a hello, which makes the link
@@ -19,8 +19,8 @@
 
 /* ---- client ---- */
 struct link;
-/* Returns at once, connected or not. hello is copied; incarnation 0 is replaced by one made from the
- * wall clock. */
+/* Returns at once, connected or not. hello is copied; incarnation 0 is replaced by a random one: any other
+ * incarnation is another process, and none is newer. */
 MUST_CHECK enum status link_open(struct link **link, const char *endpoint,
                                  const struct hello *hello);
 void link_close(struct link **link,
@@ -65,11 +65,11 @@ struct hub_peer { /* valid until the next hub call */
 MUST_CHECK enum status hub_open(struct hub **hub, const char *endpoint);
 void hub_close(struct hub **hub);
 const char *hub_endpoint(const struct hub *hub); /* with the real port when bound to :0 */
-/* One message from any peer; MESSAGE_NONE on timeout and after one that was skipped. A peer exists from its hello on (handed on: answer
- * with welcome, or with refused and hub_forget); before it, an identity is only asked for one. A hello
- * with a newer incarnation replaces the peer of the same role and index, which is told so (control peers
- * live side by side). A peer that said bye is forgotten at the next hub_poll. Broken bytes are counted,
- * logged with the peer's name and skipped. */
+/* One message from any peer; MESSAGE_NONE on timeout, after one that was skipped, and when hub_take_event has
+ * something. A peer exists from its hello on (handed on: answer with welcome, with refused and hub_forget, or not yet);
+ * before it, an identity is only asked for one. Several peers may claim one role and index: the owner judges. A peer
+ * that said bye is forgotten at the next hub_poll. Broken bytes are counted, logged with the peer's name and skipped;
+ * their sender is asked to begin again, the third in a row refuses it. */
 MUST_CHECK enum status hub_poll(struct hub *hub, int64_t timeout_ms, int extra_fd,
                                 struct arena *arena, struct hub_peer *peer,
                                 struct message *message);
@@ -78,7 +78,14 @@ MUST_CHECK enum status hub_send(struct hub *hub, uint32_t peer_id, const struct 
 uint32_t hub_peer_count(const struct hub *hub);
 const struct hub_peer *hub_peer_at(const struct hub *hub, uint32_t i); /* i < hub_peer_count */
 void hub_forget(struct hub *hub, uint32_t peer_id);
+/* Connections found dead (killed: at once; stopped or cut off: within 0.45 s) and back again: each change of
+ * hub_peer.connected once, false when there is none. A peer that the hub itself refused is reported as dead too. Ask
+ * after every hub_poll, before its message is handled. */
+bool hub_take_event(struct hub *hub, uint32_t *peer_id, bool *connected);
+/* Messages refused before anybody saw them, by kind; all of them. */
+uint64_t hub_refused(const struct hub *hub, enum refusal kind);
 uint64_t hub_corrupt_count(const struct hub *hub);
+uint32_t hub_connection_count(const struct hub *hub); /* open now, greeted or not */
 
 /* Tests: the n-th next send of this process fails once with AGAIN; n < 0 switches it off. */
 void transport_fail_after(int64_t n);

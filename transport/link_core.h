@@ -27,7 +27,9 @@ void link_core_disconnected(struct link_core *core);
 MUST_CHECK enum status link_core_turn(struct link_core *core, int64_t now_ns);
 /* When link_core_turn has something to do next. */
 int64_t link_core_due_ns(const struct link_core *core);
-/* Bytes from the store. message->type NONE: kept here, or skipped as broken (logged, counted). CANCELLED: refused. */
+/* Bytes from the store. message->type NONE: kept here, or broken: logged, counted, and hello is said again, so that
+ * the store says again what was in it. CANCELLED: refused, or a store of another wire protocol. Take what is there
+ * before link_core_turn: an answer that waits unread is no silence. */
 MUST_CHECK enum status link_core_take(struct link_core *core, int64_t now_ns, const void *bytes,
                                       size_t size, struct arena *arena, struct message *message);
 /* AGAIN while not welcomed, or when `send` takes nothing. */
@@ -36,6 +38,7 @@ MUST_CHECK enum status link_core_send(struct link_core *core, const struct messa
 bool link_core_welcomed(const struct link_core *core);
 uint64_t link_core_incarnation(const struct link_core *core);
 uint32_t link_core_reconnects(const struct link_core *core);
+uint64_t link_core_broken(const struct link_core *core); /* messages that could not be read */
 int64_t link_core_silent_ms(const struct link_core *core, int64_t now_ns);
 
 #endif

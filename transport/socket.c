@@ -163,19 +163,35 @@ static int send_frame(void *socket, const void *bytes, size_t size, int flags)
     return rc;
 }
 
-enum status socket_send(void *socket, const void *identity, size_t identity_size,
-                        const struct buffer *bytes)
+/* The pipe was checked with the first frame: the rest belongs to it and is taken whole. */
+static int send_rest(void *socket, const uint8_t *bytes, size_t size)
 {
-    int rc = 0;
-    if (identity_size > 0)
-        rc = send_frame(socket, identity, identity_size, ZMQ_SNDMORE);
-    if (rc >= 0 && identity_size > 0) {
-        /* The pipe was checked with the identity: the body belongs to it and is taken whole. */
+    int rc;
+    do {
+        size_t piece = size < SOCKET_PIECE_BYTES ? size : SOCKET_PIECE_BYTES;
+        int more = size > piece ? ZMQ_SNDMORE : 0;
         do
-            rc = zmq_send(socket, bytes->bytes, bytes->size, ZMQ_DONTWAIT);
+            rc = zmq_send(socket, bytes, piece, more | ZMQ_DONTWAIT);
         while (rc < 0 && errno == EINTR);
-    } else if (rc >= 0) {
-        rc = send_frame(socket, bytes->bytes, bytes->size, 0);
+        bytes += piece;
+        size -= piece;
+    } while (rc >= 0 && size > 0);
+    return rc;
+}
+
+enum status socket_send(void *socket, const void *identity, size_t identity_size, const void *bytes,
+                        size_t size)
+{
+    int rc;
+    if (identity_size > 0) {
+        rc = send_frame(socket, identity, identity_size, ZMQ_SNDMORE);
+        if (rc >= 0)
+            rc = send_rest(socket, bytes, size);
+    } else {
+        size_t first = size < SOCKET_PIECE_BYTES ? size : SOCKET_PIECE_BYTES;
+        rc = send_frame(socket, bytes, first, size > first ? ZMQ_SNDMORE : 0);
+        if (rc >= 0 && size > first)
+            rc = send_rest(socket, (const uint8_t *)bytes + first, size - first);
     }
     if (rc >= 0)
         return STATUS_OK;
@@ -184,4 +200,105 @@ enum status socket_send(void *socket, const void *identity, size_t identity_size
     if (errno == EHOSTUNREACH)
         return FAIL(STATUS_NETWORK, "the peer is gone");
     return FAIL(STATUS_NETWORK, "zmq_send: %s", zmq_strerror(errno));
+}
+
+void socket_inbox_init(struct socket_inbox *inbox)
+{
+    *inbox = (struct socket_inbox){.fd = -1, .user = ""};
+    zmq_msg_init(&inbox->identity);
+    zmq_msg_init(&inbox->body);
+    buffer_init(&inbox->whole, WIRE_MESSAGE_MAX);
+}
+
+void socket_inbox_free(struct socket_inbox *inbox)
+{
+    zmq_msg_close(&inbox->identity);
+    zmq_msg_close(&inbox->body);
+    buffer_free(&inbox->whole);
+}
+
+static bool next_frame(zmq_msg_t *frame, void *socket)
+{
+    int rc;
+    do
+        rc = zmq_msg_recv(frame, socket, ZMQ_DONTWAIT);
+    while (rc < 0 && errno == EINTR);
+    return rc >= 0;
+}
+
+/* Frames after the first of the body; libzmq hands a message out when all of it is there. */
+static void take_pieces(void *socket, struct socket_inbox *inbox)
+{
+    enum { KEEP_BYTES = 16 << 20 };
+    if (inbox->whole.capacity > KEEP_BYTES)
+        buffer_free(&inbox->whole);
+    buffer_clear(&inbox->whole);
+    bool fits = true, more = true;
+    while (more) {
+        fits = fits && buffer_append(&inbox->whole, zmq_msg_data(&inbox->body),
+                                     zmq_msg_size(&inbox->body)) == STATUS_OK;
+        more = zmq_msg_more(&inbox->body) && next_frame(&inbox->body, socket);
+    }
+    inbox->bytes = inbox->whole.bytes;
+    inbox->size = fits ? inbox->whole.size : 0;
+}
+
+bool socket_take(void *socket, bool routed, struct socket_inbox *inbox)
+{
+    inbox->bytes = NULL;
+    inbox->size = 0;
+    inbox->fd = -1;
+    inbox->user = "";
+    zmq_msg_t *first = routed ? &inbox->identity : &inbox->body;
+    if (!next_frame(first, socket))
+        return false;
+    if (routed && (!zmq_msg_more(&inbox->identity) || !next_frame(&inbox->body, socket)))
+        return true; /* nothing follows the identity: an empty message */
+    inbox->fd = zmq_msg_get(&inbox->body, ZMQ_SRCFD);
+    const char *user = zmq_msg_gets(&inbox->body, "User-Id");
+    inbox->user = user != NULL ? user : "";
+    if (zmq_msg_more(&inbox->body)) {
+        take_pieces(socket, inbox);
+        return true;
+    }
+    inbox->bytes = zmq_msg_data(&inbox->body);
+    inbox->size = zmq_msg_size(&inbox->body);
+    return true;
+}
+
+enum status socket_monitor(void *context, void *socket, int events, void **monitor)
+{
+    static _Atomic uint32_t number;
+    char name[64];
+    int none = 0;
+    snprintf(name, sizeof name, "inproc://monitor-%" PRIu32, atomic_fetch_add(&number, 1));
+    if (zmq_socket_monitor(socket, name, events) != 0)
+        return FAIL(STATUS_IO, "zmq_socket_monitor: %s", zmq_strerror(errno));
+    *monitor = zmq_socket(context, ZMQ_PAIR);
+    if (*monitor == NULL || zmq_setsockopt(*monitor, ZMQ_LINGER, &none, sizeof none) != 0 ||
+        zmq_setsockopt(*monitor, ZMQ_RCVHWM, &none, sizeof none) != 0 ||
+        zmq_connect(*monitor, name) != 0)
+        return FAIL(STATUS_IO, "socket monitor: %s", zmq_strerror(errno));
+    return STATUS_OK;
+}
+
+/* Two frames: event (u16) and value (u32), then the endpoint. */
+bool socket_monitor_read(void *monitor, int *event, int *value)
+{
+    zmq_msg_t frame;
+    zmq_msg_init(&frame);
+    bool got = next_frame(&frame, monitor);
+    if (got && zmq_msg_size(&frame) >= 6) {
+        const uint8_t *bytes = zmq_msg_data(&frame);
+        uint16_t number;
+        int32_t number_value;
+        memcpy(&number, bytes, sizeof number);
+        memcpy(&number_value, bytes + sizeof number, sizeof number_value);
+        *event = number;
+        *value = number_value;
+    }
+    while (got && zmq_msg_more(&frame) && next_frame(&frame, monitor)) {
+    }
+    zmq_msg_close(&frame);
+    return got;
 }

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <zmq.h>
 
 #include "core/buffer.h"
 #include "proto/messages.h"
@@ -15,10 +16,13 @@
 enum {
     SOCKET_ENDPOINT_MAX = 256,
     SOCKET_IDENTITY_MAX = 64,
-    SOCKET_HWM = 1000,          /* messages; libzmq counts per peer */
-    SOCKET_LINGER_MS = 200,     /* close waits at most this long for what is queued */
-    SOCKET_HEARTBEAT_MS = 2000, /* libzmq's own ping; finds a cut connection */
-    SOCKET_HEARTBEAT_DEAD_MS = 10000,
+    SOCKET_HWM = 1000,      /* messages; libzmq counts per peer */
+    SOCKET_LINGER_MS = 200, /* close waits at most this long for what is queued */
+    /* libzmq's own ping finds a stopped or cut-off peer in at most their sum; its I/O thread answers, so a process
+     * that computes is alive. A frame must pass within the second: long messages travel in pieces. */
+    SOCKET_HEARTBEAT_MS = 100,
+    SOCKET_HEARTBEAT_DEAD_MS = 300,
+    SOCKET_PIECE_BYTES = 256 << 10,
 };
 
 /* ipc://path or tcp://127.x.x.x:port (localhost becomes 127.0.0.1); anything else is INVALID with a
@@ -37,6 +41,25 @@ const char *role_name(enum role role); /* "actor" */
 
 /* Never blocks. identity_size 0: no identity frame (DEALER). AGAIN full, NETWORK peer gone. */
 MUST_CHECK enum status socket_send(void *socket, const void *identity, size_t identity_size,
-                                   const struct buffer *bytes);
+                                   const void *bytes, size_t size);
+
+/* One message as it came, its pieces put together. */
+struct socket_inbox {
+    zmq_msg_t identity, body;
+    struct buffer whole; /* of a message in pieces */
+    const void *bytes;   /* [size] valid until the next take */
+    size_t size;         /* 0 also for one above WIRE_MESSAGE_MAX */
+    int fd;              /* of the connection it came by, -1 when libzmq does not say */
+    const char *user;    /* User-Id of the sender, "" without keys */
+};
+void socket_inbox_init(struct socket_inbox *inbox);
+void socket_inbox_free(struct socket_inbox *inbox);
+/* False: nothing is there. routed: the first frame is the sender's identity (ROUTER). */
+bool socket_take(void *socket, bool routed, struct socket_inbox *inbox);
+
+/* A PAIR that gets libzmq's events (ZMQ_EVENT_...) of `socket`. Its queue has no limit: libzmq would block. */
+MUST_CHECK enum status socket_monitor(void *context, void *socket, int events, void **monitor);
+/* False: no event is there. value: the descriptor, or an error. */
+bool socket_monitor_read(void *monitor, int *event, int *value);
 
 #endif

@@ -57,9 +57,23 @@ static enum status open_log(struct process *process, int *fd)
     return STATUS_OK;
 }
 
+/* So that a process that is started a thousand times does not fill the disk. */
+static void bound_log(const struct process *process)
+{
+    struct stat info;
+    char old[FILE_PATH_MAX];
+    if (process->log[0] == 0 || stat(process->log, &info) != 0 ||
+        info.st_size <= PROCESS_LOG_BYTES_MAX ||
+        file_path(old, "%s.old", process->log) != STATUS_OK)
+        return;
+    if (rename(process->log, old) != 0) /* then it grows: a long log is no reason to stop */
+        fprintf(stderr, "weir: %s: rename: %s\n", process->log, strerror(errno));
+}
+
 enum status process_start(struct process *process, int64_t now_ns)
 {
     int log_fd, report[2];
+    bound_log(process);
     TRY(open_log(process, &log_fd));
     if (pipe2(report, O_CLOEXEC) != 0) {
         if (log_fd >= 0)
@@ -86,8 +100,25 @@ enum status process_start(struct process *process, int64_t now_ns)
                     strerror(error));
     process->pid = pid;
     process->started_ns = now_ns;
+    process->started_wall_ns = clock_wall_ns();
     process->start_at_ns = 0;
+    process->starts++;
+    process->isolated = false;
+    process->health = (struct process_health){0};
     return STATUS_OK;
+}
+
+char process_state(pid_t pid)
+{
+    char path[64], text[512];
+    snprintf(path, sizeof path, "/proc/%ld/stat", (long)pid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t got = fd >= 0 ? read(fd, text, sizeof text - 1) : -1;
+    if (fd >= 0)
+        close(fd);
+    text[got > 0 ? got : 0] = 0;
+    const char *name_end = strrchr(text, ')'); /* the name may hold anything */
+    return name_end != NULL && name_end[1] == ' ' ? name_end[2] : 0;
 }
 
 void process_signal(const struct process *process, int number)

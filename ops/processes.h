@@ -13,7 +13,11 @@
 #include "core/buffer.h"
 #include "core/file.h"
 
-enum { PROCESS_NAME_MAX = 32, PROCESS_ARGUMENTS_MAX = 24 };
+enum {
+    PROCESS_NAME_MAX = 32,
+    PROCESS_ARGUMENTS_MAX = 24,
+    PROCESS_LOG_BYTES_MAX = 4 << 20 /* a longer log becomes <log>.old at the next start */
+};
 
 /* What the death of a process means for the run. */
 enum process_duty {
@@ -30,16 +34,42 @@ struct process {
     char log[FILE_PATH_MAX];                      /* "" : the parent's own output */
 
     pid_t pid; /* 0: not running */
-    int64_t started_ns;
-    int64_t start_at_ns;     /* when it is to be started (again); 0: never */
-    uint32_t fruitless;      /* deaths in a row that came too soon to have done anything */
-    uint32_t restarts;       /* since the run began */
-    uint64_t steps_at_start; /* training steps seen when it was started */
-    int64_t log_start;       /* bytes of the log before this start */
+    int64_t started_ns, started_wall_ns;
+    int64_t start_at_ns; /* when it is to be started (again); 0: never */
+    uint32_t starts;     /* since the run began */
+    int64_t log_start;   /* bytes of the log before this start */
+    char end[80];        /* how it ended last; "" never */
+
+    /* Deaths (ops/deaths.h). */
+    uint32_t fruitless;         /* by its own fault, the run got no further in between */
+    uint32_t quick;             /* by its own fault and soon after the start, in a row */
+    uint64_t progress_at_fault; /* of the run, at the last one */
+    bool isolated;              /* we killed it: it was stopped, cut off or silent */
+
+    /* Its place in the fleet (ops/fleet.h). */
+    enum process_place {
+        PLACE_WANTED, /* started again when it dies */
+        PLACE_LEAVING,
+        PLACE_OUT /* stays away until somebody asks for it */
+    } place;
+    bool again;            /* while LEAVING: wanted again, so it is started when it is gone */
+    bool drain_asked;      /* while LEAVING: the store was told */
+    int64_t say_out_at_ns; /* it left by itself: say so then, unless the run is over */
+    int64_t terminate_at_ns, kill_at_ns; /* while LEAVING; 0: done */
+
+    struct process_health { /* ops/watch.h; times count while this process itself ran */
+        char state;         /* as /proc/PID/stat says: 'T' stopped, 't' traced, 'D' disk */
+        bool met, listed;   /* the store knew it once; knows it now */
+        bool away;          /* its connection to the store is dead */
+        int64_t stopped_since_ns, away_since_ns, silent_ms;
+        bool said;
+    } health;
 };
 
 /* IO when fork fails or the program cannot be executed (path and errno). */
 MUST_CHECK enum status process_start(struct process *process, int64_t now_ns);
+/* One letter of /proc/PID/stat: R S D T t Z; 0: gone. */
+char process_state(pid_t pid);
 void process_signal(const struct process *process, int number); /* of its whole group */
 /* true when it ended: *wait_status as of waitpid; what is left of its group gets SIGKILL. */
 bool process_reap(struct process *process, int *wait_status);

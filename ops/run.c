@@ -8,11 +8,10 @@
 #include <unistd.h>
 
 #include "core/clock.h"
-#include "core/memory.h"
 #include "ops/cmd.h"
 #include "ops/redis_server.h"
 
-enum { ARGUMENT_BYTES_MAX = 64 << 20, QUESTION_EVERY_MS = 1000, DRAIN_ASK_MS = 1000 };
+enum { ARGUMENT_BYTES_MAX = 64 << 20, DRAIN_ASK_MS = 1000 };
 
 /* ---- arguments ---- */
 
@@ -163,7 +162,6 @@ static int prepare_failed(const struct run_request *request, int exit_code)
 int run_prepare(struct run *run, struct run_request *request)
 {
     *run = (struct run){.quiet = request->quiet, .folder = {.lock_fd = -1}};
-    buffer_init(&run->status, 0);
     buffer_init(&run->waiting, 0);
     if (arena_create(&run->arena, ARGUMENT_BYTES_MAX) != STATUS_OK)
         return prepare_failed(request, EXIT_CODE_FAILED);
@@ -207,63 +205,21 @@ void run_print_plan(const struct run *run)
 
 /* ---- start ---- */
 
-static enum status add_process(struct run *run, const char *role, unsigned index,
-                               enum process_duty duty)
-{
-    struct process *process = &run->processes[run->count];
-    char program[FILE_PATH_MAX], name[32], number[16], parent[16];
-    *process = (struct process){.duty = duty};
-    snprintf(process->name, sizeof process->name, "%s.%u", role, index);
-    snprintf(name, sizeof name, "weir-%s", role);
-    snprintf(number, sizeof number, "%u", index);
-    snprintf(parent, sizeof parent, "%ld", (long)getpid());
-    TRY(program_path(name, program));
-    TRY(file_path(process->log, "%s/%s.log", run->folder.logs, process->name));
-    const char *const texts[] = {program,
-                                 "--config",
-                                 run->config_path,
-                                 "--run",
-                                 run->folder.name,
-                                 "--folder",
-                                 run->folder.path,
-                                 "--endpoint",
-                                 run->endpoint,
-                                 "--index",
-                                 number,
-                                 "--parent",
-                                 parent};
-    _Static_assert(sizeof texts / sizeof texts[0] < PROCESS_ARGUMENTS_MAX, "room for the NULL");
-    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
-        if ((process->arguments[i] = arena_text(run->arena, texts[i])) == NULL)
-            return FAIL(STATUS_NO_MEMORY, "arguments of %s", process->name);
-    run->count++;
-    return STATUS_OK;
-}
-
 static enum status add_processes(struct run *run)
 {
-    const struct run_settings *wanted = &run->settings.run;
-    run->processes = memory_array(2 + (size_t)run->settings.learner.ranks + wanted->actors +
-                                      wanted->reward_workers,
-                                  sizeof *run->processes);
-    if (run->processes == NULL)
-        return FAIL(STATUS_NO_MEMORY, "table of processes");
+    struct process *redis;
+    TRY(fleet_open(&run->fleet, &run->settings, &run->folder, run->config_path, run->endpoint,
+                   run->arena));
     if (run->settings.redis.mode == REDIS_START) {
+        TRY(fleet_place(&run->fleet, &redis));
+        run->fleet.count--; /* there when it has started */
         TRY(redis_server_start(&run->settings, &run->folder, run->redis_address, run->arena,
-                               &run->processes[0]));
-        run->count = 1;
+                               redis));
+        run->fleet.count++;
     } else if (run->settings.redis.mode == REDIS_CONNECT) {
         TRY(redis_server_probe(&run->settings, run->redis_address));
     }
-    TRY(add_process(run, ROLE_NAME_STORE, 0, DUTY_STORE));
-    TRY(add_process(run, ROLE_NAME_LEARNER, 0, DUTY_LEARNER));
-    for (unsigned i = 1; i < run->settings.learner.ranks; i++)
-        TRY(add_process(run, ROLE_NAME_LEARNER, i, DUTY_WORKER));
-    for (unsigned i = 0; i < wanted->actors; i++)
-        TRY(add_process(run, ROLE_NAME_ACTOR, i, DUTY_WORKER));
-    for (unsigned i = 0; i < wanted->reward_workers; i++)
-        TRY(add_process(run, ROLE_NAME_REWARD, i, DUTY_WORKER));
-    return STATUS_OK;
+    return fleet_add_all(&run->fleet);
 }
 
 /* ---- hooks of the supervisor ---- */
@@ -271,9 +227,9 @@ static enum status add_processes(struct run *run)
 static const char *leaving_text(struct run *run)
 {
     enum status status = buffer_text(&run->waiting, "ending; still there:");
-    for (size_t i = 0; i < run->count && status == STATUS_OK; i++)
-        if (run->processes[i].pid > 0)
-            status = buffer_printf(&run->waiting, " %s", run->processes[i].name);
+    for (size_t i = 0; i < run->fleet.count && status == STATUS_OK; i++)
+        if (run->fleet.processes[i].pid > 0)
+            status = buffer_printf(&run->waiting, " %s", run->fleet.processes[i].name);
     return status == STATUS_OK ? buffer_string(&run->waiting) : "ending";
 }
 
@@ -283,7 +239,7 @@ static const char *waiting_text(void *self)
     buffer_clear(&run->waiting);
     if (run->supervisor.phase != PHASE_RUNNING)
         return leaving_text(run);
-    const char *json = run->status.size > 0 ? buffer_string(&run->status) : NULL;
+    const char *json = run->fleet.status.size > 0 ? buffer_string(&run->fleet.status) : NULL;
     if (waiting_line(json, &run->waiting) != STATUS_OK)
         return "waiting";
     return buffer_string(&run->waiting);
@@ -292,21 +248,14 @@ static const char *waiting_text(void *self)
 static void on_tick(void *self, int64_t now_ns)
 {
     struct run *run = self;
-    if (run->query != NULL) {
-        enum status status = store_query_take(run->query, 0, &run->status);
-        if (status != STATUS_OK && status != STATUS_AGAIN) {
-            buffer_clear(&run->status); /* the line says that there is no answer */
-        } else if (now_ns >= run->next_question_ns &&
-                   store_query_start(run->query, "status", "{}") == STATUS_OK) {
-            run->next_question_ns = now_ns + QUESTION_EVERY_MS * CLOCK_NS_PER_MS;
-        }
-    }
+    fleet_tick(&run->fleet, &run->supervisor, now_ns);
     screen_tick(&run->screen, now_ns, waiting_text, run);
 }
 
-static uint64_t on_steps(void *self)
+static uint64_t on_progress(void *self)
 {
-    return ((struct run *)self)->screen.steps_seen;
+    struct run *run = self;
+    return fleet_progress(&run->fleet) + run->screen.steps_seen;
 }
 
 static void on_say(void *self, const char *line)
@@ -322,8 +271,9 @@ static bool on_drain(void *self, const char *reason)
     snprintf(arguments, sizeof arguments, "{\"reason\":\"%s\"}", reason);
     buffer_init(&answer, 0);
     enum status status =
-        run->query == NULL ? STATUS_AGAIN
-                           : store_query_ask(run->query, "drain", arguments, DRAIN_ASK_MS, &answer);
+        run->fleet.query == NULL
+            ? STATUS_AGAIN
+            : store_query_ask(run->fleet.query, "drain", arguments, DRAIN_ASK_MS, &answer);
     buffer_free(&answer);
     return status == STATUS_OK;
 }
@@ -343,13 +293,15 @@ int run_start(struct run *run)
         status = screen_open(&run->screen, metrics, run->settings.run.steps, run->quiet);
     if (status == STATUS_OK)
         status = add_processes(run);
-    bool view = run->count == 0; /* Redis failed, nothing of ours was listed yet */
+    bool view = run->fleet.count == 0; /* Redis failed, nothing of ours was listed yet */
     if (status == STATUS_OK) {
         run->supervisor = (struct supervisor){
-            .processes = run->processes,
-            .count = run->count,
+            .processes = run->fleet.processes,
+            .count = run->fleet.count,
             .drain_ms = (int64_t)run->settings.run.drain_s * 1000,
-            .hooks = {run, on_tick, on_steps, on_say, on_drain, on_draining},
+            .watch = {.stopped_ms = (int64_t)run->settings.run.stopped_s * 1000,
+                      .silent_ms = (int64_t)run->settings.run.silent_s * 1000},
+            .hooks = {run, on_tick, on_progress, on_say, on_drain, on_draining},
         };
         status = supervisor_start(&run->supervisor);
     }
@@ -363,16 +315,28 @@ int run_start(struct run *run)
 
 /* ---- attend ---- */
 
+/* Workers of other machines need the settings, the model folder under the same path and the endpoint; nothing of
+ * the run folder. */
+static void print_join(const struct run *run)
+{
+    if (strncmp(run->endpoint, "tcp://", 6) != 0)
+        return;
+    printf("join       another machine joins with: weir-actor --config %s --endpoint %s "
+           "--index %u\n",
+           run->config_path, run->endpoint, run->settings.run.actors);
+}
+
 static void print_header(const struct run *run)
 {
     if (run->quiet)
         return;
     printf("run        %s (attempt %u)\nprocesses ", run->folder.path, run->folder.attempt);
-    for (size_t i = 0; i < run->count; i++)
-        printf(" %s %ld", run->processes[i].name, (long)run->processes[i].pid);
+    for (size_t i = 0; i < run->fleet.count; i++)
+        printf(" %s %ld", run->fleet.processes[i].name, (long)run->fleet.processes[i].pid);
     printf("\nsettings   %s\nlogs       %s/\n", run->config_path, run->folder.logs);
     if (run->settings.redis.mode != REDIS_OFF)
         printf("redis      %s\n", run->redis_address);
+    print_join(run);
     printf("watch      weir status %s | weir tail %s --follow | weir top %s\n", run->folder.name,
            run->folder.name, run->folder.name);
     printf("words      an actor generates; the learner trains; Ctrl-C drains and checkpoints\n");
@@ -414,13 +378,12 @@ int run_attend(struct run *run)
 {
     print_header(run);
     screen_begin(&run->screen);
-    if (store_query_open(&run->query, run->endpoint, run->folder.name) != STATUS_OK) {
+    if (fleet_connect(&run->fleet) != STATUS_OK) {
         fprintf(stderr, "weir: %s\n", error_sentence());
         process_kill_all();
         return EXIT_CODE_FAILED;
     }
     int code = supervisor_run(&run->supervisor);
-    store_query_close(&run->query);
     print_end(run, code);
     return code;
 }
@@ -431,9 +394,8 @@ void run_release(struct run *run)
         run_folder_sweep_shared_memory(run->folder.name);
     run_folder_close(&run->folder);
     screen_close(&run->screen);
-    buffer_free(&run->status);
     buffer_free(&run->waiting);
-    memory_free(run->processes);
+    fleet_close(&run->fleet);
     arena_destroy(&run->arena);
     config_destroy(&run->config);
 }

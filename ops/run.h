@@ -9,10 +9,8 @@
 #define OPS_RUN_H
 
 #include "core/arena.h"
-#include "ops/run_folder.h"
+#include "ops/fleet.h"
 #include "ops/screen.h"
-#include "ops/store_query.h"
-#include "ops/supervisor.h"
 
 struct run_request {
     const char *command; /* "run" or "up" */
@@ -30,13 +28,10 @@ struct run {
     struct run_folder folder;
     char config_path[FILE_PATH_MAX], endpoint[FILE_PATH_MAX], redis_address[FILE_PATH_MAX];
     struct arena *arena; /* arguments of the processes */
-    struct process *processes;
-    size_t count;
+    struct fleet fleet;
     struct supervisor supervisor;
     struct screen screen;
-    struct store_query *query;
-    struct buffer status, waiting; /* the store's last answer, and the line made of it */
-    int64_t next_question_ns;
+    struct buffer waiting; /* the line of what the run waits for */
     bool quiet, opened;
 };
 

@@ -14,12 +14,10 @@
 #include "core/clock.h"
 
 enum {
-    QUICK_DEATH_MS = 2000,
-    BACK_OFF_FIRST_MS = 100,
-    BACK_OFF_LAST_MS = 5000,
     FOLLOW_MS =
-        5000, /* to follow the store's notice before SIGTERM, and before a lone exit 0 counts */
+        5000, /* to follow the store's notice before SIGTERM; before a lone exit 0 is news */
     LEAVE_MS = 1000,
+    START_PAUSE_MS = 1000,
     VIEW_STOP_MS = 2000,
     LAST_LINES = 8,
 };
@@ -127,8 +125,10 @@ static void take_signals(struct supervisor *supervisor, int64_t now_ns)
 {
     struct signalfd_siginfo info;
     while (read(supervisor->signal_fd, &info, sizeof info) == (ssize_t)sizeof info) {
-        if (info.ssi_signo == SIGCHLD)
+        if (info.ssi_signo == SIGCHLD) {
+            supervisor->watch.states_ns = 0; /* it may have been stopped: look now */
             continue;
+        }
         if (info.ssi_signo == SIGINT && supervisor->drained) {
             set_outcome(supervisor, EXIT_CODE_INTERRUPTED,
                         "stopped by the second Ctrl-C, without waiting for the drain");
@@ -149,13 +149,12 @@ static bool is_permanent(const struct process *process, int code)
     if (process->duty == DUTY_VIEW)
         return false;
     return code == EXIT_CODE_USAGE || code == EXIT_CODE_DEPENDENCY || code == EXIT_CODE_INPUT ||
-           code == EXIT_CODE_STOPPED ||
-           (code == EXIT_CODE_FAILED && process->duty == DUTY_STORE) ||
+           code == EXIT_CODE_STOPPED || (code == EXIT_CODE_FAILED && process->duty == DUTY_STORE) ||
            (code == EXIT_CODE_PEER && process->duty == DUTY_LEARNER);
 }
 
 static void give_up(struct supervisor *supervisor, const struct process *process, int64_t now_ns,
-                    const char *end)
+                    const char *why)
 {
     struct buffer lines;
     buffer_init(&lines, 0);
@@ -168,53 +167,62 @@ static void give_up(struct supervisor *supervisor, const struct process *process
             process->name);
         return;
     }
-    set_outcome(supervisor, EXIT_CODE_FAILED,
-                "%s ended %d times in a row without getting anywhere, the last time by %s",
-                process->name, SUPERVISOR_FRUITLESS_MAX, end);
+    set_outcome(supervisor, EXIT_CODE_FAILED, "%s", why);
     begin_end(supervisor, now_ns, 0);
 }
 
 static void restart_later(struct supervisor *supervisor, struct process *process, int64_t now_ns,
-                          const char *end)
+                          int wait_status)
 {
-    int64_t lived_ms = (now_ns - process->started_ns) / CLOCK_NS_PER_MS;
-    bool essential = process->duty == DUTY_STORE || process->duty == DUTY_LEARNER;
-    uint64_t steps = supervisor->hooks.steps(supervisor->hooks.self);
-    bool quick = lived_ms < QUICK_DEATH_MS;
-    process->fruitless =
-        quick || (essential && steps == process->steps_at_start) ? process->fruitless + 1 : 0;
-    if (process->fruitless >= SUPERVISOR_FRUITLESS_MAX) {
-        give_up(supervisor, process, now_ns, end);
+    int64_t lived_ms = (now_ns - process->started_ns) / CLOCK_NS_PER_MS, delay_ms = 0;
+    char why[600], words[300] = "";
+    deaths_progress(&supervisor->deaths, now_ns,
+                    supervisor->hooks.progress(supervisor->hooks.self));
+    if (!deaths_judge(&supervisor->deaths, process, now_ns, wait_status, &delay_ms, why,
+                      sizeof why)) {
+        give_up(supervisor, process, now_ns, why);
         return;
     }
-    int64_t delay_ms = 0;
-    if (quick && process->fruitless > 0)
-        delay_ms = BACK_OFF_FIRST_MS << (process->fruitless - 1);
-    if (delay_ms > BACK_OFF_LAST_MS)
-        delay_ms = BACK_OFF_LAST_MS;
     process->start_at_ns = now_ns + ms(delay_ms);
-    char words[300] = "";
-    if (strncmp(end, "exit", 4) == 0) /* a signal comes without a reason of its own */
+    if (process->isolated)
+        return;                 /* said when it was killed */
+    if (WIFEXITED(wait_status)) /* a signal comes without a reason of its own */
         process_last_words(process, words, sizeof words);
-    say(supervisor, "%s: %s after %lld.%lld s; started again%s%s%s", process->name, end,
+    say(supervisor, "%s: %s after %lld.%lld s; started again%s%s%s", process->name, process->end,
         (long long)(lived_ms / 1000), (long long)(lived_ms % 1000 / 100),
         delay_ms > 0 ? " after a pause" : "", words[0] != 0 ? "; it said: " : "", words);
 }
 
-/* Exit code, -1 for a signal. 0 also for what we asked for: 130 (left on a signal) and, once SIGTERM
- * was sent to all, death by it (before a handler was installed). */
+/* It was asked to leave. */
+static void left(struct supervisor *supervisor, struct process *process, int64_t now_ns)
+{
+    say(supervisor, "%s left (%s)%s", process->name, process->end,
+        process->again ? "; started again" : "");
+    process->place = process->again ? PLACE_WANTED : PLACE_OUT;
+    process->start_at_ns = process->again ? now_ns : 0;
+    process->again = false;
+    process->fruitless = process->quick = 0;
+}
+
+/* Exit code, -1 for a signal. While the run ends 0 also for what we asked for: 130 (left on a signal) and, once
+ * SIGTERM was sent to all, death by it (before a handler was installed). */
 static int orderly_code(const struct supervisor *supervisor, int wait_status)
 {
+    if (WIFEXITED(wait_status) && supervisor->phase != PHASE_RUNNING &&
+        WEXITSTATUS(wait_status) == EXIT_CODE_INTERRUPTED)
+        return 0;
     if (WIFEXITED(wait_status))
-        return WEXITSTATUS(wait_status) == EXIT_CODE_INTERRUPTED ? 0 : WEXITSTATUS(wait_status);
+        return WEXITSTATUS(wait_status);
     return supervisor->terminated && WTERMSIG(wait_status) == SIGTERM ? 0 : -1;
 }
 
 static void died(struct supervisor *supervisor, struct process *process, int wait_status,
                  int64_t now_ns)
 {
-    char end[80], words[600];
-    process_describe_end(wait_status, end, sizeof end);
+    char words[600];
+    const char *end = process->end;
+    process_describe_end(wait_status, process->end, sizeof process->end);
+    supervisor->changed = true;
     int code = orderly_code(supervisor, wait_status);
     bool essential = process->duty == DUTY_STORE || process->duty == DUTY_LEARNER;
     if (code > 0 && is_permanent(process, code)) {
@@ -233,12 +241,17 @@ static void died(struct supervisor *supervisor, struct process *process, int wai
                     (supervisor->drained && process->duty == DUTY_LEARNER); /* it is saved */
         if (essential)
             begin_end(supervisor, now_ns, last ? LEAVE_MS : FOLLOW_MS);
+    } else if (process->place == PLACE_LEAVING) {
+        left(supervisor, process, now_ns);
     } else if (code == 0 && essential) {
         begin_end(supervisor, now_ns, FOLLOW_MS);
+    } else if (code == 0 && process->duty == DUTY_WORKER) {
+        process->place = PLACE_OUT;
+        process->say_out_at_ns = now_ns + ms(FOLLOW_MS); /* unless this is the end of the run */
     } else if (code == 0) {
         process->start_at_ns = now_ns + ms(FOLLOW_MS);
     } else {
-        restart_later(supervisor, process, now_ns, end);
+        restart_later(supervisor, process, now_ns, wait_status);
     }
 }
 
@@ -251,20 +264,67 @@ static void reap(struct supervisor *supervisor, int64_t now_ns)
     }
 }
 
+static bool start_one(struct supervisor *supervisor, struct process *process, int64_t now_ns)
+{
+    bool again = process->starts > 0;
+    if (process_start(process, now_ns) != STATUS_OK) {
+        if (again &&
+            ++process->quick < DEATHS_FRUITLESS_MAX) { /* no room for a process just now? */
+            say(supervisor, "%s", process_sentence(status_last_error()));
+            process->start_at_ns = now_ns + ms(START_PAUSE_MS);
+            return true;
+        }
+        set_outcome(supervisor, EXIT_CODE_FAILED, "%s", status_last_error());
+        begin_end(supervisor, now_ns, 0);
+        return false;
+    }
+    supervisor->restarts += again;
+    if (process->duty == DUTY_STORE)
+        watch_store_started(&supervisor->watch);
+    supervisor->changed = true;
+    return true;
+}
+
 static void start_due(struct supervisor *supervisor, int64_t now_ns)
 {
     for (size_t i = 0; i < supervisor->count && supervisor->phase == PHASE_RUNNING; i++) {
         struct process *process = &supervisor->processes[i];
+        if (process->say_out_at_ns != 0 && process->say_out_at_ns <= now_ns) {
+            process->say_out_at_ns = 0;
+            if (process->place == PLACE_OUT && process->pid == 0)
+                say(supervisor,
+                    "%s left (%s: it was drained or got SIGTERM) and stays out; `weir scale` asks "
+                    "for more",
+                    process->name, process->end);
+        }
         if (process->start_at_ns == 0 || process->start_at_ns > now_ns || process->pid > 0)
             continue;
-        process->steps_at_start = supervisor->hooks.steps(supervisor->hooks.self);
-        if (process_start(process, now_ns) != STATUS_OK) {
-            set_outcome(supervisor, EXIT_CODE_FAILED, "%s", status_last_error());
-            begin_end(supervisor, now_ns, 0);
+        if (!start_one(supervisor, process, now_ns))
             return;
+    }
+}
+
+/* ---- stopped, cut off, silent ---- */
+
+static void isolate(struct supervisor *supervisor, int64_t now_ns)
+{
+    char sentence[300];
+    watch_attend(&supervisor->watch, now_ns);
+    supervisor->changed |=
+        watch_states(&supervisor->watch, now_ns, supervisor->processes, supervisor->count);
+    for (size_t i = 0; i < supervisor->count && supervisor->phase == PHASE_RUNNING; i++) {
+        struct process *process = &supervisor->processes[i];
+        if (process->isolated)
+            continue; /* it is dying */
+        bool kill_it = watch_judge(&supervisor->watch, process, sentence, sizeof sentence);
+        if (sentence[0] != 0) {
+            say(supervisor, "%s", sentence);
+            supervisor->changed = true;
         }
-        process->restarts++;
-        supervisor->restarts++;
+        if (kill_it) {
+            process->isolated = supervisor->changed = true;
+            process_signal(process, SIGKILL);
+        }
     }
 }
 
@@ -317,6 +377,7 @@ int supervisor_run(struct supervisor *supervisor)
         take_signals(supervisor, now_ns);
         reap(supervisor, now_ns);
         start_due(supervisor, now_ns);
+        isolate(supervisor, now_ns);
         enforce_end(supervisor, now_ns);
         supervisor->hooks.tick(supervisor->hooks.self, now_ns);
         if (supervisor->phase == PHASE_KILLED ||
@@ -347,6 +408,9 @@ enum status supervisor_start(struct supervisor *supervisor)
     supervisor->signal_fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
     if (supervisor->signal_fd < 0)
         return FAIL(STATUS_IO, "signalfd: %s", strerror(errno));
+    deaths_progress(&supervisor->deaths, clock_now_ns(),
+                    supervisor->hooks.progress(supervisor->hooks.self));
+    supervisor->changed = true;
     for (size_t i = 0; i < supervisor->count; i++) {
         if (supervisor->processes[i].pid > 0)
             continue; /* redis-server runs already */

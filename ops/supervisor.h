@@ -1,16 +1,17 @@
 /* ops/supervisor.h - keeps the processes of a run alive, and ends them all.
  *
  * Rules:
- *   death      a process that ends otherwise than by its own exit 0 is started again: at once when it
- *              lived for 2 s, else after 0.1, 0.2, ... 5 s. SUPERVISOR_FRUITLESS_MAX such deaths in a
- *              row (of store and learner also those without a training step in between) end the run
- *              with its last log lines.
+ *   death      a process that ends otherwise than by its own exit 0 is started again: at once when it was
+ *              killed from outside, with pauses when it was its own fault; who only dies ends the run with
+ *              its last log lines (ops/deaths.h says when).
+ *   stopped    a process that is stopped, cut off or silent for too long is killed and started again, and
+ *              named (ops/watch.h).
  *   permanent  exit 2 (settings), 3 (something missing), 4 (bad input) of any of ours, 1 of the store
  *              (the run failed) and 5 of the learner (no plan in time) end the run with its last
  *              error line and that code.
+ *   leaving    a worker that exits 0 while the run goes on (drained, or SIGTERM) stays out.
  *   end        exit 0 of the learner or the store ends the run: the others have 5 s to follow the
- *              store's notice, then SIGTERM, then drain_s, then SIGKILL. A worker that exits 0 while
- *              the run goes on is started again after 5 s.
+ *              store's notice, then SIGTERM, then drain_s, then SIGKILL.
  *   SIGINT, SIGTERM, SIGHUP: drain, once (SIGTERM may come several times: Slurm sends it twice).
  *   second SIGINT: SIGKILL to all, exit 130.
  * redis-server only serves the view: it is stopped last, and giving up on it ends nothing.
@@ -21,16 +22,18 @@
 #define OPS_SUPERVISOR_H
 
 #include "core/program.h"
-#include "ops/processes.h"
+#include "ops/deaths.h"
+#include "ops/watch.h"
 
-enum { SUPERVISOR_FRUITLESS_MAX = 5, SUPERVISOR_TICK_MS = 100 };
+enum { SUPERVISOR_FRUITLESS_MAX = DEATHS_FRUITLESS_MAX, SUPERVISOR_TICK_MS = 100 };
 
 struct supervisor_hooks {
     void *self;
-    /* Every SUPERVISOR_TICK_MS, and once after the last process is gone. Must not block. */
+    /* Every SUPERVISOR_TICK_MS, and once after the last process is gone. Must not block. May add processes
+     * (then it sets processes and count), mark them for starting, and change their place. */
     void (*tick)(void *self, int64_t now_ns);
-    uint64_t (*steps)(void *self);                 /* training steps seen so far */
-    void (*say)(void *self, const char *line);     /* one event for people */
+    uint64_t (*progress)(void *self);          /* grows when the run gets anywhere (ops/deaths.h) */
+    void (*say)(void *self, const char *line); /* one event for people */
     bool (*drain)(void *self, const char *reason); /* asks the store; false: not reached */
     void (*draining)(void *self);                  /* the drain has begun, for the lock file */
 };
@@ -40,6 +43,10 @@ struct supervisor {
     size_t count;
     int64_t drain_ms;
     struct supervisor_hooks hooks;
+    struct watch watch; /* its deadlines are set by the caller */
+
+    struct deaths deaths;
+    bool changed; /* something of a process changed: for whoever writes it down, and clears it */
 
     enum supervisor_phase { PHASE_RUNNING, PHASE_ENDING, PHASE_KILLED } phase;
     int64_t terminate_at_ns, kill_at_ns;

@@ -23,7 +23,7 @@
 #include "ops/run_folder.h"
 #include "ops/supervisor.h"
 
-enum { WAIT_MS = 15000, PIDS_MAX = 32 };
+enum { WAIT_MS = 15000, PIDS_MAX = 32, STOPPED_MS = 1000 };
 
 static char folder[FILE_PATH_MAX];
 
@@ -51,7 +51,7 @@ static void hook_tick(void *self, int64_t now_ns)
     (void)now_ns;
 }
 
-static uint64_t hook_steps(void *self)
+static uint64_t hook_progress(void *self)
 {
     (void)self;
     return 0;
@@ -112,7 +112,9 @@ static pid_t supervise(const struct script *scripts, size_t count, int64_t drain
         .processes = processes,
         .count = count,
         .drain_ms = drain_ms,
-        .hooks = {.tick = hook_tick, .steps = hook_steps, .say = hook_say, .drain = hook_drain}};
+        .watch = {.stopped_ms = STOPPED_MS, .silent_ms = 600000},
+        .hooks = {
+            .tick = hook_tick, .progress = hook_progress, .say = hook_say, .drain = hook_drain}};
     int code = supervisor_start(&supervisor) == STATUS_OK ? supervisor_run(&supervisor) : 99;
     append_line("why", supervisor.why);
     _exit(code);

@@ -1,0 +1,425 @@
+#include "ops/fleet.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "core/clock.h"
+#include "core/memory.h"
+#include "ops/cmd.h"
+
+enum {
+    ROOM_FIRST = 16,
+    DRAIN_ANSWER_MS = 1000, /* the store's answer to a drain; then SIGTERM does it */
+    DRAINED_MS = 3000       /* to hand back and say bye after the store's notice, before SIGTERM */
+};
+
+static int64_t after_ms(int64_t now_ns, int64_t ms)
+{
+    return now_ns + ms * CLOCK_NS_PER_MS;
+}
+
+/* ---- places ---- */
+
+enum status fleet_open(struct fleet *fleet, const struct settings *settings,
+                       const struct run_folder *folder, const char *config_path,
+                       const char *endpoint, struct arena *arena)
+{
+    *fleet = (struct fleet){.settings = settings,
+                            .folder = folder,
+                            .config_path = config_path,
+                            .endpoint = endpoint,
+                            .arena = arena};
+    buffer_init(&fleet->status, 0);
+    buffer_init(&fleet->answer, 0);
+    scale_file_remove(folder->path); /* a run that goes on begins with its settings again */
+    return STATUS_OK;
+}
+
+void fleet_close(struct fleet *fleet)
+{
+    store_query_close(&fleet->query);
+    buffer_free(&fleet->status);
+    buffer_free(&fleet->answer);
+    memory_free(fleet->processes);
+    fleet->processes = NULL;
+    fleet->count = fleet->room = 0;
+}
+
+enum status fleet_place(struct fleet *fleet, struct process **process)
+{
+    if (fleet->count == fleet->room) {
+        size_t room = fleet->room > 0 ? 2 * fleet->room : ROOM_FIRST;
+        struct process *grown =
+            memory_grow(fleet->processes, fleet->room * sizeof *grown, room * sizeof *grown);
+        if (grown == NULL)
+            return FAIL(STATUS_NO_MEMORY, "table of %zu processes", room);
+        fleet->processes = grown;
+        fleet->room = room;
+    }
+    *process = &fleet->processes[fleet->count++];
+    return STATUS_OK;
+}
+
+static enum status add(struct fleet *fleet, const char *role, unsigned index,
+                       enum process_duty duty)
+{
+    struct process made = {.duty = duty}, *place;
+    char program[FILE_PATH_MAX], name[32], number[16], parent[16];
+    snprintf(made.name, sizeof made.name, "%s.%u", role, index);
+    snprintf(name, sizeof name, "weir-%s", role);
+    snprintf(number, sizeof number, "%u", index);
+    snprintf(parent, sizeof parent, "%ld", (long)getpid());
+    TRY(program_path(name, program));
+    TRY(file_path(made.log, "%s/%s.log", fleet->folder->logs, made.name));
+    const char *const texts[] = {program,
+                                 "--config",
+                                 fleet->config_path,
+                                 "--run",
+                                 fleet->folder->name,
+                                 "--folder",
+                                 fleet->folder->path,
+                                 "--endpoint",
+                                 fleet->endpoint,
+                                 "--index",
+                                 number,
+                                 "--parent",
+                                 parent};
+    _Static_assert(sizeof texts / sizeof texts[0] < PROCESS_ARGUMENTS_MAX, "room for the NULL");
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
+        if ((made.arguments[i] = arena_text(fleet->arena, texts[i])) == NULL)
+            return FAIL(STATUS_NO_MEMORY, "arguments of %s", made.name);
+    TRY(fleet_place(fleet, &place));
+    *place = made;
+    return STATUS_OK;
+}
+
+enum status fleet_add_all(struct fleet *fleet)
+{
+    const struct settings *settings = fleet->settings;
+    TRY(add(fleet, ROLE_NAME_STORE, 0, DUTY_STORE));
+    TRY(add(fleet, ROLE_NAME_LEARNER, 0, DUTY_LEARNER));
+    for (unsigned i = 1; i < settings->learner.ranks; i++)
+        TRY(add(fleet, ROLE_NAME_LEARNER, i, DUTY_WORKER));
+    for (unsigned i = 0; i < settings->run.actors; i++)
+        TRY(add(fleet, ROLE_NAME_ACTOR, i, DUTY_WORKER));
+    for (unsigned i = 0; i < settings->run.reward_workers; i++)
+        TRY(add(fleet, ROLE_NAME_REWARD, i, DUTY_WORKER));
+    return STATUS_OK;
+}
+
+/* ---- questions ---- */
+
+enum status fleet_connect(struct fleet *fleet)
+{
+    return store_query_open(&fleet->query, fleet->endpoint, fleet->folder->name);
+}
+
+/* A store that was started again may have lost a counter's last part: only what grows counts. */
+static void take_progress(struct fleet *fleet, const json_t *status)
+{
+    static const char *const keys[] = {"tokens", "rollouts_scored", "version"};
+    const json_t *counters = json_object_get(status, "counters");
+    uint64_t sum = 0;
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
+        sum += (uint64_t)json_integer_value(json_object_get(counters, keys[i]));
+    if (sum > fleet->last_sum)
+        fleet->progress += sum - fleet->last_sum;
+    fleet->last_sum = sum;
+}
+
+uint64_t fleet_progress(const struct fleet *fleet)
+{
+    return fleet->progress;
+}
+
+static void take_status(struct fleet *fleet, struct supervisor *supervisor)
+{
+    json_t *status = json_loadb((const char *)fleet->answer.bytes, fleet->answer.size, 0, NULL);
+    if (status == NULL)
+        return;
+    take_progress(fleet, status);
+    supervisor->changed |=
+        watch_answered(&supervisor->watch, status, fleet->processes, fleet->count);
+    json_decref(status);
+    struct buffer last = fleet->status;
+    fleet->status = fleet->answer;
+    fleet->answer = last;
+}
+
+/* A store that refuses (it does not know the process) leaves it to SIGTERM. */
+static void take_drained(struct fleet *fleet, bool ok, int64_t now_ns)
+{
+    struct process *process = &fleet->processes[fleet->asked_about];
+    if (process->place == PLACE_LEAVING && process->terminate_at_ns != 0)
+        process->terminate_at_ns = ok ? after_ms(now_ns, DRAINED_MS) : now_ns;
+}
+
+static void take_answer(struct fleet *fleet, struct supervisor *supervisor, int64_t now_ns)
+{
+    enum status status = store_query_take(fleet->query, 0, &fleet->answer);
+    if (fleet->asked == ASKED_NOTHING)
+        return; /* it only kept the connection */
+    if (status == STATUS_AGAIN) {
+        if (now_ns - fleet->asked_at_ns > (int64_t)FLEET_ANSWER_MS * CLOCK_NS_PER_MS) {
+            fleet->asked = ASKED_NOTHING; /* the question was lost: ask again */
+            buffer_clear(&fleet->status); /* what it said is no longer so */
+        }
+        return;
+    }
+    if (fleet->asked == ASKED_STATUS && status == STATUS_OK)
+        take_status(fleet, supervisor);
+    else if (fleet->asked == ASKED_DRAIN)
+        take_drained(fleet, status == STATUS_OK, now_ns);
+    else
+        buffer_clear(&fleet->status);
+    fleet->asked = ASKED_NOTHING;
+}
+
+static void ask_drain(struct fleet *fleet, size_t index, int64_t now_ns)
+{
+    char arguments[128];
+    snprintf(arguments, sizeof arguments, "{\"process\":\"%s\"}", fleet->processes[index].name);
+    if (store_query_start(fleet->query, "drain", arguments) != STATUS_OK)
+        return; /* SIGTERM comes without it */
+    fleet->processes[index].drain_asked = true;
+    fleet->asked = ASKED_DRAIN;
+    fleet->asked_about = index;
+    fleet->asked_at_ns = now_ns;
+}
+
+static void ask(struct fleet *fleet, struct supervisor *supervisor, int64_t now_ns)
+{
+    for (size_t i = 0; i < fleet->count && fleet->asked == ASKED_NOTHING; i++) {
+        const struct process *process = &fleet->processes[i];
+        if (process->place == PLACE_LEAVING && process->pid > 0 && !process->drain_asked &&
+            process->health.met)
+            ask_drain(fleet, i, now_ns);
+    }
+    if (fleet->asked != ASKED_NOTHING || now_ns < fleet->next_ask_ns)
+        return;
+    watch_asked(&supervisor->watch); /* not even reached counts as not answered */
+    fleet->next_ask_ns = after_ms(now_ns, FLEET_ASK_MS);
+    if (store_query_start(fleet->query, "status", "{}") != STATUS_OK)
+        return;
+    fleet->asked = ASKED_STATUS;
+    fleet->asked_at_ns = now_ns;
+}
+
+/* What was asked of a store that died is asked again at once. */
+static void follow_store(struct fleet *fleet)
+{
+    for (size_t i = 0; i < fleet->count; i++) {
+        if (fleet->processes[i].duty != DUTY_STORE ||
+            fleet->processes[i].starts == fleet->store_starts)
+            continue;
+        fleet->store_starts = fleet->processes[i].starts;
+        fleet->asked = ASKED_NOTHING;
+        fleet->next_ask_ns = 0;
+    }
+}
+
+/* ---- scaling ---- */
+
+static bool is_wanted(const struct process *process)
+{
+    return process->place == PLACE_WANTED || process->again;
+}
+
+static bool scales(const struct process *process, const char *scaled)
+{
+    const char *name = fleet_scaled_name(process);
+    return name != NULL && strcmp(name, scaled) == 0;
+}
+
+static void dismiss(struct fleet *fleet, struct process *process, int64_t now_ns)
+{
+    process->start_at_ns = process->say_out_at_ns = 0;
+    if (process->again) {
+        process->again = false;
+    } else if (process->pid == 0) {
+        process->place = PLACE_OUT;
+    } else {
+        process->place = PLACE_LEAVING;
+        process->drain_asked = false;
+        process->terminate_at_ns = after_ms(now_ns, DRAIN_ANSWER_MS);
+        process->kill_at_ns =
+            after_ms(now_ns, DRAINED_MS + (int64_t)fleet->settings->run.drain_s * 1000);
+    }
+}
+
+static void call_in(struct process *process, int64_t now_ns)
+{
+    process->say_out_at_ns = 0;
+    process->fruitless = process->quick = 0;
+    if (process->place == PLACE_LEAVING && process->pid > 0) {
+        process->again = true;
+    } else {
+        process->place = PLACE_WANTED;
+        process->start_at_ns = now_ns;
+    }
+}
+
+static struct process *find(struct fleet *fleet, const char *name)
+{
+    for (size_t i = 0; i < fleet->count; i++)
+        if (strcmp(fleet->processes[i].name, name) == 0)
+            return &fleet->processes[i];
+    return NULL;
+}
+
+/* The lowest index that is not at work. */
+static enum status grow(struct fleet *fleet, const char *role, int64_t now_ns)
+{
+    for (unsigned index = 0;; index++) {
+        char name[PROCESS_NAME_MAX];
+        snprintf(name, sizeof name, "%s.%u", role, index);
+        struct process *process = find(fleet, name);
+        if (process == NULL)
+            TRY(add(fleet, role, index, DUTY_WORKER));
+        else if (is_wanted(process))
+            continue;
+        call_in(find(fleet, name), now_ns);
+        return STATUS_OK;
+    }
+}
+
+static unsigned index_of(const struct process *process)
+{
+    const char *dot = strrchr(process->name, '.');
+    unsigned index = 0;
+    for (const char *at = dot != NULL ? dot + 1 : ""; *at >= '0' && *at <= '9'; at++)
+        index = index * 10 + (unsigned)(*at - '0');
+    return index;
+}
+
+static void shrink(struct fleet *fleet, const char *scaled, int64_t now_ns)
+{
+    struct process *last = NULL;
+    for (size_t i = 0; i < fleet->count; i++) {
+        struct process *process = &fleet->processes[i];
+        if (scales(process, scaled) && is_wanted(process) &&
+            (last == NULL || index_of(process) > index_of(last)))
+            last = process;
+    }
+    if (last != NULL)
+        dismiss(fleet, last, now_ns);
+}
+
+static enum status scale(struct fleet *fleet, const char *scaled, const char *role, int wanted,
+                         int64_t now_ns)
+{
+    int present = 0;
+    for (size_t i = 0; i < fleet->count; i++)
+        present += scales(&fleet->processes[i], scaled) && is_wanted(&fleet->processes[i]);
+    for (; wanted != SCALE_AS_IT_IS && present < wanted; present++)
+        TRY(grow(fleet, role, now_ns));
+    for (; wanted != SCALE_AS_IT_IS && present > wanted; present--)
+        shrink(fleet, scaled, now_ns);
+    return STATUS_OK;
+}
+
+static void apply(struct fleet *fleet, struct supervisor *supervisor, const struct scale_wish *wish,
+                  int64_t now_ns)
+{
+    for (size_t i = 0; i < wish->drain_count; i++) {
+        struct process *process = find(fleet, wish->drain[i]);
+        if (process != NULL && fleet_scaled_name(process) != NULL && is_wanted(process))
+            dismiss(fleet, process, now_ns);
+    }
+    enum status status = scale(fleet, "actors", ROLE_NAME_ACTOR, wish->actors, now_ns);
+    if (status == STATUS_OK)
+        status = scale(fleet, "reward_workers", ROLE_NAME_REWARD, wish->reward_workers, now_ns);
+    if (status != STATUS_OK)
+        supervisor->hooks.say(supervisor->hooks.self, error_sentence());
+    fleet->applied = wish->request;
+    supervisor->processes = fleet->processes;
+    supervisor->count = fleet->count;
+    supervisor->changed = true;
+}
+
+static void look_at_scale(struct fleet *fleet, struct supervisor *supervisor, int64_t now_ns)
+{
+    char path[FILE_PATH_MAX];
+    struct stat info;
+    static struct scale_wish wish;
+    if (supervisor->phase != PHASE_RUNNING ||
+        file_path(path, "%s/scale.json", fleet->folder->path) != STATUS_OK ||
+        stat(path, &info) != 0)
+        return;
+    int64_t seen[4] = {info.st_mtim.tv_sec, info.st_mtim.tv_nsec, info.st_size,
+                       (int64_t)info.st_ino};
+    if (memcmp(seen, fleet->scale_seen, sizeof seen) == 0)
+        return;
+    memcpy(fleet->scale_seen, seen, sizeof seen);
+    if (scale_file_read(fleet->folder->path, &wish) != STATUS_OK)
+        supervisor->hooks.say(supervisor->hooks.self, error_sentence());
+    else if (wish.request > fleet->applied)
+        apply(fleet, supervisor, &wish, now_ns);
+}
+
+static void enforce_leaving(struct fleet *fleet, int64_t now_ns)
+{
+    for (size_t i = 0; i < fleet->count; i++) {
+        struct process *process = &fleet->processes[i];
+        if (process->place != PLACE_LEAVING || process->pid == 0)
+            continue;
+        if (process->terminate_at_ns != 0 && now_ns >= process->terminate_at_ns) {
+            process->terminate_at_ns = 0;
+            process_signal(process, SIGTERM);
+        }
+        if (process->kill_at_ns != 0 && now_ns >= process->kill_at_ns) {
+            process->kill_at_ns = 0;
+            process_signal(process, SIGKILL);
+        }
+    }
+}
+
+/* ---- the table ---- */
+
+/* Whole or absent, and not synced: it is worth nothing after the supervisor, and must not wait for a slow disk. */
+static enum status write_table(const struct fleet *fleet, const struct watch *watch)
+{
+    char path[FILE_PATH_MAX], made[FILE_PATH_MAX];
+    struct buffer json;
+    int fd = -1;
+    buffer_init(&json, 0);
+    enum status status;
+    TRY_GOTO(out, fleet_table_json(fleet, watch, &json));
+    TRY_GOTO(out, file_path(path, "%s/processes.json", fleet->folder->path));
+    TRY_GOTO(out, file_path(made, "%s.new", path));
+    fd = open(made, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    if (fd < 0)
+        status = FAIL(STATUS_IO, "%s: %s", made, strerror(errno));
+    else
+        status = file_write_all(fd, json.bytes, json.size, made);
+    if (status == STATUS_OK && rename(made, path) != 0)
+        status = FAIL(STATUS_IO, "%s: rename: %s", path, strerror(errno));
+out:
+    if (fd >= 0)
+        close(fd);
+    buffer_free(&json);
+    return status;
+}
+
+void fleet_tick(struct fleet *fleet, struct supervisor *supervisor, int64_t now_ns)
+{
+    if (fleet->query != NULL)
+        take_answer(fleet, supervisor, now_ns);
+    follow_store(fleet);
+    look_at_scale(fleet, supervisor, now_ns);
+    enforce_leaving(fleet, now_ns);
+    if (fleet->query != NULL)
+        ask(fleet, supervisor, now_ns);
+    if (!supervisor->changed)
+        return;
+    supervisor->changed = false;
+    bool failed = write_table(fleet, &supervisor->watch) != STATUS_OK;
+    if (failed && !fleet->write_failed)
+        supervisor->hooks.say(supervisor->hooks.self, error_sentence());
+    fleet->write_failed = failed;
+}

@@ -117,6 +117,9 @@ MUST_CHECK enum status book_counters_json(const struct book *book,
                                           struct buffer *json); /* one flat object */
 MUST_CHECK enum status book_why_json(const struct book *book, int64_t now_ns, struct buffer *json);
 
+/* For `why`: what the driver itself waits for before it can go on ("the disk is full: ..."), since when; NULL: nothing. */
+void book_hold_for(struct book *book, int64_t now_ns, const char *what);
+
 /* Finished and scored rollouts, newest last, for tail, Redis and the index: the driver takes them after a round. */
 struct book_rollout {
     uint64_t group_id, prompt_id, version_min, version_max;

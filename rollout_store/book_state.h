@@ -199,7 +199,9 @@ struct book {
     struct recent recent[BOOK_RECENT_MAX]; /* ring of scored rollouts for book_take_rollouts */
     size_t recent_first, recent_count;
     int64_t queued_since_ns, finished_since_ns; /* transient, for `why` */
-    struct buffer report;                       /* JSON of a control reply */
+    char hold[256];                             /* transient: see book_hold_for; "" nothing */
+    int64_t hold_ns;
+    struct buffer report;    /* JSON of a control reply */
 };
 
 /* ---- book.c ---- */

@@ -798,7 +798,8 @@ static void test_book_random_schedules_keep_invariants(void **state)
                                   .duplicate = 30,
                                   .store_dies = seed % 3 ? 4 : 0};
         world_create(&world, base + seed, (uint32_t)(seed % 4));
-        world.config.store.max_attempts = world.config.store.max_deaths = 1000; /* deaths never end a run here */
+        world.config.store.max_attempts = world.config.store.max_deaths =
+            1000; /* deaths never end a run here */
         book_destroy(&world.book);
         must(book_create(&world.book, &world.config));
         world.zero_variance_every = seed % 2 ? 7 : 0;

@@ -3,12 +3,15 @@
 #include <string.h>
 
 #include "actor/actor.h"
+#include "actor/replay.h"
 #include "core/program.h"
 #include "actor/actor_metrics.h"
 #include "core/log.h"
 
 int main(int argc, char **argv)
 {
+    if (argc > 1 && strcmp(argv[1], "replay") == 0)
+        return actor_replay_main(argc - 1, argv + 1, stdout);
     struct program program;
     int code =
         program_start(&program, argc, argv, ROLE_NAME_ACTOR,

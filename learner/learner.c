@@ -57,14 +57,14 @@ static enum status create_and_load(struct learner *learner, const char *path,
     return checkpoint_load(path, &learner->trainer, state);
 }
 
-static enum status load_checkpoint(struct learner *learner, const char *path,
-                                   struct checkpoint_state *state)
+enum status learner_load_checkpoint(struct learner *learner, const char *path,
+                                    struct checkpoint_state *state)
 {
     TRY(tell_start(learner, 'C', path));
     return all_started(learner, create_and_load(learner, path, state));
 }
 
-static enum status load_start(struct learner *learner)
+enum status learner_load_start(struct learner *learner)
 {
     TRY(tell_start(learner, 'M', learner->start_folder));
     return all_started(
@@ -82,7 +82,7 @@ static enum status open_ranks(struct learner *learner)
     return ranks_open(learner->ranks, learner->settings, 0, learner->folder);
 }
 
-static enum status join_ranks(struct learner *learner)
+enum status learner_join_ranks(struct learner *learner)
 {
     if (learner->ranks == NULL)
         return STATUS_OK;
@@ -114,7 +114,7 @@ static enum status load(struct learner *learner)
     for (;;) {
         status = checkpoint_newest(learner->checkpoints, version, path, sizeof path, &version);
         if (status == STATUS_OK)
-            status = load_checkpoint(learner, path, &state);
+            status = learner_load_checkpoint(learner, path, &state);
         else
             break;
         if (status != STATUS_CORRUPT && status != STATUS_INVALID && status != STATUS_NOT_FOUND)
@@ -128,7 +128,7 @@ static enum status load(struct learner *learner)
     if (status == STATUS_NOT_FOUND && damaged != STATUS_OK)
         return FAIL(damaged, "no checkpoint can be loaded: %s", damage);
     if (status == STATUS_NOT_FOUND)
-        return load_start(learner);
+        return learner_load_start(learner);
     if (status != STATUS_OK)
         return status;
     learner->resumed = true;
@@ -152,7 +152,7 @@ static enum status open_outputs(struct learner *learner)
     return redis_view_open_set(&learner->redis, learner->run, &learner->settings->redis);
 }
 
-enum status learner_create(struct learner **out, const struct learner_options *options)
+enum status learner_make(struct learner **out, const struct learner_options *options)
 {
     *out = NULL;
     struct learner *learner = memory_alloc(sizeof *learner);
@@ -171,8 +171,21 @@ enum status learner_create(struct learner **out, const struct learner_options *o
     TRY_GOTO(fail, arena_create(&learner->arena, (size_t)64 << 30));
     TRY_GOTO(fail, arena_create(&learner->mail, (size_t)1 << 30));
     TRY_GOTO(fail, open_ranks(learner));
+    *out = learner;
+    return STATUS_OK;
+fail:
+    learner_destroy(&learner);
+    return status;
+}
+
+enum status learner_create(struct learner **out, const struct learner_options *options)
+{
+    *out = NULL;
+    struct learner *learner = NULL;
+    enum status status;
+    TRY(learner_make(&learner, options));
     TRY_GOTO(fail, load(learner));
-    TRY_GOTO(fail, join_ranks(learner));
+    TRY_GOTO(fail, learner_join_ranks(learner));
     learner->trainer.between = between_micro_batches;
     learner->trainer.between_self = learner;
     TRY_GOTO(fail, open_outputs(learner));
@@ -284,6 +297,18 @@ static enum status train_minibatch(struct learner *learner, const struct plan *p
     return learner_idle(learner);
 }
 
+enum status learner_train(struct learner *learner, const struct plan *plan,
+                          const struct group_data *groups, struct train_stats *stats)
+{
+    train_stats_init(stats);
+    uint64_t updates = learner->trainer.updates;
+    learner->mid_plan = true;
+    for (uint32_t cut = 0; cut < plan->cut_count; cut++)
+        TRY(train_minibatch(learner, plan, groups, cut, learner->trainer.updates == updates,
+                            stats));
+    return STATUS_OK;
+}
+
 /* Register first, then the first byte of the weights: no actor can serve what the store does not know.
  * may_branch: the store may answer a digest it did not expect with a new branch. Actors at later versions of
  * the dead one only take weights that say the new branch, and a notice tells us its number. */
@@ -343,12 +368,7 @@ static enum status train_plan(struct learner *learner, bool *last)
     FAULT("learner.fetched");
     double wait_s = seconds_since(&mark_ns);
     struct train_stats stats;
-    train_stats_init(&stats);
-    uint64_t updates = learner->trainer.updates;
-    learner->mid_plan = true;
-    for (uint32_t cut = 0; cut < plan.cut_count; cut++)
-        TRY(train_minibatch(learner, &plan, groups, cut, learner->trainer.updates == updates,
-                            &stats));
+    TRY(learner_train(learner, &plan, groups, &stats));
     double train_s = seconds_since(&mark_ns);
     bool differs = plan.digest != 0 && plan.digest != learner->trainer.weights.digest;
     if (differs)

@@ -8,6 +8,7 @@
 #include "learner/learner_metrics.h"
 #include "learner/learner.h"
 #include "learner/losses.h"
+#include "learner/replay.h"
 #include "model/folder.h"
 #include "model/verify.h"
 
@@ -111,12 +112,18 @@ static int verify(int argc, char **argv)
     return verify_main(argc, argv, stdout);
 }
 
+static int replay(int argc, char **argv)
+{
+    return learner_replay_main(argc, argv, stdout);
+}
+
 int main(int argc, char **argv)
 {
     static const struct {
         const char *name;
         int (*run)(int argc, char **argv);
-    } commands[] = {{"sft", sft}, {"explain", explain}, {"init", init}, {"verify", verify}};
+    } commands[] = {
+        {"sft", sft}, {"explain", explain}, {"init", init}, {"verify", verify}, {"replay", replay}};
     for (size_t i = 0; argc > 1 && i < sizeof commands / sizeof commands[0]; i++)
         if (strcmp(argv[1], commands[i].name) == 0)
             return commands[i].run(argc - 1, argv + 1);

@@ -43,6 +43,18 @@ struct learner {
     int64_t step_begin_ns;
 };
 
+/* learner.c, for replay.c too: a learner without weights, connection or outputs; then weights from a checkpoint or from
+ * the start model, on all ranks. */
+MUST_CHECK enum status learner_make(struct learner **learner,
+                                    const struct learner_options *options);
+MUST_CHECK enum status learner_load_checkpoint(struct learner *learner, const char *path,
+                                               struct checkpoint_state *state);
+MUST_CHECK enum status learner_load_start(struct learner *learner);
+MUST_CHECK enum status learner_join_ranks(struct learner *learner);
+/* The minibatches of a plan in order; version + 1 is in the trainer then. */
+MUST_CHECK enum status learner_train(struct learner *learner, const struct plan *plan,
+                                     const struct group_data *groups, struct train_stats *stats);
+
 /* store.c: requests to the store, each with a name and a deadline. */
 MUST_CHECK enum status learner_connect(struct learner *learner, const char *endpoint);
 /* CANCELLED, from any of these: the run stops or drains and nothing would be lost, or a second signal came.

@@ -193,6 +193,8 @@ static enum status write_alarms(struct learner *learner, struct buffer *line)
 void learner_last_alarms(struct learner *learner)
 {
     struct buffer line;
+    if (learner->link == NULL)
+        return;
     buffer_init(&line, 1 << 20);
     enum status status = buffer_printf(&line, "{\"version\":%" PRIu64, learner->version);
     if (status == STATUS_OK)

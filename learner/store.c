@@ -82,15 +82,16 @@ static enum status second_signal(const struct learner *learner, const char *name
 
 enum status learner_idle(struct learner *learner)
 {
-    for (;;) {
+    while (learner->link != NULL) { /* a replay has none */
         struct message message = {0};
         arena_reset(learner->mail);
         TRY(second_signal(learner, "training"));
         TRY(poll_store(learner, 0, learner->mail, &message));
         if (message.type == MESSAGE_NONE)
-            return STATUS_OK;
+            break;
         take_common(learner, &message);
     }
+    return STATUS_OK;
 }
 
 /* ---- errands ---- */

@@ -1,8 +1,10 @@
 /* rollout_store/store_main.c - weir-store: the book-keeper of a run (docs/dataflow.md). Started by `weir run`. */
 #include <stdio.h>
+#include <string.h>
 
 #include "core/file.h"
 #include "core/program.h"
+#include "rollout_store/replay.h"
 #include "rollout_store/server.h"
 
 static enum status run(struct program *program)
@@ -38,6 +40,8 @@ static enum status run(struct program *program)
 
 int main(int argc, char **argv)
 {
+    if (argc > 1 && strcmp(argv[1], "replay") == 0)
+        return replay_main(argc - 1, argv + 1);
     struct program program;
     int code = program_start(&program, argc, argv, ROLE_NAME_STORE,
                              "Keeps the book of a run: prompts, groups, leases, scores, plans and "

@@ -45,7 +45,7 @@ enum audit_group_state { AUDIT_OPEN, AUDIT_CLOSED, AUDIT_PLANNED, AUDIT_CONSUMED
 
 struct audit_sample {
     enum audit_sample_state state;
-    uint32_t attempt, count, finish, holder_index;
+    uint32_t attempt, count, finish;
     uint64_t lease_id, holder, oldest, newest, tokens_hash, logprobs_hash;
     double reward;
 };
@@ -59,6 +59,10 @@ struct audit_group {
 struct audit_version {
     uint64_t version, digest;
     bool planned;
+};
+
+struct audit_holder { /* an actor's life */
+    uint64_t incarnation, tokens;
 };
 
 struct audit { /* after audit_run */
@@ -79,6 +83,8 @@ struct audit { /* after audit_run */
     uint64_t version_room;
     uint64_t *lease_sample; /* by lease id: 1 + index of its sample, 0: not given */
     uint64_t lease_room, last_lease;
+    struct audit_holder *holder; /* [holders] */
+    uint64_t holder_room, holder_last;
     bool run_seen, stopped;
 };
 
@@ -150,6 +156,28 @@ static inline uint64_t audit_newest(const struct audit *audit)
     return audit->versions > 0 ? audit->version[audit->versions - 1].version : 0;
 }
 
+/* The tokens in the ledger that an incarnation made; NULL: it never held a lease. */
+static inline struct audit_holder *audit_holder(struct audit *audit, uint64_t incarnation)
+{
+    for (uint64_t i = 0; i < audit->holders; i++) {
+        struct audit_holder *holder = &audit->holder[(audit->holder_last + i) % audit->holders];
+        if (holder->incarnation != incarnation)
+            continue;
+        audit->holder_last = (uint64_t)(holder - audit->holder);
+        return holder;
+    }
+    return NULL;
+}
+
+static inline void audit_hold(struct audit *audit, uint64_t incarnation)
+{
+    if (audit_holder(audit, incarnation) != NULL)
+        return;
+    audit->holder =
+        audit_room(audit->holder, &audit->holder_room, audit->holders, sizeof *audit->holder);
+    audit->holder[audit->holders++] = (struct audit_holder){.incarnation = incarnation};
+}
+
 /* ---- records ---- */
 
 static inline void audit_born(struct audit *audit, const struct record *record, uint64_t offset)
@@ -205,7 +233,7 @@ static inline void audit_leased(struct audit *audit, const struct record *record
     sample->attempt = record->leased.attempt;
     sample->lease_id = lease;
     sample->holder = record->leased.holder_incarnation;
-    sample->holder_index = record->leased.holder_index;
+    audit_hold(audit, sample->holder);
 }
 
 static inline void audit_expired(struct audit *audit, const struct record *record, uint64_t offset)
@@ -267,6 +295,7 @@ static inline void audit_segment(struct audit *audit, const struct segment *segm
         sample->newest = segment->version > sample->newest ? segment->version : sample->newest;
     }
     audit->tokens += segment->count;
+    audit_holder(audit, sample->holder)->tokens += segment->count;
     if (segment->status == SEGMENT_MORE)
         return;
     audit->aborted += segment->status == SEGMENT_ABORT;
@@ -340,7 +369,8 @@ static inline void audit_version_record(struct audit *audit, const struct record
                 record->version.branch, audit_newest(audit));
     audit->version =
         audit_room(audit->version, &audit->version_room, audit->versions, sizeof *audit->version);
-    audit->version[audit->versions++] = (struct audit_version){version, record->version.digest};
+    audit->version[audit->versions++] =
+        (struct audit_version){.version = version, .digest = record->version.digest};
 }
 
 /* Versions from after_version + 1 on are void, and so are the plans beyond the one that makes it. */
@@ -580,6 +610,7 @@ static inline void audit_free(struct audit *audit)
     memory_free(audit->samples);
     memory_free(audit->version);
     memory_free(audit->lease_sample);
+    memory_free(audit->holder);
     *audit = (struct audit){0};
 }
 

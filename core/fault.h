@@ -24,7 +24,9 @@ C_BEGIN
 // clang-format off
 #define FAULT_POINTS(POINT)                                                                          \
     POINT("ledger.write",         "before the records of a round are written")                        \
+    POINT("ledger.write_error",   "the same place; fail: the disk gives an error, not \"full\"")         \
     POINT("ledger.appended",      "records are written, not synced")                                  \
+    POINT("ledger.sync",          "before the sync; fail: it fails")                                  \
     POINT("ledger.synced",        "records are on disk, nothing is sent")                             \
     POINT("ledger.rotated",       "a new ledger file was begun")                                      \
     POINT("ledger.snapshot",      "a snapshot is written, not synced")                                \

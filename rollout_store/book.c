@@ -62,6 +62,7 @@ void book_destroy(struct book **book_pointer)
     memory_free(book->numerics);
     memory_free(book->newcomers);
     buffer_free(&book->report);
+    buffer_free(&book->restoring);
     memory_free(book);
     *book_pointer = NULL;
 }

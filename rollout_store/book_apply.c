@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "rollout_store/book_snapshot.h"
 #include "rollout_store/book_state.h"
 
 /* ---- lists and memory ---- */
@@ -592,7 +593,7 @@ static enum status apply_stop(struct book *book, const struct record *record)
 
 enum status book_apply(struct book *book, const struct record *record)
 {
-    if (record->type != RECORD_RUN && !book->run_known)
+    if (record->type != RECORD_RUN && record->type != RECORD_SNAPSHOT && !book->run_known)
         return FAIL(STATUS_CORRUPT, "the ledger does not begin with a run record");
     switch (record->type) {
     case RECORD_RUN:
@@ -621,6 +622,8 @@ enum status book_apply(struct book *book, const struct record *record)
         return apply_checkpoint(book, record);
     case RECORD_STOP:
         return apply_stop(book, record);
+    case RECORD_SNAPSHOT:
+        return book_restore(book, record);
     case RECORD_TYPE_END:
         break;
     }

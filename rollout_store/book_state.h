@@ -202,6 +202,7 @@ struct book {
     char hold[256];                             /* transient: see book_hold_for; "" nothing */
     int64_t hold_ns;
     struct buffer report;    /* JSON of a control reply */
+    struct buffer restoring; /* parts of a snapshot that is being read */
 };
 
 /* ---- book.c ---- */

@@ -1,198 +1,236 @@
-/* rollout_store/index.c - ledger records to rows, in one transaction for each catch-up. */
+/* rollout_store/index.c - the thread that keeps run.db and makes it anew when it is not what it should be.
+ *
+ * A new database is built beside (run.db.building) and renamed, so a reader sees the old or the new one whole. When
+ * the index closes in order it leaves a seal (run.db.seal: size and hash of the file), which finds any flipped bit
+ * at the next start; without a seal, after a kill, sqlite's own quick_check has to do. */
 #include "rollout_store/index.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <pthread.h>
-#include <sqlite3.h>
+#include <stdatomic.h>
 #include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
+#include "core/checksum.h"
 #include "core/clock.h"
 #include "core/file.h"
 #include "core/log.h"
 #include "core/memory.h"
 #include "core/wait.h"
-#include "rollout_store/ledger.h"
+#include "rollout_store/index_rows.h"
 
-enum { INDEX_IDLE_MS = 1000, INDEX_BUSY_MS = 2000 };
-
-enum statement {
-    INSERT_GROUP,
-    SET_STATE,
-    INSERT_ROLLOUT,
-    SET_SCORE,
-    INSERT_PLAN,
-    SET_PLANNED,
-    SET_CONSUMED,
-    INSERT_VERSION,
-    SET_OFFSET,
-    STATEMENT_COUNT
-};
-
-static const char *const statement_text[STATEMENT_COUNT] = {
-    [INSERT_GROUP] = "INSERT OR REPLACE INTO groups(id,prompt,min_version,retry,state,born_ns) "
-                     "VALUES(?1,?2,?3,?4,'open',?5)",
-    [SET_STATE] = "UPDATE groups SET state=?2,reason=?3 WHERE id=?1",
-    [INSERT_ROLLOUT] =
-        "INSERT OR REPLACE INTO rollouts(group_id,sample,attempt,tokens,version,finish) "
-        "VALUES(?1,?2,?3,?4,?5,?6)",
-    [SET_SCORE] =
-        "UPDATE rollouts SET score_status=?3,reward=?4,detail=?5 WHERE group_id=?1 AND sample=?2",
-    [INSERT_PLAN] = "INSERT OR REPLACE INTO plans(version,branch,groups,groups_dropped,wall_ns) "
-                    "VALUES(?1,?2,?3,?4,?5)",
-    [SET_PLANNED] = "UPDATE groups SET state='planned',planned_version=?2 WHERE id=?1",
-    [SET_CONSUMED] =
-        "UPDATE groups SET state='consumed' WHERE state='planned' AND planned_version<=?1",
-    [INSERT_VERSION] =
-        "INSERT OR REPLACE INTO versions(branch,version,digest,wall_ns) VALUES(?1,?2,?3,?4)",
-    [SET_OFFSET] = "INSERT OR REPLACE INTO meta(key,value) VALUES('offset',?1)",
-};
-
-static const char schema[] =
-    "PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF;"
-    "CREATE TABLE IF NOT EXISTS meta(key TEXT PRIMARY KEY, value INTEGER);"
-    "CREATE TABLE IF NOT EXISTS groups(id INTEGER PRIMARY KEY, prompt INTEGER, min_version "
-    "INTEGER, retry INTEGER, state TEXT,"
-    " reason INTEGER, planned_version INTEGER, born_ns INTEGER);"
-    "CREATE TABLE IF NOT EXISTS rollouts(group_id INTEGER, sample INTEGER, attempt INTEGER, tokens "
-    "INTEGER, version INTEGER,"
-    " finish INTEGER, score_status INTEGER, reward REAL, detail TEXT, PRIMARY KEY(group_id, "
-    "sample)) WITHOUT ROWID;"
-    "CREATE TABLE IF NOT EXISTS plans(version INTEGER, branch INTEGER, groups INTEGER, "
-    "groups_dropped INTEGER, wall_ns INTEGER,"
-    " PRIMARY KEY(branch, version)) WITHOUT ROWID;"
-    "CREATE TABLE IF NOT EXISTS versions(branch INTEGER, version INTEGER, digest TEXT, wall_ns "
-    "INTEGER,"
-    " PRIMARY KEY(branch, version)) WITHOUT ROWID;"
-    "CREATE INDEX IF NOT EXISTS groups_planned ON groups(planned_version) WHERE state='planned';";
+enum { INDEX_IDLE_MS = 1000, INDEX_CLOSE_MS = 3000, INDEX_CHECK_BYTES = 64 << 20 };
 
 struct index {
     char folder[FILE_PATH_MAX]; /* of the ledger */
-    sqlite3 *db;                /* the thread's */
-    sqlite3_stmt *statements[STATEMENT_COUNT];
-    uint64_t absorbed; /* the thread's */
+    char path[FILE_PATH_MAX];   /* of run.db */
+    struct rows rows;           /* the thread's */
+    bool open;                  /* the thread's: rows is ready */
+    bool rebuilt;               /* the thread's: no catch-up ended well since */
     pthread_t thread;
-    pthread_mutex_t lock; /* LOCK_INDEX guards target and closing */
+    pthread_mutex_t lock; /* LOCK_INDEX guards target, told and closing */
     pthread_cond_t changed;
     uint64_t target;
+    bool told; /* target is known */
     bool closing;
+    _Atomic int64_t give_up_ns; /* a catch-up that still runs then is abandoned; 0: never */
 };
 
-/* ---- rows ---- */
+/* ---- files ---- */
 
-static enum status failed(struct index *index, const char *what)
+static enum status beside(const struct index *index, const char *suffix, char path[FILE_PATH_MAX])
 {
-    return FAIL(STATUS_IO, "run.db: %s: %s", what, sqlite3_errmsg(index->db));
+    return file_path(path, "%s%s", index->path, suffix);
 }
 
-static enum status execute(struct index *index, const char *sql)
+static enum status remove_file(const struct index *index, const char *suffix)
 {
-    return sqlite3_exec(index->db, sql, NULL, NULL, NULL) == SQLITE_OK ? STATUS_OK
-                                                                       : failed(index, "SQL");
+    char path[FILE_PATH_MAX];
+    TRY(beside(index, suffix, path));
+    if (unlink(path) != 0 && errno != ENOENT)
+        return FAIL(STATUS_IO, "remove %s: %s", path, strerror(errno));
+    return STATUS_OK;
 }
 
-static enum status run_statement(struct index *index, enum statement which, const int64_t *numbers,
-                                 int count)
+static enum status hash_file(const char *path, uint64_t *size, uint64_t *hash)
 {
-    sqlite3_stmt *statement = index->statements[which];
-    for (int i = 0; i < count; i++)
-        sqlite3_bind_int64(statement, i + 1, numbers[i]);
-    int code = sqlite3_step(statement);
-    sqlite3_reset(statement);
-    return code == SQLITE_DONE ? STATUS_OK : failed(index, statement_text[which]);
+    struct stat info;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    enum status status = STATUS_OK;
+    *size = *hash = 0;
+    if (fd < 0 || fstat(fd, &info) != 0)
+        status = FAIL(STATUS_IO, "%s: %s", path, strerror(errno));
+    else if (info.st_size > 0) {
+        void *bytes = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+        if (bytes == MAP_FAILED) {
+            status = FAIL(STATUS_IO, "mmap %s: %s", path, strerror(errno));
+        } else {
+            *size = (uint64_t)info.st_size;
+            *hash = hash64(bytes, (size_t)info.st_size, 0);
+            munmap(bytes, (size_t)info.st_size);
+        }
+    }
+    if (fd >= 0)
+        close(fd);
+    return status;
 }
 
-#define RUN(index, which, ...)                                      \
-    run_statement((index), (which), (const int64_t[]){__VA_ARGS__}, \
-                  (int)(sizeof((const int64_t[]){__VA_ARGS__}) / sizeof(int64_t)))
-
-/* A rollout is one row from its first segment on; its tokens are counted by its last position. */
-static enum status absorb_segment(struct index *index, const struct segment *segment)
+static enum status seal_text(const struct index *index, char text[96])
 {
-    if (segment->status == SEGMENT_MORE || segment->status == SEGMENT_ABORT)
+    uint64_t size, hash;
+    TRY(hash_file(index->path, &size, &hash));
+    snprintf(text, 96, "weir index seal 1 %" PRIu64 " %016" PRIx64 "\n", size, hash);
+    return STATUS_OK;
+}
+
+/* After everything is in the one file. Without it the next start only checks less. */
+static void write_seal(struct index *index)
+{
+    char path[FILE_PATH_MAX], text[96];
+    enum status status = beside(index, ".seal", path);
+    if (status == STATUS_OK)
+        status = seal_text(index, text);
+    if (status == STATUS_OK)
+        status = file_replace(path, text, strlen(text));
+    if (status != STATUS_OK)
+        LOG_FAILURE("index", "no seal", status);
+}
+
+/* The seal is used up: what is written from now on is not covered by it. */
+static enum status break_seal(struct index *index, bool *sealed)
+{
+    char path[FILE_PATH_MAX], text[96];
+    struct buffer said;
+    *sealed = false;
+    TRY(beside(index, ".seal", path));
+    if (!file_exists(path))
         return STATUS_OK;
-    return RUN(index, INSERT_ROLLOUT, (int64_t)segment->group_id, segment->sample, segment->attempt,
-               (int64_t)segment->first_position + segment->count, (int64_t)segment->version,
-               (int64_t)segment->status);
+    buffer_init(&said, sizeof text);
+    enum status status = file_read(path, &said);
+    if (status == STATUS_OK)
+        status = seal_text(index, text);
+    if (status == STATUS_OK && strcmp(buffer_string(&said), text) != 0)
+        status = FAIL(STATUS_CORRUPT, "run.db is not as it was left");
+    buffer_free(&said);
+    TRY(remove_file(index, ".seal"));
+    *sealed = status == STATUS_OK;
+    return status;
 }
 
-static enum status absorb_score(struct index *index, const struct score *score)
-{
-    sqlite3_stmt *statement = index->statements[SET_SCORE];
-    sqlite3_bind_double(statement, 4, score->value);
-    sqlite3_bind_text(statement, 5, score->detail_json, -1, SQLITE_TRANSIENT);
-    return RUN(index, SET_SCORE, (int64_t)score->group_id, score->sample, (int64_t)score->status);
-}
+/* ---- building ---- */
 
-static enum status set_state(struct index *index, uint64_t group, const char *state, int64_t reason)
-{
-    sqlite3_stmt *statement = index->statements[SET_STATE];
-    sqlite3_bind_text(statement, 2, state, -1, SQLITE_STATIC);
-    sqlite3_bind_int64(statement, 3, reason);
-    return RUN(index, SET_STATE, (int64_t)group);
-}
-
-static enum status absorb_plan(struct index *index, const struct plan *plan, int64_t wall_ns)
-{
-    for (uint32_t i = 0; i < plan->group_count; i++)
-        TRY(RUN(index, SET_PLANNED, (int64_t)plan->group_ids[i], (int64_t)plan->version));
-    return RUN(index, INSERT_PLAN, (int64_t)plan->version, plan->branch, plan->group_count,
-               plan->groups_dropped, wall_ns);
-}
-
-static enum status absorb_version(struct index *index, const struct record *record)
-{
-    char digest[32];
-    snprintf(digest, sizeof digest, "%016" PRIx64, record->version.digest);
-    sqlite3_bind_text(index->statements[INSERT_VERSION], 3, digest, -1, SQLITE_TRANSIENT);
-    sqlite3_bind_int64(index->statements[INSERT_VERSION], 4, record->wall_ns);
-    return RUN(index, INSERT_VERSION, record->version.branch, (int64_t)record->version.version);
-}
-
-static enum status absorb(void *self, const struct record *record, uint64_t offset)
+static bool must_give_up(void *self)
 {
     struct index *index = self;
-    (void)offset;
-    switch (record->type) {
-    case RECORD_BORN:
-        return RUN(index, INSERT_GROUP, (int64_t)record->born.group_id,
-                   (int64_t)record->born.prompt_id, (int64_t)record->born.min_version,
-                   record->born.retry, record->wall_ns);
-    case RECORD_SEGMENT:
-        return absorb_segment(index, &record->segment.segment);
-    case RECORD_SCORED:
-        return absorb_score(index, &record->scored.score);
-    case RECORD_CLOSED:
-        return set_state(index, record->closed.group_id, "eligible", 0);
-    case RECORD_DROPPED:
-        return set_state(index, record->dropped.group_id, "dropped",
-                         (int64_t)record->dropped.reason);
-    case RECORD_PLAN:
-        return absorb_plan(index, &record->plan.plan, record->wall_ns);
-    case RECORD_CHECKPOINT:
-        return RUN(index, SET_CONSUMED, (int64_t)record->checkpoint.version);
-    case RECORD_VERSION:
-        return absorb_version(index, record);
-    default:
-        return STATUS_OK;
-    }
+    int64_t until_ns = atomic_load(&index->give_up_ns);
+    return until_ns != 0 && clock_now_ns() >= until_ns;
 }
 
-/* ---- catching up ---- */
-
-static enum status catch_up(struct index *index, uint64_t target)
+static enum status open_rows(struct index *index)
 {
-    TRY(execute(index, "BEGIN"));
-    enum status status = ledger_scan(index->folder, index->absorbed, target, absorb, index);
-    if (status == STATUS_OK)
-        status = RUN(index, SET_OFFSET, (int64_t)target);
-    if (status != STATUS_OK) {
-        if (sqlite3_exec(index->db, "ROLLBACK", NULL, NULL, NULL) != SQLITE_OK)
-            LOG_DEBUG("index", "rollback", "why=\"%s\"", sqlite3_errmsg(index->db));
+    index->rows = (struct rows){.give_up = must_give_up, .self = index};
+    enum status status = rows_open(&index->rows, index->path, false);
+    index->open = status == STATUS_OK;
+    if (!index->open)
+        rows_close(&index->rows);
+    return status;
+}
+
+static void close_rows(struct index *index)
+{
+    if (index->open)
+        rows_close(&index->rows);
+    index->open = false;
+}
+
+static enum status build(struct index *index, uint64_t target)
+{
+    static const char *const leftovers[] = {".building", ".building-journal", ".building-wal",
+                                            ".building-shm"};
+    struct rows fresh = {.give_up = must_give_up, .self = index};
+    char path[FILE_PATH_MAX];
+    for (size_t i = 0; i < sizeof leftovers / sizeof leftovers[0]; i++)
+        TRY(remove_file(index, leftovers[i]));
+    TRY(beside(index, ".building", path));
+    enum status status = rows_open(&fresh, path, true);
+    if (status == STATUS_OK && target > 0)
+        status = rows_catch_up(&fresh, index->folder, target);
+    rows_close(&fresh);
+    if (status != STATUS_OK)
         return status;
-    }
-    TRY(execute(index, "COMMIT"));
-    index->absorbed = target;
+    /* The log of the old file must not be taken for one of the new. */
+    TRY(remove_file(index, "-wal"));
+    TRY(remove_file(index, "-shm"));
+    TRY(remove_file(index, ".seal"));
+    if (rename(path, index->path) != 0)
+        return FAIL(STATUS_IO, "rename %s: %s", path, strerror(errno));
     return STATUS_OK;
+}
+
+/* why: the sentence of what is wrong with the old one. */
+static enum status rebuild(struct index *index, uint64_t target, const char *why)
+{
+    LOG_WARN("index", "run.db is made anew from the ledger", "bytes=%" PRIu64 " why=\"%s\"", target,
+             why);
+    close_rows(index);
+    index->rebuilt = true;
+    TRY(build(index, target));
+    return open_rows(index);
+}
+
+/* CORRUPT and others: it has to be made anew. */
+static enum status open_checked(struct index *index, uint64_t target)
+{
+    struct stat info;
+    bool sealed;
+    TRY(break_seal(index, &sealed));
+    if (stat(index->path, &info) != 0)
+        return FAIL(STATUS_NOT_FOUND, "there is none");
+    TRY(open_rows(index));
+    if (!sealed && info.st_size < INDEX_CHECK_BYTES)
+        TRY(rows_quick_check(&index->rows));
+    return rows_fit(&index->rows, index->folder, target);
+}
+
+static enum status open_first(struct index *index, uint64_t target)
+{
+    enum status status = open_checked(index, target);
+    char why[256];
+    if (status == STATUS_OK)
+        return STATUS_OK;
+    snprintf(why, sizeof why, "%s", status_last_error());
+    if (status != STATUS_NOT_FOUND || target > 0)
+        return rebuild(index, target, why);
+    TRY(build(index, 0)); /* a new run */
+    return open_rows(index);
+}
+
+/* ---- the thread ---- */
+
+static enum status advance(struct index *index, uint64_t target)
+{
+    if (!index->open)
+        TRY(open_first(index, target));
+    if (target <= index->rows.absorbed)
+        return STATUS_OK;
+    enum status status = rows_catch_up(&index->rows, index->folder, target);
+    if (status == STATUS_OK)
+        index->rebuilt = false;
+    if (status == STATUS_OK || status == STATUS_CANCELLED || index->rebuilt)
+        return status;
+    char why[256];
+    snprintf(why, sizeof why, "%s", status_last_error());
+    return rebuild(index, target, why);
+}
+
+static bool wants_nothing(const struct index *index)
+{
+    return !index->told || (index->open && index->target <= index->rows.absorbed);
 }
 
 static void *index_thread(void *self)
@@ -201,7 +239,7 @@ static void *index_thread(void *self)
     bool closing = false;
     while (!closing) {
         pthread_mutex_lock(&index->lock);
-        if (!index->closing && index->target <= index->absorbed) {
+        if (!index->closing && wants_nothing(index)) {
             enum status waited =
                 wait_condition("records to index", "ledger",
                                clock_now_ns() + INDEX_IDLE_MS * (int64_t)CLOCK_NS_PER_MS,
@@ -210,59 +248,37 @@ static void *index_thread(void *self)
         }
         closing = index->closing;
         uint64_t target = index->target;
+        bool nothing = wants_nothing(index);
         pthread_mutex_unlock(&index->lock);
-        if (target <= index->absorbed)
+        if (nothing)
             continue;
-        enum status status = catch_up(index, target);
-        if (status != STATUS_OK) {
+        enum status status = advance(index, target);
+        if (status == STATUS_OK)
+            continue;
+        if (status != STATUS_CANCELLED)
             LOG_WARN("index", "switched off; the run goes on", "why=\"%s\"", status_last_error());
-            return NULL;
-        }
+        close_rows(index);
+        return NULL;
     }
+    bool whole = index->open && rows_fold(&index->rows);
+    close_rows(index);
+    if (whole)
+        write_seal(index);
     return NULL;
-}
-
-static enum status read_offset(struct index *index)
-{
-    sqlite3_stmt *statement = NULL;
-    if (sqlite3_prepare_v2(index->db, "SELECT value FROM meta WHERE key='offset'", -1, &statement,
-                           NULL) != SQLITE_OK)
-        return failed(index, "meta");
-    if (sqlite3_step(statement) == SQLITE_ROW)
-        index->absorbed = (uint64_t)sqlite3_column_int64(statement, 0);
-    sqlite3_finalize(statement);
-    return STATUS_OK;
-}
-
-static enum status open_database(struct index *index, const char *path)
-{
-    if (sqlite3_open(path, &index->db) != SQLITE_OK)
-        return failed(index, path);
-    sqlite3_busy_timeout(index->db, INDEX_BUSY_MS);
-    TRY(execute(index, schema));
-    for (int i = 0; i < STATEMENT_COUNT; i++)
-        if (sqlite3_prepare_v2(index->db, statement_text[i], -1, &index->statements[i], NULL) !=
-            SQLITE_OK)
-            return failed(index, statement_text[i]);
-    return read_offset(index);
-}
-
-static void close_database(struct index *index)
-{
-    for (int i = 0; i < STATEMENT_COUNT; i++)
-        sqlite3_finalize(index->statements[i]);
-    sqlite3_close(index->db);
 }
 
 enum status index_open(struct index **out, const char *path, const char *ledger_folder)
 {
     *out = NULL;
+    struct stat info;
+    if (stat(path, &info) == 0 && !S_ISREG(info.st_mode))
+        return FAIL(STATUS_INVALID, "%s is no file", path);
     struct index *index = memory_alloc(sizeof *index);
     if (index == NULL)
         return FAIL(STATUS_NO_MEMORY, "index");
     enum status status;
     TRY_GOTO(fail, file_path(index->folder, "%s", ledger_folder));
-    TRY_GOTO(fail, open_database(index, path));
+    TRY_GOTO(fail, file_path(index->path, "%s", path));
     TRY_GOTO(fail, wait_condition_init(&index->changed));
     pthread_mutex_init(&index->lock, NULL);
     if (pthread_create(&index->thread, NULL, index_thread, index) == 0) {
@@ -273,7 +289,6 @@ enum status index_open(struct index **out, const char *path, const char *ledger_
     pthread_cond_destroy(&index->changed);
     pthread_mutex_destroy(&index->lock);
 fail:
-    close_database(index);
     memory_free(index);
     return status;
 }
@@ -284,6 +299,7 @@ void index_advance(struct index *index, uint64_t offset)
         return;
     pthread_mutex_lock(&index->lock);
     index->target = offset;
+    index->told = true;
     pthread_cond_signal(&index->changed);
     pthread_mutex_unlock(&index->lock);
 }
@@ -293,6 +309,7 @@ void index_close(struct index **index_pointer)
     struct index *index = *index_pointer;
     if (index == NULL)
         return;
+    atomic_store(&index->give_up_ns, clock_now_ns() + INDEX_CLOSE_MS * (int64_t)CLOCK_NS_PER_MS);
     pthread_mutex_lock(&index->lock);
     index->closing = true;
     pthread_cond_signal(&index->changed);
@@ -300,7 +317,6 @@ void index_close(struct index **index_pointer)
     pthread_join(index->thread, NULL);
     pthread_cond_destroy(&index->changed);
     pthread_mutex_destroy(&index->lock);
-    close_database(index);
     memory_free(index);
     *index_pointer = NULL;
 }

@@ -1,5 +1,7 @@
 /* rollout_store/index.h - run.db: the ledger as SQLite tables, for people and tools. A view: it is caught up from the
- * ledger offset it has absorbed, may be deleted at any time, and a failure only switches it off with a warning.
+ * ledger offset it has absorbed and may be deleted at any time. When it is missing, damaged, of another ledger or ahead
+ * of this one, it is made anew beside and renamed, in the background and with one log line; when that fails too, it is
+ * switched off with a warning and the run goes on.
  *
  * A helper thread owns the database; index_advance only says how far the synced ledger reaches. */
 #ifndef ROLLOUT_STORE_INDEX_H
@@ -13,6 +15,7 @@ struct index;
 MUST_CHECK enum status index_open(struct index **index, const char *path,
                                   const char *ledger_folder);
 void index_advance(struct index *index, uint64_t offset); /* NULL index is fine */
-void index_close(struct index **index); /* absorbs what was said, then stops the thread */
+/* Absorbs what was said, then stops the thread; what takes longer than 3 s is left to the next start. */
+void index_close(struct index **index);
 
 #endif

@@ -253,6 +253,22 @@ static enum status walk_dropped(struct walk *walk, struct record *record)
     return walk_flag(walk, &record->dropped.prompt_returns);
 }
 
+static enum status walk_snapshot(struct walk *walk, struct record *record)
+{
+    TRY(walk_u64(walk, &record->snapshot.offset));
+    TRY(walk_u64(walk, &record->snapshot.total));
+    TRY(walk_u64(walk, &record->snapshot.hash));
+    TRY(walk_u64(walk, &record->snapshot.at));
+    TRY(walk_count(walk, &record->snapshot.size, RECORD_SNAPSHOT_PART_MAX, "bytes of a part"));
+    if (record->snapshot.size == 0 || record->snapshot.at > record->snapshot.total ||
+        record->snapshot.size > record->snapshot.total - record->snapshot.at)
+        return FAIL(STATUS_CORRUPT,
+                    "part of %" PRIu32 " bytes at %" PRIu64 " of a snapshot of %" PRIu64,
+                    record->snapshot.size, record->snapshot.at, record->snapshot.total);
+    WALK_ARRAY(walk, record->snapshot.bytes, record->snapshot.size);
+    return STATUS_OK;
+}
+
 /* One word for both flags: 0 none, 1 a failure, 2 a death. */
 static enum status walk_expired(struct walk *walk, struct record *record)
 {
@@ -297,6 +313,8 @@ static enum status walk_body(struct walk *walk, struct record *record)
     case RECORD_STOP:
         TRY(walk_text(walk, &record->stop.reason));
         return walk_flag(walk, &record->stop.failed);
+    case RECORD_SNAPSHOT:
+        return walk_snapshot(walk, record);
     case RECORD_TYPE_END:
         break;
     }
@@ -320,6 +338,12 @@ static uint32_t get_u32(const uint8_t *at)
 static uint32_t frame_crc(const uint8_t *frame, size_t body)
 {
     return crc32c(crc32c(0, frame, RECORD_HEADER_BYTES - 4), frame + RECORD_HEADER_BYTES, body);
+}
+
+uint32_t record_peek(const void *bytes, size_t size)
+{
+    const uint8_t *frame = bytes;
+    return size < RECORD_PEEK_BYTES || get_u32(frame) != RECORD_MAGIC ? 0 : get_u32(frame + 8);
 }
 
 enum status record_pack(const struct record *record, struct buffer *bytes)

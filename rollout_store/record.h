@@ -23,8 +23,11 @@ enum record_type {
     RECORD_PLAN,       /* version, groups, cuts, settings */
     RECORD_CHECKPOINT, /* version, digest, path */
     RECORD_STOP,       /* reason, failed */
+    RECORD_SNAPSHOT, /* a part of the whole state of the book; stands at the head of a file only */
     RECORD_TYPE_END
 };
+
+enum { RECORD_SNAPSHOT_PART_MAX = 32 << 20 };
 
 struct record {
     enum record_type type;
@@ -86,9 +89,20 @@ struct record {
             const char *reason;
             bool failed;
         } stop;
+        struct {
+            uint64_t offset;      /* ledger bytes before the file it begins */
+            uint64_t total, hash; /* bytes and hash64 of all parts together */
+            uint64_t at;          /* bytes of the parts before this one; the last ends at total */
+            uint32_t size;
+            const uint8_t *bytes; /* [size] */
+        } snapshot;
     };
 };
 
+/* At most this many bytes of a frame must be there for record_peek. */
+enum { RECORD_PEEK_BYTES = 12 };
+/* The type a frame says it has, unchecked; 0 when no frame begins here. */
+uint32_t record_peek(const void *bytes, size_t size);
 MUST_CHECK enum status record_pack(const struct record *record,
                                    struct buffer *bytes); /* appends a frame */
 /* Reads the frame at bytes. AGAIN: the frame is cut off (torn tail). CORRUPT: CRC or contents. *used = frame bytes. */

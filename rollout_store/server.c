@@ -14,6 +14,7 @@
 #include "rollout_store/ledger.h"
 #include "rollout_store/prompts.h"
 #include "rollout_store/server_view.h"
+#include "rollout_store/snapshots.h"
 #include "transport/link.h"
 
 enum { LEDGER_FILE_BYTES = 256 << 20, KEPT_MAX = 4096, IDLE_POLL_MS = 20, FORGET_MS = 60000 };
@@ -32,6 +33,7 @@ struct server {
     struct buffer settings_json;
     struct book *book;
     struct ledger *ledger;
+    struct snapshots snapshots;
     struct index *index;
     struct hub *hub;
     struct server_view view;
@@ -348,6 +350,7 @@ static enum status commit(struct server *server)
         return STATUS_OK;
     TRY(ledger_append(server->ledger, server->out.records.bytes, server->out.records.size));
     TRY(ledger_sync(server->ledger));
+    TRY(snapshots_round(&server->snapshots, server->book, server->ledger));
     index_advance(server->index, ledger_offset(server->ledger));
     return STATUS_OK;
 }

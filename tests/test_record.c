@@ -65,6 +65,9 @@ static size_t all_records(struct record *out)
                    .dropped_reward = 1.5}}},
         {.type = RECORD_CHECKPOINT, .wall_ns = 12, .checkpoint = {1, 2, 3, "path"}},
         {.type = RECORD_STOP, .wall_ns = 13, .stop = {"because", true}},
+        {.type = RECORD_SNAPSHOT,
+         .wall_ns = 14,
+         .snapshot = {1000, 20, 3, 12, 8, (const uint8_t *)"8 bytes"}},
     };
     memcpy(out, records, sizeof records);
     return sizeof records / sizeof records[0];

@@ -21,6 +21,8 @@ const struct command commands[] = {
      "latest rollouts as text with their reward"},
     {"top", cmd_top, "[RUN]", "status and reward curve, every second"},
     {"drain", cmd_drain, "[RUN]", "ask for a drain and return at once"},
+    {"replay", cmd_replay, "RUN STEP|GROUP.SAMPLE",
+     "make a learner step or a rollout once more and compare: 0 equal, 1 different"},
     {"init", cmd_init, "CONFIG_JSON OUT_FOLDER [SEED]",
      "make a model folder with random weights from a config.json"},
     {"sft", cmd_sft, "RECIPE... [section.name=value ...]",

@@ -31,6 +31,7 @@ int cmd_why(int argc, char **argv);
 int cmd_tail(int argc, char **argv);
 int cmd_top(int argc, char **argv);
 int cmd_drain(int argc, char **argv);
+int cmd_replay(int argc, char **argv);
 int cmd_explain(int argc, char **argv);
 int cmd_sft(int argc, char **argv);
 int cmd_verify(int argc, char **argv);

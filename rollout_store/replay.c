@@ -542,10 +542,18 @@ static enum status put_rollout(struct reader *reader, uint64_t group_id, uint32_
             .frame_id = 1, .incarnation = 1, .count = sample->count, .segments = sample->segments}};
     TRY(put_message(reader, &grant));
     TRY(put_message(reader, &frame));
-    for (uint32_t s = 0; s < sample->count; s++)
-        if (sample->segments[s].count > 0 &&
-            (s == 0 || sample->segments[s].version != sample->segments[s - 1].version))
-            TRY(put_version(reader, sample->segments[s].version));
+    uint64_t said[2] = {UINT64_MAX, UINT64_MAX};
+    for (uint32_t s = 0; s < sample->count; s++) {
+        const struct segment *segment = &sample->segments[s];
+        if (segment->count == 0)
+            continue;
+        if (segment->version != said[0])
+            TRY(put_version(reader, segment->version));
+        if (segment->kv_version_min != said[1] && segment->kv_version_min < segment->version)
+            TRY(put_version(reader, segment->kv_version_min));
+        said[0] = segment->version;
+        said[1] = segment->kv_version_min;
+    }
     return file_replace(reader->source->out, reader->out.bytes, reader->out.size);
 }
 

@@ -3,11 +3,14 @@
  *     FAULT("ledger.appended");                 between write and fdatasync
  *     if (fault_fails("ledger.write")) ...       the caller pretends that the call failed
  *
- * WEIR_FAULT="point:nth=action[,point:nth=action...]" arms points when the process starts: at the n-th pass
- * (from 1; "*" every pass) of `point` the process does `action`: kill (SIGKILL to itself), stop (SIGSTOP), fail
- * (fault_fails returns true there), sleep.MS. WEIR_FAULT_ROLE=role.index limits it to one process ("store.0"); the
- * process names itself with fault_init. Unarmed, a point costs one load and a branch. A point that no build has is
- * refused at fault_init, so that a chaos test cannot silently test nothing. docs/faults.md lists the points.
+ * WEIR_FAULT="point:when=action[,point:when=action...]" arms points when the process starts. when: a number n, the
+ * n-th pass of the point in this process (from 1); "*", every pass; "~n", each pass with chance 1 of n. action: kill
+ * (SIGKILL to itself), stop (SIGSTOP), fail (fault_fails returns true there), sleep.MS, sleep.MS-MS (drawn between).
+ * WEIR_FAULT_ROLE=role.index limits it to one process ("store.0"); the process names itself with fault_init.
+ * WEIR_FAULT_ONCE=folder: every point acts once in all processes together; the one that does leaves folder/<point>,
+ * with its name and pid, so that a process that is started again does not die there for ever.
+ * Unarmed, a point costs one load and a branch. A point that no build has is refused at fault_init, so that a chaos
+ * test cannot silently test nothing. docs/faults.md lists the points.
  *
  * Any thread. */
 #ifndef CORE_FAULT_H

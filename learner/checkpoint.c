@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -9,10 +10,18 @@
 #include <string.h>
 
 #include "core/checksum.h"
+#include "core/fault.h"
 #include "core/file.h"
 #include "core/log.h"
 #include "core/memory.h"
+#include "learner/manifest.h"
 #include "model/folder.h"
+
+/* Format 1 had no manifest: its config and tokenizer files are not covered by any digest. */
+enum { CHECKPOINT_FORMAT = 2 };
+
+/* What checkpoint_newest gave last: the load that follows need not look at every byte again. One load, one thread. */
+static char verified[FILE_PATH_MAX];
 
 /* m and v of the flat layout. */
 static enum status read_state_arrays(struct trainer *trainer, float *host[2])
@@ -52,13 +61,13 @@ static enum status write_state(const char *folder, const struct checkpoint_state
 {
     char path[FILE_PATH_MAX], text[1024];
     int size = snprintf(text, sizeof text,
-                        "{\n  \"format\": 1,\n  \"version\": %" PRIu64
+                        "{\n  \"format\": %d,\n  \"version\": %" PRIu64
                         ",\n  \"branch\": %u,\n  \"updates\": %" PRIu64 ",\n  \"skipped\": %" PRIu64
                         ",\n  \"layout_hash\": \"%016" PRIx64 "\",\n  \"digest\": \"%016" PRIx64
                         "\",\n  \"digest_m\": \"%016" PRIx64 "\",\n  \"digest_v\": \"%016" PRIx64
                         "\"\n}\n",
-                        state->version, state->branch, state->updates, state->skipped, layout_hash,
-                        state->digest, digests[0], digests[1]);
+                        CHECKPOINT_FORMAT, state->version, state->branch, state->updates,
+                        state->skipped, layout_hash, state->digest, digests[0], digests[1]);
     TRY(file_path(path, "%s/state.json", folder));
     return file_replace(path, text, (size_t)size);
 }
@@ -88,6 +97,17 @@ static size_t list_versions(const char *folder, uint64_t *versions, size_t max)
 
 enum { VERSIONS_MAX = 4096 };
 
+/* Renamed before it is emptied, so that a kill leaves no half of it under its name. */
+static enum status remove_checkpoint(const char *folder, const char *path)
+{
+    char removed[FILE_PATH_MAX];
+    TRY(file_path(removed, "%s/removed", folder));
+    TRY(file_remove_tree(removed));
+    if (rename(path, removed) != 0)
+        return FAIL(STATUS_IO, "rename %s to %s: %s", path, removed, strerror(errno));
+    return file_remove_tree(removed);
+}
+
 /* Newer ones are damaged or of a dead branch (we went on from an older one): they do not count. */
 static void remove_old(const char *folder, uint64_t newest, uint32_t keep)
 {
@@ -100,7 +120,7 @@ static void remove_old(const char *folder, uint64_t newest, uint32_t keep)
         char path[FILE_PATH_MAX];
         enum status status = file_path(path, "%s/step_%" PRIu64, folder, versions[i]);
         if (status == STATUS_OK)
-            status = file_remove_tree(path);
+            status = remove_checkpoint(folder, path);
         if (status != STATUS_OK) /* the new one stands: no reason to stop */
             LOG_FAILURE("checkpoint", "an old one stays", status);
     }
@@ -126,10 +146,35 @@ static enum status write_parts(const char *partial, struct trainer *trainer,
 {
     uint64_t digests[2] = {0};
     TRY(file_make_dirs(partial));
+    FAULT("checkpoint.begun");
     TRY(write_model(partial, trainer, like));
+    FAULT("checkpoint.model");
     TRY(write_optimizer(partial, trainer, digests));
+    FAULT("checkpoint.optimizer");
     TRY(write_state(partial, state, digests, model_parameters(trainer->model)->layout_hash));
-    return file_sync_dir(partial);
+    TRY(manifest_write(partial));
+    TRY(file_sync_dir(partial));
+    FAULT("checkpoint.written");
+    return STATUS_OK;
+}
+
+/* One of the same version is there only if it was passed over as damaged at the start: loading takes the newest
+ * whole one, and a learner trains on from there. It is exchanged, so that no moment lacks both. */
+static enum status take_name(const char *partial, const char *path)
+{
+    verified[0] = '\0';
+    if (rename(partial, path) == 0)
+        return STATUS_OK;
+    int error = errno;
+    if (error == EEXIST || error == ENOTEMPTY || error == ENOTDIR) {
+        if (renameat2(AT_FDCWD, partial, AT_FDCWD, path, RENAME_EXCHANGE) == 0)
+            return file_remove_tree(partial);
+        TRY(file_remove_tree(path)); /* a file system that cannot exchange */
+        if (rename(partial, path) == 0)
+            return STATUS_OK;
+        error = errno;
+    }
+    return FAIL(STATUS_IO, "rename %s to %s: %s", partial, path, strerror(error));
 }
 
 /* Frees the disk again; the sentence of what went wrong stays the last one. */
@@ -153,12 +198,10 @@ enum status checkpoint_save(const char *folder, struct trainer *trainer,
     enum status status = write_parts(partial, trainer, state, like);
     if (status != STATUS_OK)
         return give_up(partial, status);
-    /* One of the same version is there only if it was passed over as damaged at the start: loading takes the
-     * newest whole one, and a learner trains on from there. */
-    TRY(file_remove_tree(path));
-    if (rename(partial, path) != 0)
-        return FAIL(STATUS_IO, "rename %s to %s: %s", partial, path, strerror(errno));
+    TRY(take_name(partial, path));
+    FAULT("checkpoint.renamed");
     TRY(file_sync_dir(folder));
+    FAULT("checkpoint.saved");
     snprintf(out, out_size, "%s", path);
     remove_old(folder, state->version, keep);
     return STATUS_OK;
@@ -175,7 +218,7 @@ static enum status hex_member(const json_t *root, const char *key, const char *p
 }
 
 static enum status read_state(const char *folder, struct checkpoint_state *state,
-                              uint64_t digests[2], uint64_t *layout_hash)
+                              uint64_t digests[2], uint64_t *layout_hash, json_int_t *format)
 {
     char path[FILE_PATH_MAX];
     TRY(file_path(path, "%s/state.json", folder));
@@ -185,8 +228,10 @@ static enum status read_state(const char *folder, struct checkpoint_state *state
         return FAIL(file_exists(path) ? STATUS_CORRUPT : STATUS_NOT_FOUND, "%s:%d: %s", path,
                     error.line, error.text);
     enum status status = STATUS_OK;
-    if (json_integer_value(json_object_get(root, "format")) != 1)
-        status = FAIL(STATUS_CORRUPT, "%s: format is not 1", path);
+    *format = json_integer_value(json_object_get(root, "format"));
+    if (*format < 1 || *format > CHECKPOINT_FORMAT)
+        status = FAIL(STATUS_CORRUPT, "%s: format is %lld, known are 1 to %d", path,
+                      (long long)*format, CHECKPOINT_FORMAT);
     const char *names[] = {"version", "branch", "updates", "skipped"};
     uint64_t numbers[4] = {0};
     for (int i = 0; status == STATUS_OK && i < 4; i++) {
@@ -212,6 +257,30 @@ static enum status read_state(const char *folder, struct checkpoint_state *state
     return status;
 }
 
+/* Every byte against the manifest, then state.json. */
+static enum status read_whole(const char *folder, struct checkpoint_state *state,
+                              uint64_t digests[2], uint64_t *layout_hash)
+{
+    json_int_t format = 0;
+    enum status manifest = STATUS_OK;
+    if (strcmp(verified, folder) != 0)
+        manifest = manifest_verify(folder);
+    if (manifest != STATUS_OK && manifest != STATUS_NOT_FOUND)
+        return manifest;
+    TRY(read_state(folder, state, digests, layout_hash, &format));
+    if (manifest == STATUS_OK) {
+        snprintf(verified, sizeof verified, "%s", folder);
+        return STATUS_OK;
+    }
+    if (format > 1)
+        return FAIL(STATUS_CORRUPT, "%s/manifest is missing", folder);
+    LOG_WARN("checkpoint",
+             "of an older format without a manifest: weights and optimizer state are checked by "
+             "their digests, config.json and tokenizer files are not",
+             "path=%s", folder);
+    return STATUS_OK;
+}
+
 enum status checkpoint_newest(const char *folder, uint64_t below, char *path, size_t path_size,
                               uint64_t *version)
 {
@@ -224,7 +293,8 @@ enum status checkpoint_newest(const char *folder, uint64_t below, char *path, si
         if (versions[i] >= below)
             continue;
         TRY(file_path(candidate, "%s/step_%" PRIu64, folder, versions[i]));
-        enum status status = read_state(candidate, &state, digests, &layout_hash);
+        verified[0] = '\0';
+        enum status status = read_whole(candidate, &state, digests, &layout_hash);
         if (status == STATUS_OK && state.version != versions[i])
             status = FAIL(STATUS_CORRUPT, "%s/state.json is of version %" PRIu64, candidate,
                           state.version);
@@ -258,7 +328,10 @@ enum status checkpoint_load(const char *folder, struct trainer *trainer,
                             struct checkpoint_state *state)
 {
     uint64_t digests[2], layout_hash;
-    TRY(read_state(folder, state, digests, &layout_hash));
+    enum status whole = read_whole(folder, state, digests, &layout_hash);
+    verified[0] = '\0';
+    if (whole != STATUS_OK)
+        return whole;
     if (layout_hash != model_parameters(trainer->model)->layout_hash)
         return FAIL(STATUS_CORRUPT,
                     "%s: parameter layout %016" PRIx64 ", the model's is %016" PRIx64, folder,

@@ -1,8 +1,10 @@
 /* learner/checkpoint.h - everything a learner needs to go on bit for bit.
  *
  * <folder>/step_<version>/ holds a Hugging Face folder (hf/, f32), optimizer.safetensors (m, v) and
- * state.json (version, branch, update counts, digests of weights, m and v). It is written under a temporary
- * name, synced and renamed, so it is whole or absent; loading checks every digest. One thread. */
+ * state.json (version, branch, update counts, digests of weights, m and v), and a manifest of sizes and hashes of
+ * all of these (learner/manifest.h). It is written under a temporary name, synced and renamed, so it is whole or
+ * absent; before anything of it is used, every byte is checked against the manifest. One of format 1, which had no
+ * manifest, is taken with a warning: its digests still guard weights and optimizer state. One thread. */
 #ifndef LEARNER_CHECKPOINT_H
 #define LEARNER_CHECKPOINT_H
 
@@ -21,11 +23,12 @@ struct checkpoint_state {
 MUST_CHECK enum status checkpoint_save(const char *folder, struct trainer *trainer,
                                        const struct checkpoint_state *state, const char *like,
                                        uint32_t keep, char *path, size_t path_size);
-/* The newest checkpoint of a version < below (UINT64_MAX: any) whose state.json can be read; NOT_FOUND when
- * there is none. */
+/* The newest checkpoint of a version < below (UINT64_MAX: any) that is as its manifest says; NOT_FOUND when
+ * there is none. Damaged ones are passed over with a warning. */
 MUST_CHECK enum status checkpoint_newest(const char *folder, uint64_t below, char *path,
                                          size_t path_size, uint64_t *version);
-/* Fills trainer (created from <path>/hf) and state. CORRUPT with file and both digests. */
+/* Fills trainer (created from <path>/hf) and state. CORRUPT with file and both digests. The manifest is not read
+ * again when checkpoint_newest just gave this path. */
 MUST_CHECK enum status checkpoint_load(const char *path, struct trainer *trainer,
                                        struct checkpoint_state *state);
 

@@ -6,6 +6,7 @@
 #include "core/memory.h"
 #include "rollout_store/prompts.h"
 #include "tests/fuzz/memory_file.h"
+#include "text/tokenizer.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 

@@ -20,7 +20,10 @@ const struct command commands[] = {
     {"tail", cmd_tail, "[RUN] [-n N] [--group G] [--follow] [--json]",
      "latest rollouts as text with their reward"},
     {"top", cmd_top, "[RUN]", "status and reward curve, every second"},
-    {"drain", cmd_drain, "[RUN]", "ask for a drain and return at once"},
+    {"drain", cmd_drain, "[RUN] [PROCESS [--no-wait]]",
+     "make one worker leave, as actor.3; without PROCESS: ask the whole run to drain and return"},
+    {"scale", cmd_scale, "[RUN] actors=N [reward_workers=M] [--no-wait]",
+     "start or drain workers of this machine until there are so many"},
     {"replay", cmd_replay, "RUN STEP|GROUP.SAMPLE",
      "make a learner step or a rollout once more and compare: 0 equal, 1 different"},
     {"init", cmd_init, "CONFIG_JSON OUT_FOLDER [SEED]",
@@ -98,6 +101,7 @@ enum status known_run_find(struct known_run *known, const char *run)
     TRY(settings_load(&settings, &config, &input));
     found.steps = settings.run.steps;
     found.drain_s = settings.run.drain_s;
+    found.stopped_s = settings.run.stopped_s;
     enum status status = store_endpoint(&settings, found.folder, found.endpoint);
     config_destroy(&config);
     if (status == STATUS_OK)

@@ -31,6 +31,7 @@ int cmd_why(int argc, char **argv);
 int cmd_tail(int argc, char **argv);
 int cmd_top(int argc, char **argv);
 int cmd_drain(int argc, char **argv);
+int cmd_scale(int argc, char **argv);
 int cmd_replay(int argc, char **argv);
 int cmd_explain(int argc, char **argv);
 int cmd_sft(int argc, char **argv);
@@ -58,9 +59,11 @@ struct known_run {
     pid_t supervisor; /* 0: the run is over */
     char state[16];   /* "running", "draining" */
     uint64_t steps;   /* run.steps */
-    uint32_t drain_s;
+    uint32_t drain_s, stopped_s;
 };
 /* `run`: name or folder, NULL: the only one running. */
 MUST_CHECK enum status known_run_find(struct known_run *known, const char *run);
+/* "run a is over: ..." and where its results are; EXIT_CODE_OK. */
+int say_run_over(const struct known_run *known);
 
 #endif

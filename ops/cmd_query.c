@@ -1,4 +1,4 @@
-/* weir status, why, tail, top, drain: questions to the store of a run. */
+/* weir tail and top: questions to the store of a run. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -64,7 +64,7 @@ static void keep_line(void *self, const json_t *object)
 }
 
 /* After the end the store is gone; what is left is on disk. */
-static int say_over(const struct known_run *known)
+int say_run_over(const struct known_run *known)
 {
     char path[FILE_PATH_MAX];
     struct metrics_tail tail;
@@ -114,42 +114,6 @@ static enum status show(const struct buffer *json, bool as_json)
     buffer_free(&text);
     json_decref(value);
     return status;
-}
-
-static int question(const char *name, int argc, char **argv)
-{
-    struct query_options options = {0};
-    struct known_run known;
-    struct buffer json;
-    int code = parse(name, argc, argv, &options);
-    if (code != EXIT_CODE_OK)
-        return code;
-    enum status status = known_run_find(&known, options.run);
-    if (status != STATUS_OK)
-        return command_failed(name, status);
-    if (known.supervisor == 0)
-        return say_over(&known);
-    buffer_init(&json, 0);
-    status = ask(&known, name, "{}", &json);
-    if (status == STATUS_OK)
-        status = show(&json, options.json);
-    buffer_free(&json);
-    return status == STATUS_OK ? EXIT_CODE_OK : command_failed(name, status);
-}
-
-int cmd_status(int argc, char **argv)
-{
-    return question("status", argc, argv);
-}
-
-int cmd_why(int argc, char **argv)
-{
-    return question("why", argc, argv);
-}
-
-int cmd_drain(int argc, char **argv)
-{
-    return question("drain", argc, argv);
 }
 
 /* ---- tail ---- */
@@ -250,7 +214,7 @@ int cmd_tail(int argc, char **argv)
     if (status != STATUS_OK)
         return command_failed("tail", status);
     if (known.supervisor == 0)
-        return say_over(&known);
+        return say_run_over(&known);
     char arguments[96];
     if (options.has_group)
         snprintf(arguments, sizeof arguments, "{\"n\":%d,\"group\":%" PRIu64 "}", TAIL_MAX,
@@ -318,7 +282,7 @@ int cmd_top(int argc, char **argv)
         return code;
     enum status status = known_run_find(&known, options.run);
     if (status == STATUS_OK && known.supervisor == 0)
-        return say_over(&known);
+        return say_run_over(&known);
     if (status == STATUS_OK)
         status = file_path(path, "%s/metrics.jsonl", known.folder);
     if (status == STATUS_OK)
@@ -338,5 +302,5 @@ int cmd_top(int argc, char **argv)
     }
     buffer_free(&page);
     metrics_tail_close(&tail);
-    return status == STATUS_OK ? say_over(&known) : command_failed("top", status);
+    return status == STATUS_OK ? say_run_over(&known) : command_failed("top", status);
 }

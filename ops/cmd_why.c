@@ -1,0 +1,209 @@
+/* weir why and status: where a run stands and what it waits for, also when the store cannot say it. */
+#include <stdio.h>
+#include <string.h>
+
+#include "core/clock.h"
+#include "ops/cmd.h"
+#include "ops/json_text.h"
+#include "ops/process_table.h"
+#include "ops/processes.h"
+#include "ops/store_query.h"
+#include "ops/why.h"
+
+enum { ASK_MS = 1500 };
+
+struct look {
+    struct known_run known;
+    bool json;
+    json_t *table;     /* NULL: the supervisor has not written one yet */
+    json_t *answer;    /* of the store; NULL: none */
+    char trouble[600]; /* why there is none; "" */
+};
+
+static int parse(const char *name, int argc, char **argv, struct look *look)
+{
+    const char *run = NULL;
+    for (int i = 0; i < argc; i++) {
+        if (strcmp(argv[i], "--json") == 0)
+            look->json = true;
+        else if (argv[i][0] == '-' || run != NULL)
+            return command_usage(name, "unexpected argument %s", argv[i]);
+        else
+            run = argv[i];
+    }
+    enum status status = known_run_find(&look->known, run);
+    return status == STATUS_OK ? EXIT_CODE_OK : command_failed(name, status);
+}
+
+static void read_table(struct look *look)
+{
+    json_decref(look->table);
+    look->table = NULL;
+    if (process_table_read(look->known.folder, &look->table) != STATUS_OK)
+        look->table = NULL; /* a young run, or a disk in trouble: the store may still answer */
+}
+
+static void see_trouble(struct look *look)
+{
+    const char *trouble = look->table != NULL ? process_table_store_trouble(look->table) : NULL;
+    if (trouble != NULL)
+        snprintf(look->trouble, sizeof look->trouble, "%s", trouble);
+}
+
+/* A store that is stopped or gone is not waited for. */
+static void ask(struct look *look, const char *question)
+{
+    struct store_query *query = NULL;
+    struct buffer json;
+    read_table(look);
+    see_trouble(look);
+    if (look->trouble[0] != 0)
+        return;
+    buffer_init(&json, 0);
+    enum status status = store_query_open(&query, look->known.endpoint, look->known.name);
+    if (status == STATUS_OK)
+        status = store_query_ask(query, question, "{}", ASK_MS, &json);
+    store_query_close(&query);
+    if (status == STATUS_OK)
+        look->answer = json_loadb((const char *)json.bytes, json.size, JSON_DECODE_ANY, NULL);
+    buffer_free(&json);
+    if (look->answer != NULL)
+        return;
+    char sentence[500];
+    snprintf(sentence, sizeof sentence, "%s",
+             status == STATUS_OK ? "its answer is not JSON" : error_sentence());
+    read_table(look); /* it may have been stopped meanwhile */
+    see_trouble(look);
+    if (look->trouble[0] == 0)
+        snprintf(look->trouble, sizeof look->trouble, "it does not answer: %s", sentence);
+}
+
+static enum status print_json(const json_t *value, bool as_json)
+{
+    struct buffer text;
+    if (as_json)
+        return json_dumpf(value, stdout, JSON_COMPACT) == 0 && putchar('\n') != EOF
+                   ? STATUS_OK
+                   : FAIL(STATUS_IO, "stdout");
+    buffer_init(&text, 0);
+    enum status status = json_text(value, &text);
+    if (status == STATUS_OK)
+        fputs(buffer_string(&text), stdout);
+    buffer_free(&text);
+    return status;
+}
+
+static void release(struct look *look)
+{
+    json_decref(look->table);
+    json_decref(look->answer);
+}
+
+/* ---- why ---- */
+
+static bool is_stopped(pid_t pid)
+{
+    return process_state(pid) == 'T';
+}
+
+static enum status say_why(const struct look *look)
+{
+    struct why_case why = {.run = look->known.name,
+                           .answer = look->answer,
+                           .trouble = look->trouble[0] != 0 ? look->trouble : NULL,
+                           .table = look->table,
+                           .stopped_ms = (int64_t)look->known.stopped_s * 1000,
+                           .supervisor_stopped = is_stopped(look->known.supervisor),
+                           .supervisor = (long)look->known.supervisor};
+    json_t *merged = why_merge(&why);
+    struct buffer text;
+    enum status status = STATUS_OK;
+    buffer_init(&text, 0);
+    if (look->json) {
+        status = print_json(merged, true);
+    } else {
+        status = why_text(merged, &text);
+        if (status == STATUS_OK)
+            fputs(buffer_string(&text), stdout);
+    }
+    buffer_free(&text);
+    json_decref(merged);
+    return status;
+}
+
+int cmd_why(int argc, char **argv)
+{
+    struct look look = {0};
+    int code = parse("why", argc, argv, &look);
+    if (code != EXIT_CODE_OK)
+        return code;
+    if (look.known.supervisor == 0)
+        return say_run_over(&look.known);
+    ask(&look, "why");
+    enum status status = say_why(&look);
+    release(&look);
+    return status == STATUS_OK ? EXIT_CODE_OK : command_failed("why", status);
+}
+
+/* ---- status ---- */
+
+static json_int_t count_present(const json_t *answer, const char *role)
+{
+    json_int_t count = 0;
+    size_t i;
+    const json_t *peer;
+    json_array_foreach(json_object_get(answer, "peers"), i, peer)
+    {
+        const char *is = json_string_value(json_object_get(peer, "role"));
+        count += is != NULL && strcmp(is, role) == 0 &&
+                 !json_is_false(json_object_get(peer, "connected"));
+    }
+    return count;
+}
+
+/* How many workers are wanted here and how many are there, with those of other machines. */
+static json_t *fleet_of(const struct look *look)
+{
+    static const struct {
+        const char *scaled, *role;
+    } rows[] = {{"actors", ROLE_NAME_ACTOR}, {"reward_workers", ROLE_NAME_REWARD}};
+    json_t *fleet = json_object();
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        json_int_t wanted = json_integer_value(
+            json_object_get(json_object_get(look->table, "wanted"), rows[i].scaled));
+        json_t *row = json_pack("{s:I}", "wanted", wanted);
+        if (look->answer != NULL)
+            json_object_set_new(row, "present",
+                                json_integer(count_present(look->answer, rows[i].role)));
+        json_object_set_new(fleet, rows[i].scaled, row);
+    }
+    json_object_set(fleet, "processes", json_object_get(look->table, "processes"));
+    return fleet;
+}
+
+int cmd_status(int argc, char **argv)
+{
+    struct look look = {0};
+    int code = parse("status", argc, argv, &look);
+    if (code != EXIT_CODE_OK)
+        return code;
+    if (look.known.supervisor == 0)
+        return say_run_over(&look.known);
+    ask(&look, "status");
+    json_t *shown = look.answer != NULL ? json_incref(look.answer) : json_object();
+    if (look.answer == NULL) {
+        json_object_set_new(shown, "run", json_string(look.known.name));
+        json_object_set_new(shown, "store", json_string(look.trouble));
+    }
+    if (look.table != NULL)
+        json_object_set_new(shown, "fleet", fleet_of(&look));
+    enum status status = print_json(shown, look.json);
+    json_decref(shown);
+    if (status == STATUS_OK && look.answer == NULL) {
+        fprintf(stderr, "weir status: the store of run %s cannot be asked: %s; see `weir why`\n",
+                look.known.name, look.trouble);
+        code = EXIT_CODE_PEER;
+    }
+    release(&look);
+    return status == STATUS_OK ? code : command_failed("status", status);
+}

@@ -1,0 +1,143 @@
+#include "ops/process_table.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "core/clock.h"
+#include "ops/processes.h"
+
+enum { TABLE_BYTES_MAX = 16 << 20, TRIES = 5, PAUSE_MS = 10 };
+
+static const char *text_of(const json_t *object, const char *key)
+{
+    const char *text = json_string_value(json_object_get(object, key));
+    return text != NULL ? text : "";
+}
+
+static bool is_healthy(const char *state)
+{
+    static const char *const healthy[] = {"running", "joining", "leaving", "out", "ended"};
+    for (size_t i = 0; i < sizeof healthy / sizeof healthy[0]; i++)
+        if (strcmp(state, healthy[i]) == 0)
+            return true;
+    return false;
+}
+
+/* Milliseconds since `then_ms` of the monotonic clock of this machine. */
+static int64_t age_ms(int64_t then_ms)
+{
+    int64_t age = clock_now_ns() / CLOCK_NS_PER_MS - then_ms;
+    return age > 0 ? age : 0;
+}
+
+/* What /proc says of a process that had one when the table was written. */
+static const char *present_state(const char *written, pid_t pid)
+{
+    if (pid <= 0)
+        return written;
+    switch (process_state(pid)) {
+    case 0:
+    case 'Z':
+    case 'X':
+        return "gone";
+    case 'T':
+        return "stopped";
+    case 't':
+        return "traced";
+    default:
+        return strcmp(written, "stopped") == 0 ? "running" : written;
+    }
+}
+
+static void describe(const char *name, pid_t pid, const char *state, int64_t since_ms,
+                     const char *end, char *out, size_t size)
+{
+    double since = (double)since_ms / 1e3;
+    if (strcmp(state, "stopped") == 0)
+        snprintf(out, size, "%s (pid %ld) is stopped (state T) since %.1f s", name, (long)pid,
+                 since);
+    else if (strcmp(state, "traced") == 0)
+        snprintf(out, size, "%s (pid %ld) is held by a debugger", name, (long)pid);
+    else if (strcmp(state, "gone") == 0)
+        snprintf(out, size, "%s (pid %ld) has just died: it is started again", name, (long)pid);
+    else if (strcmp(state, "waiting") == 0)
+        snprintf(out, size, "%s waits for its next start; it ended by: %s", name, end);
+    else
+        snprintf(out, size, "%s (pid %ld) is %s since %.1f s", name, (long)pid, state, since);
+}
+
+static void look_at(json_t *row, json_t *sick, int64_t written_ms)
+{
+    char what[400];
+    const char *name = text_of(row, "name"), *written = text_of(row, "state");
+    pid_t pid = (pid_t)json_integer_value(json_object_get(row, "pid"));
+    const char *state = present_state(written, pid);
+    bool as_written = strcmp(state, written) == 0;
+    int64_t since_ms = json_integer_value(json_object_get(row, "since_ms"));
+    since_ms =
+        as_written && since_ms >= 0 && !is_healthy(state) ? since_ms + age_ms(written_ms) : 0;
+    if (!is_healthy(state)) {
+        describe(name, pid, state, since_ms, text_of(row, "end"), what, sizeof what);
+        json_array_append_new(sick, json_pack("{s:s,s:I,s:s,s:I,s:s}", "name", name, "pid",
+                                              (json_int_t)pid, "state", state, "since_ms",
+                                              (json_int_t)since_ms, "what", what));
+        json_object_set_new(row, "since_ms", json_integer(since_ms));
+    }
+    if (!as_written)
+        json_object_set_new(row, "state", json_string(state));
+}
+
+enum status process_table_read(const char *run_folder, json_t **table)
+{
+    char path[FILE_PATH_MAX];
+    struct buffer text;
+    json_t *read = NULL;
+    buffer_init(&text, TABLE_BYTES_MAX);
+    enum status status;
+    TRY_GOTO(out, file_path(path, "%s/processes.json", run_folder));
+    TRY_GOTO(out, file_read(path, &text));
+    read = json_loadb((const char *)text.bytes, text.size, 0, NULL);
+    if (!json_is_object(read) || !json_is_array(json_object_get(read, "processes"))) {
+        status = FAIL(STATUS_CORRUPT, "%s is not what a supervisor writes", path);
+        goto out;
+    }
+    size_t i;
+    json_t *row, *sick = json_array();
+    json_array_foreach(json_object_get(read, "processes"), i, row)
+        look_at(row, sick, json_integer_value(json_object_get(read, "clock_ms")));
+    json_object_set_new(read, "sick", sick);
+    *table = read;
+out:
+    if (status != STATUS_OK)
+        json_decref(read);
+    buffer_free(&text);
+    return status;
+}
+
+json_t *process_table_find(const json_t *table, const char *name)
+{
+    size_t i;
+    json_t *row;
+    json_array_foreach(json_object_get(table, "processes"), i,
+                       row) if (strcmp(text_of(row, "name"), name) == 0) return row;
+    return NULL;
+}
+
+const char *process_table_store_trouble(const json_t *table)
+{
+    size_t i;
+    const json_t *row;
+    json_array_foreach(json_object_get(table, "sick"), i, row)
+    {
+        const char *state = text_of(row, "state");
+        if (strcmp(text_of(row, "name"), "store.0") == 0 && strcmp(state, "silent") != 0)
+            return text_of(row, "what");
+    }
+    return NULL;
+}
+
+uint64_t process_table_applied(const json_t *table)
+{
+    json_int_t applied = json_integer_value(json_object_get(table, "applied"));
+    return applied > 0 ? (uint64_t)applied : 0;
+}

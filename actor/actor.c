@@ -296,7 +296,8 @@ static enum status poll_store(struct actor *actor, int64_t wait_ms, struct messa
 {
     *message = (struct message){0};
     arena_reset(actor->arena);
-    enum status status = link_poll(actor->link, wait_ms, -1, actor->arena, message);
+    enum status status =
+        link_poll(actor->link, wait_ms, actor_weights_fd(actor), actor->arena, message);
     if (status != STATUS_CANCELLED)
         return status;
     char sentence[1024];

@@ -12,6 +12,7 @@
 #include "transport/redis_view.h"
 #include "transport/weight_channel.h"
 #include "transport/weight_member.h"
+#include "transport/weight_tcp_client.h"
 
 enum { ACTOR_EOS_MAX = MODEL_EOS_MAX + 1 };
 
@@ -50,8 +51,12 @@ struct actor {
 
     struct link *link;
     struct arena *arena;              /* of the message in hand */
-    struct weight_receiver *receiver; /* the channel's file; NULL: none yet, or by NCCL */
+    struct weight_receiver *receiver; /* the channel's file; NULL: none yet, or another way */
     struct weight_member *member;     /* NULL: not by NCCL */
+    struct weight_client *client;     /* NULL: not by TCP */
+    bool joining;                     /* by TCP for now, by NCCL once there are weights */
+    uint64_t tcp_refused;             /* wrong digests of the client that are counted */
+    int64_t lacking_ns;               /* what is registered does not come since; 0: it does */
     struct redis_view *redis;
     struct desk desk;             /* slots, frames, and what the store says */
     struct buffer heartbeat_json; /* valid until the next heartbeat */
@@ -71,6 +76,8 @@ struct actor {
 MUST_CHECK enum status
 actor_swap_weights(struct actor *actor); /* looks for newer weights and takes them */
 void actor_take_control(struct actor *actor, const struct weight_control *control);
+/* Readable when weights came that a turn should take; -1: nothing to wait for. */
+int actor_weights_fd(const struct actor *actor);
 void actor_close_weights(struct actor *actor); /* the way they come, not the weights */
 static inline uint64_t actor_version(const struct actor *actor)
 {

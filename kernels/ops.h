@@ -515,6 +515,13 @@ struct op_table {
      * there is done, AGAIN after timeout_ms, BROKEN when the device failed. finish waits for the main queue. */
     void *(*side_stream)(void *context);
     enum status (*side_wait)(void *context, int64_t timeout_ms);
+    /* weight_digest of memory that work on the second queue fills, piece by piece, while the next piece is on its way;
+     * all three NULL on the host. begin forgets what was added; add takes a piece once all work put on the second queue
+     * before it is done; end: OK with the sum when all that was added is taken, AGAIN before. */
+    enum status (*side_digest_begin)(void *context);
+    enum status (*side_digest_add)(void *context, const void *memory, size_t bytes,
+                                   uint64_t first_word);
+    enum status (*side_digest_end)(void *context, uint64_t *digest);
     enum status (*finish)(void *context);
     /* Record the ops called between begin and end as one graph that runs them again with the same arguments; all four
      * NULL where the backend has none. Between begin and end: ops only, each called before outside a graph with

@@ -1,11 +1,13 @@
 #include "learner/publish.h"
 
 #include "core/clock.h"
+#include "core/file.h"
 #include "core/log.h"
 #include "core/wait.h"
 #include "learner/learner_state.h"
 
 #include <stdio.h>
+#include <string.h>
 
 enum { MOVING_MS = 2, RELEASE_POLL_MS = 1 };
 
@@ -26,23 +28,65 @@ static enum setting_channel channel_of(const struct learner *learner)
     return learner->trainer.ops->memory_share != NULL ? CHANNEL_IPC : CHANNEL_SHM;
 }
 
-enum status publisher_open(struct learner *learner)
+/* A free port of the store's address; of another host than ours only weights.endpoint can tell. */
+static enum status open_server(struct learner *learner)
+{
+    struct publisher *publisher = &learner->publisher;
+    const struct weights_settings *settings = &learner->settings->weights;
+    const char *store_endpoint = learner->settings->store.endpoint;
+    const char *port = strrchr(store_endpoint, ':');
+    bool by_tcp = strncmp(store_endpoint, "tcp://", 6) == 0 && port != NULL;
+    bool must = settings->channel == CHANNEL_TCP || settings->endpoint[0] != '\0';
+    if (!must && !(by_tcp && settings->channel == CHANNEL_AUTO))
+        return STATUS_OK;
+    char endpoint[FILE_PATH_MAX];
+    if (settings->endpoint[0] != '\0')
+        snprintf(endpoint, sizeof endpoint, "%s", settings->endpoint);
+    else if (by_tcp)
+        snprintf(endpoint, sizeof endpoint, "%.*s:*", (int)(port - store_endpoint), store_endpoint);
+    else
+        snprintf(endpoint, sizeof endpoint, "tcp://127.0.0.1:*");
+    struct weight_server_config config = {.endpoint = endpoint,
+                                          .layout_hash = model_layout_hash(learner->trainer.model),
+                                          .bytes = publisher->bytes,
+                                          .keys = learner->settings->run.keys};
+    enum status status = weight_server_open(&publisher->server, &config);
+    if (status == STATUS_OK || must)
+        return status;
+    LOG_WARN("weights", "not offered by TCP", "why=\"%s\"", status_last_error());
+    return STATUS_OK;
+}
+
+/* Opens the way that `channel` names; *way is what actors are told of it. */
+static enum status open_way(struct learner *learner, enum setting_channel channel, char *way)
 {
     struct publisher *publisher = &learner->publisher;
     uint64_t layout = model_layout_hash(learner->trainer.model);
-    enum setting_channel channel = channel_of(learner);
-    publisher->device = (struct weight_device)WEIGHT_DEVICE(learner->trainer.ops);
-    publisher->bytes = (size_t)model_weights_bytes(learner->trainer.model);
-    snprintf(learner->weights_path, sizeof learner->weights_path, "/dev/shm/weir.%s.weights",
-             learner->run);
+    way[0] = '\0';
+    if (channel == CHANNEL_TCP)
+        return STATUS_OK;
+    TRY(weight_channel_path(way, learner->run, learner->folder));
     if (channel == CHANNEL_SHM)
-        return weight_sender_open(&publisher->sender, learner->weights_path, layout,
-                                  publisher->bytes);
+        return weight_sender_open(&publisher->sender, way, layout, publisher->bytes);
     TRY(make_buffers(publisher));
     if (channel == CHANNEL_IPC)
-        return weight_sender_open_device(&publisher->sender, learner->weights_path, layout,
-                                         publisher->bytes, &publisher->device, publisher->buffers);
-    snprintf(learner->weights_path, sizeof learner->weights_path, "%s", WEIGHT_PATH_NCCL);
+        return weight_sender_open_device(&publisher->sender, way, layout, publisher->bytes,
+                                         &publisher->device, publisher->buffers);
+    snprintf(way, FILE_PATH_MAX, "%s", WEIGHT_PATH_NCCL);
+    return STATUS_OK;
+}
+
+enum status publisher_open(struct learner *learner)
+{
+    struct publisher *publisher = &learner->publisher;
+    publisher->device = (struct weight_device)WEIGHT_DEVICE(learner->trainer.ops);
+    publisher->bytes = (size_t)model_weights_bytes(learner->trainer.model);
+    char way[FILE_PATH_MAX];
+    TRY(open_way(learner, channel_of(learner), way));
+    TRY(open_server(learner));
+    const char *tcp = publisher->server != NULL ? weight_server_endpoint(publisher->server) : "";
+    snprintf(learner->weights_path, sizeof learner->weights_path, "%s%s%s", way,
+             way[0] != '\0' && tcp[0] != '\0' ? " " : "", tcp);
     return STATUS_OK;
 }
 
@@ -84,6 +128,7 @@ void publisher_close(struct learner *learner)
 {
     struct publisher *publisher = &learner->publisher;
     weight_root_close(&publisher->root);
+    weight_server_close(&publisher->server);
     weight_sender_close(&publisher->sender);
     for (int i = 0; i < 2; i++)
         if (publisher->buffers[i] != NULL)
@@ -107,6 +152,30 @@ static enum status await_buffer(struct learner *learner, const void *buffer)
     }
     enum status waited = wait_end(&wait, free || status != STATUS_OK);
     return status != STATUS_OK ? status : waited;
+}
+
+/* `memory` of the learner's device goes to memory of the host, which the server lends. */
+static enum status stage(struct learner *learner, uint64_t version, uint32_t branch,
+                         uint64_t digest, const void *memory)
+{
+    struct publisher *publisher = &learner->publisher;
+    void *place = NULL;
+    TRY(weight_server_stage(publisher->server, version, &place));
+    TRY(publisher->device.read(publisher->device.context, memory, place, publisher->bytes));
+    weight_server_offer(publisher->server, version, branch, digest, place);
+    publisher->served_digest = digest;
+    return STATUS_OK;
+}
+
+/* A copy from the device costs the learner time, so there is one only while somebody fetches. */
+static enum status stage_if_wanted(struct learner *learner)
+{
+    const struct publisher *publisher = &learner->publisher;
+    if (publisher->server == NULL || publisher->newest == NULL ||
+        publisher->served_digest == publisher->digest || !weight_server_wanted(publisher->server))
+        return STATUS_OK;
+    return stage(learner, publisher->version, publisher->branch, publisher->digest,
+                 publisher->newest);
 }
 
 static enum status put_on_device(struct learner *learner, uint64_t version)
@@ -137,9 +206,15 @@ enum status publisher_put(struct learner *learner, uint64_t version)
     const struct model_weights *weights = &learner->trainer.weights;
     if (publisher->buffers[0] != NULL)
         return put_on_device(learner, version);
+    if (publisher->sender == NULL)
+        return stage(learner, version, learner->branch, weights->digest, weights->flat);
     void *place = weight_sender_begin(publisher->sender, version);
+    if (publisher->server != NULL)
+        weight_server_withdraw(publisher->server, place);
     TRY(publisher->device.read(publisher->device.context, weights->flat, place, publisher->bytes));
     weight_sender_commit(publisher->sender, version, learner->branch, weights->digest);
+    if (publisher->server != NULL)
+        weight_server_offer(publisher->server, version, learner->branch, weights->digest, place);
     return STATUS_OK;
 }
 
@@ -161,6 +236,7 @@ void publisher_take(struct learner *learner, const struct weight_control *contro
 enum status publisher_turn(struct learner *learner)
 {
     struct weight_root *root = learner->publisher.root;
+    TRY(stage_if_wanted(learner));
     if (root == NULL)
         return STATUS_OK;
     TRY(weight_root_turn(root));

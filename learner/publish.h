@@ -1,4 +1,4 @@
-/* learner/publish.h - how weights leave the learner: a file of host memory, device memory of the same host, NCCL.
+/* learner/publish.h - how weights leave the learner: a file of host memory, device memory of the same host, NCCL, TCP.
  *
  * On devices a version is copied from the weights that training reads into one of two send buffers; actors take it
  * from there while training goes on. Which way: settings.weights.channel, docs/weights.md. */
@@ -7,6 +7,7 @@
 
 #include "transport/weight_channel.h"
 #include "transport/weight_root.h"
+#include "transport/weight_tcp_server.h"
 
 struct learner;
 
@@ -16,6 +17,8 @@ struct publisher {
     struct weight_sender *sender; /* NULL: NCCL only */
     struct weight_root *root;     /* NULL: no NCCL, or nobody has asked for it */
     bool no_nccl;                 /* somebody asked, and it cannot be had */
+    struct weight_server *server; /* NULL: not by TCP */
+    uint64_t served_digest;       /* of the version it has; 0: none */
     void *buffers[2];             /* on the device; NULL where the file holds the bytes */
     void *newest;                 /* buffer of the version put last; NULL: none yet */
     uint64_t version, digest;     /* of it */

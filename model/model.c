@@ -404,6 +404,13 @@ enum status model_weights_repack(struct model *model, struct model_weights *weig
     return pack_all(model, weights);
 }
 
+enum status model_weights_repack_known(struct model *model, struct model_weights *weights,
+                                       uint64_t digest)
+{
+    weights->digest = digest;
+    return pack_all(model, weights);
+}
+
 enum status model_weights_load(struct model *model, struct model_weights *weights, const void *flat,
                                uint64_t version)
 {

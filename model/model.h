@@ -63,6 +63,9 @@ MUST_CHECK enum status model_weights_load(struct model *model, struct model_weig
                                           const void *flat, uint64_t version);
 /* After flat was written in place: its digest, and the packed form. */
 MUST_CHECK enum status model_weights_repack(struct model *model, struct model_weights *weights);
+/* The same for whoever has taken the digest of `flat` already. */
+MUST_CHECK enum status model_weights_repack_known(struct model *model,
+                                                  struct model_weights *weights, uint64_t digest);
 /* Second planes: of the `count` elements from `offset`, at element `mid` of flat. */
 struct model_plane {
     int64_t offset, count, mid;

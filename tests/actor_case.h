@@ -23,6 +23,7 @@
 #include "core/clock.h"
 #include "core/file.h"
 #include "core/memory.h"
+#include "transport/weight_tcp_server.h"
 
 enum { JOBS_MAX = 64, TOKENS_MAX = 512, PROMPT_MAX = 200, VERSIONS = 4, RUN_SEED = 77 };
 
@@ -65,7 +66,7 @@ struct fake_store {
     bool ack_owed;
     bool refuse, hold_acks, draining, stopping, bye;
     uint64_t cancel; /* lease to cancel; 0 none */
-    uint64_t notice_digest;
+    uint64_t notice_version, notice_digest;
     uint32_t peer, hellos;
     bool known, asked; /* after hello; after lease_request */
     uint64_t frame_last;
@@ -187,13 +188,14 @@ static void push_out(struct fake_store *store)
         store->ack_owed = false;
     }
     if (store->draining || store->stopping || store->notice_digest != 0) {
-        struct message notice = {.type = MESSAGE_notice,
-                                 .notice = {.version = 1,
-                                            .digest = store->notice_digest,
-                                            .draining = store->draining,
-                                            .stopping = store->stopping,
-                                            .reason = "test",
-                                            .weights_path = store->weights_path}};
+        struct message notice = {
+            .type = MESSAGE_notice,
+            .notice = {.version = store->notice_version != 0 ? store->notice_version : 1,
+                       .digest = store->notice_digest,
+                       .draining = store->draining,
+                       .stopping = store->stopping,
+                       .reason = "test",
+                       .weights_path = store->weights_path}};
         reply(store, &notice);
     }
 }

@@ -309,6 +309,11 @@ static bool refused_a_copy(struct world *w)
     return metric_read(&w->actor->metrics.digest_refused) > 0;
 }
 
+static bool serves_two(struct world *w)
+{
+    return metric_read(&w->actor->metrics.swaps) > 1;
+}
+
 static bool serves(struct world *w)
 {
     return metric_read(&w->actor->metrics.swaps) > 0;
@@ -334,6 +339,79 @@ static void test_actor_wrong_digest_is_never_served(void **state)
     check_job(&world, job_at(&world, 1), 2, 50);
     actor_stop(&world);
     world_close(&world);
+}
+
+/* ---- weights by TCP ---- */
+
+/* Leases run on what came from `ways`; the learner's weights are offered from its own memory. */
+static void run_by_tcp(const char *channel, const char *before)
+{
+    OPEN("actor.slots=4", "actor.segment_tokens=4", channel);
+    struct weight_server *server = NULL;
+    struct weight_server_config config = {.endpoint = "tcp://127.0.0.1:*",
+                                          .layout_hash = model_parameters(world.model)->layout_hash,
+                                          .bytes = world.bytes,
+                                          .keys = ""};
+    must(weight_server_open(&server, &config));
+    snprintf(world.store.weights_path, sizeof world.store.weights_path, "%s%s", before,
+             weight_server_endpoint(server));
+    actor_begin(&world);
+    for (uint64_t version = 0; version < 3; version++) {
+        const struct model_weights *weights = &world.weights[version];
+        weight_server_offer(server, version, 0, weights->digest, weights->flat);
+        clock_sleep_ms(100);
+        uint32_t job = world.store.job_count;
+        add_job(&world, version, 0, 10, 50, NULL, 0);
+        assert_true(wait_until(&world, all_ended, 10000));
+        check_job(&world, job_at(&world, job), version, 50);
+    }
+    assert_true(metric_read(&world.actor->metrics.swaps) == 3);
+    actor_stop(&world);
+    world_close(&world);
+    weight_server_close(&server);
+}
+
+static void test_actor_weights_by_tcp_equal_reference(void **state)
+{
+    (void)state;
+    run_by_tcp("weights.channel=tcp", "/dev/shm/weir.is-not-looked-at.weights ");
+}
+
+/* The learner's file is on another host. */
+static void test_actor_without_the_file_takes_weights_by_tcp(void **state)
+{
+    (void)state;
+    run_by_tcp("weights.channel=auto", "/dev/shm/weir.is-not-there.weights ");
+}
+
+/* A file that some learner left here long ago holds what is registered no more. */
+static void test_actor_leaves_a_stale_file_for_tcp(void **state)
+{
+    (void)state;
+    OPEN("actor.slots=4", "actor.segment_tokens=4");
+    publish(&world, 1);
+    struct weight_server *server = NULL;
+    struct weight_server_config config = {.endpoint = "tcp://127.0.0.1:*",
+                                          .layout_hash = model_parameters(world.model)->layout_hash,
+                                          .bytes = world.bytes,
+                                          .keys = ""};
+    must(weight_server_open(&server, &config));
+    size_t used = strlen(world.store.weights_path);
+    snprintf(world.store.weights_path + used, sizeof world.store.weights_path - used, " %s",
+             weight_server_endpoint(server));
+    weight_server_offer(server, 2, 0, world.weights[2].digest, world.weights[2].flat);
+    LOCKED(world.store, {
+        world.store.notice_version = 2;
+        world.store.notice_digest = world.weights[2].digest;
+    });
+    actor_begin(&world);
+    assert_true(wait_until(&world, serves_two, 15000));
+    add_job(&world, 1, 0, 10, 50, NULL, 0);
+    assert_true(wait_until(&world, all_ended, 10000));
+    check_job(&world, job_at(&world, 0), 2, 50);
+    actor_stop(&world);
+    world_close(&world);
+    weight_server_close(&server);
 }
 
 /* ---- frames ---- */
@@ -667,6 +745,9 @@ int main(void)
         cmocka_unit_test(test_actor_swap_recompute_equals_learner),
         cmocka_unit_test(test_actor_other_branch_recomputes),
         cmocka_unit_test(test_actor_wrong_digest_is_never_served),
+        cmocka_unit_test(test_actor_weights_by_tcp_equal_reference),
+        cmocka_unit_test(test_actor_without_the_file_takes_weights_by_tcp),
+        cmocka_unit_test(test_actor_leaves_a_stale_file_for_tcp),
         cmocka_unit_test(test_actor_unacknowledged_frames_stop_decoding),
         cmocka_unit_test(test_actor_store_restart_loses_nothing),
         cmocka_unit_test(test_actor_cancelled_lease_frees_its_slot),

@@ -3,9 +3,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -85,6 +87,14 @@ static enum status mapping_make(struct mapping *mapping, int fd, int protection,
     *mapping = (struct mapping){
         .channel = base, .size = (size_t)file.st_size, .device = file.st_dev, .inode = file.st_ino};
     return STATUS_OK;
+}
+
+enum status weight_channel_path(char *path, const char *run, const char *folder)
+{
+    char absolute[PATH_MAX];
+    const char *whole = realpath(folder, absolute) != NULL ? absolute : folder;
+    return file_path(path, "/dev/shm/weir.%s.%08x.weights", run,
+                     (unsigned)(hash64(whole, strlen(whole), 0) & UINT32_MAX));
 }
 
 /* ---- sender ---- */

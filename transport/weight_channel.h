@@ -16,6 +16,10 @@
 
 #include "transport/weight_device.h"
 
+/* Where a run's channel lies: /dev/shm/weir.<run>.<8 digits of its absolute folder>.weights, so that runs of one name
+ * under different roots do not meet. path: FILE_PATH_MAX bytes. */
+MUST_CHECK enum status weight_channel_path(char *path, const char *run, const char *folder);
+
 struct weight_sender;
 MUST_CHECK enum status weight_sender_open(struct weight_sender **sender, const char *path,
                                           uint64_t layout_hash, size_t bytes);

@@ -1,7 +1,7 @@
 /* transport/weight_device.h - what moving weights needs of the device that holds them.
  *
  * Actor and learner own an op table (kernels/ops.h) and lend its functions; their meaning is written there. The last
- * five rows may be NULL where the device cannot do it. */
+ * eight rows may be NULL where the device cannot do it. */
 #ifndef TRANSPORT_WEIGHT_DEVICE_H
 #define TRANSPORT_WEIGHT_DEVICE_H
 
@@ -31,6 +31,10 @@ struct weight_device {
     void (*unopen)(void *context, void **memory);
     void *(*side_stream)(void *context);
     enum status (*side_wait)(void *context, int64_t timeout_ms);
+    enum status (*side_digest_begin)(void *context);
+    enum status (*side_digest_add)(void *context, const void *memory, size_t bytes,
+                                   uint64_t first_word);
+    enum status (*side_digest_end)(void *context, uint64_t *digest);
 };
 
 /* Of an op table. */
@@ -41,7 +45,8 @@ struct weight_device {
         .read = (ops)->memory_read, .copy = (ops)->memory_copy, .digest = (ops)->memory_digest, \
         .finish = (ops)->finish, .share = (ops)->memory_share, .open = (ops)->memory_open,      \
         .unopen = (ops)->memory_unopen, .side_stream = (ops)->side_stream,                      \
-        .side_wait = (ops)->side_wait                                                           \
+        .side_wait = (ops)->side_wait, .side_digest_begin = (ops)->side_digest_begin,           \
+        .side_digest_add = (ops)->side_digest_add, .side_digest_end = (ops)->side_digest_end    \
     }
 
 #endif

@@ -10,6 +10,12 @@
 #include "core/memory.h"
 #include "core/wait.h"
 
+enum {
+    PIECE_STEP = 1 << 20,
+    LAST_PIECE = 8 << 20,
+    POST_NS = 300000 /* spent in one call to post pieces */
+};
+
 struct weight_group {
     struct weight_group_config config;
     pthread_t watchdog;
@@ -20,6 +26,13 @@ struct weight_group {
     enum weight_group_state state;
     int64_t deadline_ns; /* INT64_MAX: none */
     bool closing;
+
+    uint8_t *memory; /* BUSY: of this many bytes, */
+    size_t bytes, posted,
+        followed; /* so many were given to NCCL, and so many of them are on the stream */
+    bool digesting;
+    uint64_t digest;
+    int64_t came_ns, digest_ns; /* the last byte is there; the digest took so long from then on */
 };
 
 /* ---- the thread that aborts when the owner cannot ---- */
@@ -144,33 +157,100 @@ enum status weight_group_form(struct weight_group *group, const struct nccl_id *
     return status;
 }
 
-/* One group of calls: NCCL starts all of them from a thread of its own when the ranks are connected. */
-static enum status post_pieces(struct weight_group *group, uint8_t *memory, size_t bytes)
+/* Pieces get smaller towards the end, because the digest of the last one is what nothing hides. All ranks cut alike. */
+static size_t next_piece(const struct weight_group *group)
+{
+    size_t left = group->bytes - group->posted, half = left / 2 / PIECE_STEP * PIECE_STEP;
+    size_t most = group->config.piece_bytes;
+    size_t piece = half < LAST_PIECE ? LAST_PIECE : half;
+    piece = piece < most ? piece : most;
+    return piece < left ? piece : left;
+}
+
+/* One call a group: NCCL starts it from a thread of its own when the ranks are connected. */
+static enum status post_piece(struct weight_group *group)
 {
     void *stream = group->config.device->side_stream(group->config.device->context);
+    size_t piece = next_piece(group);
     enum status status = nccl_group_begin(group->nccl);
     if (status != STATUS_OK)
         return status;
-    for (size_t at = 0; status == STATUS_OK && at < bytes;) {
-        size_t piece =
-            bytes - at < group->config.piece_bytes ? bytes - at : group->config.piece_bytes;
-        status = nccl_broadcast(group->comm, memory + at, piece, 0, stream);
-        at += piece;
-    }
+    status = nccl_broadcast(group->comm, group->memory + group->posted, piece, 0, stream);
     enum status ended = nccl_group_end(group->nccl);
+    group->posted += piece;
     return status != STATUS_OK ? status : ended;
+}
+
+/* Pieces that NCCL has put on the stream; their digest follows them there. */
+static enum status follow_posted(struct weight_group *group)
+{
+    const struct weight_device *device = group->config.device;
+    size_t size = group->posted - group->followed, at = group->followed;
+    group->followed = group->posted;
+    if (!group->digesting || size == 0)
+        return STATUS_OK;
+    return device->side_digest_add(device->context, group->memory + at, size, at / 8);
+}
+
+/* Posts piece after piece. A moment is waited for NCCL's thread, which needs some 50 us for each; AGAIN: the rest at
+ * the next turn. */
+static enum status post_pieces(struct weight_group *group)
+{
+    int64_t until_ns = clock_now_ns() + POST_NS;
+    for (;;) {
+        enum status status = nccl_comm_ready(group->comm);
+        if (status == STATUS_AGAIN && clock_now_ns() < until_ns)
+            continue;
+        TRY(status);
+        TRY(follow_posted(group));
+        if (group->posted == group->bytes)
+            return STATUS_OK;
+        TRY(post_piece(group));
+    }
 }
 
 enum status weight_group_begin(struct weight_group *group, void *memory, size_t bytes)
 {
-    TRY(group->config.device->finish(group->config.device->context));
+    const struct weight_device *device = group->config.device;
+    TRY(device->finish(device->context));
     pthread_mutex_lock(&group->lock);
     CHECK(group->state == WEIGHT_GROUP_READY);
     group->state = WEIGHT_GROUP_BUSY;
+    group->memory = memory;
+    group->bytes = bytes;
+    group->posted = group->followed = 0;
+    group->came_ns = 0;
+    group->digesting = group->config.digest && device->side_digest_begin != NULL;
     set_deadline(group, group->config.send_limit_ms);
-    enum status status = post_pieces(group, memory, bytes);
+    enum status status = group->digesting ? device->side_digest_begin(device->context) : STATUS_OK;
+    if (status == STATUS_OK)
+        status = post_pieces(group);
     pthread_mutex_unlock(&group->lock);
-    return status;
+    return status == STATUS_AGAIN ? STATUS_OK : status;
+}
+
+static enum status look_at_transfer(struct weight_group *group)
+{
+    const struct weight_device *device = group->config.device;
+    TRY(post_pieces(group));
+    if (group->came_ns == 0) {
+        TRY(device->side_wait(device->context, 0));
+        group->came_ns = clock_now_ns();
+    }
+    if (group->digesting)
+        TRY(device->side_digest_end(device->context, &group->digest));
+    group->digest_ns = clock_now_ns() - group->came_ns;
+    return STATUS_OK;
+}
+
+bool weight_group_digest(struct weight_group *group, uint64_t *digest, double *exposed_ms)
+{
+    pthread_mutex_lock(&group->lock);
+    bool known = group->digesting;
+    *digest = group->digest;
+    *exposed_ms = (double)group->digest_ns / CLOCK_NS_PER_MS;
+    pthread_mutex_unlock(&group->lock);
+    return known;
 }
 
 /* What the state waits for: OK, AGAIN, or a failure. */
@@ -184,8 +264,7 @@ static enum status look_at_state(struct weight_group *group)
     case WEIGHT_GROUP_READY: /* a peer that died may show here */
         return nccl_comm_ready(group->comm);
     case WEIGHT_GROUP_BUSY:
-        TRY(nccl_comm_ready(group->comm));
-        return device->side_wait(device->context, 0);
+        return look_at_transfer(group);
     case WEIGHT_GROUP_CLOSING:
         TRY(nccl_abort_done(group->nccl));
         return device->side_wait(device->context, 0);

@@ -9,6 +9,8 @@
 #ifndef TRANSPORT_WEIGHT_GROUP_H
 #define TRANSPORT_WEIGHT_GROUP_H
 
+#include <stdbool.h>
+
 #include "transport/nccl_library.h"
 #include "transport/weight_device.h"
 
@@ -24,6 +26,8 @@ struct weight_group_config {
     const struct weight_device *device; /* borrowed */
     const char *nccl_library;           /* "" : the system's */
     size_t piece_bytes;
+    bool
+        digest; /* sum up the digest of what comes; a device without side_digest_* leaves that to the owner */
     int64_t form_limit_ms, send_limit_ms; /* of forming, and of one weight_group_begin; 0: none */
 };
 
@@ -33,6 +37,9 @@ MUST_CHECK enum status weight_group_open(struct weight_group **group,
 void weight_group_close(struct weight_group **group);
 enum weight_group_state weight_group_look(struct weight_group *group);
 MUST_CHECK enum status weight_group_make_id(struct weight_group *group, struct nccl_id *id);
+/* After BUSY -> READY, with config.digest: of the bytes that came. *exposed_ms: from the last byte's arrival to the
+ * digest, the part of it that no transfer hid. False: this device sums up nothing beside a transfer. */
+bool weight_group_digest(struct weight_group *group, uint64_t *digest, double *exposed_ms);
 /* State NONE -> FORMING. */
 MUST_CHECK enum status weight_group_form(struct weight_group *group, const struct nccl_id *id,
                                          int ranks, int rank);

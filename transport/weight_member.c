@@ -22,6 +22,7 @@ struct weight_member {
 
     bool announced, arrived; /* arrived: not answered yet */
     struct weight_arrival arrival;
+    uint64_t holds;               /* digest of what the owner has; 0: nothing */
     int64_t deadline_ns, here_ns; /* of what the group does now; when HERE is due */
 };
 
@@ -32,6 +33,7 @@ enum status weight_member_open(struct weight_member **out,
     if (member == NULL)
         return FAIL(STATUS_NO_MEMORY, "weight member");
     member->config = *config;
+    member->config.group.digest = true;
     member->config.group.form_limit_ms = 3 * config->join_timeout_ms;
     member->config.group.send_limit_ms = 3 * config->timeout_ms;
     enum status status = weight_group_open(&member->group, &member->config.group);
@@ -46,12 +48,12 @@ enum status weight_member_open(struct weight_member **out,
 /* What is lost here is said again: HERE comes every HERE_MS, and the learner has deadlines for the rest. */
 static void say(struct weight_member *member, enum weight_kind kind, uint64_t epoch)
 {
-    struct weight_control control = {.kind = kind,
-                                     .epoch = epoch,
-                                     .version = kind == WEIGHT_HERE ? member->called_epoch
-                                                                    : member->arrival.version,
-                                     .digest = member->arrival.digest,
-                                     .branch = member->arrival.branch};
+    struct weight_control control = {
+        .kind = kind,
+        .epoch = epoch,
+        .version = kind == WEIGHT_HERE ? member->called_epoch : member->arrival.version,
+        .digest = kind == WEIGHT_HERE ? member->holds : member->arrival.digest,
+        .branch = member->arrival.branch};
     enum status status = member->config.send(member->config.self, &control);
     if (status != STATUS_OK && status != STATUS_AGAIN)
         LOG_WARN("weights", "not said", "why=\"%s\"", status_last_error());
@@ -66,6 +68,11 @@ void weight_member_close(struct weight_member **pointer)
     weight_group_close(&member->group);
     memory_free(member);
     *pointer = NULL;
+}
+
+void weight_member_holds(struct weight_member *member, uint64_t digest)
+{
+    member->holds = digest;
 }
 
 static void leave(struct weight_member *member)
@@ -151,7 +158,23 @@ static void post(struct weight_member *member, void *memory)
     say(member, WEIGHT_POST, member->epoch);
 }
 
-static enum status move_group(struct weight_member *member)
+/* Of a device that sums up nothing beside a transfer it is taken now. */
+static enum status take_digest(struct weight_member *member, const void *memory)
+{
+    const struct weight_device *device = member->config.group.device;
+    struct weight_arrival *arrival = &member->arrival;
+    if (weight_group_digest(member->group, &arrival->own, &arrival->digest_ms))
+        return STATUS_OK;
+    arrival->own = arrival->digest;
+    if (device->digest == NULL)
+        return STATUS_OK; /* its owner looks at the bytes */
+    int64_t begin_ns = clock_now_ns();
+    TRY(device->digest(device->context, memory, member->config.bytes, 0, &arrival->own));
+    arrival->digest_ms = (double)(clock_now_ns() - begin_ns) / CLOCK_NS_PER_MS;
+    return STATUS_OK;
+}
+
+static enum status move_group(struct weight_member *member, const void *memory)
 {
     enum weight_group_state before = weight_group_look(member->group);
     enum status status = weight_group_turn(member->group);
@@ -162,10 +185,11 @@ static enum status move_group(struct weight_member *member)
         give_up(member, "", status);
     else if (member->epoch != 0 && (now == WEIGHT_GROUP_CLOSING || now == WEIGHT_GROUP_NONE))
         leave(member); /* its watchdog ended it */
-    else if (before == WEIGHT_GROUP_BUSY && now == WEIGHT_GROUP_READY)
+    else if (before == WEIGHT_GROUP_BUSY && now == WEIGHT_GROUP_READY) {
         member->arrived = true;
-    else if ((now == WEIGHT_GROUP_FORMING || now == WEIGHT_GROUP_BUSY) &&
-             clock_now_ns() > member->deadline_ns)
+        return take_digest(member, memory);
+    } else if ((now == WEIGHT_GROUP_FORMING || now == WEIGHT_GROUP_BUSY) &&
+               clock_now_ns() > member->deadline_ns)
         give_up(member, now == WEIGHT_GROUP_FORMING ? "joining" : "receiving", STATUS_OK);
     return STATUS_OK;
 }
@@ -173,7 +197,7 @@ static enum status move_group(struct weight_member *member)
 enum status weight_member_turn(struct weight_member *member, void *memory, bool *receiving,
                                bool *arrived, struct weight_arrival *arrival)
 {
-    TRY(move_group(member));
+    TRY(move_group(member, memory));
     enum weight_group_state state = weight_group_look(member->group);
     if (member->called && state == WEIGHT_GROUP_NONE)
         enter(member);
@@ -198,8 +222,10 @@ void weight_member_answer(struct weight_member *member, bool good)
 {
     CHECK(member->arrived);
     member->arrived = false;
-    if (good)
+    if (good) {
+        member->holds = member->arrival.digest;
         say(member, WEIGHT_TOOK, member->epoch);
-    else
+    } else {
         leave(member); /* the next epoch begins with the same version */
+    }
 }

@@ -23,6 +23,8 @@ struct weight_member_config {
 
 struct weight_arrival {
     uint64_t version, digest; /* as announced */
+    uint64_t own;             /* digest of what came */
+    double digest_ms;         /* it took so long after the last byte */
     uint32_t branch;
 };
 
@@ -30,6 +32,8 @@ struct weight_member;
 MUST_CHECK enum status weight_member_open(struct weight_member **member,
                                           const struct weight_member_config *config);
 void weight_member_close(struct weight_member **member); /* says LEAVE */
+/* The owner has the version of this digest, however it came: it is not sent for its sake. */
+void weight_member_holds(struct weight_member *member, uint64_t digest);
 /* A message of the learner. */
 void weight_member_take(struct weight_member *member, const struct weight_control *control);
 /* `memory`: where the next version may be written. It is being written from the turn that says *receiving until one

@@ -58,7 +58,7 @@ enum status weight_root_open(struct weight_root **out, const struct weight_root_
     if (root == NULL)
         return FAIL(STATUS_NO_MEMORY, "weight root");
     root->config = *config;
-    root->epoch = config->epoch;
+    root->epoch = config->epoch & (UINT64_MAX >> 1); /* counts on from there, and is never 0 */
     enum status status = STATUS_OK;
     root->members = memory_array(MEMBERS_MAX, sizeof *root->members);
     if (root->members == NULL)
@@ -214,6 +214,8 @@ static void call(struct weight_root *root, struct member *member)
 static void take_here(struct weight_root *root, struct member *member,
                       const struct weight_control *control)
 {
+    if (control->digest != 0)
+        member->holds = control->digest;
     bool unheard = member->state == MEMBER_CALLED && control->version != root->epoch;
     if (unheard && passed(root->phase_ns, UNHEARD_MS)) {
         call(root, member); /* lost on the way, or only late: twice does no harm */

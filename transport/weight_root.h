@@ -16,7 +16,9 @@
 struct weight_root_config {
     struct weight_group_config group;
     int64_t join_timeout_ms, timeout_ms; /* settings.weights */
-    uint64_t epoch; /* the first is the next one; above those of the learners before us */
+    uint64_t
+        epoch; /* the first is the next one; drawn at random, so that no learner before us had it: members and
+                     * this end compare epochs for equality alone */
     size_t bytes;
     /* Sends one message to the actor it names; AGAIN: not now. */
     enum status (*send)(void *self, const struct weight_control *control);

@@ -49,6 +49,10 @@ struct cuda_context {
     char gpu_name[256];
     char numerics[192];
     cudaStream_t stream, side; /* side: made on first use */
+    cudaStream_t digest;       /* of side_digest_*, made on first use, with what follows */
+    cudaEvent_t side_event, digest_event; /* a piece has come; all that was added is summed up */
+    unsigned long long *digest_sum;       /* on the device */
+    unsigned long long *digest_out;       /* pinned memory of the host */
     cublasLtHandle_t lt;
     struct gemm_plans *plans;
     /* Scratch: blocks are never given back before destroy, because graphs keep their addresses. */
@@ -105,6 +109,10 @@ void cuda_gemm_plans_destroy(struct gemm_plans **plans);
 /* op_lightning.cu: bytes of one slot's state in the layout that file chooses. */
 size_t cuda_lightning_state_bytes(void *context, int64_t heads, int64_t head_size);
 /* op_digest.cu */
+enum status cuda_side_digest_begin(void *context);
+enum status cuda_side_digest_add(void *context, const void *memory, size_t bytes,
+                                 uint64_t first_word);
+enum status cuda_side_digest_end(void *context, uint64_t *digest);
 enum status cuda_memory_digest(void *context, const void *memory, size_t bytes, uint64_t first_word,
                                uint64_t *digest);
 C_END

@@ -47,6 +47,17 @@ static __global__ void __launch_bounds__(THREADS)
     atomicAdd(digest, (unsigned long long)sum);
 }
 
+static enum status add_words(struct cuda_context *cuda, cudaStream_t stream, const void *memory,
+                             size_t bytes, uint64_t first_word, unsigned long long *sum)
+{
+    const unsigned needed = cuda_blocks((int64_t)(bytes + 7) / 8, THREADS);
+    const unsigned most = (unsigned)(cuda->multiprocessors * BLOCKS_OF_PROCESSOR);
+    const unsigned blocks = needed < most ? needed : most;
+    digest_words<<<blocks, THREADS, 0, stream>>>((const uint8_t *)memory, bytes,
+                                                 (uintptr_t)memory % 8 == 0, first_word, sum);
+    return cuda_launched("memory_digest");
+}
+
 extern "C" enum status cuda_memory_digest(void *context, const void *memory, size_t bytes,
                                           uint64_t first_word, uint64_t *digest)
 {
@@ -55,16 +66,62 @@ extern "C" enum status cuda_memory_digest(void *context, const void *memory, siz
     if (bytes > 0) {
         TRY(cuda_scratch(cuda, sizeof *sum, (void **)&sum));
         CUDA_TRY(cudaMemsetAsync(sum, 0, sizeof *sum, cuda->stream));
-        const unsigned needed = cuda_blocks((int64_t)(bytes + 7) / 8, THREADS);
-        const unsigned most = (unsigned)(cuda->multiprocessors * BLOCKS_OF_PROCESSOR);
-        const unsigned blocks = needed < most ? needed : most;
-        digest_words<<<blocks, THREADS, 0, cuda->stream>>>(
-            (const uint8_t *)memory, bytes, (uintptr_t)memory % 8 == 0, first_word, sum);
-        TRY(cuda_launched("memory_digest"));
+        TRY(add_words(cuda, cuda->stream, memory, bytes, first_word, sum));
         CUDA_TRY(
             cudaMemcpyAsync(&result, sum, sizeof result, cudaMemcpyDeviceToHost, cuda->stream));
     }
     CUDA_TRY(cudaStreamSynchronize(cuda->stream));
     *digest = result;
+    return STATUS_OK;
+}
+
+/* ---- beside a transfer ---- */
+
+static enum status make_digest_queue(struct cuda_context *cuda)
+{
+    if (cuda->digest != NULL)
+        return STATUS_OK;
+    CUDA_TRY(cudaMalloc((void **)&cuda->digest_sum, sizeof *cuda->digest_sum));
+    CUDA_TRY(
+        cudaHostAlloc((void **)&cuda->digest_out, sizeof *cuda->digest_out, cudaHostAllocDefault));
+    CUDA_TRY(cudaEventCreateWithFlags(&cuda->side_event, cudaEventDisableTiming));
+    CUDA_TRY(cudaEventCreateWithFlags(&cuda->digest_event, cudaEventDisableTiming));
+    CUDA_TRY(cudaStreamCreateWithFlags(&cuda->digest, cudaStreamNonBlocking));
+    return STATUS_OK;
+}
+
+extern "C" enum status cuda_side_digest_begin(void *context)
+{
+    struct cuda_context *cuda = (struct cuda_context *)context;
+    TRY(make_digest_queue(cuda));
+    CUDA_TRY(cudaMemsetAsync(cuda->digest_sum, 0, sizeof *cuda->digest_sum, cuda->digest));
+    CUDA_TRY(cudaEventRecord(cuda->digest_event, cuda->digest));
+    return STATUS_OK;
+}
+
+/* The copy of the sum follows each piece, so that the last one's is on its way without another call. */
+extern "C" enum status cuda_side_digest_add(void *context, const void *memory, size_t bytes,
+                                            uint64_t first_word)
+{
+    struct cuda_context *cuda = (struct cuda_context *)context;
+    if (bytes == 0)
+        return STATUS_OK;
+    CUDA_TRY(cudaEventRecord(cuda->side_event, cuda->side));
+    CUDA_TRY(cudaStreamWaitEvent(cuda->digest, cuda->side_event, 0));
+    TRY(add_words(cuda, cuda->digest, memory, bytes, first_word, cuda->digest_sum));
+    CUDA_TRY(cudaMemcpyAsync(cuda->digest_out, cuda->digest_sum, sizeof *cuda->digest_sum,
+                             cudaMemcpyDeviceToHost, cuda->digest));
+    CUDA_TRY(cudaEventRecord(cuda->digest_event, cuda->digest));
+    return STATUS_OK;
+}
+
+extern "C" enum status cuda_side_digest_end(void *context, uint64_t *digest)
+{
+    struct cuda_context *cuda = (struct cuda_context *)context;
+    const cudaError_t state = cudaEventQuery(cuda->digest_event);
+    if (state == cudaErrorNotReady)
+        return STATUS_AGAIN;
+    CUDA_TRY(state);
+    *digest = *cuda->digest_out;
     return STATUS_OK;
 }

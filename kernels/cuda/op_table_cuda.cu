@@ -278,6 +278,13 @@ static void cuda_destroy(struct op_table *table)
     (void)cudaFreeHost(cuda->ring);
     if (cuda->side != NULL)
         (void)cudaStreamDestroy(cuda->side);
+    if (cuda->digest != NULL) {
+        (void)cudaStreamDestroy(cuda->digest);
+        (void)cudaEventDestroy(cuda->side_event);
+        (void)cudaEventDestroy(cuda->digest_event);
+        (void)cudaFreeHost(cuda->digest_out);
+        (void)cudaFree(cuda->digest_sum);
+    }
     if (cuda->lt != NULL)
         (void)cublasLtDestroy(cuda->lt);
     (void)cudaStreamDestroy(cuda->stream);
@@ -373,6 +380,9 @@ static void fill_table(struct op_table *table, struct cuda_context *cuda)
     table->memory_unopen = cuda_unopen;
     table->side_stream = cuda_side_stream;
     table->side_wait = cuda_side_wait;
+    table->side_digest_begin = cuda_side_digest_begin;
+    table->side_digest_add = cuda_side_digest_add;
+    table->side_digest_end = cuda_side_digest_end;
     table->finish = cuda_finish;
     table->graph_begin = cuda_graph_begin;
     table->graph_end = cuda_graph_end;

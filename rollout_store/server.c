@@ -1,4 +1,4 @@
-/* rollout_store/server.c - see the header: poll, decide, append, sync once, send. */
+/* rollout_store/server.c - see the header: what is opened in which order, and how a run ends. */
 #include "rollout_store/server.h"
 
 #include <inttypes.h>
@@ -6,44 +6,14 @@
 #include <string.h>
 
 #include "core/clock.h"
+#include "core/fault.h"
 #include "core/file.h"
 #include "core/log.h"
 #include "core/memory.h"
-#include "rollout_store/book.h"
-#include "rollout_store/index.h"
-#include "rollout_store/ledger.h"
-#include "rollout_store/prompts.h"
-#include "rollout_store/server_view.h"
-#include "rollout_store/snapshots.h"
-#include "transport/link.h"
+#include "rollout_store/server_state.h"
 
-enum { LEDGER_FILE_BYTES = 256 << 20, KEPT_MAX = 4096, IDLE_POLL_MS = 20, FORGET_MS = 60000 };
+enum { LEDGER_FILE_BYTES = 256 << 20 };
 static const size_t ROUND_ARENA_BYTES = (size_t)4 << 30;
-
-/* A message whose peer took nothing: packed, tried again in order. */
-struct kept {
-    uint32_t peer;
-    struct buffer bytes;
-};
-
-struct server {
-    const struct settings *settings;
-    struct tokenizer *tokenizer;
-    struct prompts *prompts;
-    struct buffer settings_json;
-    struct book *book;
-    struct ledger *ledger;
-    struct snapshots snapshots;
-    struct index *index;
-    struct hub *hub;
-    struct server_view view;
-    struct book_out out;
-    struct arena *out_arena, *in_arena;
-    struct kept *kept; /* [KEPT_MAX], first kept_count in use */
-    size_t kept_count;
-    uint64_t records, seen_version;
-    uint32_t seen_branch;
-};
 
 /* ---- create ---- */
 
@@ -134,11 +104,14 @@ static enum status open_book(struct server *server, const struct server_options 
                                  .prompts = server->prompts,
                                  .run = options->run,
                                  .settings_json = buffer_string(&server->settings_json),
-                                 .wall_offset_ns = clock_wall_ns() - clock_now_ns()};
+                                 .wall_offset_ns = clock_wall_ns() - clock_now_ns(),
+                                 .reward_low = settings->reward.clip_low,
+                                 .reward_high = settings->reward.clip_high};
     TRY(book_create(&server->book, &config));
     uint64_t torn = 0;
     TRY(ledger_open(&server->ledger, ledger_folder, LEDGER_FILE_BYTES, replay, server,
                     &server->records, &torn));
+    FAULT("store.loaded");
     book_restarted(server->book, clock_now_ns());
     struct book_counters counters;
     book_read_counters(server->book, &counters);
@@ -164,7 +137,8 @@ static enum status open_services(struct server *server, const struct server_opti
     TRY(file_path(path, "ipc://%s/store.sock", options->run_folder));
     TRY(hub_open(&server->hub, options->endpoint != NULL && options->endpoint[0] != '\0'
                                    ? options->endpoint
-                                   : path));
+                                   : path,
+                 server->settings->run.keys));
     LOG_INFO("store", "listening", "endpoint=%s", hub_endpoint(server->hub));
     return STATUS_OK;
 }
@@ -176,6 +150,7 @@ enum status server_create(struct server **out, const struct server_options *opti
     if (server == NULL)
         return FAIL(STATUS_NO_MEMORY, "server");
     server->settings = options->settings;
+    server->quarantine.fd = -1;
     char ledger_folder[FILE_PATH_MAX];
     enum status status;
     TRY_GOTO(fail, file_path(ledger_folder, "%s/ledger", options->run_folder));
@@ -187,6 +162,8 @@ enum status server_create(struct server **out, const struct server_options *opti
         status = FAIL(STATUS_NO_MEMORY, "kept messages");
         goto fail;
     }
+    TRY_GOTO(fail, inbox_create(&server->inbox));
+    TRY_GOTO(fail, quarantine_open(&server->quarantine, options->run_folder));
     TRY_GOTO(fail, load_prompts(server));
     TRY_GOTO(fail, open_book(server, options, ledger_folder));
     TRY_GOTO(fail, open_services(server, options, ledger_folder));
@@ -213,6 +190,8 @@ void server_destroy(struct server **server_pointer)
     for (size_t i = 0; server->kept != NULL && i < KEPT_MAX; i++)
         buffer_free(&server->kept[i].bytes);
     memory_free(server->kept);
+    inbox_destroy(&server->inbox);
+    quarantine_close(&server->quarantine);
     book_out_free(&server->out);
     arena_destroy(&server->out_arena);
     arena_destroy(&server->in_arena);
@@ -220,193 +199,7 @@ void server_destroy(struct server **server_pointer)
     *server_pointer = NULL;
 }
 
-/* ---- sending ---- */
-
-static bool has_kept(const struct server *server, uint32_t peer)
-{
-    for (size_t i = 0; i < server->kept_count; i++)
-        if (server->kept[i].peer == peer)
-            return true;
-    return false;
-}
-
-static enum status keep(struct server *server, uint32_t peer, const struct message *message)
-{
-    if (server->kept_count == KEPT_MAX) {
-        LOG_WARN("store", "peer takes nothing, forgotten", "peer=%" PRIu32, peer);
-        hub_forget(server->hub, peer);
-        return STATUS_OK;
-    }
-    struct kept *kept = &server->kept[server->kept_count];
-    kept->peer = peer;
-    buffer_clear(&kept->bytes);
-    TRY(message_pack(message, &kept->bytes));
-    server->kept_count++;
-    return STATUS_OK;
-}
-
-/* A peer refused at its hello leaves without a bye; remembered, it would hold up a drain. A learner may also be
- * refused later, and then says bye. */
-static void forget_refused(struct server *server, uint32_t id)
-{
-    for (uint32_t i = 0; i < hub_peer_count(server->hub); i++) {
-        const struct hub_peer *peer = hub_peer_at(server->hub, i);
-        if (peer->id != id || peer->role == ROLE_LEARNER)
-            continue;
-        hub_forget(server->hub, id);
-        return;
-    }
-}
-
-/* A message to a peer that is gone is forgotten: what it would have said is said again after the next hello. */
-static enum status send_one(struct server *server, uint32_t peer, const struct message *message)
-{
-    enum status status =
-        has_kept(server, peer) ? STATUS_AGAIN : hub_send(server->hub, peer, message);
-    if (status == STATUS_AGAIN)
-        return keep(server, peer, message);
-    if (status == STATUS_OK && message->type == MESSAGE_refused)
-        forget_refused(server, peer);
-    /* A message that does not pack is a fault of this store: to go on would leave its peer waiting for ever. */
-    return status == STATUS_NETWORK ? STATUS_OK : status;
-}
-
-static enum status send_kept(struct server *server)
-{
-    size_t left = 0, count = server->kept_count;
-    for (size_t i = 0; i < count; i++) {
-        struct kept *kept = &server->kept[i];
-        bool blocked = false;
-        for (size_t k = 0; k < left && !blocked; k++)
-            blocked = server->kept[k].peer == kept->peer;
-        struct message message;
-        arena_reset(server->in_arena);
-        if (!blocked) {
-            TRY(message_unpack(&message, server->in_arena, kept->bytes.bytes, kept->bytes.size));
-            blocked = hub_send(server->hub, kept->peer, &message) == STATUS_AGAIN;
-        }
-        if (!blocked)
-            continue;
-        struct kept moved = server->kept[left]; /* keeps both buffers */
-        server->kept[left++] = *kept;
-        if (left - 1 != i)
-            *kept = moved;
-    }
-    server->kept_count = left;
-    return STATUS_OK;
-}
-
-/* ---- rounds ---- */
-
-static enum status answer_view(struct server *server, uint32_t peer, const struct control *control,
-                               bool *answered)
-{
-    struct buffer json;
-    buffer_init(&json, 0);
-    enum status status = server_view_control(&server->view, control, &json, answered);
-    if (status == STATUS_OK && *answered) {
-        struct message reply = {.type = MESSAGE_control_reply,
-                                .control_reply = {.request = control->request,
-                                                  .ok = true,
-                                                  .json = buffer_string(&json)}};
-        status =
-            send_one(server, peer, &reply); /* nothing in it depends on what is not on disk yet */
-    }
-    buffer_free(&json);
-    return status;
-}
-
-static enum status take_message(struct server *server, const struct hub_peer *peer,
-                                const struct message *message)
-{
-    bool answered = false;
-    if (message->type == MESSAGE_control)
-        TRY(answer_view(server, peer->id, &message->control, &answered));
-    if (message->type == MESSAGE_step_report)
-        TRY(server_view_step(&server->view, message->step_report.metrics_json));
-    if (message->type == MESSAGE_hello && peer->role != ROLE_CONTROL)
-        LOG_INFO("store", "hello", "peer=%s incarnation=%" PRIu64, peer->name, peer->incarnation);
-    return answered ? STATUS_OK
-                    : book_handle(server->book, clock_now_ns(), peer->id, message, &server->out);
-}
-
-static enum status take_messages(struct server *server, int64_t timeout_ms)
-{
-    for (int i = 0; i < SERVER_ROUND_MESSAGES; i++) {
-        struct hub_peer peer = {0};
-        struct message message = {0};
-        arena_reset(server->in_arena);
-        TRY(hub_poll(server->hub, i == 0 ? timeout_ms : 0, -1, server->in_arena, &peer, &message));
-        if (message.type == MESSAGE_NONE)
-            return STATUS_OK;
-        TRY(take_message(server, &peer, &message));
-    }
-    return STATUS_OK;
-}
-
-static enum status commit(struct server *server)
-{
-    if (server->out.records.size == 0)
-        return STATUS_OK;
-    TRY(ledger_append(server->ledger, server->out.records.bytes, server->out.records.size));
-    TRY(ledger_sync(server->ledger));
-    TRY(snapshots_round(&server->snapshots, server->book, server->ledger));
-    index_advance(server->index, ledger_offset(server->ledger));
-    return STATUS_OK;
-}
-
-static enum status note_changes(struct server *server)
-{
-    struct book_counters counters;
-    char text[128];
-    book_read_counters(server->book, &counters);
-    if (counters.version == server->seen_version && counters.branch == server->seen_branch)
-        return STATUS_OK;
-    snprintf(text, sizeof text, "version %" PRIu64 " of branch %" PRIu32, counters.version,
-             counters.branch);
-    if (counters.branch != server->seen_branch)
-        LOG_WARN("store", "new branch: a re-made version had another digest",
-                 "branch=%" PRIu32 " version=%" PRIu64, counters.branch, counters.version);
-    log_set_version(counters.version);
-    enum status status = server_view_event(
-        &server->view, counters.branch != server->seen_branch ? "branch" : "version", text);
-    server->seen_version = counters.version;
-    server->seen_branch = counters.branch;
-    return status;
-}
-
-static void forget_silent(struct server *server)
-{
-    int64_t limit_ns = FORGET_MS * (int64_t)CLOCK_NS_PER_MS, now_ns = clock_now_ns();
-    for (uint32_t i = hub_peer_count(server->hub); i-- > 0;) {
-        const struct hub_peer *peer = hub_peer_at(server->hub, i);
-        if (now_ns - peer->last_heard_ns <= limit_ns)
-            continue;
-        LOG_WARN("store", "peer forgotten after silence", "peer=%s silent_s=%d", peer->name,
-                 FORGET_MS / 1000);
-        hub_forget(server->hub, peer->id);
-    }
-}
-
-/* *busy: something was sent, so more may be possible at once. */
-static enum status turn(struct server *server, bool *busy)
-{
-    int64_t heartbeat_ms = server->settings->store.heartbeat_ms;
-    book_out_clear(&server->out);
-    TRY(take_messages(server, *busy                         ? 0
-                              : heartbeat_ms < IDLE_POLL_MS ? heartbeat_ms
-                                                            : IDLE_POLL_MS));
-    TRY(book_tick(server->book, clock_now_ns(), &server->out));
-    TRY(commit(server));
-    TRY(send_kept(server));
-    for (size_t i = 0; i < server->out.send_count; i++)
-        TRY(send_one(server, server->out.sends[i].peer, &server->out.sends[i].message));
-    *busy = server->out.send_count > 0;
-    TRY(server_view_round(&server->view, server->book, clock_now_ns()));
-    TRY(note_changes(server));
-    forget_silent(server);
-    return STATUS_OK;
-}
+/* ---- run ---- */
 
 static uint32_t workers_left(const struct server *server)
 {
@@ -422,7 +215,7 @@ static enum status see_off(struct server *server, int64_t limit_ms, const atomic
     int64_t until_ns = clock_now_ns() + limit_ms * CLOCK_NS_PER_MS;
     bool busy = true;
     do {
-        TRY(turn(server, &busy));
+        TRY(server_turn(server, &busy));
         if (*stop_signals > 1)
             return FAIL(STATUS_CANCELLED, "stopped by a second signal");
     } while (clock_now_ns() < until_ns && workers_left(server) > 0);
@@ -443,10 +236,12 @@ static enum status finish(struct server *server, const char *reason, bool failed
 enum status server_run(struct server *server, atomic_int *stop_signals)
 {
     bool busy = true;
+    server->stop_signals = stop_signals;
+    server->turned_ns = server->awake_ns = clock_now_ns();
     for (;;) {
         const char *reason = "";
         bool failed = false;
-        TRY(turn(server, &busy));
+        TRY(server_turn(server, &busy));
         if (book_stopping(server->book, &reason, &failed))
             return finish(server, reason, failed, stop_signals);
         if (*stop_signals == 0)

@@ -1,0 +1,167 @@
+/* rollout_store/server_round.c - one round: take what peers said, decide, append and sync once, send. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/clock.h"
+#include "core/fault.h"
+#include "core/log.h"
+#include "rollout_store/server_state.h"
+
+enum { IDLE_POLL_MS = 20, FORGET_MS = 60000, AWAKE_GAP_MS = 1000 };
+
+/* ---- in ---- */
+
+enum status server_answer_view(struct server *server, uint32_t peer, const struct control *control,
+                               bool *answered)
+{
+    struct buffer json;
+    buffer_init(&json, 0);
+    enum status status = server_view_control(&server->view, control, &json, answered);
+    if (status == STATUS_OK && *answered) {
+        struct message reply = {.type = MESSAGE_control_reply,
+                                .control_reply = {.request = control->request,
+                                                  .ok = true,
+                                                  .json = buffer_string(&json)}};
+        status = server_send(server, peer,
+                             &reply); /* nothing in it depends on what is not on disk yet */
+    }
+    buffer_free(&json);
+    return status;
+}
+
+/* Connections that died or came back. */
+void server_take_events(struct server *server)
+{
+    uint32_t id = 0;
+    bool connected = false;
+    while (hub_take_event(server->hub, &id, &connected)) {
+        LOG_INFO("store", connected ? "connection is back" : "connection is dead", "peer=%" PRIu32,
+                 id);
+        book_connection(server->book, clock_now_ns(), id, connected);
+        if (!connected)
+            server_drop_kept(server, id); /* lost with it; a hello begins anew */
+    }
+}
+
+static enum status take_message(struct server *server, const struct hub_peer *peer,
+                                const struct message *message)
+{
+    bool answered = false;
+    if (message->type == MESSAGE_control)
+        TRY(server_answer_view(server, peer->id, &message->control, &answered));
+    if (message->type == MESSAGE_step_report)
+        TRY(server_view_step(&server->view,
+                             strlen(message->step_report.metrics_json) <= SERVER_TEXT_MAX
+                                 ? message->step_report.metrics_json
+                                 : "{}"));
+    if (message->type == MESSAGE_hello)
+        server_drop_kept(server, peer->id); /* it begins anew: what it lacks is said again */
+    if (message->type == MESSAGE_hello && peer->role != ROLE_CONTROL)
+        LOG_DEBUG("store", "hello", "peer=%s incarnation=%016" PRIx64, peer->name,
+                  peer->incarnation);
+    return answered ? STATUS_OK
+                    : book_handle(server->book, clock_now_ns(), peer->id, message, &server->out);
+}
+
+/* First what came while the disk was full, then what is at the socket. */
+static enum status take_messages(struct server *server, int64_t timeout_ms)
+{
+    for (int i = 0; i < SERVER_ROUND_MESSAGES; i++) {
+        struct hub_peer peer = {0};
+        struct message message = {0};
+        bool taken = false;
+        arena_reset(server->in_arena);
+        TRY(inbox_take(&server->inbox, server->in_arena, &peer, &message, &taken));
+        if (!taken) {
+            TRY(hub_poll(server->hub, i == 0 ? timeout_ms : 0, -1, server->in_arena, &peer,
+                         &message));
+            server_take_events(server);
+        }
+        if (message.type == MESSAGE_NONE)
+            return STATUS_OK;
+        TRY(take_message(server, &peer, &message));
+    }
+    return STATUS_OK;
+}
+
+/* ---- to disk, and out ---- */
+
+static enum status commit(struct server *server)
+{
+    if (server->out.records.size == 0)
+        return STATUS_OK;
+    TRY(server_append(server));
+    TRY(ledger_sync(server->ledger));
+    TRY(snapshots_round(&server->snapshots, server->book, server->ledger));
+    index_advance(server->index, ledger_offset(server->ledger));
+    return STATUS_OK;
+}
+
+static enum status send_round(struct server *server)
+{
+    TRY(server_send_kept(server));
+    for (size_t i = 0; i < server->out.send_count; i++) {
+        if (i == server->out.send_count / 2)
+            FAULT("store.sent");
+        TRY(server_send(server, server->out.sends[i].peer, &server->out.sends[i].message));
+    }
+    return STATUS_OK;
+}
+
+static enum status note_changes(struct server *server)
+{
+    struct book_counters counters;
+    char text[128];
+    book_read_counters(server->book, &counters);
+    if (counters.version == server->seen_version && counters.branch == server->seen_branch)
+        return STATUS_OK;
+    snprintf(text, sizeof text, "version %" PRIu64 " of branch %" PRIu32, counters.version,
+             counters.branch);
+    if (counters.branch != server->seen_branch)
+        LOG_WARN("store", "new branch: a re-made version had another digest",
+                 "branch=%" PRIu32 " version=%" PRIu64, counters.branch, counters.version);
+    log_set_version(counters.version);
+    enum status status = server_view_event(
+        &server->view, counters.branch != server->seen_branch ? "branch" : "version", text);
+    server->seen_version = counters.version;
+    server->seen_branch = counters.branch;
+    return status;
+}
+
+/* A store that did not run for a while (stopped, slow disk) has not read what they said meanwhile. */
+static void forget_silent(struct server *server, int64_t now_ns)
+{
+    if (now_ns - server->turned_ns > (int64_t)AWAKE_GAP_MS * CLOCK_NS_PER_MS)
+        server->awake_ns = now_ns;
+    server->turned_ns = now_ns;
+    int64_t limit_ns = FORGET_MS * (int64_t)CLOCK_NS_PER_MS;
+    for (uint32_t i = hub_peer_count(server->hub); i-- > 0;) {
+        const struct hub_peer *peer = hub_peer_at(server->hub, i);
+        int64_t since_ns =
+            peer->last_heard_ns > server->awake_ns ? peer->last_heard_ns : server->awake_ns;
+        if (now_ns - since_ns <= limit_ns)
+            continue;
+        LOG_WARN("store", "peer forgotten after silence", "peer=%s silent_s=%d", peer->name,
+                 FORGET_MS / 1000);
+        server_forget(server, peer->id);
+    }
+}
+
+enum status server_turn(struct server *server, bool *busy)
+{
+    int64_t heartbeat_ms = server->settings->store.heartbeat_ms;
+    book_out_clear(&server->out);
+    TRY(take_messages(server, *busy                         ? 0
+                              : heartbeat_ms < IDLE_POLL_MS ? heartbeat_ms
+                                                            : IDLE_POLL_MS));
+    TRY(book_tick(server->book, clock_now_ns(), &server->out));
+    TRY(commit(server));
+    TRY(send_round(server));
+    *busy = server->out.send_count > 0 || server->inbox.count > 0;
+    TRY(server_view_round(&server->view, server->book, clock_now_ns()));
+    quarantine_round(&server->quarantine, server->book, server->hub);
+    TRY(note_changes(server));
+    forget_silent(server, clock_now_ns());
+    return STATUS_OK;
+}

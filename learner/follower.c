@@ -144,7 +144,7 @@ static enum status make_trainer(struct follower *follower, struct buffer *comman
 static enum status start(struct follower *follower, struct buffer *command)
 {
     enum status made = make_trainer(follower, command);
-    int32_t own = made, all[RANKS_MAX];
+    int32_t own = (int32_t)made, all[RANKS_MAX];
     if (made != STATUS_OK)
         LOG_FAILURE("follower", "cannot start from what rank 0 named", made);
     return rank_wire_gather(&follower->ranks.wire, &own, sizeof own, all);

@@ -23,7 +23,7 @@ static int64_t longest_sequence(const struct settings *settings)
 /* Ours, and how it went for the other ranks. */
 static enum status all_started(struct learner *learner, enum status status)
 {
-    int32_t own = status, all[RANKS_MAX];
+    int32_t own = (int32_t)status, all[RANKS_MAX];
     if (learner->ranks == NULL)
         return status;
     char kept[STATUS_TEXT_MAX];

@@ -23,7 +23,7 @@
 #include "ops/run_folder.h"
 #include "ops/supervisor.h"
 
-enum { WAIT_MS = 15000, PIDS_MAX = 32, STOPPED_MS = 1000 };
+enum { WAIT_MS = 15000, PIDS_MAX = 64, STOPPED_MS = 1000 };
 
 static char folder[FILE_PATH_MAX];
 
@@ -312,6 +312,91 @@ static void test_supervisor_store_failing_at_the_end_is_a_failure(void **state)
     assert_string_equal(why, "all dropped (store.0, exit 1)\n");
 }
 
+/* Kills come faster than any process does a thing, and the hooks see no progress at all. */
+static void test_supervisor_storm_of_kills_neither_ends_nor_slows_the_run(void **state)
+{
+    (void)state;
+    enum { KILLS = 30 };
+    const struct script scripts[] = {
+        idle_store, idle_learner, {"actor.0", DUTY_WORKER, "trap 'exit 0' TERM; " IDLE}};
+    pid_t pid = supervise(scripts, 3, 3000);
+    int64_t begin_ns = clock_now_ns();
+    for (size_t i = 1; i <= KILLS; i++) {
+        pid_t actor = wait_start("actor.0", i);
+        assert_true(actor > 0);
+        kill(actor, i % 2 == 0 ? SIGKILL : SIGTERM); /* a trap that is not set yet: death by it */
+        if (i % 2 == 1)
+            kill(actor, SIGKILL);
+    }
+    assert_true(wait_start("actor.0", KILLS + 1) > 0);
+    int64_t took_ms = (clock_now_ns() - begin_ns) / CLOCK_NS_PER_MS;
+    print_message("%d kills and starts in %lld ms\n", KILLS, (long long)took_ms);
+    assert_true(took_ms < WAIT_MS);
+    kill(pid, SIGINT);
+    assert_int_equal(wait_exit(pid), 0);
+}
+
+/* ---- stopped, leaving ---- */
+
+static void test_supervisor_stopped_child_is_named_killed_and_replaced(void **state)
+{
+    (void)state;
+    const struct script scripts[] = {
+        idle_store, idle_learner, {"actor.0", DUTY_WORKER, "trap 'exit 0' TERM; " IDLE}};
+    pid_t pid = supervise(scripts, 3, 3000);
+    pid_t actor = wait_start("actor.0", 1);
+    int64_t stopped_ns = clock_now_ns();
+    kill(actor, SIGSTOP);
+    assert_true(wait_start("actor.0", 2) > 0);
+    int64_t took_ms = (clock_now_ns() - stopped_ns) / CLOCK_NS_PER_MS;
+    assert_true(took_ms >= STOPPED_MS); /* never early */
+    char said[4096], sentence[200];
+    read_text("said", said);
+    snprintf(sentence, sizeof sentence,
+             "actor.0 (pid %ld) is stopped or cut off for 1 s (state T): killed and started again",
+             (long)actor);
+    assert_non_null(strstr(said, sentence));
+    kill(pid, SIGINT);
+    assert_int_equal(wait_exit(pid), 0);
+    assert_gone("actor.0");
+}
+
+static void test_supervisor_briefly_stopped_child_is_left_alone(void **state)
+{
+    (void)state;
+    const struct script scripts[] = {
+        idle_store, idle_learner, {"actor.0", DUTY_WORKER, "trap 'exit 0' TERM; " IDLE}};
+    pid_t pid = supervise(scripts, 3, 3000), pids[PIDS_MAX];
+    pid_t actor = wait_start("actor.0", 1);
+    for (int i = 0; i < 3; i++) {
+        kill(actor, SIGSTOP);
+        clock_sleep_ms(STOPPED_MS / 3);
+        kill(actor, SIGCONT);
+        clock_sleep_ms(STOPPED_MS / 2);
+    }
+    assert_int_equal(read_pids("actor.0", pids), 1);
+    assert_true(is_alive(actor));
+    kill(pid, SIGINT);
+    assert_int_equal(wait_exit(pid), 0);
+}
+
+static void test_supervisor_worker_that_leaves_stays_out(void **state)
+{
+    (void)state;
+    const struct script scripts[] = {idle_store, idle_learner, {"actor.0", DUTY_WORKER, "exit 0"}};
+    pid_t pid = supervise(scripts, 3, 3000), pids[PIDS_MAX];
+    char said[4096] = "";
+    for (int i = 0; i < 200 && strstr(said, "stays out") == NULL; i++) {
+        clock_sleep_ms(50);
+        read_text("said", said);
+    }
+    assert_non_null(strstr(said, "actor.0 left (exit 0: it was drained or got SIGTERM) and stays "
+                                 "out; `weir scale` asks for more"));
+    assert_int_equal(read_pids("actor.0", pids), 1);
+    kill(pid, SIGINT);
+    assert_int_equal(wait_exit(pid), 0);
+}
+
 /* ---- signals ---- */
 
 static void test_supervisor_repeated_sigterm_still_drains(void **state)
@@ -468,6 +553,10 @@ int main(void)
         CASE(test_supervisor_view_that_dies_ends_nothing),
         CASE(test_supervisor_learner_done_ends_the_run),
         CASE(test_supervisor_store_failing_at_the_end_is_a_failure),
+        CASE(test_supervisor_storm_of_kills_neither_ends_nor_slows_the_run),
+        CASE(test_supervisor_stopped_child_is_named_killed_and_replaced),
+        CASE(test_supervisor_briefly_stopped_child_is_left_alone),
+        CASE(test_supervisor_worker_that_leaves_stays_out),
         CASE(test_supervisor_repeated_sigterm_still_drains),
         CASE(test_supervisor_drain_has_a_deadline),
         CASE(test_supervisor_second_ctrl_c_leaves_nothing),

@@ -174,7 +174,7 @@ static enum status connect_store(struct actor *actor, const struct actor_options
         .numerics = numerics,
         .vocabulary = (uint32_t)model_get_shape(actor->model)->vocabulary,
     };
-    TRY(link_open(&actor->link, options->endpoint, &hello));
+    TRY(link_open(&actor->link, options->endpoint, options->settings->run.keys, &hello));
     link_set_heartbeat(actor->link, fill_heartbeat, actor);
     return arena_create(&actor->arena, (size_t)WIRE_MESSAGE_MAX * 2);
 }

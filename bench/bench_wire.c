@@ -144,9 +144,9 @@ static void bench_link(struct message *frame)
     pthread_t thread;
     snprintf(endpoint, sizeof endpoint, "ipc:///tmp/weir-bench-%d.sock", (int)getpid());
     CHECK(arena_create(&arena, 1 << 20) == STATUS_OK);
-    CHECK(hub_open(&hub, endpoint) == STATUS_OK);
+    CHECK(hub_open(&hub, endpoint, NULL) == STATUS_OK);
     CHECK(pthread_create(&thread, NULL, serve, hub) == 0);
-    CHECK(link_open(&link, endpoint, &hello) == STATUS_OK);
+    CHECK(link_open(&link, endpoint, NULL, &hello) == STATUS_OK);
     while (!link_welcomed(link)) {
         arena_reset(arena);
         CHECK(link_poll(link, 1000, -1, arena, &got) == STATUS_OK);

@@ -34,7 +34,7 @@ enum status learner_connect(struct learner *learner, const char *endpoint)
                           .numerics = numerics,
                           .vocabulary =
                               (uint32_t)model_get_shape(learner->trainer.model)->vocabulary};
-    TRY(link_open(&learner->link, endpoint, &hello));
+    TRY(link_open(&learner->link, endpoint, learner->settings->run.keys, &hello));
     link_set_heartbeat(learner->link, fill_heartbeat, learner);
     learner->request = link_incarnation(learner->link);
     return STATUS_OK;

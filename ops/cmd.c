@@ -34,6 +34,9 @@ const struct command commands[] = {
     {"explain", cmd_explain, "RECIPE... [section.name=value ...]",
      "the objective a run would train, with its numbers"},
     {"doctor", cmd_doctor, "", "what this machine has and lacks"},
+    {"keys", cmd_keys,
+     "new FOLDER [--force] | add FOLDER ROLE NAME | revoke FOLDER NAME | show FOLDER",
+     "keys with which processes of other machines may connect"},
     {"docs", cmd_docs, "config|metrics", "reference pages as markdown"},
     {"help", cmd_help, "[COMMAND|config]", "this text, one command, or every setting"},
 };
@@ -103,6 +106,8 @@ enum status known_run_find(struct known_run *known, const char *run)
     found.drain_s = settings.run.drain_s;
     found.stopped_s = settings.run.stopped_s;
     enum status status = store_endpoint(&settings, found.folder, found.endpoint);
+    if (status == STATUS_OK)
+        status = file_path(found.keys, "%s", settings.run.keys);
     config_destroy(&config);
     if (status == STATUS_OK)
         *known = found;

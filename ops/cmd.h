@@ -38,6 +38,7 @@ int cmd_sft(int argc, char **argv);
 int cmd_verify(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
 int cmd_docs(int argc, char **argv);
+int cmd_keys(int argc, char **argv);
 int cmd_help(int argc, char **argv);
 
 /* ---- shared by the commands ---- */
@@ -55,7 +56,7 @@ const char *runs_root(void);
 
 /* A run of this machine, for the commands that look at one. */
 struct known_run {
-    char name[RUN_NAME_MAX], folder[FILE_PATH_MAX], endpoint[FILE_PATH_MAX];
+    char name[RUN_NAME_MAX], folder[FILE_PATH_MAX], endpoint[FILE_PATH_MAX], keys[FILE_PATH_MAX];
     pid_t supervisor; /* 0: the run is over */
     char state[16];   /* "running", "draining" */
     uint64_t steps;   /* run.steps */

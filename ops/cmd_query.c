@@ -90,7 +90,7 @@ static enum status ask(const struct known_run *known, const char *question, cons
                        struct buffer *json)
 {
     struct store_query *query = NULL;
-    TRY(store_query_open(&query, known->endpoint, known->name));
+    TRY(store_query_open(&query, known->endpoint, known->name, known->keys));
     enum status status = store_query_ask(query, question, arguments, STORE_QUERY_MS, json);
     store_query_close(&query);
     return status;

@@ -98,7 +98,8 @@ static int ask_store(const struct request *request, const char *arguments)
     struct store_query *query = NULL;
     struct buffer json;
     buffer_init(&json, 0);
-    enum status status = store_query_open(&query, request->known.endpoint, request->known.name);
+    enum status status =
+        store_query_open(&query, request->known.endpoint, request->known.name, request->known.keys);
     if (status == STATUS_OK)
         status = store_query_ask(query, "drain", arguments, STORE_QUERY_MS, &json);
     store_query_close(&query);

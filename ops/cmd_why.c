@@ -60,7 +60,8 @@ static void ask(struct look *look, const char *question)
     if (look->trouble[0] != 0)
         return;
     buffer_init(&json, 0);
-    enum status status = store_query_open(&query, look->known.endpoint, look->known.name);
+    enum status status =
+        store_query_open(&query, look->known.endpoint, look->known.name, look->known.keys);
     if (status == STATUS_OK)
         status = store_query_ask(query, question, "{}", ASK_MS, &json);
     store_query_close(&query);

@@ -116,7 +116,8 @@ enum status fleet_add_all(struct fleet *fleet)
 
 enum status fleet_connect(struct fleet *fleet)
 {
-    return store_query_open(&fleet->query, fleet->endpoint, fleet->folder->name);
+    return store_query_open(&fleet->query, fleet->endpoint, fleet->folder->name,
+                            fleet->settings->run.keys);
 }
 
 /* A store that was started again may have lost a counter's last part: only what grows counts. */

@@ -20,7 +20,8 @@ struct store_query {
     uint64_t request; /* of the open question */
 };
 
-enum status store_query_open(struct store_query **query, const char *endpoint, const char *run)
+enum status store_query_open(struct store_query **query, const char *endpoint, const char *run,
+                             const char *keys_folder)
 {
     struct store_query *made = memory_alloc(sizeof *made);
     if (made == NULL)
@@ -36,7 +37,7 @@ enum status store_query_open(struct store_query **query, const char *endpoint, c
     enum status status;
     TRY_GOTO(out, file_path(made->endpoint, "%s", endpoint));
     TRY_GOTO(out, arena_create(&made->arena, ANSWER_BYTES_MAX));
-    TRY_GOTO(out, link_open(&made->link, endpoint, &hello));
+    TRY_GOTO(out, link_open(&made->link, endpoint, keys_folder, &hello));
     *query = made;
 out:
     if (status != STATUS_OK)

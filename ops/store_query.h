@@ -1,6 +1,6 @@
 /* ops/store_query.h - questions of operators to the store of a run: control messages over its endpoint.
  *
- *     TRY(store_query_open(&query, endpoint, run));
+ *     TRY(store_query_open(&query, endpoint, run, keys_folder));
  *     TRY(store_query_ask(query, "status", "{}", STORE_QUERY_MS, &json));
  *
  * The supervisor asks without waiting (store_query_start, store_query_take); commands wait with a
@@ -15,9 +15,10 @@
 enum { STORE_QUERY_MS = 2000 };
 
 struct store_query;
-/* Connects in the background: no store is needed yet. INVALID on a bad endpoint. */
+/* Connects in the background: no store is needed yet. INVALID on a bad endpoint. keys_folder: run.keys,
+ * NULL or "" for none. */
 MUST_CHECK enum status store_query_open(struct store_query **query, const char *endpoint,
-                                        const char *run);
+                                        const char *run, const char *keys_folder);
 void store_query_close(struct store_query **query);
 
 /* Replaces what `json` holds. TIMEOUT: no answer in time; INVALID: the store's refusal as text. */

@@ -163,7 +163,7 @@ enum status reward_worker_create(struct reward_worker **out,
                           .index = options->index,
                           .host = "localhost",
                           .numerics = ""};
-    TRY_GOTO(fail, link_open(&worker->link, options->endpoint, &hello));
+    TRY_GOTO(fail, link_open(&worker->link, options->endpoint, settings->run.keys, &hello));
     link_set_heartbeat(worker->link, fill_heartbeat, worker);
     TRY_GOTO(fail, reward_desk_open(&worker->desk, link_incarnation(worker->link),
                                     settings->reward.queue));

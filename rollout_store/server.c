@@ -135,9 +135,9 @@ static enum status open_services(struct server *server, const struct server_opti
     TRY(server_view_open(&server->view, server->settings, server->prompts, server->tokenizer,
                          options->run, options->run_folder));
     TRY(file_path(path, "ipc://%s/store.sock", options->run_folder));
-    TRY(hub_open(&server->hub, options->endpoint != NULL && options->endpoint[0] != '\0'
-                                   ? options->endpoint
-                                   : path,
+    TRY(hub_open(&server->hub,
+                 options->endpoint != NULL && options->endpoint[0] != '\0' ? options->endpoint
+                                                                           : path,
                  server->settings->run.keys));
     LOG_INFO("store", "listening", "endpoint=%s", hub_endpoint(server->hub));
     return STATUS_OK;

@@ -234,7 +234,7 @@ static void store_open(struct fake_store *store)
 {
     atomic_store(&store->stop, false);
     store->known = store->asked = false;
-    must(hub_open(&store->hub, store->endpoint));
+    must(hub_open(&store->hub, store->endpoint, NULL));
     assert_int_equal(pthread_create(&store->thread, NULL, serve, store), 0);
 }
 

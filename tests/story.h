@@ -471,7 +471,7 @@ static inline void story_view_open(struct story_view *view, const struct story_r
     settings.store.endpoint = "";
     assert_int_equal(store_endpoint(&settings, run->path, endpoint), STATUS_OK);
     buffer_init(&view->text, 0);
-    assert_int_equal(store_query_open(&view->query, endpoint, run->name), STATUS_OK);
+    assert_int_equal(store_query_open(&view->query, endpoint, run->name, NULL), STATUS_OK);
 }
 
 static inline void story_view_close(struct story_view *view)

@@ -165,7 +165,7 @@ static void test_actor_parts_writer_without_a_store_waits(void **state)
     (void)state;
     struct hello hello = {.run = "r", .role = ROLE_ACTOR, .host = "h", .numerics = ""};
     struct link *link = NULL;
-    assert_int_equal(link_open(&link, "ipc:///tmp/weir-nobody-here.sock", &hello), STATUS_OK);
+    assert_int_equal(link_open(&link, "ipc:///tmp/weir-nobody-here.sock", NULL, &hello), STATUS_OK);
     struct segment_writer writer;
     assert_int_equal(segment_writer_create(&writer, 2, 1 << 20), STATUS_OK);
     struct segment segment = make_segment(NULL, NULL, 0);

@@ -340,7 +340,7 @@ static enum status run_learner(struct run *run)
     run->signal = 0;
     atomic_store(&store->stop, false);
     assert_int_equal(arena_create(&store->arena, 64 << 20), STATUS_OK);
-    assert_int_equal(hub_open(&store->hub, endpoint), STATUS_OK);
+    assert_int_equal(hub_open(&store->hub, endpoint, NULL), STATUS_OK);
     assert_int_equal(pthread_create(&store->thread, NULL, serve, store), 0);
     enum status status = learner_create(&learner, &options);
     if (status == STATUS_OK)

@@ -96,7 +96,7 @@ static void driver_start(struct driver *driver, const char *endpoint)
 {
     memset(driver, 0, sizeof *driver);
     driver->heartbeat_ms = 50;
-    enum status status = hub_open(&driver->hub, endpoint);
+    enum status status = hub_open(&driver->hub, endpoint, NULL);
     if (status != STATUS_OK)
         print_error("%s\n", status_last_error());
     assert_int_equal(status, STATUS_OK);
@@ -144,7 +144,7 @@ static struct link *link_to(const char *endpoint, uint32_t index, uint64_t incar
                           .incarnation = incarnation,
                           .host = "here"};
     struct link *link = NULL;
-    assert_int_equal(link_open(&link, endpoint, &hello), STATUS_OK);
+    assert_int_equal(link_open(&link, endpoint, NULL, &hello), STATUS_OK);
     return link;
 }
 
@@ -314,7 +314,7 @@ static void test_link_forgotten_peer_says_hello_again(void **state)
     struct hub *hub = NULL;
     struct hub_peer peer;
     struct message got = {.type = MESSAGE_NONE}, mine;
-    assert_int_equal(hub_open(&hub, ipc_endpoint()), STATUS_OK);
+    assert_int_equal(hub_open(&hub, ipc_endpoint(), NULL), STATUS_OK);
     struct link *link = link_to(ipc, 5, 9);
     int welcomes = 0;
     for (int i = 0; i < 2000 && welcomes < 2; i++) {
@@ -344,7 +344,7 @@ static void test_link_other_run_is_refused_with_the_stores_reason(void **state)
     driver_start(&driver, ipc_endpoint());
     struct hello hello = {.run = "run-2", .role = ROLE_REWARD};
     struct link *link = NULL;
-    assert_int_equal(link_open(&link, ipc, &hello), STATUS_OK);
+    assert_int_equal(link_open(&link, ipc, NULL, &hello), STATUS_OK);
     struct message message;
     assert_int_equal(poll_for(link, MESSAGE_welcome, &message), STATUS_CANCELLED);
     assert_non_null(strstr(status_last_error(), "refused reward.0: this store serves run-1"));
@@ -382,7 +382,8 @@ static pid_t fork_peer(const char *endpoint, uint32_t index)
     struct message got;
     struct hello hello = {.run = "run-1", .role = ROLE_ACTOR, .index = index, .host = "here"};
     struct link *link = NULL;
-    if (arena_create(&own, 1 << 20) == STATUS_OK && link_open(&link, endpoint, &hello) == STATUS_OK)
+    if (arena_create(&own, 1 << 20) == STATUS_OK &&
+        link_open(&link, endpoint, NULL, &hello) == STATUS_OK)
         do
             arena_reset(own);
         while (link_poll(link, 100, -1, own, &got) == STATUS_OK);
@@ -425,7 +426,7 @@ static const struct hub_peer *named(const struct hub *hub, const char *name)
 static void lose_peers(const char *endpoint, int sent_signal, int64_t limit_ms)
 {
     struct hub *hub = NULL;
-    assert_int_equal(hub_open(&hub, endpoint), STATUS_OK);
+    assert_int_equal(hub_open(&hub, endpoint, NULL), STATUS_OK);
     for (uint32_t round = 0; round < 5; round++) {
         pid_t other = fork_peer(hub_endpoint(hub), 100), child = fork_peer(hub_endpoint(hub), 7);
         assert_true(await_change(hub, "actor.7", true, PATIENCE_MS) >= 0);
@@ -480,7 +481,7 @@ static void test_link_computing_peer_whose_connection_was_cut_is_connected_again
 {
     (void)state;
     struct hub *hub = NULL;
-    assert_int_equal(hub_open(&hub, ipc_endpoint()), STATUS_OK);
+    assert_int_equal(hub_open(&hub, ipc_endpoint(), NULL), STATUS_OK);
     struct link *link = link_to(ipc, 7, 0);
     struct message got;
     int64_t until = clock_now_ns() + PATIENCE_MS * (int64_t)CLOCK_NS_PER_MS;
@@ -518,7 +519,7 @@ static void test_link_stopped_store_is_noticed_by_its_silence(void **state)
     pid_t store = fork();
     if (store == 0) {
         struct driver driver = {.heartbeat_ms = 50};
-        if (hub_open(&driver.hub, endpoint) == STATUS_OK)
+        if (hub_open(&driver.hub, endpoint, NULL) == STATUS_OK)
             drive(&driver);
         _exit(1);
     }
@@ -564,7 +565,7 @@ static void test_link_extra_descriptor_wakes_both_polls(void **state)
     assert_int_equal(pipe(ends), 0);
     assert_int_equal(write(ends[1], "x", 1), 1);
     struct hub *hub = NULL;
-    assert_int_equal(hub_open(&hub, ipc_endpoint()), STATUS_OK);
+    assert_int_equal(hub_open(&hub, ipc_endpoint(), NULL), STATUS_OK);
     struct link *link = link_to(ipc, 0, 1);
     struct hub_peer peer;
     struct message message;
@@ -656,7 +657,7 @@ static void test_link_oversize_message_never_reaches_the_store(void **state)
 static void expect_open_fails(const char *endpoint, enum status wanted, const char *part)
 {
     struct hub *hub = NULL;
-    assert_int_equal(hub_open(&hub, endpoint), wanted);
+    assert_int_equal(hub_open(&hub, endpoint, NULL), wanted);
     assert_null(hub);
     if (strstr(status_last_error(), part) == NULL)
         print_error("\"%s\" lacks \"%s\"\n", status_last_error(), part);
@@ -666,26 +667,33 @@ static void expect_open_fails(const char *endpoint, enum status wanted, const ch
 static void test_link_bad_endpoints_are_refused_with_a_sentence(void **state)
 {
     (void)state;
-    static const char *const leaving[] = {"tcp://0.0.0.0:5", "tcp://*:5", "tcp://example.org:5",
-                                          "tcp://127.evil.org:5"};
-    for (size_t i = 0; i < 4; i++)
+    static const char *const leaving[] = {"tcp://0.0.0.0:5",     "tcp://*:5",
+                                          "tcp://example.org:5", "tcp://127.evil.org:5",
+                                          "tcp://10.1.2.3:7000", "tcp://[2001:db8::1]:5",
+                                          "tcp://[::]:5",        "tcp://eth0:5"};
+    for (size_t i = 0; i < sizeof leaving / sizeof leaving[0]; i++)
         expect_open_fails(leaving[i], STATUS_INVALID, "leaves this machine");
     expect_open_fails("udp://x", STATUS_INVALID, "is not ipc://PATH");
     expect_open_fails("tcp://127.0.0.1:", STATUS_INVALID, "has no port");
     expect_open_fails("tcp://127.0.0.1:x", STATUS_INVALID, "has no port");
+    expect_open_fails("tcp://127.0.0.1:65536", STATUS_INVALID, "has no port");
+    expect_open_fails("tcp://:5", STATUS_INVALID, "has no host");
+    expect_open_fails("tcp://a b:5", STATUS_INVALID, "has no host");
+    expect_open_fails("tcp://[::1:5", STATUS_INVALID, "has no host");
+    expect_open_fails("tcp://127.0.0.1:1;127.0.0.1:5", STATUS_INVALID, "has no host");
     expect_open_fails("ipc://", STATUS_INVALID, "has no path");
     char path[200] = "ipc:///tmp/";
     memset(path + 11, 'x', 103); /* 5 + 103 = 108 bytes of path */
     expect_open_fails(path, STATUS_INVALID, "has 108 bytes, a unix socket takes 107");
     path[113] = '\0';
     struct hub *hub = NULL;
-    assert_int_equal(hub_open(&hub, path), STATUS_OK);
+    assert_int_equal(hub_open(&hub, path, NULL), STATUS_OK);
     hub_close(&hub);
     struct link *link = NULL;
     struct hello hello = {.run = "run-1", .role = ROLE_ACTOR};
-    assert_int_equal(link_open(&link, "tcp://example.org:1", &hello), STATUS_INVALID);
+    assert_int_equal(link_open(&link, "tcp://example.org:1", NULL, &hello), STATUS_INVALID);
     hello.role = ROLE_NONE;
-    assert_int_equal(link_open(&link, "ipc:///tmp/x", &hello), STATUS_INVALID);
+    assert_int_equal(link_open(&link, "ipc:///tmp/x", NULL, &hello), STATUS_INVALID);
     assert_null(link);
 }
 
@@ -693,15 +701,15 @@ static void test_link_taken_endpoint_names_who_may_hold_it(void **state)
 {
     (void)state;
     struct hub *tcp = NULL, *file = NULL;
-    assert_int_equal(hub_open(&tcp, "tcp://localhost:0"), STATUS_OK);
+    assert_int_equal(hub_open(&tcp, "tcp://localhost:0", NULL), STATUS_OK);
     assert_non_null(strstr(hub_endpoint(tcp), "tcp://127.0.0.1:"));
     expect_open_fails(hub_endpoint(tcp), STATUS_NETWORK, "ss -ltnp");
-    assert_int_equal(hub_open(&file, ipc_endpoint()), STATUS_OK);
+    assert_int_equal(hub_open(&file, ipc_endpoint(), NULL), STATUS_OK);
     expect_open_fails(ipc, STATUS_NETWORK, "somebody listens");
     hub_close(&tcp);
     hub_close(&file);
-    assert_int_equal(access(ipc + 6, F_OK), -1);       /* no file is left behind */
-    assert_int_equal(hub_open(&file, ipc), STATUS_OK); /* free again */
+    assert_int_equal(access(ipc + 6, F_OK), -1);             /* no file is left behind */
+    assert_int_equal(hub_open(&file, ipc, NULL), STATUS_OK); /* free again */
     hub_close(&file);
 }
 
@@ -711,7 +719,7 @@ static void test_link_failed_sends_are_reported_and_can_be_repeated(void **state
     struct hub *hub = NULL;
     struct hub_peer peer;
     struct message message;
-    assert_int_equal(hub_open(&hub, ipc_endpoint()), STATUS_OK);
+    assert_int_equal(hub_open(&hub, ipc_endpoint(), NULL), STATUS_OK);
     struct link *link = link_to(ipc, 0, 1);
     do {
         assert_int_equal(link_poll(link, 1, -1, arena, &message), STATUS_OK);
@@ -747,10 +755,10 @@ static void test_link_without_memory_opens_fail_and_leak_nothing(void **state)
     for (int64_t n = 1; n <= 6; n++) {
         struct link *link = NULL;
         memory_fail_after(n);
-        assert_int_equal(link_open(&link, "ipc:///tmp/weir-none", &hello), STATUS_NO_MEMORY);
+        assert_int_equal(link_open(&link, "ipc:///tmp/weir-none", NULL, &hello), STATUS_NO_MEMORY);
         struct hub *hub = NULL;
         memory_fail_after(n);
-        assert_int_equal(hub_open(&hub, ipc_endpoint()), STATUS_NO_MEMORY);
+        assert_int_equal(hub_open(&hub, ipc_endpoint(), NULL), STATUS_NO_MEMORY);
         memory_fail_after(-1);
         assert_int_equal(memory_blocks_live(), live);
     }

@@ -52,7 +52,7 @@ static char endpoint[80];
 
 static void store_open(void)
 {
-    enum status status = hub_open(&store.hub, endpoint);
+    enum status status = hub_open(&store.hub, endpoint, NULL);
     if (status != STATUS_OK)
         fail_msg("%s", status_last_error());
     store.peer = UINT32_MAX;

@@ -26,7 +26,7 @@ static void serve(void)
 {
     struct hub *hub;
     struct arena *arena;
-    if (hub_open(&hub, endpoint) != STATUS_OK || arena_create(&arena, 1 << 20) != STATUS_OK)
+    if (hub_open(&hub, endpoint, NULL) != STATUS_OK || arena_create(&arena, 1 << 20) != STATUS_OK)
         _exit(1);
     for (;;) {
         struct hub_peer peer;
@@ -77,7 +77,7 @@ static void test_store_query_ask_returns_the_answer(void **state)
     struct store_query *query;
     struct buffer json;
     buffer_init(&json, 0);
-    assert_int_equal(store_query_open(&query, endpoint, "a"), STATUS_OK);
+    assert_int_equal(store_query_open(&query, endpoint, "a", NULL), STATUS_OK);
     for (int i = 0; i < 3; i++) {
         assert_int_equal(store_query_ask(query, "status", "{}", 5000, &json), STATUS_OK);
         assert_string_equal(buffer_string(&json), "{\"version\":7}");
@@ -96,7 +96,7 @@ static void test_store_query_silence_ends_at_the_deadline(void **state)
     struct store_query *query;
     struct buffer json;
     buffer_init(&json, 0);
-    assert_int_equal(store_query_open(&query, endpoint, "a"), STATUS_OK);
+    assert_int_equal(store_query_open(&query, endpoint, "a", NULL), STATUS_OK);
     int64_t begin_ns = clock_now_ns();
     assert_int_equal(store_query_ask(query, "silence", "{}", 300, &json), STATUS_TIMEOUT);
     int64_t took_ms = (clock_now_ns() - begin_ns) / CLOCK_NS_PER_MS;
@@ -115,7 +115,7 @@ static void test_store_query_start_and_take_never_wait(void **state)
     struct store_query *query;
     struct buffer json;
     buffer_init(&json, 0);
-    assert_int_equal(store_query_open(&query, "ipc:///tmp/weir-nobody.sock", "a"), STATUS_OK);
+    assert_int_equal(store_query_open(&query, "ipc:///tmp/weir-nobody.sock", "a", NULL), STATUS_OK);
     int64_t begin_ns = clock_now_ns();
     for (int i = 0; i < 20; i++) {
         assert_int_equal(store_query_start(query, "status", "{}"), STATUS_AGAIN);

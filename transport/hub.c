@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -17,6 +18,7 @@
 #include "core/memory.h"
 #include "core/wait.h"
 #include "transport/hub_core.h"
+#include "transport/hub_guard.h"
 #include "transport/hub_watch.h"
 #include "transport/socket.h"
 
@@ -26,7 +28,21 @@ enum {
         20, /* of an event: libzmq has taken the old connection out of its routes by then */
     PROBE_EVERY_MS = 20,
     PROBE_FOR_MS = 500,
-    MONITORED = ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED,
+    HANDSHAKE_FAILED = ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL |
+                       ZMQ_EVENT_HANDSHAKE_FAILED_AUTH,
+    MONITORED = ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED |
+                HANDSHAKE_FAILED,
+    CUTS_MAX = 64,
+    CUT_AFTER_MS = 100, /* so that the answer that says why can leave first */
+    CONNECTIONS_MAX =
+        HUB_PEERS_MAX + 4096, /* greeted or not; a process needs descriptors for other things too */
+};
+
+/* A connection that is to end. */
+struct cut {
+    int fd;
+    uint64_t opening;
+    int64_t due_ns;
 };
 
 struct hub {
@@ -40,7 +56,11 @@ struct hub {
     bool unseen; /* there are events that no poll ended for yet */
     bool events; /* `told` may differ from what is */
     int64_t probe_ns, probe_until_ns; /* next probe for peers that came back without a word */
-    struct stat socket_file;          /* ipc: the file we made; st_ino 0 otherwise */
+    struct hub_guard *guard;          /* NULL: no keys */
+    struct cut cuts[CUTS_MAX];        /* first cut_count in use */
+    uint32_t cut_count, connections_max;
+    uint64_t handshakes_refused;
+    struct stat socket_file; /* ipc: the file we made; st_ino 0 otherwise */
 };
 
 /* ---- open and close ---- */
@@ -92,8 +112,26 @@ static enum status send_bytes(void *self, const char *identity, size_t identity_
     return socket_send(hub->socket, identity, identity_size, bytes, size);
 }
 
-enum status hub_open(struct hub **hub, const char *endpoint)
+/* Descriptors: libzmq needs one for each connection, the process some for itself. */
+static uint32_t connection_limit(void)
 {
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) != 0)
+        return 512;
+    rlim_t wanted = (rlim_t)CONNECTIONS_MAX * 2;
+    if (files.rlim_cur < wanted) {
+        files.rlim_cur = files.rlim_max < wanted ? files.rlim_max : wanted;
+        if (setrlimit(RLIMIT_NOFILE, &files) != 0 || getrlimit(RLIMIT_NOFILE, &files) != 0)
+            return 512;
+    }
+    rlim_t most = files.rlim_cur / 4 * 3;
+    return most < CONNECTIONS_MAX ? (uint32_t)most : CONNECTIONS_MAX;
+}
+
+enum status hub_open(struct hub **hub, const char *endpoint, const char *keys_folder)
+{
+    bool keyed = keys_folder != NULL && keys_folder[0] != '\0';
+    struct endpoint parsed;
     struct hub *made = memory_alloc(sizeof *made);
     if (made == NULL)
         return FAIL(STATUS_NO_MEMORY, "hub on %s", endpoint);
@@ -106,8 +144,12 @@ enum status hub_open(struct hub **hub, const char *endpoint)
     }
     TRY_GOTO(out, hub_core_create(&made->core, send_bytes, made));
     TRY_GOTO(out, hub_watch_create(&made->watch));
-    TRY_GOTO(out, socket_endpoint(endpoint, made->endpoint));
-    TRY_GOTO(out, socket_open(ZMQ_ROUTER, &made->context, &made->socket));
+    TRY_GOTO(out, endpoint_parse(endpoint, true, keyed, &parsed));
+    snprintf(made->endpoint, sizeof made->endpoint, "%s", parsed.text);
+    made->connections_max = connection_limit();
+    TRY_GOTO(out, socket_open(ZMQ_ROUTER, &parsed, &made->context, &made->socket));
+    if (keyed && parsed.tcp)
+        TRY_GOTO(out, hub_guard_open(&made->guard, made->context, made->socket, keys_folder));
     TRY_GOTO(out, socket_monitor(made->context, made->socket, MONITORED, &made->monitor));
     TRY_GOTO(out, bind_endpoint(made));
 out:
@@ -139,6 +181,7 @@ void hub_close(struct hub **hub)
     socket_inbox_free(&old->inbox);
     if (old->monitor != NULL)
         zmq_close(old->monitor);
+    hub_guard_close(&old->guard);
     socket_close(&old->context, &old->socket);
     hub_core_destroy(&old->core);
     hub_watch_destroy(&old->watch);
@@ -176,11 +219,52 @@ static void plan_probe(struct hub *hub, int64_t now_ns)
     hub->probe_until_ns = now_ns + PROBE_FOR_MS * CLOCK_NS_PER_MS;
 }
 
+/* Ends the connection that is open as fd now, when `due_ns` has come. libzmq closes it when it reads its end. */
+static void plan_cut(struct hub *hub, int fd, int64_t due_ns)
+{
+    uint64_t opening = hub_watch_opening(hub->watch, fd);
+    if (opening == 0)
+        return;
+    if (hub->cut_count == CUTS_MAX)
+        shutdown(fd, SHUT_RDWR);
+    else
+        hub->cuts[hub->cut_count++] = (struct cut){fd, opening, due_ns};
+}
+
+static void make_cuts(struct hub *hub, int64_t now_ns)
+{
+    uint32_t left = 0;
+    for (uint32_t i = 0; i < hub->cut_count; i++) {
+        struct cut cut = hub->cuts[i];
+        if (now_ns < cut.due_ns)
+            hub->cuts[left++] = cut;
+        else if (hub_watch_opening(hub->watch, cut.fd) == cut.opening)
+            shutdown(cut.fd, SHUT_RDWR);
+    }
+    hub->cut_count = left;
+}
+
+static enum status take_opening(struct hub *hub, int fd, int64_t now_ns)
+{
+    TRY(hub_watch_opened(hub->watch, fd, now_ns));
+    if (hub_watch_open_count(hub->watch) <= hub->connections_max)
+        return STATUS_OK;
+    LOG_WARN("hub", "connection refused", "why=\"%u are open, as many as this process can hold\"",
+             hub->connections_max);
+    hub->handshakes_refused++;
+    shutdown(fd, SHUT_RDWR);
+    return STATUS_OK;
+}
+
 static enum status take_monitor_event(struct hub *hub, int event, int fd, int64_t now_ns)
 {
     bool orphan = false;
     if (event == ZMQ_EVENT_ACCEPTED)
-        return hub_watch_opened(hub->watch, fd, now_ns);
+        return take_opening(hub, fd, now_ns);
+    if ((event & HANDSHAKE_FAILED) != 0) { /* its value is an error, not a descriptor */
+        LOG_WARN("hub", "connection refused", "why=\"%s\"", socket_handshake_text(event, fd));
+        hub->handshakes_refused++;
+    }
     if (event == ZMQ_EVENT_DISCONNECTED)
         hub_watch_closed(hub->watch, fd, now_ns, &orphan);
     if (orphan || event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED)
@@ -244,24 +328,53 @@ bool hub_take_event(struct hub *hub, uint32_t *peer_id, bool *connected)
 
 /* ---- receiving ---- */
 
+/* False: its key does not allow the message, which was answered or dropped here. */
+static bool guarded(struct hub *hub, int64_t now_ns, uint32_t peer, enum role *role)
+{
+    const struct socket_inbox *inbox = &hub->inbox;
+    const char *identity = zmq_msg_data(&hub->inbox.identity), *reason = "";
+    size_t identity_size = zmq_msg_size(&hub->inbox.identity);
+    if (hub->guard == NULL)
+        return true;
+    enum hub_guard_verdict verdict =
+        hub_guard_judge(hub->guard, now_ns, peer, inbox, role, &reason);
+    if (verdict == HUB_GUARD_PASS)
+        return true;
+    LOG_WARN("hub", "message refused", "key=%s public_key=%s why=\"%s\"", inbox->user, inbox->key,
+             reason);
+    if (verdict == HUB_GUARD_REFUSE)
+        hub_core_refuse(hub->core, identity, identity_size, REFUSAL_WRONG_SENDER, reason);
+    if (peer != UINT32_MAX && hub_core_peer(hub->core, peer) == NULL)
+        hub->events = hub->unseen = true; /* refused and forgotten */
+    plan_cut(hub, inbox->fd,
+             verdict == HUB_GUARD_CUT ? now_ns : now_ns + CUT_AFTER_MS * CLOCK_NS_PER_MS);
+    make_cuts(hub, now_ns);
+    return false;
+}
+
 static enum status take_inbox(struct hub *hub, struct arena *arena, struct hub_peer *peer,
                               struct message *message)
 {
+    enum role role = ROLE_NONE;
     const struct socket_inbox *inbox = &hub->inbox;
     const char *identity = zmq_msg_data(&hub->inbox.identity);
     size_t identity_size = zmq_msg_size(&hub->inbox.identity);
     int64_t now_ns = clock_now_ns();
     uint32_t before = hub_core_find(hub->core, identity, identity_size);
-    TRY(hub_core_take(hub->core, now_ns, identity, identity_size, ROLE_NONE, inbox->bytes,
-                      inbox->size, arena, peer, message));
+    if (!guarded(hub, now_ns, before, &role))
+        return STATUS_OK;
+    TRY(hub_core_take(hub->core, now_ns, identity, identity_size, role, inbox->bytes, inbox->size,
+                      arena, peer, message));
     uint32_t id = hub_core_find(hub->core, identity, identity_size);
     if (id != before && before != UINT32_MAX)
-        hub->events = true; /* refused and forgotten */
+        hub->events = hub->unseen = true; /* refused and forgotten */
     if (id == UINT32_MAX)
         return STATUS_OK;
     if (id != before) { /* its hello tells the owner that it is connected */
         hub_watch_forget(hub->watch, id);
         hub->told[id] = true;
+        if (hub->guard != NULL)
+            hub_guard_bind(hub->guard, id, inbox);
     }
     hub_watch_heard(hub->watch, id, inbox->fd, message->type == MESSAGE_hello, now_ns);
     sync_peer(hub, id);
@@ -277,6 +390,8 @@ static enum status receive(struct hub *hub, struct arena *arena, struct hub_peer
 {
     *taken = socket_take(hub->socket, true, &hub->inbox);
     TRY(read_monitor(hub));
+    if (hub->cut_count > 0)
+        make_cuts(hub, clock_now_ns());
     if (*taken)
         TRY(take_inbox(hub, arena, peer, message));
     else
@@ -290,7 +405,7 @@ static enum status wait_once(struct hub *hub, int timeout_ms, int extra_fd, bool
     zmq_pollitem_t items[] = {{hub->socket, 0, ZMQ_POLLIN, 0},
                               {hub->monitor, 0, ZMQ_POLLIN, 0},
                               {NULL, extra_fd, ZMQ_POLLIN | ZMQ_POLLERR, 0}};
-    if (hub->probe_until_ns != 0 && timeout_ms > PROBE_EVERY_MS)
+    if ((hub->probe_until_ns != 0 || hub->cut_count > 0) && timeout_ms > PROBE_EVERY_MS)
         timeout_ms = PROBE_EVERY_MS;
     int ready = zmq_poll(items, extra_fd >= 0 ? 3 : 2, timeout_ms);
     *woken = (ready < 0 && errno == EINTR) || (extra_fd >= 0 && items[2].revents != 0);
@@ -356,6 +471,11 @@ uint64_t hub_corrupt_count(const struct hub *hub)
     for (int kind = 0; kind < REFUSAL_COUNT; kind++)
         sum += hub_core_refused(hub->core, (enum refusal)kind);
     return sum;
+}
+
+uint64_t hub_handshakes_refused(const struct hub *hub)
+{
+    return hub->handshakes_refused;
 }
 
 uint32_t hub_connection_count(const struct hub *hub)

@@ -165,8 +165,8 @@ uint32_t hub_watch_open_count(const struct hub_watch *watch)
     return watch->open_count;
 }
 
-bool hub_watch_sits(const struct hub_watch *watch, uint32_t peer, int fd)
+uint64_t hub_watch_opening(const struct hub_watch *watch, int fd)
 {
     const struct connection *connection = connection_of(watch, fd);
-    return connection != NULL && connection->open && sitter(watch, connection) == peer;
+    return connection != NULL && connection->open ? connection->opening : 0;
 }

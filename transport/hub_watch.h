@@ -34,7 +34,7 @@ bool hub_watch_connected(const struct hub_watch *watch, uint32_t peer, int64_t *
 bool hub_watch_unknown(const struct hub_watch *watch,
                        uint32_t peer);                        /* connected, but not by what */
 uint32_t hub_watch_open_count(const struct hub_watch *watch); /* connections */
-/* Whether the peer sits on the connection that is now open as fd. */
-bool hub_watch_sits(const struct hub_watch *watch, uint32_t peer, int fd);
+/* Number of the opening of the connection that is open as fd; 0: none is. */
+uint64_t hub_watch_opening(const struct hub_watch *watch, int fd);
 
 #endif

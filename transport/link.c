@@ -16,7 +16,13 @@
 
 enum {
     POLL_SLICE_MS = 100,
-    MONITORED = ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_HANDSHAKE_SUCCEEDED,
+    HANDSHAKE_FAILED = ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL |
+                       ZMQ_EVENT_HANDSHAKE_FAILED_AUTH,
+    MONITORED = ZMQ_EVENT_CONNECTED | ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_HANDSHAKE_SUCCEEDED |
+                HANDSHAKE_FAILED,
+    QUICK_MS = 1000,  /* a handshake that fails sooner was ended by the other side */
+    DROPPED_MAX = 10, /* in a row with keys: it is the keys */
+    MISMATCH_MAX = 3, /* in a row: nobody there speaks our protocol */
 };
 
 struct link {
@@ -28,6 +34,9 @@ struct link {
     struct buffer waits;
     link_heartbeat_fn fill; /* of the owner */
     void *fill_self;
+    char *keys_folder; /* NULL: the link uses no keys */
+    int64_t connected_ns;
+    uint32_t dropped, mismatched; /* handshakes in a row that failed so */
 };
 
 /* ---- open and close ---- */
@@ -69,8 +78,24 @@ static void link_free(struct link **link)
     socket_close(&old->context, &old->socket);
     link_core_destroy(&old->core);
     buffer_free(&old->waits);
+    memory_free(old->keys_folder);
     memory_free(old);
     *link = NULL;
+}
+
+static enum status use_keys(struct link *link, enum role role, const char *folder)
+{
+    struct key_pair pair = {0};
+    char store_public[KEY_TEXT_MAX];
+    link->keys_folder = memory_text(folder);
+    if (link->keys_folder == NULL)
+        return FAIL(STATUS_NO_MEMORY, "link to %s", link->endpoint);
+    TRY(key_store_public(folder, store_public));
+    enum status status = key_pair_read(folder, role_name(role), &pair);
+    if (status == STATUS_OK)
+        status = socket_secure_client(link->socket, &pair, store_public);
+    key_pair_wipe(&pair);
+    return status;
 }
 
 /* Messages queue only for a connection that stands (ZMQ_IMMEDIATE): after a new one the first is a hello. */
@@ -87,8 +112,11 @@ static enum status connect_to(struct link *link, const struct hello *hello)
     return STATUS_OK;
 }
 
-enum status link_open(struct link **link, const char *endpoint, const struct hello *hello)
+enum status link_open(struct link **link, const char *endpoint, const char *keys_folder,
+                      const struct hello *hello)
 {
+    bool keyed = keys_folder != NULL && keys_folder[0] != '\0';
+    struct endpoint parsed;
     struct link *made = memory_alloc(sizeof *made);
     if (made == NULL)
         return FAIL(STATUS_NO_MEMORY, "link to %s", endpoint);
@@ -97,10 +125,13 @@ enum status link_open(struct link **link, const char *endpoint, const struct hel
     struct hello said = *hello;
     enum status status;
     TRY_GOTO(out, complete_hello(&said));
-    TRY_GOTO(out, socket_endpoint(endpoint, made->endpoint));
+    TRY_GOTO(out, endpoint_parse(endpoint, false, keyed, &parsed));
+    memcpy(made->endpoint, parsed.text, sizeof made->endpoint);
     TRY_GOTO(out, link_core_create(&made->core, &said, made->endpoint, send_bytes, made));
     link_core_set_heartbeat(made->core, fill_heartbeat, made);
-    TRY_GOTO(out, socket_open(ZMQ_DEALER, &made->context, &made->socket));
+    TRY_GOTO(out, socket_open(ZMQ_DEALER, &parsed, &made->context, &made->socket));
+    if (keyed && parsed.tcp)
+        TRY_GOTO(out, use_keys(made, said.role, keys_folder));
     TRY_GOTO(out, socket_monitor(made->context, made->socket, MONITORED, &made->monitor));
     TRY_GOTO(out, connect_to(made, &said));
 out:
@@ -124,13 +155,71 @@ void link_close(struct link **link, const char *bye_reason)
 
 /* ---- waiting ---- */
 
+/* libzmq gives a connection up after such an error, and is made to try again: a port may have been somebody else's for a
+ * moment, even our own (TCP connects to itself when nobody listens there). */
+static enum status take_mismatch(struct link *link, const char *why)
+{
+    if (++link->mismatched >= MISMATCH_MAX)
+        return FAIL(STATUS_CANCELLED,
+                    "who listens at %s is no store of this run (%s; this process uses %s keys): "
+                    "compare store.endpoint and run.keys on both sides",
+                    link->endpoint, why, link->keys_folder != NULL ? link->keys_folder : "no");
+    zmq_disconnect(link->socket, link->endpoint);
+    if (zmq_connect(link->socket, link->endpoint) != 0)
+        return FAIL(STATUS_IO, "cannot connect to %s: %s", link->endpoint, zmq_strerror(errno));
+    return STATUS_OK;
+}
+
+/* A store that cannot read our handshake drops the connection without a word; one that is stopped or restarted may do
+ * so too, but not so often or so quickly. */
+static enum status take_drop(struct link *link)
+{
+    bool quick = clock_now_ns() - link->connected_ns < QUICK_MS * (int64_t)CLOCK_NS_PER_MS;
+    link->dropped = quick ? link->dropped + 1 : 0;
+    if (link->keys_folder == NULL || link->dropped < DROPPED_MAX)
+        return STATUS_OK;
+    return FAIL(STATUS_CANCELLED,
+                "the store at %s dropped %u handshakes in a row: %s/store.pub is probably the key "
+                "of another store, or that store uses no keys",
+                link->endpoint, link->dropped, link->keys_folder);
+}
+
+static enum status take_event(struct link *link, int event, int value)
+{
+    switch (event) {
+    case ZMQ_EVENT_CONNECTED:
+        link->connected_ns = clock_now_ns();
+        return STATUS_OK;
+    case ZMQ_EVENT_HANDSHAKE_SUCCEEDED:
+        link->dropped = link->mismatched = 0;
+        link_core_disconnected(link->core); /* hello is due at once */
+        return STATUS_OK;
+    case ZMQ_EVENT_DISCONNECTED:
+        link_core_disconnected(link->core);
+        return STATUS_OK;
+    case ZMQ_EVENT_HANDSHAKE_FAILED_AUTH:
+        return FAIL(STATUS_CANCELLED,
+                    "the store at %s does not let the key of %s/%s.key in: its `allow` file lacks "
+                    "the public key, or it was revoked",
+                    link->endpoint, link->keys_folder != NULL ? link->keys_folder : "no folder",
+                    role_name(link_core_role(link->core)));
+    case ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL:
+        return take_mismatch(link, socket_handshake_text(event, value));
+    case ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL:
+        return take_drop(link);
+    default:
+        return STATUS_OK;
+    }
+}
+
 /* Disconnects must be seen: libzmq reconnects silently and what was on the way is lost, so the link says hello again
- * and the owner resends. A new connection makes hello due at once. */
-static void read_monitor(struct link *link)
+ * and the owner resends. */
+static enum status read_monitor(struct link *link)
 {
     int event = 0, value = 0;
     while (socket_monitor_read(link->monitor, &event, &value))
-        link_core_disconnected(link->core);
+        TRY(take_event(link, event, value));
+    return STATUS_OK;
 }
 
 /* Takes one message that is there already; *taken is false when there is none. One that is skipped or only concerns
@@ -178,7 +267,7 @@ enum status link_poll(struct link *link, int64_t timeout_ms, int extra_fd, struc
     bool taken = false, extra = false, interrupted = false;
     message->type = MESSAGE_NONE;
     for (;;) {
-        read_monitor(link);
+        TRY_GOTO(out, read_monitor(link));
         TRY_GOTO(out, receive(link, arena, message, &taken));
         TRY_GOTO(out, link_core_turn(link->core, clock_now_ns()));
         if (taken || extra || interrupted || wait_left_ms(&wait) == 0)
@@ -193,7 +282,7 @@ out:;
 
 enum status link_send(struct link *link, const struct message *message)
 {
-    read_monitor(link);
+    TRY(read_monitor(link));
     return link_core_send(link->core, message);
 }
 

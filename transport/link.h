@@ -9,7 +9,8 @@
  * Blocking happens in link_poll / hub_poll only, through core/wait.h; a signal ends both early with
  * MESSAGE_NONE.
  * Limits: ZMQ_MAXMSGSIZE = WIRE_MESSAGE_MAX, HWM set, LINGER bounded, heartbeats on, MANDATORY routing.
- * Endpoints: ipc://PATH (107 bytes) or tcp://127.0.0.1:PORT. Links are not encrypted, so nothing else.
+ * Endpoints: ipc://PATH (107 bytes) and tcp://127.0.0.1:PORT; with a folder of keys (run.keys, transport/keys.h) any
+ * other tcp address, and then every tcp link uses CURVE and only allowed keys connect (docs/security.md).
  * The virtual seam for a simulator is `struct message` in and out: state machines never see sockets. */
 #ifndef TRANSPORT_LINK_H
 #define TRANSPORT_LINK_H
@@ -20,8 +21,8 @@
 /* ---- client ---- */
 struct link;
 /* Returns at once, connected or not. hello is copied; incarnation 0 is replaced by a random one: any other
- * incarnation is another process, and none is newer. */
-MUST_CHECK enum status link_open(struct link **link, const char *endpoint,
+ * incarnation is another process, and none is newer. keys_folder: run.keys, NULL or "" for none. */
+MUST_CHECK enum status link_open(struct link **link, const char *endpoint, const char *keys_folder,
                                  const struct hello *hello);
 void link_close(struct link **link,
                 const char *bye_reason); /* sends bye, waits at most 200 ms for it to leave */
@@ -32,7 +33,7 @@ MUST_CHECK enum status link_send(struct link *link, const struct message *messag
  * readable; handles heartbeats: calls link's heartbeat filler when one is due. message->type is
  * MESSAGE_NONE when nothing came, or only what the link keeps to itself. The message lives in `arena` (reset by the caller). Welcomes and
  * notices are handed on too. NETWORK with a sentence when the store was silent for silent_limit_ms (see
- * link_set_silence), CANCELLED with the reason when the store refused us: print it and exit. */
+ * link_set_silence), CANCELLED with the reason when the store refused us or our key: print it and exit. */
 MUST_CHECK enum status link_poll(struct link *link, int64_t timeout_ms, int extra_fd,
                                  struct arena *arena, struct message *message);
 /* Fills version, stats_json; the texts must live until the next call. incarnation and waits_json are
@@ -62,7 +63,7 @@ struct hub_peer { /* valid until the next hub call */
     int64_t disconnected_ns;
 };
 /* A taken port or socket file names who may hold it. */
-MUST_CHECK enum status hub_open(struct hub **hub, const char *endpoint);
+MUST_CHECK enum status hub_open(struct hub **hub, const char *endpoint, const char *keys_folder);
 void hub_close(struct hub **hub);
 const char *hub_endpoint(const struct hub *hub); /* with the real port when bound to :0 */
 /* One message from any peer; MESSAGE_NONE on timeout, after one that was skipped, and when hub_take_event has
@@ -85,7 +86,8 @@ bool hub_take_event(struct hub *hub, uint32_t *peer_id, bool *connected);
 /* Messages refused before anybody saw them, by kind; all of them. */
 uint64_t hub_refused(const struct hub *hub, enum refusal kind);
 uint64_t hub_corrupt_count(const struct hub *hub);
-uint32_t hub_connection_count(const struct hub *hub); /* open now, greeted or not */
+uint32_t hub_connection_count(const struct hub *hub);   /* open now, greeted or not */
+uint64_t hub_handshakes_refused(const struct hub *hub); /* connections; the log says why */
 
 /* Tests: the n-th next send of this process fails once with AGAIN; n < 0 switches it off. */
 void transport_fail_after(int64_t n);

@@ -273,6 +273,11 @@ bool link_core_welcomed(const struct link_core *core)
     return core->welcomed;
 }
 
+enum role link_core_role(const struct link_core *core)
+{
+    return core->hello.role;
+}
+
 uint64_t link_core_incarnation(const struct link_core *core)
 {
     return core->hello.incarnation;

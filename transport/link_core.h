@@ -36,6 +36,7 @@ MUST_CHECK enum status link_core_take(struct link_core *core, int64_t now_ns, co
 MUST_CHECK enum status link_core_send(struct link_core *core, const struct message *message);
 
 bool link_core_welcomed(const struct link_core *core);
+enum role link_core_role(const struct link_core *core);
 uint64_t link_core_incarnation(const struct link_core *core);
 uint32_t link_core_reconnects(const struct link_core *core);
 uint64_t link_core_broken(const struct link_core *core); /* messages that could not be read */

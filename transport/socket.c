@@ -5,10 +5,10 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/un.h>
 #include <zmq.h>
 
 #include "transport/link.h"
+#include "transport/zap.h"
 
 static _Atomic int64_t sends_until_failure = -1;
 
@@ -42,59 +42,7 @@ void socket_identity(enum role role, uint32_t index, uint64_t incarnation,
              incarnation);
 }
 
-static enum status endpoint_ipc(const char *endpoint, const char *path)
-{
-    size_t most = sizeof((struct sockaddr_un *)0)->sun_path - 1;
-    if (path[0] == '\0')
-        return FAIL(STATUS_INVALID, "endpoint \"%s\" has no path: write ipc:///run/weir/store.sock",
-                    endpoint);
-    if (strlen(path) > most)
-        return FAIL(STATUS_INVALID,
-                    "path of endpoint \"%s\" has %zu bytes, a unix socket takes %zu: choose a "
-                    "shorter run folder or tcp://127.0.0.1:0",
-                    endpoint, strlen(path), most);
-    return STATUS_OK;
-}
-
-static enum status endpoint_tcp(const char *endpoint, const char *host, const char *out_host_end)
-{
-    size_t size = (size_t)(out_host_end - host);
-    bool loopback =
-        size > 4 && strncmp(host, "127.", 4) == 0 && strspn(host, "0123456789.") == size;
-    if (!loopback)
-        return FAIL(STATUS_INVALID,
-                    "endpoint \"%s\" leaves this machine, and links are not encrypted yet: use "
-                    "tcp://127.0.0.1:PORT or ipc://PATH",
-                    endpoint);
-    const char *port = out_host_end + 1;
-    size_t digits = strspn(port, "0123456789");
-    if (digits == 0 || digits > 5 || port[digits] != '\0')
-        return FAIL(STATUS_INVALID, "endpoint \"%s\" has no port: write tcp://127.0.0.1:PORT",
-                    endpoint);
-    return STATUS_OK;
-}
-
-enum status socket_endpoint(const char *endpoint, char out[SOCKET_ENDPOINT_MAX])
-{
-    static const char tcp[] = "tcp://", ipc[] = "ipc://", localhost[] = "tcp://localhost:";
-    int size = strncmp(endpoint, localhost, sizeof localhost - 1) == 0
-                   ? snprintf(out, SOCKET_ENDPOINT_MAX, "tcp://127.0.0.1:%s",
-                              endpoint + sizeof localhost - 1)
-                   : snprintf(out, SOCKET_ENDPOINT_MAX, "%s", endpoint);
-    if (size >= SOCKET_ENDPOINT_MAX)
-        return FAIL(STATUS_INVALID, "endpoint \"%.80s...\" has %d bytes, limit %d", endpoint, size,
-                    SOCKET_ENDPOINT_MAX - 1);
-    if (strncmp(out, ipc, sizeof ipc - 1) == 0)
-        return endpoint_ipc(endpoint, out + sizeof ipc - 1);
-    const char *host = out + sizeof tcp - 1;
-    const char *host_end = strncmp(out, tcp, sizeof tcp - 1) == 0 ? strrchr(host, ':') : NULL;
-    if (host_end == NULL)
-        return FAIL(STATUS_INVALID, "endpoint \"%s\" is not ipc://PATH or tcp://127.0.0.1:PORT",
-                    endpoint);
-    return endpoint_tcp(endpoint, host, host_end);
-}
-
-enum status socket_open(int type, void **context, void **socket)
+enum status socket_open(int type, const struct endpoint *endpoint, void **context, void **socket)
 {
     *context = zmq_ctx_new();
     if (*context == NULL)
@@ -119,12 +67,13 @@ enum status socket_open(int type, void **context, void **socket)
         {ZMQ_TCP_KEEPALIVE_CNT, 3},
         {ZMQ_RECONNECT_IVL, 50},
         {ZMQ_RECONNECT_IVL_MAX, 200}, /* one host: a store that is back should be found at once */
-        {ZMQ_HANDSHAKE_IVL, 5000},
+        {ZMQ_HANDSHAKE_IVL, SOCKET_HANDSHAKE_MS},
+        {ZMQ_IPV6, endpoint->ipv6},
     };
     int failed = 0;
     for (size_t i = 0; i < sizeof options / sizeof options[0]; i++)
         failed |= zmq_setsockopt(*socket, options[i].name, &options[i].value, sizeof(int));
-    int64_t bytes_max = WIRE_MESSAGE_MAX;
+    int64_t bytes_max = SOCKET_PIECE_BYTES; /* of one frame */
     failed |= zmq_setsockopt(*socket, ZMQ_MAXMSGSIZE, &bytes_max, sizeof bytes_max);
     int on = 1;
     if (type == ZMQ_ROUTER) {
@@ -136,6 +85,29 @@ enum status socket_open(int type, void **context, void **socket)
     enum status status = FAIL(STATUS_IO, "zmq_setsockopt: %s", zmq_strerror(errno));
     socket_close(context, socket);
     return status;
+}
+
+enum status socket_secure_server(void *socket, const struct key_pair *pair)
+{
+    enum { ENFORCE_DOMAIN = 93 }; /* ZMQ_ZAP_ENFORCE_DOMAIN, which zmq.h shows to drafts only */
+    int on = 1;
+    if (zmq_setsockopt(socket, ENFORCE_DOMAIN, &on, sizeof on) != 0 && errno != EINVAL)
+        return FAIL(STATUS_UNSUPPORTED, "ZMQ_ZAP_ENFORCE_DOMAIN: %s", zmq_strerror(errno));
+    if (zmq_setsockopt(socket, ZMQ_CURVE_SERVER, &on, sizeof on) != 0 ||
+        zmq_setsockopt(socket, ZMQ_CURVE_SECRETKEY, pair->secret_text, KEY_TEXT_MAX) != 0 ||
+        zmq_setsockopt(socket, ZMQ_ZAP_DOMAIN, ZAP_DOMAIN, strlen(ZAP_DOMAIN)) != 0)
+        return FAIL(STATUS_UNSUPPORTED, "CURVE keys cannot be used: %s", zmq_strerror(errno));
+    return STATUS_OK;
+}
+
+enum status socket_secure_client(void *socket, const struct key_pair *pair,
+                                 const char *store_public)
+{
+    if (zmq_setsockopt(socket, ZMQ_CURVE_SERVERKEY, store_public, KEY_TEXT_MAX) != 0 ||
+        zmq_setsockopt(socket, ZMQ_CURVE_PUBLICKEY, pair->public_text, KEY_TEXT_MAX) != 0 ||
+        zmq_setsockopt(socket, ZMQ_CURVE_SECRETKEY, pair->secret_text, KEY_TEXT_MAX) != 0)
+        return FAIL(STATUS_UNSUPPORTED, "CURVE keys cannot be used: %s", zmq_strerror(errno));
+    return STATUS_OK;
 }
 
 void socket_close(void **context, void **socket)
@@ -204,7 +176,7 @@ enum status socket_send(void *socket, const void *identity, size_t identity_size
 
 void socket_inbox_init(struct socket_inbox *inbox)
 {
-    *inbox = (struct socket_inbox){.fd = -1, .user = ""};
+    *inbox = (struct socket_inbox){.fd = -1, .user = "", .key = ""};
     zmq_msg_init(&inbox->identity);
     zmq_msg_init(&inbox->body);
     buffer_init(&inbox->whole, WIRE_MESSAGE_MAX);
@@ -248,7 +220,7 @@ bool socket_take(void *socket, bool routed, struct socket_inbox *inbox)
     inbox->bytes = NULL;
     inbox->size = 0;
     inbox->fd = -1;
-    inbox->user = "";
+    inbox->user = inbox->key = "";
     zmq_msg_t *first = routed ? &inbox->identity : &inbox->body;
     if (!next_frame(first, socket))
         return false;
@@ -256,7 +228,9 @@ bool socket_take(void *socket, bool routed, struct socket_inbox *inbox)
         return true; /* nothing follows the identity: an empty message */
     inbox->fd = zmq_msg_get(&inbox->body, ZMQ_SRCFD);
     const char *user = zmq_msg_gets(&inbox->body, "User-Id");
+    const char *key = zmq_msg_gets(&inbox->body, ZAP_KEY_NAME);
     inbox->user = user != NULL ? user : "";
+    inbox->key = key != NULL ? key : "";
     if (zmq_msg_more(&inbox->body)) {
         take_pieces(socket, inbox);
         return true;
@@ -301,4 +275,20 @@ bool socket_monitor_read(void *monitor, int *event, int *value)
     }
     zmq_msg_close(&frame);
     return got;
+}
+
+const char *socket_handshake_text(int event, int value)
+{
+    if (event == ZMQ_EVENT_HANDSHAKE_FAILED_AUTH)
+        return value == 300 ? "the allow list could not be read" : "its key is not allowed";
+    if (event == ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL)
+        return "it ended or said nothing during the handshake";
+    switch (value) {
+    case ZMQ_PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH:
+        return "one side uses keys and the other does not";
+    case ZMQ_PROTOCOL_ERROR_ZMTP_CRYPTOGRAPHIC:
+        return "the keys do not fit: the peer has another public key of the store";
+    default:
+        return "what it says is not the protocol";
+    }
 }

@@ -9,12 +9,14 @@
 
 #include "core/buffer.h"
 #include "proto/messages.h"
+#include "transport/endpoint.h"
+#include "transport/keys.h"
 
 /* Reason of the bye with which a hub answers an identity it does not know: say hello again. */
 #define HUB_WANTS_HELLO "hello?"
 
 enum {
-    SOCKET_ENDPOINT_MAX = 256,
+    SOCKET_ENDPOINT_MAX = ENDPOINT_MAX,
     SOCKET_IDENTITY_MAX = 64,
     SOCKET_HWM = 1000,      /* messages; libzmq counts per peer */
     SOCKET_LINGER_MS = 200, /* close waits at most this long for what is queued */
@@ -23,14 +25,16 @@ enum {
     SOCKET_HEARTBEAT_MS = 100,
     SOCKET_HEARTBEAT_DEAD_MS = 300,
     SOCKET_PIECE_BYTES = 256 << 10,
+    SOCKET_HANDSHAKE_MS = 5000, /* a peer that takes longer is cut off */
 };
 
-/* ipc://path or tcp://127.x.x.x:port (localhost becomes 127.0.0.1); anything else is INVALID with a
- * sentence: a connection that leaves the machine would be neither encrypted nor authenticated. */
-MUST_CHECK enum status socket_endpoint(const char *endpoint, char out[SOCKET_ENDPOINT_MAX]);
-
 /* One context and one socket of `type` (ZMQ_DEALER, ZMQ_ROUTER) with limits, HWM, linger, heartbeats. */
-MUST_CHECK enum status socket_open(int type, void **context, void **socket);
+MUST_CHECK enum status socket_open(int type, const struct endpoint *endpoint, void **context,
+                                   void **socket);
+/* CURVE: the store's end, and everybody else's. Before bind or connect. */
+MUST_CHECK enum status socket_secure_server(void *socket, const struct key_pair *pair);
+MUST_CHECK enum status socket_secure_client(void *socket, const struct key_pair *pair,
+                                            const char *store_public);
 void socket_close(void **context,
                   void **socket); /* waits at most SOCKET_LINGER_MS for queued messages */
 
@@ -50,7 +54,8 @@ struct socket_inbox {
     const void *bytes;   /* [size] valid until the next take */
     size_t size;         /* 0 also for one above WIRE_MESSAGE_MAX */
     int fd;              /* of the connection it came by, -1 when libzmq does not say */
-    const char *user;    /* User-Id of the sender, "" without keys */
+    const char *user;    /* User-Id of the sender, "role:name"; "" without keys; valid like bytes */
+    const char *key;     /* its public key, likewise */
 };
 void socket_inbox_init(struct socket_inbox *inbox);
 void socket_inbox_free(struct socket_inbox *inbox);
@@ -61,5 +66,8 @@ bool socket_take(void *socket, bool routed, struct socket_inbox *inbox);
 MUST_CHECK enum status socket_monitor(void *context, void *socket, int events, void **monitor);
 /* False: no event is there. value: the descriptor, or an error. */
 bool socket_monitor_read(void *monitor, int *event, int *value);
+
+/* Why a handshake failed, of the three ZMQ_EVENT_HANDSHAKE_FAILED_... events, as a sentence. */
+const char *socket_handshake_text(int event, int value);
 
 #endif

@@ -93,6 +93,7 @@ void book_restarted(struct book *book, int64_t now_ns)
     for (size_t i = 0; i < book->holder_count; i++)
         book->holders[i]->heard_ns = now_ns;
     book_bury_all(book);
+    book->settled = false;
     book->stopped = false; /* a run that is over stops again at the next tick; another goes on */
 }
 
@@ -439,6 +440,8 @@ enum status book_tick(struct book *book, int64_t now_ns, struct book_out *out)
         TRY(write_run(book, out));
     bury(book);
     book_reap(book);
+    if (!book->settled)
+        TRY(book_settle(book, out));
     TRY(book_expire_silent(book, out));
     if (!book->stopped) {
         TRY(book_drop_over_age(book, out));

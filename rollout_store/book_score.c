@@ -59,6 +59,34 @@ static enum status record_score(struct book *book, struct book_out *out, struct 
     }
 }
 
+/* What the end of a torn ledger may have lost: the consequence of a record that stands. */
+static enum status settle_group(struct book *book, struct book_out *out, struct group *group)
+{
+    const struct store_settings *store = &book->config.store;
+    for (uint32_t i = 0; i < group->size; i++) {
+        const struct sample *sample = &group->samples[i];
+        if (sample->failures >= store->max_attempts || sample->deaths >= store->max_deaths)
+            return book_drop(book, out, group, DROP_GENERATION_FAILED);
+        if (sample->state != SAMPLE_FINISHED || sample->scoring_attempts == 0)
+            continue;
+        if (sample->score_status == SCORE_SKIP || sample->score_status == SCORE_UNSCORABLE)
+            return book_drop(book, out, group, DROP_INVALID);
+        if (sample->scoring_attempts >= store->max_attempts)
+            return book_drop(book, out, group, DROP_SCORING_FAILED);
+    }
+    return close_group(book, out, group);
+}
+
+enum status book_settle(struct book *book, struct book_out *out)
+{
+    for (struct group *group = book->lists[GROUP_OPEN].first, *next; group != NULL; group = next) {
+        next = group->next;
+        TRY(settle_group(book, out, group));
+    }
+    book->settled = true;
+    return STATUS_OK;
+}
+
 static void unassign(struct book *book, struct sample *sample)
 {
     if (!sample->scoring)

@@ -183,6 +183,7 @@ struct book {
 
     struct peer **peers; /* transient [peer_limit], by id, NULL free */
     uint32_t peer_limit;
+    bool settled;  /* transient: book_settle looked at what was replayed */
     bool draining; /* transient */
     char *drain_reason;
     struct newcomer *newcomers; /* transient [newcomer_count] */
@@ -285,6 +286,8 @@ MUST_CHECK enum status book_bear(struct book *book, struct book_out *out);
 MUST_CHECK enum status book_lease_out(struct book *book, struct book_out *out);
 
 /* ---- book_score.c ---- */
+/* After a restart: closes or drops what the records say is complete or spent, when the ledger was torn in between. */
+MUST_CHECK enum status book_settle(struct book *book, struct book_out *out);
 MUST_CHECK enum status book_score_result(struct book *book, struct peer *peer,
                                          const struct score_result *result, struct book_out *out);
 MUST_CHECK enum status book_score_out(struct book *book, struct book_out *out);

@@ -212,6 +212,20 @@ static void add_lost_holders(const struct book *book, struct graph *graph, const
     }
 }
 
+/* Those that could help, were they well. */
+static void add_sick(const struct book *book, struct graph *graph, enum role role, const char *whom)
+{
+    for (uint32_t i = 0; i < book->peer_limit; i++) {
+        const struct peer *peer = book->peers[i];
+        char name[NODE_MAX];
+        if (peer == NULL || peer->role != role || book_alive_peer(book, peer))
+            continue;
+        name_peer(peer, name);
+        add(graph, WORKS, whom, name, ms_since(book, peer->heard_ns), NO_DEADLINE,
+            "%s is here but takes nothing", name);
+    }
+}
+
 static void add_actors(const struct book *book, struct graph *graph, const char *plan,
                        int64_t since_ms)
 {
@@ -237,6 +251,8 @@ static void add_actors(const struct book *book, struct graph *graph, const char 
                       " with room)"
                     : "%" PRIu64 " samples are queued, %" PRIu32 " actors have room",
         book->queued, room);
+    if (room == 0)
+        add_sick(book, graph, ROLE_ACTOR, "actors");
 }
 
 static void add_rewards(const struct book *book, struct graph *graph, const char *plan,
@@ -254,11 +270,13 @@ static void add_rewards(const struct book *book, struct graph *graph, const char
         add(graph, WORKS, plan, name, since_ms, NO_DEADLINE,
             "%" PRIu32 " rollouts are being scored by %s", peer->scoring, name);
     }
-    if (book->finished > assigned)
-        add(graph, rewards == 0 ? LACKS : WORKS, plan, "reward workers",
-            ms_since(book, book->finished_since_ns), NO_DEADLINE,
-            "%" PRIu64 " rollouts wait for a reward worker; %" PRIu32 " are connected",
-            book->finished - assigned, rewards);
+    if (book->finished <= assigned)
+        return;
+    add_sick(book, graph, ROLE_REWARD, "reward workers");
+    add(graph, rewards == 0 ? LACKS : WORKS, plan, "reward workers",
+        ms_since(book, book->finished_since_ns), NO_DEADLINE,
+        "%" PRIu64 " rollouts wait for a reward worker; %" PRIu32 " are connected",
+        book->finished - assigned, rewards);
 }
 
 static void add_plan(const struct book *book, struct graph *graph, const struct peer *learner,

@@ -139,13 +139,12 @@ static bool find_way(const struct actor *actor, const char *prefix, char way[FIL
 
 static enum status open_client(struct actor *actor, const char *endpoint)
 {
-    bool on_host = actor->ops->memory_share == NULL;
     struct weight_client_config config = {.endpoint = endpoint,
                                           .layout_hash = model_layout_hash(actor->model),
                                           .bytes = actor->weights_bytes,
-                                          .device = on_host ? NULL : &actor->device,
+                                          .device = &actor->device,
                                           .keys = actor->settings->run.keys};
-    LOG_INFO("weights", "by TCP", "from=%s", endpoint);
+    LOG_INFO("weights", "by TCP", "from=%.*s", (int)strcspn(endpoint, "|"), endpoint);
     actor->tcp_refused = 0;
     return weight_client_open(&actor->client, &config);
 }

@@ -72,11 +72,47 @@ static uint64_t digest_mix(uint64_t word, uint64_t index)
     return x ^ (x >> 33);
 }
 
+#if defined(__x86_64__)
+enum { LANES = 8 };
+typedef uint64_t lanes __attribute__((vector_size(LANES * sizeof(uint64_t))));
+
+/* The same sum, eight words at a time: 64-bit products are one instruction here. */
+__attribute__((target("avx512f,avx512dq"))) static uint64_t
+digest_avx512(const uint8_t *from, size_t blocks, uint64_t first_word)
+{
+    const uint64_t step = UINT64_C(0x9E3779B97F4A7C15);
+    lanes sum = {0}, at;
+    for (uint64_t i = 0; i < LANES; i++)
+        at[i] = (first_word + i + 1) * step;
+    for (size_t block = 0; block < blocks; block++, from += sizeof(lanes), at += LANES * step) {
+        lanes x;
+        memcpy(&x, from, sizeof x);
+        x += at;
+        x = (x ^ (x >> 33)) * UINT64_C(0xff51afd7ed558ccd);
+        x = (x ^ (x >> 33)) * UINT64_C(0xc4ceb9fe1a85ec53);
+        sum += x ^ (x >> 33);
+    }
+    uint64_t all = 0;
+    for (int i = 0; i < LANES; i++)
+        all += sum[i];
+    return all;
+}
+#endif
+
 uint64_t weight_digest(const void *bytes, size_t size, uint64_t first_word)
 {
     const uint8_t *from = bytes;
     uint64_t sum = 0;
     uint64_t index = first_word;
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx512dq")) {
+        const size_t blocks = size / sizeof(lanes);
+        sum = digest_avx512(from, blocks, first_word);
+        from += blocks * sizeof(lanes);
+        size -= blocks * sizeof(lanes);
+        index += blocks * LANES;
+    }
+#endif
     for (; size >= 8; size -= 8, from += 8) {
         uint64_t word;
         memcpy(&word, from, sizeof word);

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 #include <zmq.h>
@@ -16,7 +17,7 @@
 #include "core/checksum.h"
 #include "core/clock.h"
 #include "core/memory.h"
-#include "core/rng.h"
+#include "transport/keys.h"
 #include "transport/weight_tcp_client.h"
 #include "transport/weight_tcp_server.h"
 
@@ -33,6 +34,18 @@ static uint64_t seed(void)
 {
     const char *text = getenv("TEST_SEED");
     return text != NULL ? strtoull(text, NULL, 10) : 1;
+}
+
+static void remove_folder(const char *folder)
+{
+    static const char *const names[] = {"store.key",   "actor.key", "learner.key", "reward.key",
+                                        "control.key", "store.pub", "allow"};
+    char path[256];
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        snprintf(path, sizeof path, "%s/%s", folder, names[i]);
+        unlink(path);
+    }
+    rmdir(folder);
 }
 
 static uint64_t mix(uint64_t x)
@@ -320,6 +333,70 @@ static void test_weight_tcp_garbage_is_counted_and_survived(void **state)
     server_done();
 }
 
+/* ---- keys ---- */
+
+/* Whether a version comes to a client of `endpoint` with `keys` within a moment. */
+static bool arrives(const char *endpoint, const char *keys, int64_t ms)
+{
+    struct end end = {.memory = memory_alloc(BYTES)};
+    struct weight_client_config config = {
+        .endpoint = endpoint, .layout_hash = LAYOUT, .bytes = BYTES, .keys = keys};
+    must(weight_client_open(&end.client, &config));
+    int64_t until_ns = clock_now_ns() + ms * CLOCK_NS_PER_MS;
+    while (end.state != WEIGHT_FETCH_ARRIVED && clock_now_ns() < until_ns) {
+        turn(&end, 0);
+        clock_sleep_ms(1);
+    }
+    bool came = end.state == WEIGHT_FETCH_ARRIVED;
+    if (came)
+        check(&end, 1);
+    end_close(&end);
+    return came;
+}
+
+static void test_weight_tcp_keys_let_in_members_alone(void **state)
+{
+    (void)state;
+    char folder[64], other[80], bare[256];
+    snprintf(folder, sizeof folder, "/tmp/weir-weights-%d", (int)getpid());
+    snprintf(other, sizeof other, "%s-other", folder);
+    must(keys_new(folder, false));
+    must(keys_new(other, false));
+    struct weight_server_config config = {
+        .endpoint = "tcp://127.0.0.1:*", .layout_hash = LAYOUT, .bytes = BYTES, .keys = folder};
+    must(weight_server_open(&server, &config));
+    assert_non_null(buffers[0] = memory_alloc(BYTES));
+    assert_non_null(buffers[1] = memory_alloc(BYTES));
+    offer(1);
+    const char *endpoint = weight_server_endpoint(server);
+    assert_non_null(strchr(endpoint, '|'));
+    snprintf(bare, sizeof bare, "%.*s", (int)strcspn(endpoint, "|"), endpoint);
+    assert_true(arrives(endpoint, folder, LONG_MS));
+    assert_false(arrives(endpoint, other, 500)); /* a key that is not on the list */
+    assert_false(arrives(endpoint, "", 500));    /* a key of its own */
+    assert_false(arrives(bare, "", 500));        /* none */
+    char wrong[320];
+    snprintf(wrong, sizeof wrong, "%s|rq:rM>}U?@Lns47E1%%kR.o@n%%FcmmsL/@{H8]yf7", bare);
+    assert_false(arrives(wrong, folder, 500)); /* of another server */
+    server_done();
+    remove_folder(folder);
+    remove_folder(other);
+}
+
+static void test_weight_tcp_without_keys_stays_on_this_machine(void **state)
+{
+    (void)state;
+    struct weight_server_config config = {
+        .endpoint = "tcp://*:*", .layout_hash = LAYOUT, .bytes = BYTES, .keys = ""};
+    assert_int_equal(weight_server_open(&server, &config), STATUS_INVALID);
+    assert_non_null(strstr(status_last_error(), "run.keys"));
+    struct weight_client *client = NULL;
+    struct weight_client_config outside = {
+        .endpoint = "tcp://192.0.2.1:7000", .layout_hash = LAYOUT, .bytes = BYTES, .keys = ""};
+    assert_int_equal(weight_client_open(&client, &outside), STATUS_INVALID);
+    assert_null(client);
+}
+
 /* ---- flips: the fetch alone, and a server that is an array ---- */
 
 enum { SMALL = 2044, SMALL_PIECE = 512, SMALL_PIECES = 4, FLIPS = 100000 };
@@ -468,6 +545,8 @@ int main(void)
         cmocka_unit_test(test_weight_tcp_wrong_digest_never_arrives),
         cmocka_unit_test(test_weight_tcp_another_model_is_refused_with_both_layouts),
         cmocka_unit_test(test_weight_tcp_garbage_is_counted_and_survived),
+        cmocka_unit_test(test_weight_tcp_keys_let_in_members_alone),
+        cmocka_unit_test(test_weight_tcp_without_keys_stays_on_this_machine),
         cmocka_unit_test(test_weight_tcp_flips_are_caught_by_the_crc),
         cmocka_unit_test(test_weight_tcp_flips_are_caught_by_the_digest_alone),
     };

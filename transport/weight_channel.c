@@ -19,7 +19,7 @@
 #include "core/log.h"
 #include "core/memory.h"
 
-enum { CHANNEL_ALIGN = 4096, CHANNEL_BUFFERS = 2 };
+enum { CHANNEL_ALIGN = 4096, CHANNEL_BUFFERS = 2, COPY_BLOCK = 256 << 10 };
 static const uint64_t CHANNEL_MAGIC = 0x3274617752494557; /* "WEIRwat2" as bytes */
 static const uint64_t NO_VERSION = UINT64_MAX;
 
@@ -405,28 +405,38 @@ uint64_t weight_receiver_version(const struct weight_receiver *receiver, uint32_
     return newest.version;
 }
 
-/* Every byte is in `out` when it returns. */
-static enum status copy_buffer(const struct weight_receiver *receiver, unsigned at, void *out)
+/* Copies and sums up block by block, so that the digest reads what is still in the cache. */
+static uint64_t copy_on_host(uint8_t *to, const uint8_t *from, size_t bytes)
+{
+    uint64_t sum = 0;
+    for (size_t at = 0; at < bytes; at += COPY_BLOCK) {
+        size_t size = bytes - at < COPY_BLOCK ? bytes - at : COPY_BLOCK;
+        memcpy(to + at, from + at, size);
+        sum += weight_digest(to + at, size, at / 8);
+    }
+    return sum;
+}
+
+static bool takes_host_memory(const struct weight_receiver *receiver)
+{
+    return receiver->device == NULL || receiver->device->on_host;
+}
+
+/* Every byte is in `out` when it returns; *digest is known where takes_host_memory. */
+static enum status copy_buffer(const struct weight_receiver *receiver, unsigned at, void *out,
+                               uint64_t *digest)
 {
     const struct weight_device *device = receiver->device;
     const uint8_t *host = buffer_at(receiver->mapping, at, receiver->bytes);
+    if (takes_host_memory(receiver)) {
+        *digest = copy_on_host(out, host, receiver->bytes);
+        return STATUS_OK;
+    }
     if (receiver->mapping->opened[at] != NULL)
         TRY(device->copy(device->context, out, receiver->mapping->opened[at], receiver->bytes));
-    else if (device != NULL)
-        TRY(device->write(device->context, out, host, receiver->bytes));
     else
-        memcpy(out, host, receiver->bytes);
-    return device != NULL ? device->finish(device->context) : STATUS_OK;
-}
-
-static enum status digest_of(const struct weight_receiver *receiver, const void *out,
-                             uint64_t *digest)
-{
-    const struct weight_device *device = receiver->device;
-    if (device != NULL)
-        return device->digest(device->context, out, receiver->bytes, 0, digest);
-    *digest = weight_digest(out, receiver->bytes, 0);
-    return STATUS_OK;
+        TRY(device->write(device->context, out, host, receiver->bytes));
+    return device->finish(device->context);
 }
 
 enum status weight_receiver_copy(struct weight_receiver *receiver, uint64_t version,
@@ -447,14 +457,16 @@ enum status weight_receiver_copy(struct weight_receiver *receiver, uint64_t vers
                     "%s holds version %" PRIu64 " with digest %016" PRIx64
                     ", announced is %016" PRIx64 ": made again on another branch",
                     receiver->path, version, view.digest, digest);
-    TRY(copy_buffer(receiver, at, out));
+    uint64_t got = 0;
+    TRY(copy_buffer(receiver, at, out, &got));
     atomic_thread_fence(
         memory_order_acquire); /* the copy is finished before sequence is read again */
     if (atomic_load_explicit(&slot->sequence, memory_order_relaxed) != view.sequence)
         return FAIL(STATUS_AGAIN, "%s: version %" PRIu64 " was overwritten while it was copied",
                     receiver->path, version);
-    uint64_t got = 0;
-    TRY(digest_of(receiver, out, &got));
+    const struct weight_device *device = receiver->device;
+    if (!takes_host_memory(receiver))
+        TRY(device->digest(device->context, out, receiver->bytes, 0, &got));
     if (got != digest)
         return FAIL(STATUS_CORRUPT,
                     "version %" PRIu64 " in %s has digest %016" PRIx64 ", announced is %016" PRIx64,

@@ -5,6 +5,7 @@
 #ifndef TRANSPORT_WEIGHT_DEVICE_H
 #define TRANSPORT_WEIGHT_DEVICE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -18,6 +19,7 @@ enum { WEIGHT_HANDLE_BYTES = 64 };
 
 struct weight_device {
     void *context;
+    bool on_host; /* its memory is the host's: no copy through write and read is needed */
     enum status (*create)(void *context, size_t bytes, void **memory);
     void (*destroy)(void *context, void **memory);
     enum status (*write)(void *context, void *memory, const void *host, size_t bytes);
@@ -38,15 +40,16 @@ struct weight_device {
 };
 
 /* Of an op table. */
-#define WEIGHT_DEVICE(ops)                                                                      \
-    {                                                                                           \
-        .context = (ops)->context, .create = (ops)->memory_create,                              \
-        .destroy = (ops)->memory_destroy, .write = (ops)->memory_write,                         \
-        .read = (ops)->memory_read, .copy = (ops)->memory_copy, .digest = (ops)->memory_digest, \
-        .finish = (ops)->finish, .share = (ops)->memory_share, .open = (ops)->memory_open,      \
-        .unopen = (ops)->memory_unopen, .side_stream = (ops)->side_stream,                      \
-        .side_wait = (ops)->side_wait, .side_digest_begin = (ops)->side_digest_begin,           \
-        .side_digest_add = (ops)->side_digest_add, .side_digest_end = (ops)->side_digest_end    \
+#define WEIGHT_DEVICE(ops)                                                                        \
+    {                                                                                             \
+        .context = (ops)->context, .on_host = (ops)->memory_share == NULL,                        \
+        .create = (ops)->memory_create, .destroy = (ops)->memory_destroy,                         \
+        .write = (ops)->memory_write, .read = (ops)->memory_read, .copy = (ops)->memory_copy,     \
+        .digest = (ops)->memory_digest, .finish = (ops)->finish, .share = (ops)->memory_share,    \
+        .open = (ops)->memory_open, .unopen = (ops)->memory_unopen,                               \
+        .side_stream = (ops)->side_stream, .side_wait = (ops)->side_wait,                         \
+        .side_digest_begin = (ops)->side_digest_begin, .side_digest_add = (ops)->side_digest_add, \
+        .side_digest_end = (ops)->side_digest_end                                                 \
     }
 
 #endif

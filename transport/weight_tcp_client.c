@@ -8,6 +8,8 @@
 #include "core/checksum.h"
 #include "core/clock.h"
 #include "core/memory.h"
+#include "transport/endpoint.h"
+#include "transport/keys.h"
 
 enum {
     CLIENT_QUEUE = 256,
@@ -34,8 +36,7 @@ static enum status ask(void *self, const struct weight_tcp_head *head)
         return STATUS_OK;
     if (errno == EAGAIN || errno == EINTR)
         return STATUS_AGAIN;
-    return FAIL(STATUS_NETWORK, "weights from %s: %s", client->config.endpoint,
-                zmq_strerror(errno));
+    return FAIL(STATUS_NETWORK, "a question for weights: %s", zmq_strerror(errno));
 }
 
 /* The digest is taken while the piece is in the cache and the next one is on the way. */
@@ -44,13 +45,37 @@ static enum status put(void *self, size_t offset, const void *piece, size_t size
     struct weight_client *client = self;
     const struct weight_device *device = client->config.device;
     uint8_t *to = client->memory + offset;
-    if (device == NULL) {
+    if (device == NULL || device->on_host) {
         memcpy(to, piece, size);
         *digest = weight_digest(to, size, offset / 8);
         return STATUS_OK;
     }
     TRY(device->write(device->context, to, piece, size));
     return device->digest(device->context, to, size, offset / 8, digest);
+}
+
+/* Encrypts with the key behind "|" of the endpoint: who has it was told by the store. */
+static enum status use_keys(struct weight_client *client, const char *server_key)
+{
+    struct key_pair pair = {0};
+    const char *folder = client->config.keys;
+    enum status status =
+        folder[0] != '\0' ? key_pair_read(folder, "actor", &pair) : STATUS_NOT_FOUND;
+    if (status == STATUS_NOT_FOUND) {
+        status = STATUS_OK;
+        if (zmq_curve_keypair(pair.public_text, pair.secret_text) != 0)
+            status = FAIL(STATUS_UNSUPPORTED, "keys for weights: %s", zmq_strerror(errno));
+    }
+    void *socket = client->socket;
+    int failed = 0;
+    if (status == STATUS_OK)
+        failed = zmq_setsockopt(socket, ZMQ_CURVE_SERVERKEY, server_key, strlen(server_key)) |
+                 zmq_setsockopt(socket, ZMQ_CURVE_PUBLICKEY, pair.public_text, KEY_TEXT_MAX - 1) |
+                 zmq_setsockopt(socket, ZMQ_CURVE_SECRETKEY, pair.secret_text, KEY_TEXT_MAX - 1);
+    key_pair_wipe(&pair);
+    if (status == STATUS_OK && failed != 0)
+        return FAIL(STATUS_INVALID, "keys for weights: %s", zmq_strerror(errno));
+    return status;
 }
 
 static enum status connect_server(struct weight_client *client)
@@ -72,9 +97,19 @@ static enum status connect_server(struct weight_client *client)
     failed |= zmq_setsockopt(client->socket, ZMQ_MAXMSGSIZE, &most, sizeof most);
     size_t size = sizeof client->fd;
     failed |= zmq_getsockopt(client->socket, ZMQ_FD, &client->fd, &size);
-    if (failed != 0 || zmq_connect(client->socket, client->config.endpoint) != 0)
-        return FAIL(STATUS_NETWORK, "weights from %s: %s", client->config.endpoint,
-                    zmq_strerror(errno));
+    char text[ENDPOINT_MAX + KEY_TEXT_MAX + 1];
+    snprintf(text, sizeof text, "%s", client->config.endpoint);
+    char *key = strchr(text, '|');
+    if (key != NULL)
+        *key++ = '\0';
+    struct endpoint endpoint;
+    TRY(endpoint_parse(text, false, key != NULL, &endpoint));
+    if (key != NULL)
+        TRY(use_keys(client, key));
+    int ipv6 = endpoint.ipv6;
+    failed |= zmq_setsockopt(client->socket, ZMQ_IPV6, &ipv6, sizeof ipv6);
+    if (failed != 0 || zmq_connect(client->socket, endpoint.text) != 0)
+        return FAIL(STATUS_NETWORK, "weights from %s: %s", endpoint.text, zmq_strerror(errno));
     return STATUS_OK;
 }
 

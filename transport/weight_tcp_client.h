@@ -10,15 +10,15 @@
 #include "transport/weight_fetch.h"
 
 struct weight_client_config {
-    const char *endpoint; /* copied */
+    const char *endpoint; /* as weight_server_endpoint says it; copied */
     uint64_t layout_hash;
     size_t bytes;
     size_t piece_bytes;                 /* 0: WEIGHT_TCP_PIECE_BYTES */
     uint32_t credits;                   /* 0: WEIGHT_TCP_CREDITS */
     int64_t timeout_ms;                 /* of a piece; 0: 2000 */
     const struct weight_device *device; /* of the memory, borrowed; NULL: the host's */
-    const char *keys;                   /* folder of this process's keys, "" : none (run.keys) */
-    bool no_crc;                        /* tests */
+    const char *keys; /* run.keys: actor.key of it is used where it is there; "": none */
+    bool no_crc;      /* tests */
 };
 
 struct weight_client;

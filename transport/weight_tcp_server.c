@@ -12,15 +12,18 @@
 
 #include "core/check.h"
 #include "core/clock.h"
+#include "core/file.h"
 #include "core/log.h"
 #include "core/memory.h"
 #include "core/wait.h"
+#include "transport/endpoint.h"
+#include "transport/keys.h"
+#include "transport/zap.h"
 
 enum {
     SERVER_QUEUE = 64, /* messages to one client */
     LOOKERS_MAX = 4096,
     IDENTITY_MAX = 32,
-    ENDPOINT_MAX = 256,
     WANTED_MS = 60000,
     WORK_MESSAGES = 64 /* answered before offers are looked at again */
 };
@@ -39,9 +42,11 @@ struct looker {
 
 struct weight_server {
     struct weight_server_config config;
-    char endpoint[ENDPOINT_MAX];
+    char endpoint[ENDPOINT_MAX + KEY_TEXT_MAX + 1];
     void *context, *socket; /* of the thread, once it runs */
-    int wake;               /* eventfd: an offer, or closing */
+    struct zap *zap;        /* NULL: no keys, or no list */
+    char public_text[KEY_TEXT_MAX];
+    int wake; /* eventfd: an offer, or closing */
     pthread_t thread;
     struct looker *lookers; /* [LOOKERS_MAX] of the thread */
     uint32_t looker_count;
@@ -288,12 +293,32 @@ static enum status say_endpoint(struct weight_server *server)
         return FAIL(STATUS_IO, "weights endpoint %s: %s", server->config.endpoint,
                     zmq_strerror(errno));
     const char *port = strrchr(bound, ':');
+    char key[KEY_TEXT_MAX + 1] = "";
+    if (server->public_text[0] != '\0')
+        snprintf(key, sizeof key, "|%s", server->public_text);
     bool all = strncmp(bound, "tcp://0.0.0.0:", 14) == 0 || strncmp(bound, "tcp://[::]:", 11) == 0;
     if (all && port != NULL && gethostname(host, sizeof host - 1) == 0)
-        snprintf(server->endpoint, sizeof server->endpoint, "tcp://%s%s", host, port);
+        snprintf(server->endpoint, sizeof server->endpoint, "tcp://%s%s%s", host, port, key);
     else
-        snprintf(server->endpoint, sizeof server->endpoint, "%s", bound);
+        snprintf(server->endpoint, sizeof server->endpoint, "%s%s", bound, key);
     return STATUS_OK;
+}
+
+/* A pair of this process alone, and the list of who may connect where there is one. */
+static enum status use_keys(struct weight_server *server)
+{
+    char path[FILE_PATH_MAX], secret[KEY_TEXT_MAX];
+    int on = 1;
+    TRY(file_path(path, "%s/allow", server->config.keys));
+    if (access(path, F_OK) == 0)
+        TRY(zap_open(&server->zap, server->context, server->config.keys));
+    if (zmq_curve_keypair(server->public_text, secret) != 0)
+        return FAIL(STATUS_UNSUPPORTED, "keys for weights: %s", zmq_strerror(errno));
+    int failed = zmq_setsockopt(server->socket, ZMQ_CURVE_SERVER, &on, sizeof on) |
+                 zmq_setsockopt(server->socket, ZMQ_CURVE_SECRETKEY, secret, KEY_TEXT_MAX) |
+                 zmq_setsockopt(server->socket, ZMQ_ZAP_DOMAIN, ZAP_DOMAIN, strlen(ZAP_DOMAIN));
+    explicit_bzero(secret, sizeof secret);
+    return failed == 0 ? STATUS_OK : FAIL(STATUS_IO, "keys for weights: %s", zmq_strerror(errno));
 }
 
 static enum status open_socket(struct weight_server *server)
@@ -315,7 +340,15 @@ static enum status open_socket(struct weight_server *server)
     failed |= zmq_setsockopt(server->socket, ZMQ_MAXMSGSIZE, &most, sizeof most);
     if (failed != 0)
         return FAIL(STATUS_IO, "a socket for weights: %s", zmq_strerror(errno));
-    if (zmq_bind(server->socket, server->config.endpoint) != 0)
+    bool keyed = server->config.keys[0] != '\0';
+    struct endpoint endpoint;
+    TRY(endpoint_parse(server->config.endpoint, true, keyed, &endpoint));
+    int ipv6 = endpoint.ipv6;
+    if (zmq_setsockopt(server->socket, ZMQ_IPV6, &ipv6, sizeof ipv6) != 0)
+        return FAIL(STATUS_IO, "a socket for weights: %s", zmq_strerror(errno));
+    if (keyed)
+        TRY(use_keys(server));
+    if (zmq_bind(server->socket, endpoint.text) != 0)
         return FAIL(STATUS_NETWORK,
                     "weights cannot be served at %s: %s; weights.endpoint names an address of this "
                     "host",
@@ -327,6 +360,7 @@ static void free_server(struct weight_server *server)
 {
     if (server->socket != NULL)
         zmq_close(server->socket);
+    zap_close(&server->zap);
     if (server->context != NULL)
         while (zmq_ctx_term(server->context) != 0 && zmq_errno() == EINTR) {
         }

@@ -19,7 +19,7 @@ struct weight_server_config {
     const char *endpoint; /* tcp://HOST:PORT, PORT * or 0: any free one; HOST * or 0.0.0.0: all */
     uint64_t layout_hash;
     size_t bytes;
-    const char *keys; /* folder of this process's keys, "" : none (run.keys) */
+    const char *keys; /* run.keys; "": none, then loopback alone */
 };
 
 struct weight_server_stats {
@@ -29,7 +29,9 @@ struct weight_server_stats {
 MUST_CHECK enum status weight_server_open(struct weight_server **server,
                                           const struct weight_server_config *config);
 void weight_server_close(struct weight_server **server);
-/* For clients: with the real port, and this host's name where all addresses are bound. */
+/* For clients: with the real port, and this host's name where all addresses are bound. With keys "|" and a public key
+ * follow, made for this process alone: it travels over links of the store, which let in members of the run only, and
+ * without it no handshake succeeds. Where keys has a list `allow`, clients must be on it besides. */
 const char *weight_server_endpoint(const struct weight_server *server);
 /* The newest version lies in `memory` of the host, borrowed until it is withdrawn. Two at most are held. */
 void weight_server_offer(struct weight_server *server, uint64_t version, uint32_t branch,

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "core/clock.h"
+#include "core/wait.h"
 #include "ops/cmd.h"
 #include "ops/json_text.h"
 #include "ops/process_table.h"
@@ -10,7 +11,7 @@
 #include "ops/store_query.h"
 #include "ops/why.h"
 
-enum { ASK_MS = 1500 };
+enum { ASK_MS = 1500, SLICE_MS = 50 };
 
 struct look {
     struct known_run known;
@@ -50,21 +51,38 @@ static void see_trouble(struct look *look)
         snprintf(look->trouble, sizeof look->trouble, "%s", trouble);
 }
 
+/* Looks at the store's process while it waits: one that is stopped now will not answer. */
+static enum status ask_until_trouble(struct look *look, const char *question, struct buffer *json)
+{
+    struct store_query *query = NULL;
+    TRY(store_query_open(&query, look->known.endpoint, look->known.name, look->known.keys));
+    struct wait wait = wait_begin(question, "store", ASK_MS);
+    enum status status = STATUS_AGAIN;
+    bool sent = false;
+    while (status == STATUS_AGAIN && look->trouble[0] == 0 && wait_left_ms(&wait) > 0) {
+        if (!sent)
+            sent = store_query_start(query, question, "{}") == STATUS_OK;
+        status = store_query_take(query, wait_slice_ms(&wait, SLICE_MS), json);
+        if (status == STATUS_AGAIN) {
+            read_table(look);
+            see_trouble(look);
+        }
+    }
+    enum status ended = wait_end(&wait, true);
+    store_query_close(&query);
+    return status != STATUS_OK ? status : ended;
+}
+
 /* A store that is stopped or gone is not waited for. */
 static void ask(struct look *look, const char *question)
 {
-    struct store_query *query = NULL;
     struct buffer json;
     read_table(look);
     see_trouble(look);
     if (look->trouble[0] != 0)
         return;
     buffer_init(&json, 0);
-    enum status status =
-        store_query_open(&query, look->known.endpoint, look->known.name, look->known.keys);
-    if (status == STATUS_OK)
-        status = store_query_ask(query, question, "{}", ASK_MS, &json);
-    store_query_close(&query);
+    enum status status = ask_until_trouble(look, question, &json);
     if (status == STATUS_OK)
         look->answer = json_loadb((const char *)json.bytes, json.size, JSON_DECODE_ANY, NULL);
     buffer_free(&json);
@@ -73,8 +91,6 @@ static void ask(struct look *look, const char *question)
     char sentence[500];
     snprintf(sentence, sizeof sentence, "%s",
              status == STATUS_OK ? "its answer is not JSON" : error_sentence());
-    read_table(look); /* it may have been stopped meanwhile */
-    see_trouble(look);
     if (look->trouble[0] == 0)
         snprintf(look->trouble, sizeof look->trouble, "it does not answer: %s", sentence);
 }

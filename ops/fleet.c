@@ -160,14 +160,23 @@ static void take_drained(struct fleet *fleet, bool ok, int64_t now_ns)
         process->terminate_at_ns = ok ? after_ms(now_ns, DRAINED_MS) : now_ns;
 }
 
+/* With its connection, or in a way that we do not know of; a busy store is not asked twice for that. */
+static bool is_lost(const struct fleet *fleet, int64_t now_ns)
+{
+    int64_t patience_ns = (int64_t)fleet->settings->run.stopped_s * CLOCK_NS_PER_S / 2;
+    return store_query_reconnects(fleet->query) != fleet->asked_reconnects ||
+           now_ns - fleet->asked_at_ns > patience_ns;
+}
+
 static void take_answer(struct fleet *fleet, struct supervisor *supervisor, int64_t now_ns)
 {
     enum status status = store_query_take(fleet->query, 0, &fleet->answer);
     if (fleet->asked == ASKED_NOTHING)
         return; /* it only kept the connection */
     if (status == STATUS_AGAIN) {
-        if (now_ns - fleet->asked_at_ns > (int64_t)FLEET_ANSWER_MS * CLOCK_NS_PER_MS) {
-            fleet->asked = ASKED_NOTHING; /* the question was lost: ask again */
+        if (is_lost(fleet, now_ns)) {
+            fleet->asked = ASKED_NOTHING; /* ask again */
+            fleet->next_ask_ns = 0;
             buffer_clear(&fleet->status); /* what it said is no longer so */
         }
         return;
@@ -191,6 +200,7 @@ static void ask_drain(struct fleet *fleet, size_t index, int64_t now_ns)
     fleet->asked = ASKED_DRAIN;
     fleet->asked_about = index;
     fleet->asked_at_ns = now_ns;
+    fleet->asked_reconnects = store_query_reconnects(fleet->query);
 }
 
 static void ask(struct fleet *fleet, struct supervisor *supervisor, int64_t now_ns)
@@ -209,6 +219,7 @@ static void ask(struct fleet *fleet, struct supervisor *supervisor, int64_t now_
         return;
     fleet->asked = ASKED_STATUS;
     fleet->asked_at_ns = now_ns;
+    fleet->asked_reconnects = store_query_reconnects(fleet->query);
 }
 
 /* What was asked of a store that died is asked again at once. */

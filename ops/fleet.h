@@ -26,7 +26,7 @@
 #include "ops/store_query.h"
 #include "ops/supervisor.h"
 
-enum { FLEET_ASK_MS = 250, FLEET_ANSWER_MS = 1000 };
+enum { FLEET_ASK_MS = 250 };
 
 struct fleet {
     const struct settings *settings;    /* borrowed */
@@ -40,7 +40,8 @@ struct fleet {
     struct buffer status; /* the store's last answer; empty: none */
     struct buffer answer;
     enum fleet_question { ASKED_NOTHING, ASKED_STATUS, ASKED_DRAIN } asked;
-    size_t asked_about; /* the process of ASKED_DRAIN */
+    size_t asked_about;        /* the process of ASKED_DRAIN */
+    uint32_t asked_reconnects; /* of the connection, when it was asked */
     int64_t asked_at_ns, next_ask_ns;
     uint64_t progress, last_sum; /* of the store's counters */
     uint32_t store_starts;       /* lives of the store when it was last asked */

@@ -67,6 +67,11 @@ enum status store_query_start(struct store_query *query, const char *command,
     return STATUS_OK;
 }
 
+uint32_t store_query_reconnects(const struct store_query *query)
+{
+    return link_reconnects(query->link);
+}
+
 /* The store's refusal is {"error":"..."}; the text is shown as it is. */
 static enum status take_reply(const struct control_reply *reply, struct buffer *json)
 {

@@ -29,6 +29,8 @@ MUST_CHECK enum status store_query_ask(struct store_query *query, const char *co
 /* Sends a question, forgetting an older one. AGAIN while there is no connection. */
 MUST_CHECK enum status store_query_start(struct store_query *query, const char *command,
                                          const char *arguments_json);
+/* Grows when the connection was lost and is back: an open question may be lost with it. */
+uint32_t store_query_reconnects(const struct store_query *query);
 /* Reads what came, for at most timeout_ms (0: only what is there). AGAIN: no answer yet. */
 MUST_CHECK enum status store_query_take(struct store_query *query, int64_t timeout_ms,
                                         struct buffer *json);

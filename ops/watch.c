@@ -35,6 +35,8 @@ bool watch_states(struct watch *watch, int64_t now_ns, struct process *processes
         bool stopped = health->state == 'T', before = health->stopped_since_ns != 0;
         if (stopped != before)
             health->stopped_since_ns = stopped ? watch->clock_ns : 0;
+        if (stopped != before && processes[i].duty == DUTY_STORE && watch->asked_ns != 0)
+            watch->asked_ns = watch->clock_ns; /* while it was stopped it could not answer */
         changed |= stopped != before;
     }
     return changed;

@@ -9,7 +9,7 @@
 #include "ops/process_table.h"
 
 enum {
-    STEPS = 500,
+    STEPS = 400,
     STOPPED_S = 2,
     SEEN_MS = 500,
     SLACK_MS = 8000, /* the machine is busy with other stories */
@@ -19,7 +19,7 @@ enum {
 };
 
 static const char *const settings =
-    "run.steps=500 run.seed=11 run.stopped_s=2 store.lease_ms=1000 store.max_staleness=0 "
+    "run.steps=400 run.seed=11 run.stopped_s=2 store.lease_ms=1000 store.max_staleness=0 "
     "store.dynamic_sampling=false learner.checkpoint_every=50";
 
 static const char *const names[] = {"store.0", "learner.0", "actor.0", "actor.1", "reward.0"};

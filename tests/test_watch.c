@@ -155,7 +155,7 @@ static void test_watch_store_that_reads_its_ledger_has_long_patience(void **stat
     assert_int_equal(pass(&world, PEER(77, "true", 10), 5000), -1);
     watch_store_started(&world.watch);
     assert_int_equal(pass(&world, NULL, SILENT_MS - 1000), -1);
-    assert_in_range(pass(&world, NULL, 2000), 900, 1000);
+    assert_in_range(pass(&world, NULL, 2000), 800, 1000);
     assert_true(world.kill[STORE]);
 }
 

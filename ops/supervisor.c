@@ -337,6 +337,7 @@ static void enforce_end(struct supervisor *supervisor, int64_t now_ns)
     if (!supervisor->terminated && now_ns >= supervisor->terminate_at_ns) {
         supervisor->terminated = true;
         signal_all(supervisor, SIGTERM, false);
+        signal_all(supervisor, SIGCONT, false); /* who is stopped could not leave */
     }
     if (count_running(supervisor, false) == 0) {
         struct process *view = find_duty(supervisor, DUTY_VIEW);

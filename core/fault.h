@@ -31,6 +31,7 @@ C_BEGIN
     POINT("ledger.appended",      "records are written, not synced")                                  \
     POINT("ledger.sync",          "before the sync; fail: it fails")                                  \
     POINT("ledger.synced",        "records are on disk, nothing is sent")                             \
+    POINT("ledger.due",           "before the store asks whether a snapshot is due; fail: it is")     \
     POINT("ledger.rotated",       "a new ledger file was begun")                                      \
     POINT("ledger.snapshot",      "a snapshot is written, not synced")                                \
     POINT("store.sent",           "half of a round's messages are sent")                              \

@@ -72,7 +72,7 @@ struct audit { /* after audit_run */
     uint64_t closed_alive;                       /* eligible at the end: the next plan's */
     uint64_t dropped[AUDIT_DROPS], dropped_lost; /* lost: failures, stale, invalid */
     uint64_t tokens, trained_tokens, trained, leases, expired, expired_failures, aborted, continued;
-    uint64_t scores_retried, versions, plans, checkpoint, staleness_max, holders;
+    uint64_t scores_retried, snapshots, versions, plans, checkpoint, staleness_max, holders;
     uint32_t branch;
 
     struct audit_group *groups; /* by group_id - first_group */
@@ -458,7 +458,7 @@ static inline enum status audit_record(void *self, const struct record *record, 
 {
     struct audit *audit = self;
     audit->records++;
-    if (record->type == RECORD_RUN ? audit->run_seen : !audit->run_seen)
+    if (record->type != RECORD_SNAPSHOT && (record->type == RECORD_RUN) == audit->run_seen)
         audit_wrong(audit, offset, "record %" PRIu64 " of type %d: where is the run record",
                     audit->records, (int)record->type);
     switch ((int)record->type) {
@@ -500,6 +500,9 @@ static inline enum status audit_record(void *self, const struct record *record, 
         break;
     case RECORD_STOP:
         audit->stopped = true;
+        break;
+    case RECORD_SNAPSHOT: /* says nothing new */
+        audit->snapshots++;
         break;
     default:
         audit_wrong(audit, offset, "record of type %d", (int)record->type);
@@ -621,12 +624,12 @@ static inline void audit_print(const char *name, const struct audit *audit)
            " lost, %" PRIu64 " alive; %" PRIu64 " rollouts, %" PRIu64 " tokens trained of %" PRIu64
            "; %" PRIu64 " leases, %" PRIu64 " continued, %" PRIu64 " expired, %" PRIu64
            " aborted, %" PRIu64 " scores retried; %" PRIu64 " plans, staleness <= %" PRIu64
-           ", branch %" PRIu32 "\n",
+           ", %" PRIu64 " snapshot parts, branch %" PRIu32 "\n",
            name, audit->violations, audit->records, audit->bytes, audit->groups_born,
            audit->groups_consumed, audit->dropped[DROP_ZERO_VARIANCE], audit->dropped_lost,
            audit->groups_alive, audit->trained, audit->trained_tokens, audit->tokens, audit->leases,
            audit->continued, audit->expired, audit->aborted, audit->scores_retried, audit->plans,
-           audit->staleness_max, audit->branch);
+           audit->staleness_max, audit->snapshots, audit->branch);
     fflush(stdout);
 }
 

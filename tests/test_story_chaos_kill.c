@@ -13,6 +13,7 @@ enum {
     STORM_MS = 120000,
     SLOW_KILLS = 20,
     SLOW_MS = 40000,
+    ASYNC_STEPS = 500,
     ASYNC_KILLS = 250,
     LIMIT_MS = 150000,
     SOON_MS = 30000,
@@ -56,7 +57,9 @@ static void test_story_chaos_kill_storm_trains_the_same(void **state)
     (void)state;
     struct story_run run;
     struct storm storm = {.interval_ms = 45, .learner_percent = 4};
+    setenv("WEIR_FAULT", "ledger.due:~300=fail", 1); /* snapshots now and then */
     story_start(&run, "storm", COMMON "store.max_staleness=0");
+    unsetenv("WEIR_FAULT");
     story_await_steps(&run, 1, SOON_MS);
     storm_begin(&storm, &run, seed);
     storm_kill(&storm, KILLS, STORM_MS);
@@ -158,9 +161,10 @@ static void test_story_chaos_kill_asynchronous_loses_nothing(void **state)
     struct story_run run;
     struct audit audit;
     struct audit_rules loose = rules;
+    loose.steps = ASYNC_STEPS;
     struct storm storm = {.interval_ms = 45, .learner_percent = 4};
     loose.max_staleness = 2;
-    story_start(&run, "async", COMMON "store.max_staleness=2");
+    story_start(&run, "async", COMMON "store.max_staleness=2 run.steps=500");
     story_await_steps(&run, 1, SOON_MS);
     storm_begin(&storm, &run, seed + 2);
     storm_kill(&storm, ASYNC_KILLS, STORM_MS);

@@ -63,7 +63,10 @@ static void arm(struct marks *marks, const char *name, const char *point, const 
     snprintf(text, sizeof text, "%s/%s", name, point);
     story_path(marks->path, text);
     assert_int_equal(file_make_dirs(marks->folder), STATUS_OK);
-    snprintf(text, sizeof text, "%s:%u=%s", point, pass_of(point), action);
+    bool of_snapshot =
+        strcmp(point, "ledger.rotated") == 0 || strcmp(point, "ledger.snapshot") == 0;
+    snprintf(text, sizeof text, "%s:%u=%s%s", point, pass_of(point), action,
+             of_snapshot ? ",ledger.due:20=fail" : "");
     setenv("WEIR_FAULT", text, 1);
     setenv("WEIR_FAULT_ONCE", marks->folder, 1);
 }

@@ -123,14 +123,21 @@ enum status desk_take_grant(struct desk *desk, const struct lease_grant *grant)
 
 /* ---- tokens ---- */
 
+/* The store has left the branch of these weights: it would refuse what they make. */
+static bool serves_dead_branch(const struct desk *desk)
+{
+    return desk->version_known != UINT64_MAX && desk->branch < desk->branch_known;
+}
+
 bool desk_may_decode(const struct desk *desk)
 {
-    return desk->serving && !desk->handing_back && !segment_writer_full(&desk->writer);
+    return desk->serving && !serves_dead_branch(desk) && !desk->handing_back &&
+           !segment_writer_full(&desk->writer);
 }
 
 bool desk_may_run(const struct desk *desk, uint32_t slot)
 {
-    return desk->slots[slot].state == SLOT_WAITING && desk->serving &&
+    return desk->slots[slot].state == SLOT_WAITING && desk->serving && !serves_dead_branch(desk) &&
            desk->version >= desk->slots[slot].min_version;
 }
 

@@ -98,13 +98,19 @@ static enum status take_work(struct reward_desk *desk, const struct score_work *
     return STATUS_OK;
 }
 
+/* Each frame is acknowledged by itself: one before it may have come damaged, and is said again after the hello that
+ * the store asks for then. */
 static void acknowledge(struct reward_desk *desk, uint64_t frame_id)
 {
-    uint32_t gone = 0;
-    while (gone < desk->frame_count && desk->frames[gone]->frame_id <= frame_id)
-        frame_free(desk->frames[gone++]);
-    desk->frame_count -= gone;
-    memmove(desk->frames, desk->frames + gone, desk->frame_count * sizeof *desk->frames);
+    uint32_t at = 0;
+    while (at < desk->frame_count && desk->frames[at]->frame_id != frame_id)
+        at++;
+    if (at == desk->frame_count)
+        return;
+    frame_free(desk->frames[at]);
+    desk->frame_count--;
+    memmove(desk->frames + at, desk->frames + at + 1,
+            (desk->frame_count - at) * sizeof *desk->frames);
 }
 
 enum status reward_desk_hear(struct reward_desk *desk, const struct message *message,

@@ -488,7 +488,7 @@ static enum status apply_branch(struct book *book, const struct record *record)
                     book->counters.branch);
     uint64_t first_dead = record->branch.after_version + 1;
     while (book->version_count > 0 && book_version(book) >= first_dead)
-        book->version_count--;
+        book->dead[book->dead_count++ % BOOK_DEAD_MAX] = book->versions[--book->version_count];
     while (book->plan_count > 0 && book->plans[book->plan_count - 1].plan.version > first_dead)
         book_free_plan(&book->plans[--book->plan_count]);
     book->counters.branch = record->branch.branch;

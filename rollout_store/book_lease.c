@@ -320,6 +320,16 @@ static void note_segment(struct book *book, const struct peer *peer, enum refusa
     book_note_refusal(book, kind, peer, &about);
 }
 
+/* Weights of a branch that was left: their actor is honest, it has not got the new ones yet. */
+static bool is_of_dead_branch(const struct book *book, const struct segment *segment)
+{
+    size_t count = book->dead_count < BOOK_DEAD_MAX ? book->dead_count : BOOK_DEAD_MAX;
+    for (size_t i = 0; i < count; i++)
+        if (book->dead[i].version == segment->version && book->dead[i].digest == segment->digest)
+            return true;
+    return false;
+}
+
 /* The leases that a frame ends besides those of its sender's record. */
 struct frame_answer {
     uint64_t *cancelled; /* [cancelled_count], room for one per segment */
@@ -352,7 +362,7 @@ static enum status answer_segment(struct book *book, const struct peer *peer,
         return STATUS_OK;
     }
     book->counters.segments_refused++;
-    bool poison = !book_refusal_is_benign(kind);
+    bool poison = !book_refusal_is_benign(kind) && !is_of_dead_branch(book, segment);
     answer->poison = poison ? kind : answer->poison;
     return own != NULL ? lose_lease(book, out, own, poison) : STATUS_OK;
 }

@@ -17,6 +17,7 @@ enum {
     BOOK_RECENT_MAX = 4096,
     BOOK_HOST_MAX = 64,
     BOOK_REFUSALS_MAX = 256,
+    BOOK_DEAD_MAX = 64, /* versions of dead branches that are remembered */
     BOOK_ATTENTION_MS = 100,
     BOOK_POISON_FRAMES = 8,   /* in a row, and their sender is refused */
     BOOK_TEXT_MAX = 64 << 10, /* kept of a heartbeat's texts and of a score's detail */
@@ -171,6 +172,9 @@ struct book {
     size_t returned_count, returned_capacity;
     struct stored_version *versions; /* of the branch, ascending without gaps */
     size_t version_count, version_capacity;
+    struct stored_version dead
+        [BOOK_DEAD_MAX]; /* ring of dead_count: of branches that were left; a snapshot has none */
+    size_t dead_count;
     struct stored_plan *plans; /* after the newest checkpoint, ascending */
     size_t plan_count, plan_capacity;
     uint32_t zero_variance;      /* groups since the last plan */

@@ -33,6 +33,8 @@ const struct command commands[] = {
     {"verify", cmd_verify, "CASE...", "run reference cases and print the worst errors"},
     {"explain", cmd_explain, "RECIPE... [section.name=value ...]",
      "the objective a run would train, with its numbers"},
+    {"simulate", cmd_simulate, "--seeds FROM:COUNT | --actors N [RECIPE] [section.name=value ...]",
+     "play a fleet on a virtual clock: with faults and a checker, or to predict a planned one"},
     {"doctor", cmd_doctor, "", "what this machine has and lacks"},
     {"keys", cmd_keys,
      "new FOLDER [--force] | add FOLDER ROLE NAME | revoke FOLDER NAME | show FOLDER",

@@ -36,6 +36,7 @@ int cmd_replay(int argc, char **argv);
 int cmd_explain(int argc, char **argv);
 int cmd_sft(int argc, char **argv);
 int cmd_verify(int argc, char **argv);
+int cmd_simulate(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
 int cmd_docs(int argc, char **argv);
 int cmd_keys(int argc, char **argv);

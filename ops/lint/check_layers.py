@@ -24,6 +24,8 @@ LAYERS = {
     "ops": ["core", "proto", "text", "transport"],
     "examples": ["core"],
 }
+# Folders inside a folder of LAYERS that may include more: the fleet simulator drives the pure cores of all roles.
+INNER = {"ops/simulate/": ["rollout_store", "actor", "learner", "reward"]}
 FREE = ("tests", "bench")
 ORACLE = ("kernels/ref/", "kernels/op_table_ref")  # and FREE
 PLUGIN_HEADER = "reward/weir_reward.h"
@@ -55,8 +57,9 @@ def complaint(name, target):
         return f"{folder}/ must not include {target_folder}/"
     if target.startswith("kernels/ref/") and not name.startswith(ORACLE):
         return "kernels/ref is the oracle of tests; only tests/ and bench/ may include it"
-    if target_folder != folder and target_folder not in LAYERS[folder]:
-        may = ", ".join(LAYERS[folder]) or "nothing"
+    inner = next((more for inside, more in INNER.items() if name.startswith(inside)), [])
+    if target_folder != folder and target_folder not in (*LAYERS[folder], *inner):
+        may = ", ".join((*LAYERS[folder], *inner)) or "nothing"
         return f"{folder}/ must not include {target_folder}/ (it may include: {may})"
     return None
 

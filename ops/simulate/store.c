@@ -1,0 +1,369 @@
+/* ops/simulate/store.c - the store's process: the real book and hub core, in the order of a round of server.c.
+ *
+ * Messages, tick, append, sync, send. The sync takes virtual time in which messages pile up, and the process may be
+ * killed before the append, with the append done and not synced, synced with nothing sent, and half way through
+ * sending. */
+#include <inttypes.h>
+#include <string.h>
+
+#include "core/checksum.h"
+#include "core/memory.h"
+#include "ops/simulate/sim.h"
+#include "rollout_store/server.h"
+
+enum { KEPT_MAX = 4096, IDLE_MS = 20, OVER_MS = 2000, FULL_RETRY_MS = 50, FORGET_MS = 60000 };
+
+/* ---- disk ---- */
+
+enum status disk_crash(struct disk *disk, struct rng *rng, bool damage)
+{
+    size_t loose = disk->bytes.size - disk->synced;
+    if (loose == 0)
+        return STATUS_OK;
+    size_t kept = rng_below(rng, (uint32_t)loose + 1);
+    disk->bytes.size = disk->synced + kept;
+    if (damage && kept > 0 && rng_below(rng, 2) == 0)
+        disk->bytes.bytes[disk->synced + rng_below(rng, (uint32_t)kept)] ^=
+            (uint8_t)(1u << rng_below(rng, 8));
+    return STATUS_OK;
+}
+
+/* Every whole record; what follows the last one is cut off. */
+static enum status replay(struct world *world)
+{
+    struct store *store = &world->store;
+    struct disk *disk = &store->disk;
+    size_t at = 0, used = 0;
+    for (; at < disk->bytes.size; at += used) {
+        struct record record;
+        arena_reset(store->in_arena);
+        if (record_unpack(&record, store->in_arena, disk->bytes.bytes + at, disk->bytes.size - at,
+                          &used) != STATUS_OK)
+            break;
+        enum status status = book_apply(store->book, &record);
+        if (status != STATUS_OK) {
+            sim_violation(world, "ledger", "the store cannot start again: record at byte %zu: %s",
+                          at, status_last_error());
+            return STATUS_OK;
+        }
+    }
+    if (at < disk->synced)
+        sim_violation(world, "ledger", "a record at byte %zu was synced and cannot be read", at);
+    disk->bytes.size = at;
+    size_t from = disk->synced < at ? disk->synced : at;
+    disk->synced = at;
+    return world->audit != NULL ? audit_durable(world, disk->bytes.bytes + from, at - from)
+                                : STATUS_OK;
+}
+
+/* ---- life ---- */
+
+static enum status hub_out(void *self, const char *identity, size_t identity_size,
+                           const void *bytes, size_t size)
+{
+    struct world *world = self;
+    uint64_t key = hash64(identity, identity_size, 0);
+    uintptr_t conn = (uintptr_t)book_map_get(&world->store.conns, key);
+    if (conn == 0)
+        return STATUS_NETWORK;
+    return net_send(world, (uint32_t)(conn - 1), SIDE_CLIENT, bytes, size);
+}
+
+static void free_process(struct store *store)
+{
+    book_destroy(&store->book);
+    hub_core_destroy(&store->hub);
+    for (size_t i = 0; i < store->kept_capacity; i++)
+        buffer_free(&store->kept[i].bytes);
+    store->kept_count = 0;
+    book_map_free(&store->conns);
+    store->conns = (struct book_map){0};
+}
+
+void sim_store_free(struct store *store)
+{
+    free_process(store);
+    memory_free(store->kept);
+    if (store->out.arena != NULL)
+        book_out_free(&store->out);
+    arena_destroy(&store->in_arena);
+    arena_destroy(&store->out_arena);
+    buffer_free(&store->disk.bytes);
+}
+
+enum status sim_store_boot(struct world *world)
+{
+    struct store *store = &world->store;
+    struct proc *proc = &world->procs[0];
+    if (store->in_arena == NULL) {
+        TRY(arena_create(&store->in_arena, (size_t)1 << 30));
+        TRY(arena_create(&store->out_arena, (size_t)4 << 30));
+        book_out_init(&store->out, store->out_arena);
+    }
+    sim_trace(world, "store: starts with %zu bytes of ledger", store->disk.bytes.size);
+    book_out_clear(&store->out);
+    store->step = STORE_IDLE;
+    store->crash = CRASH_NONE;
+    store->busy = true;
+    TRY(book_create(&store->book, &store->book_config));
+    TRY(hub_core_create(&store->hub, hub_out, world));
+    TRY(replay(world));
+    proc->up = true;
+    proc->boot++;
+    book_restarted(store->book, proc_clock(world, proc));
+    return proc_wake(world, proc, world->now_ns);
+}
+
+void sim_store_crash(struct world *world)
+{
+    struct store *store = &world->store;
+    free_process(store);
+    inbox_clear(&world->procs[0].inbox);
+    world->procs[0].up = false;
+}
+
+/* ---- sending ---- */
+
+static enum status keep(struct world *world, uint32_t peer, const struct message *message)
+{
+    struct store *store = &world->store;
+    if (store->kept_count == KEPT_MAX) {
+        hub_core_forget(store->hub, peer);
+        return STATUS_OK;
+    }
+    void *kept = store->kept;
+    TRY(sim_reserve(&kept, &store->kept_capacity, store->kept_count + 1, sizeof *store->kept));
+    store->kept = kept;
+    struct kept_send *mine = &store->kept[store->kept_count];
+    mine->peer = peer;
+    buffer_clear(&mine->bytes);
+    TRY(message_pack(message, &mine->bytes));
+    store->kept_count++;
+    return STATUS_OK;
+}
+
+static bool has_kept(const struct store *store, uint32_t peer)
+{
+    for (size_t i = 0; i < store->kept_count; i++)
+        if (store->kept[i].peer == peer)
+            return true;
+    return false;
+}
+
+static enum status send_one(struct world *world, uint32_t id, const struct message *message)
+{
+    struct store *store = &world->store;
+    const struct hub_peer *peer = hub_core_peer(store->hub, id);
+    if (peer != NULL && world->audit != NULL)
+        audit_sent(world, peer, message);
+    if (peer != NULL)
+        sim_trace(world, "store -> %s: %s", peer->name, message_name(message->type));
+    enum status status =
+        has_kept(store, id) ? STATUS_AGAIN : hub_core_send(store->hub, id, message);
+    if (status == STATUS_AGAIN)
+        return keep(world, id, message);
+    if (status == STATUS_OK && message->type == MESSAGE_refused && peer->role != ROLE_LEARNER)
+        hub_core_forget(store->hub, id);
+    return status == STATUS_NETWORK ? STATUS_OK : status;
+}
+
+static enum status send_kept(struct world *world)
+{
+    struct store *store = &world->store;
+    size_t left = 0, count = store->kept_count;
+    for (size_t i = 0; i < count; i++) {
+        struct kept_send *kept = &store->kept[i];
+        struct message message;
+        bool blocked = false;
+        for (size_t k = 0; k < left && !blocked; k++)
+            blocked = store->kept[k].peer == kept->peer;
+        arena_reset(store->in_arena);
+        if (!blocked) {
+            TRY(message_unpack(&message, store->in_arena, kept->bytes.bytes, kept->bytes.size));
+            blocked = hub_core_send(store->hub, kept->peer, &message) == STATUS_AGAIN;
+        }
+        if (!blocked)
+            continue;
+        struct kept_send moved = store->kept[left];
+        store->kept[left++] = *kept;
+        if (left - 1 != i)
+            *kept = moved;
+    }
+    store->kept_count = left;
+    return STATUS_OK;
+}
+
+/* The planted mistake: the same leases to a second actor. */
+static enum status grant_twice(struct world *world, const struct book_send *send)
+{
+    struct store *store = &world->store;
+    for (uint32_t i = 0; i < hub_core_peer_count(store->hub); i++) {
+        const struct hub_peer *peer = hub_core_peer_at(store->hub, i);
+        if (peer->role == ROLE_ACTOR && peer->id != send->peer)
+            return send_one(world, peer->id, &send->message);
+    }
+    return STATUS_OK;
+}
+
+static enum status send_all(struct world *world, bool *crashed)
+{
+    struct store *store = &world->store;
+    size_t crash_at = SIZE_MAX;
+    if (store->crash == CRASH_SENDING && store->out.send_count > 0)
+        crash_at = rng_below(&world->fault_rng, (uint32_t)store->out.send_count);
+    TRY(send_kept(world));
+    for (size_t i = 0; i < store->out.send_count; i++) {
+        const struct book_send *send = &store->out.sends[i];
+        if (i == crash_at) {
+            *crashed = true;
+            return faults_kill_store(world, "while sending");
+        }
+        TRY(send_one(world, send->peer, &send->message));
+        if (world->setup->plant == PLANT_LEASE_TWICE && send->message.type == MESSAGE_lease_grant)
+            TRY(grant_twice(world, send));
+    }
+    store->busy = store->out.send_count > 0;
+    return STATUS_OK;
+}
+
+/* ---- rounds ---- */
+
+static enum status take_closed(struct world *world, struct conn *conn, uint32_t index)
+{
+    struct store *store = &world->store;
+    int64_t now_ns = proc_clock(world, &world->procs[0]);
+    uint64_t key = hash64(conn->identity, strlen(conn->identity), 0);
+    conn->closed_seen = true;
+    if ((uintptr_t)book_map_get(&store->conns, key) != (uintptr_t)index + 1)
+        return STATUS_OK; /* a newer connection has its place */
+    book_map_remove(&store->conns, key);
+    uint32_t peer = hub_core_find(store->hub, conn->identity, strlen(conn->identity));
+    if (peer == UINT32_MAX)
+        return STATUS_OK;
+    hub_core_connected(store->hub, peer, false, now_ns);
+    book_connection(store->book, now_ns, peer, false);
+    return STATUS_OK;
+}
+
+static enum status take_mail(struct world *world, const struct mail *mail)
+{
+    struct store *store = &world->store;
+    struct conn *conn = &world->conns[mail->conn];
+    if (mail->closed)
+        return take_closed(world, conn, mail->conn);
+    int64_t now_ns = proc_clock(world, &world->procs[0]);
+    struct hub_peer peer = {0};
+    struct message message = {0};
+    arena_reset(store->in_arena);
+    uint32_t known = hub_core_find(store->hub, conn->identity, strlen(conn->identity));
+    if (known != UINT32_MAX && !conn->closed_seen && !hub_core_peer(store->hub, known)->connected) {
+        hub_core_connected(store->hub, known, true, now_ns);
+        book_connection(store->book, now_ns, known, true);
+    }
+    TRY(hub_core_take(store->hub, now_ns, conn->identity, strlen(conn->identity), ROLE_NONE,
+                      mail->bytes, mail->size, store->in_arena, &peer, &message));
+    if (message.type == MESSAGE_NONE)
+        return STATUS_OK;
+    return book_handle(store->book, now_ns, peer.id, &message, &store->out);
+}
+
+static enum status take_messages(struct world *world, uint32_t *count)
+{
+    struct mail mail;
+    for (*count = 0; *count < SERVER_ROUND_MESSAGES && inbox_pop(&world->procs[0].inbox, &mail);
+         ++*count) {
+        if (!mail.closed)
+            world->conns[mail.conn].flying[SIDE_SERVER]--;
+        enum status status = take_mail(world, &mail);
+        memory_free(mail.bytes);
+        TRY(status);
+    }
+    return STATUS_OK;
+}
+
+static void forget_silent(struct world *world)
+{
+    struct store *store = &world->store;
+    int64_t now_ns = proc_clock(world, &world->procs[0]);
+    for (uint32_t i = hub_core_peer_count(store->hub); i-- > 0;) {
+        const struct hub_peer *peer = hub_core_peer_at(store->hub, i);
+        if (now_ns - peer->last_heard_ns > FORGET_MS * SIM_MS)
+            hub_core_forget(store->hub, peer->id);
+    }
+}
+
+static enum status finish_round(struct world *world)
+{
+    struct store *store = &world->store;
+    struct proc *proc = &world->procs[0];
+    const char *reason = "";
+    bool crashed = false, failed = false;
+    store->step = STORE_IDLE;
+    TRY(send_all(world, &crashed));
+    if (crashed)
+        return STATUS_OK;
+    if (world->audit != NULL)
+        audit_bounds(world);
+    forget_silent(world);
+    if (!store->over && book_stopping(store->book, &reason, &failed)) {
+        sim_trace(world, "store: stopping: %s", reason);
+        if (failed)
+            sim_violation(world, "stopped", "the store stopped the run: %s", reason);
+        store->over = true;
+        store->over_ns = world->now_ns + OVER_MS * SIM_MS;
+    }
+    int64_t pause_ns = proc->inbox.count > 0 || store->busy ? SIM_MS / 20 : IDLE_MS * SIM_MS;
+    return proc_wake(world, proc, world->now_ns + pause_ns);
+}
+
+static enum status synced(struct world *world)
+{
+    struct store *store = &world->store;
+    struct disk *disk = &store->disk;
+    size_t from = disk->synced;
+    disk->synced = disk->bytes.size;
+    if (world->audit != NULL)
+        TRY(audit_durable(world, disk->bytes.bytes + from, disk->synced - from));
+    if (store->crash == CRASH_SYNCED)
+        return faults_kill_store(world, "synced, nothing sent");
+    return finish_round(world);
+}
+
+static enum status append(struct world *world)
+{
+    struct store *store = &world->store;
+    struct proc *proc = &world->procs[0];
+    if (store->full_until_ns > world->now_ns) { /* the round is held, nothing leaves */
+        store->step = STORE_FULL;
+        return proc_wake(world, proc, world->now_ns + FULL_RETRY_MS * SIM_MS);
+    }
+    if (store->crash == CRASH_BEFORE_APPEND)
+        return faults_kill_store(world, "before the append");
+    TRY(buffer_append(&store->disk.bytes, store->out.records.bytes, store->out.records.size));
+    if (store->crash == CRASH_APPENDED)
+        return faults_kill_store(world, "appended, not synced");
+    if (world->setup->plant == PLANT_ACK_BEFORE_COMMIT) { /* the planted mistake */
+        bool crashed = false;
+        TRY(send_all(world, &crashed));
+        store->out.send_count = 0;
+        if (crashed)
+            return STATUS_OK;
+    }
+    store->step = STORE_SYNCING;
+    return proc_wake(world, proc, world->now_ns + sim_spread(&world->rng, world->setup->sync_ns));
+}
+
+enum status sim_store_turn(struct world *world)
+{
+    struct store *store = &world->store;
+    struct proc *proc = &world->procs[0];
+    uint32_t count = 0;
+    if (store->step == STORE_SYNCING)
+        return synced(world);
+    if (store->step == STORE_FULL)
+        return append(world);
+    book_out_clear(&store->out);
+    TRY(take_messages(world, &count));
+    TRY(book_tick(store->book, proc_clock(world, proc), &store->out));
+    return store->out.records.size > 0 ? append(world) : finish_round(world);
+}

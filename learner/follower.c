@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/checksum.h"
+#include "core/fault.h"
 #include "core/file.h"
 #include "core/log.h"
 #include "core/memory.h"
@@ -170,6 +171,7 @@ static enum status update(struct follower *follower, const struct buffer *comman
     if (status == STATUS_OK)
         status = trainer_update_share(&follower->trainer, sequences, (uint32_t)*count, scale,
                                       objective, &stats);
+    FAULT("learner.updated");
     memory_free(sequences);
     memory_free(scale);
     return status;

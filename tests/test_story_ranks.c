@@ -88,6 +88,29 @@ static void test_story_ranks_root_killed_ends_with_same_digests(void **state)
     kill_rank("root", 0);
 }
 
+/* Rank 1 ends after the first of the two minibatches of step 3: rank 0 has a plan that is half trained. */
+static void test_story_ranks_follower_killed_mid_step_ends_with_same_digests(void **state)
+{
+    (void)state;
+    struct story_run run;
+    char once[FILE_PATH_MAX];
+    (void)two_ranks();
+    assert_int_equal(file_make_dirs(story_path(once, "once")), STATUS_OK);
+    setenv("WEIR_FAULT", "learner.updated:5=kill", 1);
+    setenv("WEIR_FAULT_ROLE", "learner.1", 1);
+    setenv("WEIR_FAULT_ONCE", once, 1);
+    story_start(&run, "mid-step", RANKS);
+    unsetenv("WEIR_FAULT");
+    unsetenv("WEIR_FAULT_ROLE");
+    unsetenv("WEIR_FAULT_ONCE");
+    assert_int_equal(story_wait(&run, LIMIT_MS), 0);
+    assert_true(file_exists(story_path(once, "once/learner.updated")));
+    json_t *lines = story_metrics(&run);
+    story_assert_steps(lines, STEPS);
+    story_assert_same_digests(two_ranks(), lines);
+    json_decref(lines);
+}
+
 /* Stopped, not dead: its socket stays open, so only the deadline finds it. */
 static void test_story_ranks_hanging_follower_is_named(void **state)
 {
@@ -117,6 +140,7 @@ int main(void)
         STORY_TEST(test_story_ranks_two_runs_have_same_digests),
         STORY_TEST(test_story_ranks_loss_is_that_of_one_rank),
         STORY_TEST(test_story_ranks_follower_killed_ends_with_same_digests),
+        STORY_TEST(test_story_ranks_follower_killed_mid_step_ends_with_same_digests),
         STORY_TEST(test_story_ranks_root_killed_ends_with_same_digests),
         STORY_TEST(test_story_ranks_hanging_follower_is_named)};
     story_begin("ranks");

@@ -338,6 +338,19 @@ static enum status walk_versions(struct walk *walk, struct book *book)
     return STATUS_OK;
 }
 
+/* The ring as it lies, so that it goes on in the same place. */
+static enum status walk_dead(struct walk *walk, struct book *book)
+{
+    uint64_t count = book->dead_count;
+    TRY(walk_u64(walk, &count));
+    book->dead_count = (size_t)count;
+    for (size_t i = 0; i < BOOK_DEAD_MAX && i < count; i++) {
+        TRY(walk_u64(walk, &book->dead[i].version));
+        TRY(walk_u64(walk, &book->dead[i].digest));
+    }
+    return STATUS_OK;
+}
+
 static enum status walk_plan(struct walk *walk, struct stored_plan *stored)
 {
     struct plan *plan = &stored->plan;
@@ -414,6 +427,7 @@ static enum status walk_core(struct walk *walk, struct book *book)
     TRY(walk_u64(walk, &book->next_draw));
     TRY(walk_returned(walk, book));
     TRY(walk_versions(walk, book));
+    TRY(walk_dead(walk, book));
     TRY(walk_u32(walk, &book->zero_variance));
     TRY(walk_f64(walk, &book->zero_variance_reward));
     WALK_CHOICE(walk, book->last_drop, DROP_REASON_COUNT);

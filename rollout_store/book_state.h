@@ -173,7 +173,7 @@ struct book {
     struct stored_version *versions; /* of the branch, ascending without gaps */
     size_t version_count, version_capacity;
     struct stored_version dead
-        [BOOK_DEAD_MAX]; /* ring of dead_count: of branches that were left; a snapshot has none */
+        [BOOK_DEAD_MAX]; /* ring of dead_count: of branches that were left */
     size_t dead_count;
     struct stored_plan *plans; /* after the newest checkpoint, ascending */
     size_t plan_count, plan_capacity;

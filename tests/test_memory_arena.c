@@ -23,7 +23,7 @@ static bool all_zero(const unsigned char *bytes, size_t size)
 static void test_memory_blocks_are_zeroed_and_aligned(void **state)
 {
     (void)state;
-    const size_t sizes[] = {0, 1, 63, 64, 65, 100000};
+    const size_t sizes[] = {0, 1, 63, 64, 65, 100000, 1 << 20, (5 << 20) + 3};
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         unsigned char *block = memory_alloc(sizes[i]);
         assert_non_null(block);
@@ -33,6 +33,29 @@ static void test_memory_blocks_are_zeroed_and_aligned(void **state)
         memory_free(block);
     }
     memory_free(NULL);
+}
+
+/* More large blocks than are mapped: the rest is like small ones. */
+static void test_memory_many_large_blocks_come_and_go(void **state)
+{
+    (void)state;
+    enum { BLOCKS = 1100, BYTES = 1 << 20 };
+    static unsigned char *blocks[BLOCKS];
+    int64_t live = memory_blocks_live();
+    for (int round = 0; round < 2; round++) {
+        for (int i = 0; i < BLOCKS; i++) {
+            blocks[i] = memory_alloc(i % 7 == 0 ? BYTES + 64 * (size_t)i : BYTES);
+            assert_non_null(blocks[i]);
+            assert_true(blocks[i][0] == 0 && blocks[i][BYTES - 1] == 0);
+            blocks[i][0] = blocks[i][BYTES - 1] = (unsigned char)i;
+        }
+        for (int i = 0; i < BLOCKS; i++)
+            assert_true(blocks[i][0] == (unsigned char)i &&
+                        blocks[i][BYTES - 1] == (unsigned char)i);
+        for (int i = 0; i < BLOCKS; i++)
+            memory_free(blocks[(i * 37) % BLOCKS]);
+    }
+    assert_int_equal(memory_blocks_live(), live);
 }
 
 static void test_memory_impossible_sizes_give_null(void **state)
@@ -186,6 +209,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_memory_blocks_are_zeroed_and_aligned),
+        cmocka_unit_test(test_memory_many_large_blocks_come_and_go),
         cmocka_unit_test(test_memory_impossible_sizes_give_null),
         cmocka_unit_test(test_memory_grow_keeps_contents_and_zeroes_the_rest),
         cmocka_unit_test(test_memory_fail_after_fails_exactly_the_nth),

@@ -531,7 +531,7 @@ static inline void story_sweep_shared_memory(void)
 {
     char prefix[96], end[32];
     snprintf(prefix, sizeof prefix, "weir.story-%s-", story_name);
-    snprintf(end, sizeof end, "-%ld.weights", (long)getpid());
+    snprintf(end, sizeof end, "-%ld.", (long)getpid());
     DIR *dir = opendir("/dev/shm");
     for (struct dirent *entry; dir != NULL && (entry = readdir(dir)) != NULL;)
         if (strncmp(entry->d_name, prefix, strlen(prefix)) == 0 &&

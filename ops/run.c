@@ -285,12 +285,29 @@ static void on_draining(void *self)
         screen_say(&run->screen, error_sentence());
 }
 
+/* Newest checkpoints/step_N; 0 when there is none. */
+static uint64_t newest_checkpoint(const struct run *run)
+{
+    char path[FILE_PATH_MAX];
+    uint64_t newest = 0, step;
+    DIR *dir =
+        file_path(path, "%s/checkpoints", run->folder.path) == STATUS_OK ? opendir(path) : NULL;
+    if (dir == NULL)
+        return 0;
+    for (struct dirent *entry; (entry = readdir(dir)) != NULL;)
+        if (sscanf(entry->d_name, "step_%" SCNu64, &step) == 1 && step > newest)
+            newest = step;
+    closedir(dir);
+    return newest;
+}
+
 int run_start(struct run *run)
 {
     char metrics[FILE_PATH_MAX];
     enum status status = file_path(metrics, "%s/metrics.jsonl", run->folder.path);
     if (status == STATUS_OK)
-        status = screen_open(&run->screen, metrics, run->settings.run.steps, run->quiet);
+        status = screen_open(&run->screen, metrics, run->settings.run.steps, newest_checkpoint(run),
+                             run->quiet);
     if (status == STATUS_OK)
         status = add_processes(run);
     bool view = run->fleet.count == 0; /* Redis failed, nothing of ours was listed yet */
@@ -341,22 +358,6 @@ static void print_header(const struct run *run)
            run->folder.name, run->folder.name);
     printf("words      an actor generates; the learner trains; Ctrl-C drains and checkpoints\n");
     fflush(stdout);
-}
-
-/* Newest checkpoints/step_N; 0 when there is none. */
-static uint64_t newest_checkpoint(const struct run *run)
-{
-    char path[FILE_PATH_MAX];
-    uint64_t newest = 0, step;
-    DIR *dir =
-        file_path(path, "%s/checkpoints", run->folder.path) == STATUS_OK ? opendir(path) : NULL;
-    if (dir == NULL)
-        return 0;
-    for (struct dirent *entry; (entry = readdir(dir)) != NULL;)
-        if (sscanf(entry->d_name, "step_%" SCNu64, &step) == 1 && step > newest)
-            newest = step;
-    closedir(dir);
-    return newest;
 }
 
 static void print_end(struct run *run, int code)

@@ -218,6 +218,8 @@ static void take_metrics(void *self, const json_t *object)
     double reward = number_of(object, "reward/mean");
     if (isnan(step) || step < 0)
         return;
+    if (screen->counting && (uint64_t)step <= screen->last_step)
+        return; /* made again after the learner came back from a checkpoint: shown already */
     curve_add(&screen->curve, (uint64_t)step, reward);
     screen->last_step = (uint64_t)step;
     if (!screen->counting) {
@@ -238,11 +240,16 @@ static void take_metrics(void *self, const json_t *object)
 }
 
 enum status screen_open(struct screen *screen, const char *metrics_path, uint64_t steps_wanted,
-                        bool quiet)
+                        uint64_t checkpoint, bool quiet)
 {
     *screen = (struct screen){.steps_wanted = steps_wanted, .quiet = quiet};
     TRY(metrics_tail_open(&screen->tail, metrics_path));
     TRY(metrics_tail_poll(&screen->tail, take_metrics, screen)); /* of earlier attempts */
+    if (screen->last_step > checkpoint) { /* steps after it are made again, and shown */
+        uint64_t again = screen->last_step - checkpoint;
+        screen->steps_before -= again < screen->steps_before ? again : screen->steps_before;
+        screen->last_step = checkpoint;
+    }
     screen->counting = true;
     screen->begin_ns = clock_now_ns();
     return STATUS_OK;

@@ -51,9 +51,10 @@ struct screen {
     bool counting;      /* past the lines of earlier attempts */
 };
 
-/* Before the processes start: takes the steps of earlier attempts. */
+/* Before the processes start: takes the steps of earlier attempts. The run goes on from `checkpoint` (a step;
+ * 0: from the beginning). */
 MUST_CHECK enum status screen_open(struct screen *screen, const char *metrics_path,
-                                   uint64_t steps_wanted, bool quiet);
+                                   uint64_t steps_wanted, uint64_t checkpoint, bool quiet);
 /* From here on it prints: looks what stdout is. */
 void screen_begin(struct screen *screen);
 void screen_close(struct screen *screen);

@@ -25,11 +25,6 @@ enum {
 };
 static const char head[] = "weir checkpoint manifest 1\n";
 
-struct sums {
-    uint64_t size, hash;
-    uint32_t crc;
-};
-
 struct file_list {
     char (*paths)[256]; /* [MANIFEST_FILES_MAX] relative, sorted */
     size_t count;
@@ -37,8 +32,9 @@ struct file_list {
 
 /* ---- hashing ---- */
 
-static void add_bytes(struct sums *sums, const uint8_t *bytes, size_t size)
+void manifest_add(struct manifest_sums *sums, const void *from, size_t size)
 {
+    const uint8_t *bytes = from;
     for (size_t at = 0; at < size; at += MANIFEST_CHUNK) {
         size_t chunk = size - at < MANIFEST_CHUNK ? size - at : MANIFEST_CHUNK;
         sums->hash = hash64(bytes + at, chunk, sums->hash);
@@ -47,10 +43,10 @@ static void add_bytes(struct sums *sums, const uint8_t *bytes, size_t size)
     sums->size += size;
 }
 
-static enum status hash_file(const char *path, struct sums *sums)
+static enum status hash_file(const char *path, struct manifest_sums *sums)
 {
     struct stat info;
-    *sums = (struct sums){0};
+    *sums = (struct manifest_sums){0};
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return FAIL(errno == ENOENT ? STATUS_NOT_FOUND : STATUS_IO, "%s: %s", path,
@@ -64,7 +60,7 @@ static enum status hash_file(const char *path, struct sums *sums)
             status = FAIL(STATUS_IO, "%s: mmap: %s", path, strerror(errno));
         } else {
             (void)madvise(bytes, (size_t)info.st_size, MADV_SEQUENTIAL);
-            add_bytes(sums, bytes, (size_t)info.st_size);
+            manifest_add(sums, bytes, (size_t)info.st_size);
             munmap(bytes, (size_t)info.st_size);
         }
     }
@@ -129,8 +125,8 @@ static enum status list_files(struct file_list *list, const char *folder)
 static void end_line(char line[MANIFEST_END_BYTES + 1], const void *bytes, size_t size,
                      size_t count)
 {
-    struct sums sums = {0};
-    add_bytes(&sums, bytes, size);
+    struct manifest_sums sums = {0};
+    manifest_add(&sums, bytes, size);
     snprintf(line, MANIFEST_END_BYTES + 1, "end %08zx %016" PRIx64 " %08" PRIx32 "\n", count,
              sums.hash, sums.crc);
 }
@@ -141,7 +137,7 @@ static enum status write_lines(const char *folder, const struct file_list *list,
     TRY(buffer_text(text, head));
     for (size_t i = 0; i < list->count; i++) {
         char path[FILE_PATH_MAX];
-        struct sums sums;
+        struct manifest_sums sums;
         TRY(file_path(path, "%s/%s", folder, list->paths[i]));
         TRY(hash_file(path, &sums));
         TRY(buffer_printf(text, "%" PRIu64 " %016" PRIx64 " %08" PRIx32 " %s\n", sums.size,
@@ -172,7 +168,7 @@ enum status manifest_write(const char *folder)
 /* One line "bytes hash crc path", without its newline. */
 static enum status verify_line(const char *folder, const char *line, char name[256])
 {
-    struct sums said, found;
+    struct manifest_sums said, found;
     int at = 0;
     char path[FILE_PATH_MAX];
     if (sscanf(line, "%" SCNu64 " %" SCNx64 " %" SCNx32 " %n", &said.size, &said.hash, &said.crc,

@@ -5,7 +5,17 @@
 #ifndef LEARNER_MANIFEST_H
 #define LEARNER_MANIFEST_H
 
+#include <stddef.h>
+#include <stdint.h>
+
 #include "core/status.h"
+
+/* Of one file; starts as zeros. Pieces of whole MiB may be added one after another. Pure. */
+struct manifest_sums {
+    uint64_t size, hash; /* hash: XXH3-64 of each MiB, seeded with that of the one before */
+    uint32_t crc;        /* CRC32C of everything */
+};
+void manifest_add(struct manifest_sums *sums, const void *bytes, size_t size);
 
 /* Hashes every file below the folder (but the manifest) and writes the manifest, synced. */
 MUST_CHECK enum status manifest_write(const char *folder);

@@ -488,6 +488,48 @@ static void test_book_fleet_flapping_schedules_keep_invariants(void **state)
     }
 }
 
+/* A learner that dies and re-makes versions differently, again and again, under everything else. */
+static void test_book_fleet_branching_schedules_end(void **state)
+{
+    (void)state;
+    const char *count_text = getenv("TEST_SCHEDULES");
+    uint64_t count = count_text != NULL ? strtoull(count_text, NULL, 10) : 300, branches = 0;
+    for (uint64_t seed = 0; seed < count; seed++) {
+        struct world world;
+        struct trouble trouble = {.actor_dies = 4,
+                                  .reward_dies = 2,
+                                  .frame_lost = 20,
+                                  .duplicate = 20,
+                                  .store_dies = seed % 2 ? 4 : 0};
+        world_create(&world, seed_base() + seed, (uint32_t)(seed % 4));
+        world.config.store.max_attempts = world.config.store.max_deaths = 1000;
+        world.config.store.over_age = seed % 5 ? OVER_AGE_HOLD : OVER_AGE_MASK;
+        book_destroy(&world.book);
+        must(book_create(&world.book, &world.config));
+        start_all(&world);
+        for (uint32_t n = 0, mistakes = 0; n < 200000 && !world.stopping; n++) {
+            if (mistakes < 6 && world.learner.up &&
+                world.learner.version > world.learner.checkpoint && happens(&world, 20)) {
+                mistakes++;
+                world.mistake = world.mistake == 0 ? (uint32_t)world.learner.version : 0;
+                world.learner.up = false;
+                book_connection(world.book, world.now_ns, LEARNER_PEER, false);
+                start_learner(&world);
+            }
+            step(&world, &trouble);
+        }
+        if (!world.stopping)
+            run_to_end(&world, &trouble, 1);
+        struct book_counters c = counters(&world);
+        branches += c.branch;
+        assert_int_equal(c.version, world.config.steps);
+        restart_store(&world);
+        world_destroy(&world);
+    }
+    print_message("%" PRIu64 " branches\n", branches);
+    assert_true(branches > 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -504,6 +546,7 @@ int main(void)
         cmocka_unit_test(test_book_fleet_why_names_what_is_missing),
         cmocka_unit_test(test_book_fleet_why_merges_what_processes_wait_for),
         cmocka_unit_test(test_book_fleet_flapping_schedules_keep_invariants),
+        cmocka_unit_test(test_book_fleet_branching_schedules_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -281,6 +281,15 @@ static enum status read_whole(const char *folder, struct checkpoint_state *state
     return STATUS_OK;
 }
 
+bool checkpoint_stands(const char *folder, char *path, size_t path_size)
+{
+    static uint64_t versions[VERSIONS_MAX];
+    if (list_versions(folder, versions, VERSIONS_MAX) == 0)
+        return false;
+    snprintf(path, path_size, "%s/step_%" PRIu64, folder, versions[0]);
+    return true;
+}
+
 enum status checkpoint_newest(const char *folder, uint64_t below, char *path, size_t path_size,
                               uint64_t *version)
 {

@@ -27,6 +27,8 @@ MUST_CHECK enum status checkpoint_save(const char *folder, struct trainer *train
  * there is none. Damaged ones are passed over with a warning. */
 MUST_CHECK enum status checkpoint_newest(const char *folder, uint64_t below, char *path,
                                          size_t path_size, uint64_t *version);
+/* The newest folder of a checkpoint, whole or damaged; false: there is none. */
+bool checkpoint_stands(const char *folder, char *path, size_t path_size);
 /* Fills trainer (created from <path>/hf) and state. CORRUPT with file and both digests. The manifest is not read
  * again when checkpoint_newest just gave this path. */
 MUST_CHECK enum status checkpoint_load(const char *path, struct trainer *trainer,

@@ -127,6 +127,12 @@ static enum status load(struct learner *learner)
     }
     if (status == STATUS_NOT_FOUND && damaged != STATUS_OK)
         return FAIL(damaged, "no checkpoint can be loaded: %s", damage);
+    /* To begin anew would be a silent loss of all steps. */
+    if (status == STATUS_NOT_FOUND && checkpoint_stands(learner->checkpoints, path, sizeof path))
+        return FAIL(STATUS_CORRUPT,
+                    "no checkpoint can be loaded: %s and all before it are damaged, the log says "
+                    "how: put one back, or move them away to begin with the start model",
+                    path);
     if (status == STATUS_NOT_FOUND)
         return learner_load_start(learner);
     if (status != STATUS_OK)

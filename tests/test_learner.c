@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include <inttypes.h>
+#include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -51,12 +52,14 @@ struct store {
     uint64_t refuse_plan;   /* asked for it: refused */
     uint32_t deaf_plans;    /* plan requests that get lost */
     uint64_t unknown_group; /* is in no plan */
+    uint64_t strange_group; /* its tokens are of a version that there is not */
     bool draining;
 
     /* What was seen. */
     char events[EVENTS_MAX];
     char wrong[512]; /* first broken promise */
     uint32_t reports, asked_most;
+    char last_report[16384];
     uint32_t channel_branch;
 };
 
@@ -180,6 +183,8 @@ static void send_group(struct store *store, const struct hub_peer *peer, uint64_
                                     {TOKENS - 1, id / 1000 - 1, id / 1000 - 1}};
     struct group_sample samples[GROUP_SAMPLES];
     struct rng rng;
+    if (id == store->strange_group)
+        pieces[1].version += 7;
     rng_init(&rng, id, 0, RNG_TEST);
     for (int i = 0; i < 3; i++)
         prompt[i] = rng_below(&rng, CASE_VOCABULARY);
@@ -254,6 +259,8 @@ static void take(struct store *store, const struct hub_peer *peer, const struct 
         break;
     case MESSAGE_step_report:
         store->reports++;
+        snprintf(store->last_report, sizeof store->last_report, "%s",
+                 got->step_report.metrics_json);
         break;
     default:
         break;
@@ -310,6 +317,7 @@ struct run {
     struct settings settings;
     atomic_int signal;
     char folder[FILE_PATH_MAX];
+    bool must_stop; /* what the learner said of its end */
 };
 
 /* A new run in an empty folder; store and learner of it may be started several times. */
@@ -345,6 +353,7 @@ static enum status run_learner(struct run *run)
     enum status status = learner_create(&learner, &options);
     if (status == STATUS_OK)
         status = learner_run(learner, &run->signal);
+    run->must_stop = learner != NULL && learner_must_stop(learner);
     learner_destroy(&learner);
     atomic_store(&store->stop, true);
     pthread_join(store->thread, NULL);
@@ -522,6 +531,60 @@ static void test_learner_damaged_checkpoint_falls_back_to_the_one_before(void **
     assert_non_null(strstr(status_last_error(), "step_4"));
 }
 
+/* ---- guards ---- */
+
+/* A copy of the model with one weight that is not a number. */
+static void make_poisoned(char folder[FILE_PATH_MAX])
+{
+    struct model_shape shape;
+    struct parameter_table table;
+    assert_int_equal(model_shape_load(&shape, CASE_CONFIG_QWEN2), STATUS_OK);
+    assert_int_equal(parameter_table_create(&table, &shape), STATUS_OK);
+    float *flat = malloc((size_t)table.elements * sizeof *flat);
+    assert_non_null(flat);
+    assert_int_equal(model_folder_load(model, &shape, &table, flat), STATUS_OK);
+    flat[table.final_norm] = NAN;
+    assert_int_equal(file_path(folder, "%s/poisoned", base), STATUS_OK);
+    assert_int_equal(file_remove_tree(folder), STATUS_OK);
+    if (model_folder_save(folder, &shape, &table, flat, ST_F32, model, 0) != STATUS_OK)
+        fail_msg("%s", status_last_error());
+    free(flat);
+    parameter_table_destroy(&table);
+}
+
+static void test_learner_non_finite_updates_in_a_row_stop_the_run(void **state)
+{
+    (void)state;
+    static struct run run;
+    char poisoned[FILE_PATH_MAX];
+    make_poisoned(poisoned);
+    make_run(&run, "non_finite", 9);
+    run.settings.model.path = poisoned;
+    run.settings.learner.non_finite_max = 3; /* two minibatches a version */
+    run.settings.learner.checkpoint_every = 9;
+    expect_run(&run, STATUS_LIMIT, "r0 p1 r1 p2 ");
+    assert_true(run.must_stop);
+    assert_non_null(strstr(status_last_error(), "3 updates in a row were skipped "
+                                                "(learner.non_finite_max)"));
+    assert_non_null(strstr(status_last_error(), "minibatch 0 of version 2, because the logprob"));
+    assert_true(run.store.digest[1] == run.store.digest[0]); /* not one bit moved */
+    expect_metrics(&run, "1 ");
+    assert_non_null(strstr(run.store.last_report, "\"alarm\":\"version 2, minibatch 0 is skipped"));
+}
+
+static void test_learner_group_of_unknown_weights_is_left_out_and_the_run_goes_on(void **state)
+{
+    (void)state;
+    static struct run run;
+    make_run(&run, "strange", 2);
+    run.store.strange_group = 2007;
+    expect_run(&run, STATUS_OK, "r0 p1 r1 p2 r2 c2 ");
+    assert_false(run.must_stop);
+    assert_non_null(strstr(run.store.last_report, "\"train/refused_groups\":1,"));
+    assert_non_null(strstr(run.store.last_report, "group 2007 is left out: sample 0: tokens of "
+                                                  "version 8"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -533,6 +596,8 @@ int main(void)
         cmocka_unit_test(test_learner_group_of_no_plan_is_named_at_once),
         cmocka_unit_test(test_learner_re_made_version_that_differs_starts_a_branch),
         cmocka_unit_test(test_learner_damaged_checkpoint_falls_back_to_the_one_before),
+        cmocka_unit_test(test_learner_non_finite_updates_in_a_row_stop_the_run),
+        cmocka_unit_test(test_learner_group_of_unknown_weights_is_left_out_and_the_run_goes_on),
     };
     return cmocka_run_group_tests(tests, setup, NULL);
 }

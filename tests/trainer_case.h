@@ -23,6 +23,7 @@ enum { CASE_SEQUENCES = 12, CASE_GROUP = 3, CASE_TOKENS = 24, CASE_VOCABULARY = 
 static inline struct settings case_settings(void)
 {
     struct settings settings = {0};
+    settings.run.keys = settings.store.endpoint = settings.weights.endpoint = "";
     settings.run.threads = 1;
     settings.run.seed = 5;
     settings.run.steps = 100;

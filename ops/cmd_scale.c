@@ -239,7 +239,10 @@ int cmd_scale(int argc, char **argv)
     int code = parse(&request, argc, argv);
     if (code != EXIT_CODE_OK)
         return code;
-    return request.known.supervisor == 0 ? say_run_over(&request.known) : hand_over(&request);
+    if (request.known.supervisor != 0)
+        return hand_over(&request);
+    fprintf(stderr, "weir scale: run %s is over\n", request.known.name);
+    return EXIT_CODE_FAILED;
 }
 
 static int drain_one(struct request *request)

@@ -114,6 +114,12 @@ enum status fleet_add_all(struct fleet *fleet)
 
 /* ---- questions ---- */
 
+static bool scales(const struct process *process, const char *scaled)
+{
+    const char *name = fleet_scaled_name(process);
+    return name != NULL && strcmp(name, scaled) == 0;
+}
+
 enum status fleet_connect(struct fleet *fleet)
 {
     return store_query_open(&fleet->query, fleet->endpoint, fleet->folder->name,
@@ -152,12 +158,14 @@ static void take_status(struct fleet *fleet, struct supervisor *supervisor)
     fleet->answer = last;
 }
 
-/* A store that refuses (it does not know the process) leaves it to SIGTERM. */
+/* A store that refuses (it does not know the process) leaves it to SIGTERM. A reward worker takes the store's notice
+ * for the end of the run, in which it has to wait for what actors still finish: SIGTERM says that it is meant alone. */
 static void take_drained(struct fleet *fleet, bool ok, int64_t now_ns)
 {
     struct process *process = &fleet->processes[fleet->asked_about];
     if (process->place == PLACE_LEAVING && process->terminate_at_ns != 0)
-        process->terminate_at_ns = ok ? after_ms(now_ns, DRAINED_MS) : now_ns;
+        process->terminate_at_ns =
+            ok && scales(process, "actors") ? after_ms(now_ns, DRAINED_MS) : now_ns;
 }
 
 /* With its connection, or in a way that we do not know of; a busy store is not asked twice for that. */
@@ -214,9 +222,9 @@ static void ask(struct fleet *fleet, struct supervisor *supervisor, int64_t now_
     if (fleet->asked != ASKED_NOTHING || now_ns < fleet->next_ask_ns)
         return;
     watch_asked(&supervisor->watch); /* not even reached counts as not answered */
-    fleet->next_ask_ns = after_ms(now_ns, FLEET_ASK_MS);
     if (store_query_start(fleet->query, "status", "{}") != STATUS_OK)
-        return;
+        return; /* no connection yet */
+    fleet->next_ask_ns = after_ms(now_ns, FLEET_ASK_MS);
     fleet->asked = ASKED_STATUS;
     fleet->asked_at_ns = now_ns;
     fleet->asked_reconnects = store_query_reconnects(fleet->query);
@@ -240,12 +248,6 @@ static void follow_store(struct fleet *fleet)
 static bool is_wanted(const struct process *process)
 {
     return process->place == PLACE_WANTED || process->again;
-}
-
-static bool scales(const struct process *process, const char *scaled)
-{
-    const char *name = fleet_scaled_name(process);
-    return name != NULL && strcmp(name, scaled) == 0;
 }
 
 static void dismiss(struct fleet *fleet, struct process *process, int64_t now_ns)

@@ -332,15 +332,17 @@ int run_start(struct run *run)
 
 /* ---- attend ---- */
 
-/* Workers of other machines need the settings, the model folder under the same path and the endpoint; nothing of
- * the run folder. */
+/* Workers of other machines need nothing else of the run folder. */
 static void print_join(const struct run *run)
 {
     if (strncmp(run->endpoint, "tcp://", 6) != 0)
         return;
-    printf("join       another machine joins with: weir-actor --config %s --endpoint %s "
-           "--index %u\n",
-           run->config_path, run->endpoint, run->settings.run.actors);
+    printf(
+        "join       another machine joins with: weir-actor --config %s --endpoint %s "
+        "--index %u\n           (it needs a copy of that file and the .json files of model.path%s; "
+        "docs/operate.md)\n",
+        run->config_path, run->endpoint, run->settings.run.actors,
+        run->settings.run.keys[0] != 0 ? ", actor.key and store.pub of run.keys" : "");
 }
 
 static void print_header(const struct run *run)
@@ -392,7 +394,7 @@ int run_attend(struct run *run)
 void run_release(struct run *run)
 {
     if (run->opened)
-        run_folder_sweep_shared_memory(run->folder.name);
+        run_folder_sweep_shared_memory(&run->folder);
     run_folder_close(&run->folder);
     screen_close(&run->screen);
     buffer_free(&run->waiting);

@@ -1,6 +1,7 @@
 #include "ops/store_query.h"
 
 #include <inttypes.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/un.h>
@@ -72,11 +73,17 @@ uint32_t store_query_reconnects(const struct store_query *query)
     return link_reconnects(query->link);
 }
 
-/* The store's refusal is {"error":"..."}; the text is shown as it is. */
+/* The store's refusal is {"error":"..."}; any other text is shown as it is. */
 static enum status take_reply(const struct control_reply *reply, struct buffer *json)
 {
-    if (!reply->ok)
-        return FAIL(STATUS_INVALID, "the store refused: %s", reply->json);
+    if (!reply->ok) {
+        json_t *refusal = json_loads(reply->json, 0, NULL);
+        const char *error = json_string_value(json_object_get(refusal, "error"));
+        enum status status =
+            FAIL(STATUS_INVALID, "the store refused: %s", error != NULL ? error : reply->json);
+        json_decref(refusal);
+        return status;
+    }
     buffer_clear(json);
     return buffer_text(json, reply->json);
 }

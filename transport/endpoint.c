@@ -67,7 +67,7 @@ static enum status parse_tcp(const char *text, bool binds, bool keyed, struct en
     size_t size = (size_t)(port - host);
     if (!good_host(host, size))
         return FAIL(STATUS_INVALID,
-                    "endpoint \"%s\" has no host: write tcp://10.1.2.3:7000 or, for IPv6, "
+                    "endpoint \"%s\" has no host: write tcp://trainer:7000 or, for IPv6, "
                     "tcp://[::1]:7000",
                     text);
     if (!is_loopback(host, size) && !keyed)

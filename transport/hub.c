@@ -438,6 +438,9 @@ out:
 
 enum status hub_send(struct hub *hub, uint32_t peer_id, const struct message *message)
 {
+    const struct hub_peer *peer = hub_core_peer(hub->core, peer_id);
+    if (message->type == MESSAGE_refused && peer != NULL)
+        LOG_WARN("hub", "peer refused", "peer=%s why=\"%s\"", peer->name, message->refused.reason);
     return hub_core_send(hub->core, peer_id, message);
 }
 

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "core/clock.h"
+#include "transport/weight_channel.h"
 
 enum { ATTEMPTS_MAX = 100000, LISTED_MAX = 8 };
 
@@ -264,10 +265,13 @@ enum status run_folder_find(const char *root, const char *run, char path[FILE_PA
     return STATUS_OK;
 }
 
-void run_folder_sweep_shared_memory(const char *name)
+void run_folder_sweep_shared_memory(const struct run_folder *folder)
 {
-    char prefix[RUN_NAME_MAX + 8];
-    snprintf(prefix, sizeof prefix, "weir.%s.", name);
+    char path[FILE_PATH_MAX];
+    if (weight_channel_path(path, folder->name, folder->path) != STATUS_OK)
+        return;
+    char *prefix = strrchr(path, '/') + 1;
+    *(strrchr(prefix, '.') + 1) = '\0'; /* weir.NAME.FOLDER. */
     DIR *dir = opendir("/dev/shm");
     if (dir == NULL)
         return;

@@ -44,7 +44,7 @@ pid_t run_folder_holder(const char *path, char state[16]);
  * what there is. */
 MUST_CHECK enum status run_folder_find(const char *root, const char *run, char path[FILE_PATH_MAX],
                                        char name[RUN_NAME_MAX]);
-/* Shared memory that killed processes of the run left: /dev/shm/weir.<name>.* */
-void run_folder_sweep_shared_memory(const char *name);
+/* Shared memory that killed processes of the run left (weight_channel_path), of no other run of its name. */
+void run_folder_sweep_shared_memory(const struct run_folder *folder);
 
 #endif

@@ -431,9 +431,24 @@ static enum status apply_dropped(struct book *book, const struct record *record)
     return remove_group(book, group);
 }
 
+static enum status keep_path(struct book *book, const struct record *record)
+{
+    char *path = memory_text(record->version.weights_path);
+    if (path == NULL)
+        return FAIL(STATUS_NO_MEMORY, "path of weights");
+    memory_free(book->weights_path);
+    book->weights_path = path;
+    return STATUS_OK;
+}
+
+/* A version that is known, with its digest: its weights are at another place now. */
 static enum status apply_version(struct book *book, const struct record *record)
 {
     uint64_t version = record->version.version;
+    const struct stored_version *known = book_find_version(book, version);
+    if (known != NULL && known->digest == record->version.digest &&
+        record->version.branch == book->counters.branch)
+        return keep_path(book, record);
     if (record->version.branch != book->counters.branch ||
         (book->version_count > 0 && version != book_version(book) + 1))
         return FAIL(STATUS_CORRUPT,
@@ -444,11 +459,7 @@ static enum status apply_version(struct book *book, const struct record *record)
     TRY(book_reserve(&versions, &book->version_capacity, book->version_count + 1,
                      sizeof *book->versions));
     book->versions = versions;
-    char *path = memory_text(record->version.weights_path);
-    if (path == NULL)
-        return FAIL(STATUS_NO_MEMORY, "path of weights");
-    memory_free(book->weights_path);
-    book->weights_path = path;
+    TRY(keep_path(book, record));
     book->versions[book->version_count++] =
         (struct stored_version){version, record->version.digest};
     book->counters.version = version;

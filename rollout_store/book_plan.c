@@ -320,8 +320,18 @@ enum status book_register(struct book *book, struct peer *peer, const struct ver
 {
     const struct stored_version *known = book_find_version(book, said->version);
     const char *path = said->weights_path != NULL ? said->weights_path : "";
-    if (known != NULL && known->digest == said->digest)
+    if (known != NULL && known->digest == said->digest) {
+        struct record moved = {.type = RECORD_VERSION, /* a restarted learner serves elsewhere */
+                               .version = {.branch = book->counters.branch,
+                                           .version = said->version,
+                                           .parent = said->parent,
+                                           .digest = said->digest,
+                                           .weights_path = path}};
+        if (path[0] != '\0' &&
+            (book->weights_path == NULL || strcmp(path, book->weights_path) != 0))
+            TRY(book_emit(book, out, &moved));
         return acknowledge(out, peer, said->request, "");
+    }
     if (known != NULL) {
         TRY(new_branch(book, out, said->version, said->digest, said->parent, path));
         return acknowledge(out, peer, said->request, "");

@@ -328,7 +328,7 @@ static enum status play_segment(struct player *player, const struct segment *seg
 /* ---- a whole rollout ---- */
 
 struct tally {
-    uint32_t tokens, leases, rebuilt;
+    uint32_t tokens, leases, rebuilt, mixed;
     uint64_t version_first, version_last;
 };
 
@@ -336,9 +336,10 @@ static void print_equal(const struct player *player, const struct tally *tally)
 {
     fprintf(player->replay->out,
             "rollout %" PRIu64 ".%u: %u tokens of versions %" PRIu64 " to %" PRIu64
-            ", %u lease%s, cache rebuilt %u times: equal\n",
+            ", %u lease%s, cache rebuilt %u times, %u prefills across versions: equal\n",
             player->lease->group_id, player->lease->sample, tally->tokens, tally->version_first,
-            tally->version_last, tally->leases, tally->leases == 1 ? "" : "s", tally->rebuilt);
+            tally->version_last, tally->leases, tally->leases == 1 ? "" : "s", tally->rebuilt,
+            tally->mixed);
 }
 
 static void print_different(const struct player *player, const struct segment *segment,
@@ -374,6 +375,7 @@ static enum status play(struct player *player, bool *equal)
         tally.version_last = segment->version;
         tally.leases += leased;
         tally.rebuilt += rebuilt;
+        tally.mixed += (leased || rebuilt) && segment->kv_version_min < segment->version;
         tally.tokens += same;
         *equal = same == segment->count;
         if (!*equal)

@@ -2,6 +2,8 @@
 /* bench/bench_store.c - the book and the ledger without sockets: one actor, one scorer, one learner in a loop.
  *
  *     bench_store [folder] [versions]      JSON lines: groups/s and segments/s with one fdatasync a round, replay records/s
+ *     bench_store restart [rollouts]       milliseconds of a restart with that many rollouts (10^6), from a snapshot and
+ *                                          from the first record, for rollouts of 16 and of 256 tokens
  *
  * Ceiling beside it: rounds/s of append + fdatasync alone, of the same bytes a round. */
 #include <inttypes.h>
@@ -14,8 +16,10 @@
 #include "core/memory.h"
 #include "rollout_store/book.h"
 #include "rollout_store/ledger.h"
+#include "rollout_store/snapshots.h"
 
 enum { GROUP = 16, GROUPS = 32, TOKENS = 256, SEGMENT = 64, SLOTS = 256, PROMPT = 64 };
+enum { RESTART_LIMIT_MS = 2000, TOKENS_LIMIT_PER_S = 1000000 };
 
 struct bench {
     struct book *book;
@@ -29,6 +33,9 @@ struct bench {
     uint64_t frame, segments, rounds, version, request, fetched;
     uint64_t plan[GROUPS];
     bool planned;
+    uint32_t tokens, segment; /* of a rollout; of a segment */
+    bool sync, snapshot;
+    struct snapshots snapshots;
 };
 
 static void stop(enum status status)
@@ -65,7 +72,10 @@ static void finish_round(struct bench *bench)
     stop(book_tick(bench->book, clock_now_ns(), &bench->out));
     if (bench->out.records.size > 0) {
         stop(ledger_append(bench->ledger, bench->out.records.bytes, bench->out.records.size));
-        stop(ledger_sync(bench->ledger));
+        if (bench->sync)
+            stop(ledger_sync(bench->ledger));
+        if (bench->snapshot)
+            stop(snapshots_round(&bench->snapshots, bench->book, bench->ledger));
     }
     for (size_t i = 0; i < bench->out.send_count; i++)
         take(bench, &bench->out.sends[i].message);
@@ -86,13 +96,13 @@ static void say_segments(struct bench *bench)
     uint32_t kept = 0, count = bench->live;
     for (uint32_t i = 0; i < count; i++) {
         const struct lease *lease = &bench->leases[i];
-        bool ends = bench->position[i] + SEGMENT == TOKENS;
+        bool ends = bench->position[i] + bench->segment == bench->tokens;
         segments[i] = (struct segment){.lease_id = lease->lease_id,
                                        .group_id = lease->group_id,
                                        .sample = lease->sample,
                                        .attempt = lease->attempt,
                                        .first_position = bench->position[i],
-                                       .count = SEGMENT,
+                                       .count = bench->segment,
                                        .ids = ids,
                                        .logprobs = logprobs,
                                        .version = bench->version,
@@ -104,7 +114,7 @@ static void say_segments(struct bench *bench)
         if (ends)
             continue;
         bench->leases[kept] = *lease;
-        bench->position[kept++] = bench->position[i] + SEGMENT;
+        bench->position[kept++] = bench->position[i] + bench->segment;
     }
     bench->live = kept;
     bench->segments += count;
@@ -172,33 +182,100 @@ static enum status count_record(void *self, const struct record *record, uint64_
     return book_apply(self, record);
 }
 
-static void measure(const char *folder, const struct book_config *config, uint64_t versions)
+/* Runs until `versions` are trained. */
+static void live(struct bench *bench, const char *folder, const struct book_config *config,
+                 uint64_t versions)
+{
+    uint64_t records, torn;
+    stop(book_create(&bench->book, config));
+    stop(arena_create(&bench->arena, (size_t)1 << 30));
+    book_out_init(&bench->out, bench->arena);
+    stop(ledger_open(&bench->ledger, folder, 256 << 20, NULL, NULL, &records, &torn));
+    start_peers(bench);
+    while (bench->version < versions) {
+        finish_round(bench);
+        say_segments(bench);
+        say_scores(bench);
+        say_learner(bench);
+    }
+    finish_round(bench);
+}
+
+static void leave(struct bench *bench)
+{
+    ledger_close(&bench->ledger);
+    book_destroy(&bench->book);
+    book_out_free(&bench->out);
+    arena_destroy(&bench->arena);
+}
+
+static enum status skip_snapshots(void *self, const struct record *record, uint64_t offset)
+{
+    (void)offset;
+    return record->type == RECORD_SNAPSHOT ? STATUS_OK : book_apply(self, record);
+}
+
+static void print_restart(const char *from, uint32_t tokens, uint64_t rollouts, uint64_t bytes,
+                          double seconds)
+{
+    printf("{\"bench\":\"store_restart\",\"from\":\"%s\",\"rollouts\":%" PRIu64
+           ",\"tokens\":%" PRIu32 ",\"ledger_mb\":%.0f,\"ms\":%.0f,\"limit_ms\":%d}\n",
+           from, rollouts, tokens, (double)bytes * 1e-6, seconds * 1e3, RESTART_LIMIT_MS);
+    fflush(stdout);
+}
+
+/* A ledger of that many rollouts, opened as the store does, and once more from its first record. */
+static void measure_restart(const char *folder, struct book_config config, uint32_t tokens,
+                            uint64_t rollouts)
 {
     static struct bench bench;
-    uint64_t records, torn;
-    stop(book_create(&bench.book, config));
-    stop(arena_create(&bench.arena, (size_t)1 << 30));
-    book_out_init(&bench.out, bench.arena);
-    stop(ledger_open(&bench.ledger, folder, 64 << 20, NULL, NULL, &records, &torn));
-    start_peers(&bench);
+    uint64_t records, torn, versions = rollouts / (GROUP * GROUPS) + 1;
+    bench = (struct bench){
+        .tokens = tokens, .segment = tokens < SEGMENT ? tokens : SEGMENT, .snapshot = true};
+    config.steps = versions;
+    config.sampling.response_tokens_max = tokens;
+    live(&bench, folder, &config, versions);
+    stop(ledger_sync(bench.ledger));
+    uint64_t bytes = ledger_offset(bench.ledger);
+    printf("{\"bench\":\"store_snapshot\",\"tokens\":%" PRIu32 ",\"snapshots\":%" PRIu64
+           ",\"bytes\":%" PRIu64 ",\"ms\":%.1f}\n",
+           tokens, bench.snapshots.count, bench.snapshots.bytes,
+           (double)bench.snapshots.took_ns * 1e-6);
+    leave(&bench);
+
+    stop(book_create(&bench.book, &config));
     int64_t begin_ns = clock_now_ns();
-    while (bench.version < versions) {
-        finish_round(&bench);
-        say_segments(&bench);
-        say_scores(&bench);
-        say_learner(&bench);
-    }
-    finish_round(&bench);
+    stop(ledger_open(&bench.ledger, folder, 256 << 20, count_record, bench.book, &records, &torn));
+    print_restart("snapshot", tokens, rollouts, bytes, (double)(clock_now_ns() - begin_ns) * 1e-9);
+    ledger_close(&bench.ledger);
+    book_destroy(&bench.book);
+
+    stop(book_create(&bench.book, &config));
+    begin_ns = clock_now_ns();
+    stop(ledger_scan(folder, 0, bytes, skip_snapshots, bench.book));
+    print_restart("first record", tokens, rollouts, bytes,
+                  (double)(clock_now_ns() - begin_ns) * 1e-9);
+    book_destroy(&bench.book);
+    stop(file_remove_tree(folder));
+}
+
+static void measure(const char *folder, const struct book_config *config, uint64_t versions)
+{
+    static struct bench bench = {
+        .tokens = TOKENS, .segment = SEGMENT, .sync = true, .snapshot = true};
+    uint64_t records, torn;
+    int64_t begin_ns = clock_now_ns();
+    live(&bench, folder, config, versions);
     double seconds = (double)(clock_now_ns() - begin_ns) * 1e-9,
            bytes = (double)ledger_offset(bench.ledger);
     double groups = (double)(versions * GROUPS);
-    printf(
-        "{\"bench\":\"store_book_ledger\",\"group_size\":%d,\"tokens\":%d,\"segment_tokens\":%d,"
-        "\"versions\":%" PRIu64
-        ",\"groups_per_s\":%.0f,\"segments_per_s\":%.0f,\"tokens_per_s\":%.0f,\"rounds\":%" PRIu64
-        ",\"mb_per_s\":%.1f}\n",
-        GROUP, TOKENS, SEGMENT, versions, groups / seconds, (double)bench.segments / seconds,
-        (double)bench.segments * SEGMENT / seconds, bench.rounds, bytes / seconds * 1e-6);
+    printf("{\"bench\":\"store_book_ledger\",\"group_size\":%d,\"tokens\":%d,\"segment_tokens\":%d,"
+           "\"versions\":%" PRIu64 ",\"groups_per_s\":%.0f,\"segments_per_s\":%.0f,\"tokens_per_"
+                                   "s\":%.0f,\"limit_tokens_per_s\":%d,\"rounds\":%" PRIu64
+           ",\"mb_per_s\":%.1f}\n",
+           GROUP, TOKENS, SEGMENT, versions, groups / seconds, (double)bench.segments / seconds,
+           (double)bench.segments * SEGMENT / seconds, TOKENS_LIMIT_PER_S, bench.rounds,
+           bytes / seconds * 1e-6);
     ledger_close(&bench.ledger);
     book_destroy(&bench.book);
 
@@ -238,7 +315,10 @@ int main(int argc, char **argv)
     stop(prompts_from_memory(&prompts, &row, 1));
     if (argc < 2 && mkdtemp(folder) == NULL)
         return 1;
-    stop(file_path(path, "%s", argc > 1 ? argv[1] : folder));
+    bool restart = argc > 1 && strcmp(argv[1], "restart") == 0;
+    if (restart && mkdtemp(folder) == NULL)
+        return 1;
+    stop(file_path(path, "%s", argc > 1 && !restart ? argv[1] : folder));
     struct book_config config = {
         .store = {.group_size = GROUP,
                   .groups_per_publish = GROUPS,
@@ -256,7 +336,11 @@ int main(int argc, char **argv)
         .prompts = prompts,
         .run = "bench",
         .settings_json = "{}"};
-    measure(path, &config, versions);
+    uint64_t rollouts = argc > 2 ? versions : 1000000;
+    for (uint32_t tokens = 16; restart && tokens <= 256; tokens *= 16)
+        measure_restart(path, config, tokens, rollouts);
+    if (!restart)
+        measure(path, &config, versions);
     prompts_destroy(&prompts);
     if (argc < 2)
         stop(file_remove_tree(folder));

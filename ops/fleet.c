@@ -2,21 +2,15 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "core/clock.h"
 #include "core/memory.h"
 #include "ops/cmd.h"
 
-enum {
-    ROOM_FIRST = 16,
-    DRAIN_ANSWER_MS = 1000, /* the store's answer to a drain; then SIGTERM does it */
-    DRAINED_MS = 3000       /* to hand back and say bye after the store's notice, before SIGTERM */
-};
+enum { ROOM_FIRST = 16 };
 
 static int64_t after_ms(int64_t now_ns, int64_t ms)
 {
@@ -65,8 +59,7 @@ enum status fleet_place(struct fleet *fleet, struct process **process)
     return STATUS_OK;
 }
 
-static enum status add(struct fleet *fleet, const char *role, unsigned index,
-                       enum process_duty duty)
+enum status fleet_add(struct fleet *fleet, const char *role, unsigned index, enum process_duty duty)
 {
     struct process made = {.duty = duty}, *place;
     char program[FILE_PATH_MAX], name[32], number[16], parent[16];
@@ -101,24 +94,18 @@ static enum status add(struct fleet *fleet, const char *role, unsigned index,
 enum status fleet_add_all(struct fleet *fleet)
 {
     const struct settings *settings = fleet->settings;
-    TRY(add(fleet, ROLE_NAME_STORE, 0, DUTY_STORE));
-    TRY(add(fleet, ROLE_NAME_LEARNER, 0, DUTY_LEARNER));
+    TRY(fleet_add(fleet, ROLE_NAME_STORE, 0, DUTY_STORE));
+    TRY(fleet_add(fleet, ROLE_NAME_LEARNER, 0, DUTY_LEARNER));
     for (unsigned i = 1; i < settings->learner.ranks; i++)
-        TRY(add(fleet, ROLE_NAME_LEARNER, i, DUTY_WORKER));
+        TRY(fleet_add(fleet, ROLE_NAME_LEARNER, i, DUTY_WORKER));
     for (unsigned i = 0; i < settings->run.actors; i++)
-        TRY(add(fleet, ROLE_NAME_ACTOR, i, DUTY_WORKER));
+        TRY(fleet_add(fleet, ROLE_NAME_ACTOR, i, DUTY_WORKER));
     for (unsigned i = 0; i < settings->run.reward_workers; i++)
-        TRY(add(fleet, ROLE_NAME_REWARD, i, DUTY_WORKER));
+        TRY(fleet_add(fleet, ROLE_NAME_REWARD, i, DUTY_WORKER));
     return STATUS_OK;
 }
 
 /* ---- questions ---- */
-
-static bool scales(const struct process *process, const char *scaled)
-{
-    const char *name = fleet_scaled_name(process);
-    return name != NULL && strcmp(name, scaled) == 0;
-}
 
 enum status fleet_connect(struct fleet *fleet)
 {
@@ -165,7 +152,7 @@ static void take_drained(struct fleet *fleet, bool ok, int64_t now_ns)
     struct process *process = &fleet->processes[fleet->asked_about];
     if (process->place == PLACE_LEAVING && process->terminate_at_ns != 0)
         process->terminate_at_ns =
-            ok && scales(process, "actors") ? after_ms(now_ns, DRAINED_MS) : now_ns;
+            ok && fleet_scales(process, "actors") ? after_ms(now_ns, FLEET_DRAINED_MS) : now_ns;
 }
 
 /* With its connection, or in a way that we do not know of; a busy store is not asked twice for that. */
@@ -243,156 +230,6 @@ static void follow_store(struct fleet *fleet)
     }
 }
 
-/* ---- scaling ---- */
-
-static bool is_wanted(const struct process *process)
-{
-    return process->place == PLACE_WANTED || process->again;
-}
-
-static void dismiss(struct fleet *fleet, struct process *process, int64_t now_ns)
-{
-    process->start_at_ns = process->say_out_at_ns = 0;
-    if (process->again) {
-        process->again = false;
-    } else if (process->pid == 0) {
-        process->place = PLACE_OUT;
-    } else {
-        process->place = PLACE_LEAVING;
-        process->drain_asked = false;
-        process->terminate_at_ns = after_ms(now_ns, DRAIN_ANSWER_MS);
-        process->kill_at_ns =
-            after_ms(now_ns, DRAINED_MS + (int64_t)fleet->settings->run.drain_s * 1000);
-    }
-}
-
-static void call_in(struct process *process, int64_t now_ns)
-{
-    process->say_out_at_ns = 0;
-    process->fruitless = process->quick = 0;
-    if (process->place == PLACE_LEAVING && process->pid > 0) {
-        process->again = true;
-    } else {
-        process->place = PLACE_WANTED;
-        process->start_at_ns = now_ns;
-    }
-}
-
-static struct process *find(struct fleet *fleet, const char *name)
-{
-    for (size_t i = 0; i < fleet->count; i++)
-        if (strcmp(fleet->processes[i].name, name) == 0)
-            return &fleet->processes[i];
-    return NULL;
-}
-
-/* The lowest index that is not at work. */
-static enum status grow(struct fleet *fleet, const char *role, int64_t now_ns)
-{
-    for (unsigned index = 0;; index++) {
-        char name[PROCESS_NAME_MAX];
-        snprintf(name, sizeof name, "%s.%u", role, index);
-        struct process *process = find(fleet, name);
-        if (process == NULL)
-            TRY(add(fleet, role, index, DUTY_WORKER));
-        else if (is_wanted(process))
-            continue;
-        call_in(find(fleet, name), now_ns);
-        return STATUS_OK;
-    }
-}
-
-static unsigned index_of(const struct process *process)
-{
-    const char *dot = strrchr(process->name, '.');
-    unsigned index = 0;
-    for (const char *at = dot != NULL ? dot + 1 : ""; *at >= '0' && *at <= '9'; at++)
-        index = index * 10 + (unsigned)(*at - '0');
-    return index;
-}
-
-static void shrink(struct fleet *fleet, const char *scaled, int64_t now_ns)
-{
-    struct process *last = NULL;
-    for (size_t i = 0; i < fleet->count; i++) {
-        struct process *process = &fleet->processes[i];
-        if (scales(process, scaled) && is_wanted(process) &&
-            (last == NULL || index_of(process) > index_of(last)))
-            last = process;
-    }
-    if (last != NULL)
-        dismiss(fleet, last, now_ns);
-}
-
-static enum status scale(struct fleet *fleet, const char *scaled, const char *role, int wanted,
-                         int64_t now_ns)
-{
-    int present = 0;
-    for (size_t i = 0; i < fleet->count; i++)
-        present += scales(&fleet->processes[i], scaled) && is_wanted(&fleet->processes[i]);
-    for (; wanted != SCALE_AS_IT_IS && present < wanted; present++)
-        TRY(grow(fleet, role, now_ns));
-    for (; wanted != SCALE_AS_IT_IS && present > wanted; present--)
-        shrink(fleet, scaled, now_ns);
-    return STATUS_OK;
-}
-
-static void apply(struct fleet *fleet, struct supervisor *supervisor, const struct scale_wish *wish,
-                  int64_t now_ns)
-{
-    for (size_t i = 0; i < wish->drain_count; i++) {
-        struct process *process = find(fleet, wish->drain[i]);
-        if (process != NULL && fleet_scaled_name(process) != NULL && is_wanted(process))
-            dismiss(fleet, process, now_ns);
-    }
-    enum status status = scale(fleet, "actors", ROLE_NAME_ACTOR, wish->actors, now_ns);
-    if (status == STATUS_OK)
-        status = scale(fleet, "reward_workers", ROLE_NAME_REWARD, wish->reward_workers, now_ns);
-    if (status != STATUS_OK)
-        supervisor->hooks.say(supervisor->hooks.self, error_sentence());
-    fleet->applied = wish->request;
-    supervisor->processes = fleet->processes;
-    supervisor->count = fleet->count;
-    supervisor->changed = true;
-}
-
-static void look_at_scale(struct fleet *fleet, struct supervisor *supervisor, int64_t now_ns)
-{
-    char path[FILE_PATH_MAX];
-    struct stat info;
-    static struct scale_wish wish;
-    if (supervisor->phase != PHASE_RUNNING ||
-        file_path(path, "%s/scale.json", fleet->folder->path) != STATUS_OK ||
-        stat(path, &info) != 0)
-        return;
-    int64_t seen[4] = {info.st_mtim.tv_sec, info.st_mtim.tv_nsec, info.st_size,
-                       (int64_t)info.st_ino};
-    if (memcmp(seen, fleet->scale_seen, sizeof seen) == 0)
-        return;
-    memcpy(fleet->scale_seen, seen, sizeof seen);
-    if (scale_file_read(fleet->folder->path, &wish) != STATUS_OK)
-        supervisor->hooks.say(supervisor->hooks.self, error_sentence());
-    else if (wish.request > fleet->applied)
-        apply(fleet, supervisor, &wish, now_ns);
-}
-
-static void enforce_leaving(struct fleet *fleet, int64_t now_ns)
-{
-    for (size_t i = 0; i < fleet->count; i++) {
-        struct process *process = &fleet->processes[i];
-        if (process->place != PLACE_LEAVING || process->pid == 0)
-            continue;
-        if (process->terminate_at_ns != 0 && now_ns >= process->terminate_at_ns) {
-            process->terminate_at_ns = 0;
-            process_signal(process, SIGTERM);
-        }
-        if (process->kill_at_ns != 0 && now_ns >= process->kill_at_ns) {
-            process->kill_at_ns = 0;
-            process_signal(process, SIGKILL);
-        }
-    }
-}
-
 /* ---- the table ---- */
 
 /* Whole or absent, and not synced: it is worth nothing after the supervisor, and must not wait for a slow disk. */
@@ -425,8 +262,8 @@ void fleet_tick(struct fleet *fleet, struct supervisor *supervisor, int64_t now_
     if (fleet->query != NULL)
         take_answer(fleet, supervisor, now_ns);
     follow_store(fleet);
-    look_at_scale(fleet, supervisor, now_ns);
-    enforce_leaving(fleet, now_ns);
+    fleet_look_at_scale(fleet, supervisor, now_ns);
+    fleet_enforce_leaving(fleet, now_ns);
     if (fleet->query != NULL)
         ask(fleet, supervisor, now_ns);
     if (!supervisor->changed)

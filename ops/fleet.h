@@ -26,7 +26,10 @@
 #include "ops/store_query.h"
 #include "ops/supervisor.h"
 
-enum { FLEET_ASK_MS = 250 };
+enum {
+    FLEET_ASK_MS = 250,
+    FLEET_DRAINED_MS = 3000 /* to hand back and say bye after the store's notice, before SIGTERM */
+};
 
 struct fleet {
     const struct settings *settings;    /* borrowed */
@@ -64,6 +67,13 @@ MUST_CHECK enum status fleet_connect(struct fleet *fleet);
 void fleet_tick(struct fleet *fleet, struct supervisor *supervisor, int64_t now_ns);
 /* Sum of what the run got done, never smaller than before. */
 uint64_t fleet_progress(const struct fleet *fleet);
+/* A place for one more process, which is not started. */
+MUST_CHECK enum status fleet_add(struct fleet *fleet, const char *role, unsigned index,
+                                 enum process_duty duty);
+/* ops/fleet_scale.c: does what scale.json asks when it changed; SIGTERM and SIGKILL for who leaves too slowly. */
+void fleet_look_at_scale(struct fleet *fleet, struct supervisor *supervisor, int64_t now_ns);
+void fleet_enforce_leaving(struct fleet *fleet, int64_t now_ns);
+bool fleet_scales(const struct process *process, const char *scaled); /* "actors" */
 /* ops/fleet_table.c: processes.json as text. */
 MUST_CHECK enum status fleet_table_json(const struct fleet *fleet, const struct watch *watch,
                                         struct buffer *json);

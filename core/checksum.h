@@ -21,6 +21,8 @@ uint32_t crc32c_table(uint32_t crc, const void *bytes,
                       size_t size); /* same value without SSE4.2; crc32c picks */
 uint64_t hash64(const void *bytes, size_t size, uint64_t seed); /* XXH3-64 */
 uint64_t weight_digest(const void *bytes, size_t size, uint64_t first_word);
+/* memcpy and the digest of what is copied, in one pass: about as fast as the copy. They must not overlap. */
+uint64_t weight_digest_copy(void *to, const void *from, size_t size, uint64_t first_word);
 
 C_END
 #endif

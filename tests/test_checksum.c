@@ -94,6 +94,27 @@ static void test_checksum_digest_known_answers(void **state)
     assert_true(weight_digest("abc", 3, 9) == UINT64_C(0xf95f138f9b1d9934));
 }
 
+/* Both ways of copying: past the cache where the target is aligned, else block by block. */
+static void test_checksum_digest_copy_copies_and_sums(void **state)
+{
+    (void)state;
+    enum { LARGE = 700001, MARGIN = 64 };
+    static uint8_t from[LARGE + MARGIN], to[LARGE + 2 * MARGIN];
+    static const size_t sizes[] = {0, 1, 7, 8, 63, 64, 65, 4096, 262144, 262152, LARGE};
+    for (size_t i = 0; i < sizeof from; i++)
+        from[i] = (uint8_t)(i * 131 + (i >> 8) * 7);
+    uint8_t *aligned = to + (MARGIN - (uintptr_t)to % MARGIN) % MARGIN;
+    for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++)
+        for (size_t shift = 0; shift < 16; shift += 5) {
+            size_t size = sizes[s];
+            memset(to, 0xee, sizeof to);
+            uint64_t sum = weight_digest_copy(aligned + shift, from + shift, size, 12345);
+            assert_true(sum == weight_digest(from + shift, size, 12345));
+            assert_memory_equal(aligned + shift, from + shift, size);
+            assert_int_equal(aligned[shift + size], 0xee);
+        }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -103,6 +124,7 @@ int main(void)
         cmocka_unit_test(test_checksum_digest_of_pieces_sums_to_the_whole),
         cmocka_unit_test(test_checksum_digest_sees_every_flipped_bit_and_moved_word),
         cmocka_unit_test(test_checksum_digest_known_answers),
+        cmocka_unit_test(test_checksum_digest_copy_copies_and_sums),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -19,7 +19,7 @@
 #include "core/log.h"
 #include "core/memory.h"
 
-enum { CHANNEL_ALIGN = 4096, CHANNEL_BUFFERS = 2, COPY_BLOCK = 256 << 10 };
+enum { CHANNEL_ALIGN = 4096, CHANNEL_BUFFERS = 2 };
 static const uint64_t CHANNEL_MAGIC = 0x3274617752494557; /* "WEIRwat2" as bytes */
 static const uint64_t NO_VERSION = UINT64_MAX;
 
@@ -405,18 +405,6 @@ uint64_t weight_receiver_version(const struct weight_receiver *receiver, uint32_
     return newest.version;
 }
 
-/* Copies and sums up block by block, so that the digest reads what is still in the cache. */
-static uint64_t copy_on_host(uint8_t *to, const uint8_t *from, size_t bytes)
-{
-    uint64_t sum = 0;
-    for (size_t at = 0; at < bytes; at += COPY_BLOCK) {
-        size_t size = bytes - at < COPY_BLOCK ? bytes - at : COPY_BLOCK;
-        memcpy(to + at, from + at, size);
-        sum += weight_digest(to + at, size, at / 8);
-    }
-    return sum;
-}
-
 static bool takes_host_memory(const struct weight_receiver *receiver)
 {
     return receiver->device == NULL || receiver->device->on_host;
@@ -429,7 +417,7 @@ static enum status copy_buffer(const struct weight_receiver *receiver, unsigned 
     const struct weight_device *device = receiver->device;
     const uint8_t *host = buffer_at(receiver->mapping, at, receiver->bytes);
     if (takes_host_memory(receiver)) {
-        *digest = copy_on_host(out, host, receiver->bytes);
+        *digest = weight_digest_copy(out, host, receiver->bytes, 0);
         return STATUS_OK;
     }
     if (receiver->mapping->opened[at] != NULL)

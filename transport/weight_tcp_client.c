@@ -46,8 +46,7 @@ static enum status put(void *self, size_t offset, const void *piece, size_t size
     const struct weight_device *device = client->config.device;
     uint8_t *to = client->memory + offset;
     if (device == NULL || device->on_host) {
-        memcpy(to, piece, size);
-        *digest = weight_digest(to, size, offset / 8);
+        *digest = weight_digest_copy(to, piece, size, offset / 8);
         return STATUS_OK;
     }
     TRY(device->write(device->context, to, piece, size));

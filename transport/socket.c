@@ -65,6 +65,7 @@ enum status socket_open(int type, const struct endpoint *endpoint, void **contex
         {ZMQ_TCP_KEEPALIVE_IDLE, 10},
         {ZMQ_TCP_KEEPALIVE_INTVL, 5},
         {ZMQ_TCP_KEEPALIVE_CNT, 3},
+        {ZMQ_BACKLOG, 4096}, /* a whole fleet comes back at once after a restart */
         {ZMQ_RECONNECT_IVL, 50},
         {ZMQ_RECONNECT_IVL_MAX, 200}, /* one host: a store that is back should be found at once */
         {ZMQ_HANDSHAKE_IVL, SOCKET_HANDSHAKE_MS},

@@ -102,7 +102,7 @@ void book_restarted(struct book *book, int64_t now_ns);
 MUST_CHECK enum status book_handle(struct book *book, int64_t now_ns, uint32_t peer,
                                    const struct message *message, struct book_out *out);
 /* The connection of a peer was lost, or is back (a message of it means that too). */
-void book_connection(struct book *book, int64_t now_ns, uint32_t peer, bool connected);
+bool book_connection(struct book *book, int64_t now_ns, uint32_t peer, bool connected); /* news? */
 /* Time passed: expiry, births, leases, scores to hand out, a plan that became possible. Call after each round and at
  * least every heartbeat. */
 MUST_CHECK enum status book_tick(struct book *book, int64_t now_ns, struct book_out *out);

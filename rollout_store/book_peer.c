@@ -82,14 +82,16 @@ enum status book_expire_silent(struct book *book, struct book_out *out)
     return STATUS_OK;
 }
 
-void book_connection(struct book *book, int64_t now_ns, uint32_t id, bool connected)
+/* False for operators, who come and go, and for those who said bye. */
+bool book_connection(struct book *book, int64_t now_ns, uint32_t id, bool connected)
 {
     book_advance(book, now_ns);
     struct peer *peer = book_peer(book, id);
     if (peer == NULL || peer->connected == connected)
-        return;
+        return false;
     peer->connected = connected;
     peer->disconnected_ns = connected ? 0 : book->now_ns;
+    return peer->role != ROLE_CONTROL;
 }
 
 /* ---- notices ---- */

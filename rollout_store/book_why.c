@@ -78,6 +78,14 @@ void book_hold_for(struct book *book, int64_t now_ns, const char *what)
     book_advance(book, now_ns);
     if (what != NULL && book->hold[0] == '\0')
         book->hold_ns = book->now_ns;
+    for (uint32_t i = 0; i < book->peer_limit && what == NULL; i++) { /* nobody was listened to */
+        struct peer *peer = book->peers[i];
+        if (peer == NULL || !peer->connected)
+            continue;
+        peer->heard_ns = book->now_ns;
+        if (peer->holder != NULL)
+            peer->holder->heard_ns = book->now_ns;
+    }
     snprintf(book->hold, sizeof book->hold, "%s", what != NULL ? what : "");
 }
 

@@ -30,15 +30,23 @@ enum status server_answer_view(struct server *server, uint32_t peer, const struc
     return status;
 }
 
+static const char *name_of(const struct server *server, uint32_t id)
+{
+    for (uint32_t i = 0; i < hub_peer_count(server->hub); i++)
+        if (hub_peer_at(server->hub, i)->id == id)
+            return hub_peer_at(server->hub, i)->name;
+    return "unknown";
+}
+
 /* Connections that died or came back. */
 void server_take_events(struct server *server)
 {
     uint32_t id = 0;
     bool connected = false;
     while (hub_take_event(server->hub, &id, &connected)) {
-        LOG_INFO("store", connected ? "connection is back" : "connection is dead", "peer=%" PRIu32,
-                 id);
-        book_connection(server->book, clock_now_ns(), id, connected);
+        if (book_connection(server->book, clock_now_ns(), id, connected))
+            LOG_INFO("store", connected ? "connection is back" : "connection is dead", "peer=%s",
+                     name_of(server, id));
         if (!connected)
             server_drop_kept(server, id); /* lost with it; a hello begins anew */
     }

@@ -8,19 +8,24 @@
 
 /* Large blocks come from the kernel, which gives zeroed pages when they are touched first: a learner that makes
  * room for its longest sequence starts at once. Address and thread sanitizers see every block only through malloc. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-enum { MAPPED_MAX = 0 };
-#else
-enum { MAPPED_MAX = 1024 };
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define WATCHED 1
 #endif
-enum { MEMORY_ALIGN = 64, MAPPED_BYTES_MIN = 1 << 20, PAGE_BYTES = 4096 };
+#endif
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || defined(WATCHED)
+enum { MAPS_LARGE_BLOCKS = 0 };
+#else
+enum { MAPS_LARGE_BLOCKS = 1 };
+#endif
+enum { MEMORY_ALIGN = 64, MAPPED_MAX = 1024, MAPPED_BYTES_MIN = 1 << 20, PAGE_BYTES = 4096 };
 
 /* The mapped blocks, in no order; more than MAPPED_MAX are made by malloc. */
 static pthread_mutex_t mapped_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct {
     void *block;
     size_t bytes;
-} mapped[MAPPED_MAX + 1];
+} mapped[MAPPED_MAX];
 static size_t mapped_count;
 
 static _Atomic int64_t fail_countdown = -1; /* > 0: allocations until the one that fails */
@@ -46,7 +51,7 @@ int64_t memory_blocks_live(void)
 /* NULL: make it by malloc. */
 static void *map_block(size_t bytes)
 {
-    if (bytes < MAPPED_BYTES_MIN)
+    if (!MAPS_LARGE_BLOCKS || bytes < MAPPED_BYTES_MIN)
         return NULL;
     pthread_mutex_lock(&mapped_lock);
     void *block = MAP_FAILED;

@@ -1,10 +1,11 @@
-/* links: transport core */
+/* links: transport kernels core */
 /* Weights from one process to another on GPUs: JSON lines with GB/s and the share of what cudaMemcpyPeer moves.
  *
  *     bench_broadcast ceiling 3.1          copies of 3.1 GB from GPU 0 to GPU 1 (with one GPU: on it)
  *     bench_broadcast ipc 3.1              learner and actor on one GPU: versions through the weight channel
  *     bench_broadcast peer 3.1             the same, the actor on GPU 1
  *     bench_broadcast nccl 3.1 [piece_mb]  learner on GPU 0, actor on GPU 1: the broadcast with its whole protocol
+ *     bench_broadcast digest 3.1 [piece_mb]  as nccl, with the real digest: the part of it that no transfer hides
  *     bench_broadcast kill 3.1             as nccl; the actor is killed in the middle of a version and comes again
  *     bench_broadcast alone 3.1            a communicator of one rank: the library loads and does as it is told
  *
@@ -21,6 +22,7 @@
 #include "bench/cuda_runtime_calls.h"
 #include "core/clock.h"
 #include "core/memory.h"
+#include "kernels/ops.h"
 #include "transport/weight_channel.h"
 #include "transport/weight_member.h"
 #include "transport/weight_root.h"
@@ -126,10 +128,44 @@ static struct weight_group_config group_config(size_t piece_mb)
                                         .piece_bytes = piece_mb << 20};
 }
 
+/* The real device instead of the one of this bench, whose digest is a sample. */
+static void use_op_table(int gpu)
+{
+    struct op_table *ops = NULL;
+    char name[16];
+    snprintf(name, sizeof name, "cuda:%d", gpu);
+    must(op_table_create(&ops, name, 1), "op table");
+    device = (struct weight_device)WEIGHT_DEVICE(ops);
+}
+
+/* What the digest cost beyond the transfer, a line for each VERSIONS versions. */
+static void print_digest(double transfer_ms, const struct weight_arrival *arrival)
+{
+    static double digest[VERSIONS], whole[VERSIONS];
+    static size_t count, seen;
+    if (seen++ == 0)
+        return; /* connecting */
+    digest[count] = arrival->digest_ms;
+    whole[count++] = transfer_ms;
+    if (count < VERSIONS)
+        return;
+    qsort(digest, count, sizeof *digest, compare);
+    qsort(whole, count, sizeof *whole, compare);
+    printf("{\"bench\":\"broadcast\",\"what\":\"digest beside the broadcast\",\"digest_ms\":%.4f,"
+           "\"broadcast_ms\":%.3f,\"ratio\":%.4f,\"limit\":0.01}\n",
+           digest[count / 2], whole[count / 2], digest[count / 2] / whole[count / 2]);
+    fflush(stdout);
+    count = 0;
+}
+
 /* An actor: takes versions until it is killed. */
 static void run_member(int gpu, size_t bytes, size_t piece_mb, int fd)
 {
     cuda_start(gpu);
+    bool real = getenv("BENCH_REAL_DIGEST") != NULL;
+    if (real)
+        use_op_table(gpu);
+    int64_t begin_ns = 0;
     void *memory = buffer(bytes, 255);
     struct weight_member *member = NULL;
     struct weight_member_config config = {.group = group_config(piece_mb),
@@ -147,8 +183,17 @@ static void run_member(int gpu, size_t bytes, size_t piece_mb, int fd)
             if (letter.control.incarnation == (uint64_t)getpid())
                 weight_member_take(member, &letter.control);
         must(weight_member_turn(member, memory, &receiving, &arrived, &arrival), "member");
+        if (!receiving || begin_ns == 0)
+            begin_ns = clock_now_ns();
         if (!arrived)
             continue;
+        if (real) {
+            print_digest(since_ms(begin_ns), &arrival);
+            weight_member_answer(member, arrival.own == arrival.digest);
+            if (arrival.own != arrival.digest)
+                fprintf(stderr, "wrong bytes\n");
+            continue;
+        }
         uint64_t digest = 0;
         enum status status = device_digest(NULL, memory, bytes, 0, &digest);
         weight_member_answer(member, status == STATUS_OK && digest == arrival.digest);
@@ -195,7 +240,10 @@ static void offer(struct learner *learner, void *memory, size_t bytes, uint64_t 
         turn(learner);
     CUDA(cudaMemsetAsync(memory, (int)version, bytes, main_stream));
     CUDA(cudaStreamSynchronize(main_stream));
-    weight_root_offer(learner->root, version, 0, version, memory);
+    uint64_t digest = version;
+    if (getenv("BENCH_REAL_DIGEST") != NULL)
+        must(device.digest(device.context, memory, bytes, 0, &digest), "digest");
+    weight_root_offer(learner->root, version, 0, digest, memory);
 }
 
 static void await_sent(struct learner *learner, uint64_t count)
@@ -249,6 +297,8 @@ static void broadcast(size_t bytes, size_t piece_mb, bool killing)
     if (learner_pid == 0) {
         struct learner learner = {.fd = ends[0]};
         cuda_start(0);
+        if (getenv("BENCH_REAL_DIGEST") != NULL)
+            use_op_table(0);
         void *memory[2] = {buffer(bytes, 0), buffer(bytes, 0)};
         struct weight_root_config config = {.group = group_config(piece_mb),
                                             .join_timeout_ms = LIMIT_S * 1000,
@@ -387,7 +437,10 @@ int main(int argc, char **argv)
         channel(bytes, strcmp(mode, "peer") == 0);
     else if (strcmp(mode, "alone") == 0)
         alone(bytes, piece_mb);
-    else
+    else {
+        if (strcmp(mode, "digest") == 0)
+            cuda_must(setenv("BENCH_REAL_DIGEST", "1", 1), "setenv");
         broadcast(bytes, piece_mb, strcmp(mode, "kill") == 0);
+    }
     return 0;
 }

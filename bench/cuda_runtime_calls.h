@@ -143,7 +143,7 @@ static enum status device_side_wait(void *context, int64_t timeout_ms)
     return code == NOT_READY ? STATUS_AGAIN : checked(code, "side stream");
 }
 
-static const struct weight_device device = {.copy = device_copy,
+static struct weight_device device = {.copy = device_copy,
                                             .finish = device_finish,
                                             .digest = device_digest,
                                             .share = device_share,

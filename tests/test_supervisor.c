@@ -248,6 +248,23 @@ static void test_supervisor_store_killed_is_started_again(void **state)
     assert_int_equal(wait_exit(pid), 0);
 }
 
+static void test_supervisor_learner_that_must_stop_ends_with_1_and_its_sentence(void **state)
+{
+    (void)state;
+    const struct script scripts[] = {
+        idle_store,
+        {"learner.0", DUTY_LEARNER,
+         "echo 'T ERROR learner.0 v0 learner ended status=LIMIT why=\"learner.c:7 (judge): LIMIT: "
+         "3 updates in a row were skipped\"'; exit 6"}};
+    pid_t pid = supervise(scripts, 2, 300);
+    assert_int_equal(wait_exit(pid), EXIT_CODE_FAILED);
+    char why[4096];
+    read_text("why", why);
+    assert_string_equal(why, "3 updates in a row were skipped (learner.0, exit 6)\n");
+    pid_t pids[PIDS_MAX];
+    assert_int_equal(read_pids("learner.0", pids), 1); /* the same would come again */
+}
+
 static void test_supervisor_permanent_exit_ends_with_code_and_sentence(void **state)
 {
     (void)state;
@@ -550,6 +567,7 @@ int main(void)
         CASE(test_supervisor_quick_deaths_back_off_then_end_the_run),
         CASE(test_supervisor_store_killed_is_started_again),
         CASE(test_supervisor_permanent_exit_ends_with_code_and_sentence),
+        CASE(test_supervisor_learner_that_must_stop_ends_with_1_and_its_sentence),
         CASE(test_supervisor_view_that_dies_ends_nothing),
         CASE(test_supervisor_learner_done_ends_the_run),
         CASE(test_supervisor_store_failing_at_the_end_is_a_failure),

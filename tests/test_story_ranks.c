@@ -111,6 +111,22 @@ static void test_story_ranks_follower_killed_mid_step_ends_with_same_digests(voi
     json_decref(lines);
 }
 
+/* The order of sums is that of two ranks, so the replay trains with two. */
+static void test_story_ranks_replay_of_a_step_has_its_digest(void **state)
+{
+    (void)state;
+    struct story_run run;
+    char out[FILE_PATH_MAX], err[FILE_PATH_MAX];
+    (void)two_ranks();
+    story_name_run(&run, "two");
+    const char *arguments[] = {"replay", run.path, "5", NULL};
+    pid_t pid = story_spawn("weir", arguments, story_path(out, "replay.out"),
+                            story_path(err, "replay.err"));
+    assert_int_equal(story_wait_pid(pid, LIMIT_MS), 0);
+    assert_true(story_said(out, "step 5: digest "));
+    assert_true(story_said(out, ": equal"));
+}
+
 /* Stopped, not dead: its socket stays open, so only the deadline finds it. */
 static void test_story_ranks_hanging_follower_is_named(void **state)
 {
@@ -138,6 +154,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         STORY_TEST(test_story_ranks_two_runs_have_same_digests),
+        STORY_TEST(test_story_ranks_replay_of_a_step_has_its_digest),
         STORY_TEST(test_story_ranks_loss_is_that_of_one_rank),
         STORY_TEST(test_story_ranks_follower_killed_ends_with_same_digests),
         STORY_TEST(test_story_ranks_follower_killed_mid_step_ends_with_same_digests),

@@ -50,7 +50,11 @@ static void set_sample_state(struct book *book, struct sample *sample, enum samp
 {
     book->queued -= sample->state == SAMPLE_QUEUED;
     book->finished -= sample->state == SAMPLE_FINISHED;
+    sample->group->queued -= sample->state == SAMPLE_QUEUED;
+    sample->group->unscored -= sample->state == SAMPLE_FINISHED;
     sample->state = state;
+    sample->group->queued += state == SAMPLE_QUEUED;
+    sample->group->unscored += state == SAMPLE_FINISHED;
     book->queued += state == SAMPLE_QUEUED;
     book->finished += state == SAMPLE_FINISHED;
 }
@@ -220,6 +224,7 @@ static enum status apply_born(struct book *book, const struct record *record)
     for (uint32_t i = 0; i < size; i++)
         group->samples[i] =
             (struct sample){.group = group, .number = i, .kv_version_min = UINT64_MAX};
+    group->queued = size;
     book->queued += size;
     book->next_group_id++;
     book->counters.groups_born++;

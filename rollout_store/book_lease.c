@@ -134,7 +134,7 @@ static enum status lease_group(struct book *book, struct book_out *out, struct g
                                struct grant *grants, size_t count, bool *full)
 {
     struct grant *grant = NULL;
-    for (uint32_t i = 0; i < group->size; i++) {
+    for (uint32_t i = 0; group->queued > 0 && i < group->size; i++) {
         if (group->samples[i].state != SAMPLE_QUEUED)
             continue;
         if (grant == NULL ||

@@ -202,12 +202,14 @@ void book_scorer_lost(struct book *book, struct peer *peer, bool charged)
         return;
     for (struct group *group = book->lists[GROUP_OPEN].first; group != NULL && peer->scoring > 0;
          group = group->next)
-        for (uint32_t i = 0; i < group->size; i++) {
+        for (uint32_t i = 0; group->unscored > 0 && i < group->size; i++) {
             struct sample *sample = &group->samples[i];
             if (!sample->scoring || sample->scorer_peer != peer->id)
                 continue;
             sample->scoring = false;
             sample->scorer_losses += charged;
+            book->charge_due =
+                book->charge_due || sample->scorer_losses >= book->config.store.max_deaths;
             peer->scoring--;
             peer->credit++;
         }
@@ -255,7 +257,7 @@ static enum status charge_losses(struct book *book, struct book_out *out, struct
 static struct sample *next_unscored(struct group **group, uint32_t *number)
 {
     for (; *group != NULL; *group = (*group)->next, *number = 0)
-        for (; *number < (*group)->size; (*number)++) {
+        for (; (*group)->unscored > 0 && *number < (*group)->size; (*number)++) {
             struct sample *sample = &(*group)->samples[*number];
             if (sample->state == SAMPLE_FINISHED && !sample->scoring)
                 return sample;
@@ -280,7 +282,9 @@ enum status book_score_out(struct book *book, struct book_out *out)
 {
     if (book->finished == 0)
         return STATUS_OK;
-    TRY(charge_all(book, out));
+    if (book->charge_due)
+        TRY(charge_all(book, out));
+    book->charge_due = false;
     struct group *group = book->lists[GROUP_OPEN].first;
     uint32_t number = 0;
     for (uint32_t i = 0; i < book->peer_limit; i++) {

@@ -199,8 +199,12 @@ static enum status count_group(struct walk *walk, struct book *book, struct grou
         if (group->state != GROUP_OPEN && state != SAMPLE_SCORED)
             return damaged(walk, "a closed group with a sample that has no score");
         group->scored += state == SAMPLE_SCORED;
-        book->queued += state == SAMPLE_QUEUED;
-        book->finished += state == SAMPLE_FINISHED;
+        group->queued += state == SAMPLE_QUEUED;
+        group->unscored += state == SAMPLE_FINISHED;
+    }
+    if (group->state == GROUP_OPEN) {
+        book->queued += group->queued;
+        book->finished += group->unscored;
     }
     book->committed += group->state == GROUP_OPEN && group->committed;
     return STATUS_OK;

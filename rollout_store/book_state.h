@@ -78,9 +78,10 @@ struct group {
     bool committed; /* leased at least once: `level` holds */
     uint64_t level; /* no token of it is of older weights */
     uint64_t planned_version;
-    uint32_t size;           /* G */
-    uint32_t scored;         /* samples */
-    struct sample samples[]; /* [size] */
+    uint32_t size;             /* G */
+    uint32_t scored;           /* samples */
+    uint32_t queued, unscored; /* samples that wait for an actor, for a score */
+    struct sample samples[];   /* [size] */
 };
 
 struct group_list {
@@ -165,6 +166,7 @@ struct book {
     uint64_t committed; /* open groups that were leased at least once */
     uint64_t queued;    /* samples of open groups */
     uint64_t finished;  /* samples of open groups that wait for a score */
+    bool charge_due;    /* transient: somebody scored max_deaths workers to death */
 
     bool run_known;
     uint64_t next_group_id, next_lease_id, next_draw;
@@ -172,8 +174,7 @@ struct book {
     size_t returned_count, returned_capacity;
     struct stored_version *versions; /* of the branch, ascending without gaps */
     size_t version_count, version_capacity;
-    struct stored_version dead
-        [BOOK_DEAD_MAX]; /* ring of dead_count: of branches that were left */
+    struct stored_version dead[BOOK_DEAD_MAX]; /* ring of dead_count: of branches that were left */
     size_t dead_count;
     struct stored_plan *plans; /* after the newest checkpoint, ascending */
     size_t plan_count, plan_capacity;

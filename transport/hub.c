@@ -53,6 +53,7 @@ struct hub {
     struct hub_watch *watch;
     struct socket_inbox inbox;
     bool *told;  /* [HUB_PEERS_MAX] what the owner knows: the peer is connected */
+    bool sent;   /* since the last look for messages */
     bool unseen; /* there are events that no poll ended for yet */
     bool events; /* `told` may differ from what is */
     int64_t probe_ns, probe_until_ns; /* next probe for peers that came back without a word */
@@ -109,6 +110,7 @@ static enum status send_bytes(void *self, const char *identity, size_t identity_
                               const void *bytes, size_t size)
 {
     struct hub *hub = self;
+    hub->sent = true;
     return socket_send(hub->socket, identity, identity_size, bytes, size);
 }
 
@@ -388,6 +390,7 @@ static enum status take_inbox(struct hub *hub, struct arena *arena, struct hub_p
 static enum status receive(struct hub *hub, struct arena *arena, struct hub_peer *peer,
                            struct message *message, bool *taken)
 {
+    hub->sent = false;
     *taken = socket_take(hub->socket, true, &hub->inbox);
     TRY(read_monitor(hub));
     if (hub->cut_count > 0)
@@ -402,16 +405,11 @@ static enum status receive(struct hub *hub, struct arena *arena, struct hub_peer
 /* Waits once. *woken: by extra_fd or a signal. */
 static enum status wait_once(struct hub *hub, int timeout_ms, int extra_fd, bool *woken)
 {
-    zmq_pollitem_t items[] = {{hub->socket, 0, ZMQ_POLLIN, 0},
-                              {hub->monitor, 0, ZMQ_POLLIN, 0},
-                              {NULL, extra_fd, ZMQ_POLLIN | ZMQ_POLLERR, 0}};
+    if (hub->sent) /* libzmq may have taken what came while it sent: look again before waiting */
+        return STATUS_OK;
     if ((hub->probe_until_ns != 0 || hub->cut_count > 0) && timeout_ms > PROBE_EVERY_MS)
         timeout_ms = PROBE_EVERY_MS;
-    int ready = zmq_poll(items, extra_fd >= 0 ? 3 : 2, timeout_ms);
-    *woken = (ready < 0 && errno == EINTR) || (extra_fd >= 0 && items[2].revents != 0);
-    if (ready < 0 && errno != EINTR)
-        return FAIL(STATUS_IO, "zmq_poll: %s", zmq_strerror(errno));
-    return STATUS_OK;
+    return socket_wait(hub->socket, hub->monitor, extra_fd, timeout_ms, woken);
 }
 
 enum status hub_poll(struct hub *hub, int64_t timeout_ms, int extra_fd, struct arena *arena,

@@ -36,6 +36,7 @@ struct link {
     void *fill_self;
     char *keys_folder; /* NULL: the link uses no keys */
     int64_t connected_ns;
+    bool sent;                    /* since the last look for messages */
     uint32_t dropped, mismatched; /* handshakes in a row that failed so */
 };
 
@@ -44,6 +45,7 @@ struct link {
 static enum status send_bytes(void *self, const void *bytes, size_t size)
 {
     struct link *link = self;
+    link->sent = true;
     return socket_send(link->socket, NULL, 0, bytes, size);
 }
 
@@ -244,36 +246,23 @@ static int64_t slice_ms(const struct link *link)
     return ms < POLL_SLICE_MS ? ms : POLL_SLICE_MS;
 }
 
-/* Waits once. *extra: extra_fd is readable; *interrupted: a signal came. */
-static enum status wait_once(struct link *link, int timeout_ms, int extra_fd, bool *extra,
-                             bool *interrupted)
-{
-    zmq_pollitem_t items[] = {{link->socket, 0, ZMQ_POLLIN, 0},
-                              {link->monitor, 0, ZMQ_POLLIN, 0},
-                              {NULL, extra_fd, ZMQ_POLLIN | ZMQ_POLLERR, 0}};
-    int ready = zmq_poll(items, extra_fd >= 0 ? 3 : 2, timeout_ms);
-    *interrupted = ready < 0 && errno == EINTR;
-    if (ready < 0 && errno != EINTR)
-        return FAIL(STATUS_IO, "zmq_poll: %s", zmq_strerror(errno));
-    *extra = extra_fd >= 0 && items[2].revents != 0;
-    return STATUS_OK;
-}
-
 enum status link_poll(struct link *link, int64_t timeout_ms, int extra_fd, struct arena *arena,
                       struct message *message)
 {
     struct wait wait = wait_begin("message", "store", timeout_ms);
     enum status status;
-    bool taken = false, extra = false, interrupted = false;
+    bool taken = false, woken = false; /* woken: by extra_fd or a signal */
     message->type = MESSAGE_NONE;
     for (;;) {
+        link->sent = false;
         TRY_GOTO(out, read_monitor(link));
         TRY_GOTO(out, receive(link, arena, message, &taken));
         TRY_GOTO(out, link_core_turn(link->core, clock_now_ns()));
-        if (taken || extra || interrupted || wait_left_ms(&wait) == 0)
+        if (taken || woken || wait_left_ms(&wait) == 0)
             break;
-        TRY_GOTO(out, wait_once(link, wait_slice_ms(&wait, slice_ms(link)), extra_fd, &extra,
-                                &interrupted));
+        if (!link->sent) /* libzmq may have taken what came while it sent: look again before waiting */
+            TRY_GOTO(out, socket_wait(link->socket, link->monitor, extra_fd,
+                                      wait_slice_ms(&wait, slice_ms(link)), &woken));
     }
 out:;
     enum status ended = wait_end(&wait, true); /* nothing in time is no error here */

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -239,6 +240,25 @@ bool socket_take(void *socket, bool routed, struct socket_inbox *inbox)
     inbox->bytes = zmq_msg_data(&inbox->body);
     inbox->size = zmq_msg_size(&inbox->body);
     return true;
+}
+
+static int descriptor_of(void *socket)
+{
+    int fd = -1;
+    size_t size = sizeof fd;
+    return zmq_getsockopt(socket, ZMQ_FD, &fd, &size) == 0 ? fd : -1;
+}
+
+enum status socket_wait(void *socket, void *monitor, int extra_fd, int timeout_ms, bool *woken)
+{
+    struct pollfd items[] = {{descriptor_of(socket), POLLIN, 0},
+                             {descriptor_of(monitor), POLLIN, 0},
+                             {extra_fd, POLLIN | POLLERR, 0}};
+    int ready = poll(items, extra_fd >= 0 ? 3 : 2, timeout_ms);
+    *woken = (ready < 0 && errno == EINTR) || (ready > 0 && items[2].revents != 0);
+    if (ready < 0 && errno != EINTR)
+        return FAIL(STATUS_IO, "poll: %s", strerror(errno));
+    return STATUS_OK;
 }
 
 enum status socket_monitor(void *context, void *socket, int events, void **monitor)

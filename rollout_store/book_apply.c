@@ -50,9 +50,11 @@ static void set_sample_state(struct book *book, struct sample *sample, enum samp
 {
     book->queued -= sample->state == SAMPLE_QUEUED;
     book->finished -= sample->state == SAMPLE_FINISHED;
+    book->unassigned -= sample->state == SAMPLE_FINISHED && !sample->scoring;
     sample->group->queued -= sample->state == SAMPLE_QUEUED;
     sample->group->unscored -= sample->state == SAMPLE_FINISHED;
     sample->state = state;
+    book->unassigned += state == SAMPLE_FINISHED && !sample->scoring;
     sample->group->queued += state == SAMPLE_QUEUED;
     sample->group->unscored += state == SAMPLE_FINISHED;
     book->queued += state == SAMPLE_QUEUED;

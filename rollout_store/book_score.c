@@ -92,6 +92,7 @@ static void unassign(struct book *book, struct sample *sample)
     if (!sample->scoring)
         return;
     sample->scoring = false;
+    book->unassigned += sample->state == SAMPLE_FINISHED;
     struct peer *peer =
         sample->scorer_peer < book->peer_limit ? book->peers[sample->scorer_peer] : NULL;
     if (peer != NULL && peer->role == ROLE_REWARD) {
@@ -207,6 +208,7 @@ void book_scorer_lost(struct book *book, struct peer *peer, bool charged)
             if (!sample->scoring || sample->scorer_peer != peer->id)
                 continue;
             sample->scoring = false;
+            book->unassigned += sample->state == SAMPLE_FINISHED;
             sample->scorer_losses += charged;
             book->charge_due =
                 book->charge_due || sample->scorer_losses >= book->config.store.max_deaths;
@@ -287,12 +289,12 @@ enum status book_score_out(struct book *book, struct book_out *out)
     book->charge_due = false;
     struct group *group = book->lists[GROUP_OPEN].first;
     uint32_t number = 0;
-    for (uint32_t i = 0; i < book->peer_limit; i++) {
+    for (uint32_t i = 0; i < book->peer_limit && book->unassigned > 0; i++) {
         struct peer *peer = book->peers[i];
         if (peer == NULL || peer->role != ROLE_REWARD || peer->credit == 0 || peer->draining ||
             !book_alive_peer(book, peer))
             continue;
-        uint64_t most = peer->credit < book->finished ? peer->credit : book->finished;
+        uint64_t most = peer->credit < book->unassigned ? peer->credit : book->unassigned;
         struct score_item *items = arena_array(out->arena, most, sizeof *items);
         if (items == NULL)
             return FAIL(STATUS_LIMIT, "no room for %" PRIu64 " items", most);
@@ -300,6 +302,7 @@ enum status book_score_out(struct book *book, struct book_out *out)
         for (struct sample *sample;
              count < most && (sample = next_unscored(&group, &number)) != NULL;) {
             sample->scoring = true;
+            book->unassigned--;
             sample->scorer_peer = peer->id;
             TRY(describe_item(book, sample, out, &items[count++]));
         }

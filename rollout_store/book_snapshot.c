@@ -205,6 +205,7 @@ static enum status count_group(struct walk *walk, struct book *book, struct grou
     if (group->state == GROUP_OPEN) {
         book->queued += group->queued;
         book->finished += group->unscored;
+        book->unassigned += group->unscored;
     }
     book->committed += group->state == GROUP_OPEN && group->committed;
     return STATUS_OK;

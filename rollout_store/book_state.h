@@ -163,10 +163,11 @@ struct book {
     struct book_map leases; /* lease_id -> struct sample */
     struct holder **holders;
     size_t holder_count, holder_capacity;
-    uint64_t committed; /* open groups that were leased at least once */
-    uint64_t queued;    /* samples of open groups */
-    uint64_t finished;  /* samples of open groups that wait for a score */
-    bool charge_due;    /* transient: somebody scored max_deaths workers to death */
+    uint64_t committed;  /* open groups that were leased at least once */
+    uint64_t queued;     /* samples of open groups */
+    uint64_t finished;   /* samples of open groups that wait for a score */
+    uint64_t unassigned; /* of them, those that no reward worker has */
+    bool charge_due;     /* transient: somebody scored max_deaths workers to death */
 
     bool run_known;
     uint64_t next_group_id, next_lease_id, next_draw;

@@ -11,7 +11,7 @@
 #include "ops/store_query.h"
 #include "ops/why.h"
 
-enum { ASK_MS = 1500, SLICE_MS = 50 };
+enum { ASK_MS = 1500, SLICE_MS = 50, ALARMS_SHOWN = 5 };
 
 struct look {
     struct known_run known;
@@ -198,6 +198,36 @@ static json_t *fleet_of(const struct look *look)
     return fleet;
 }
 
+/* The newest alarms of the run, oldest first; NULL: there are none, or the store does not say. */
+static json_t *alarms_of(const struct look *look)
+{
+    struct store_query *query = NULL;
+    struct buffer json;
+    json_t *answer = NULL, *alarms = json_array(), *event;
+    size_t i;
+    buffer_init(&json, 0);
+    if (store_query_open(&query, look->known.endpoint, look->known.name, look->known.keys) ==
+            STATUS_OK &&
+        store_query_ask(query, "events", "{\"n\":1000}", STORE_QUERY_MS, &json) == STATUS_OK)
+        answer = json_loadb((const char *)json.bytes, json.size, JSON_DECODE_ANY, NULL);
+    json_array_foreach(json_object_get(answer, "events"), i, event)
+    {
+        const char *kind = json_string_value(json_object_get(event, "kind"));
+        if (kind == NULL || strcmp(kind, "alarm") != 0)
+            continue;
+        json_array_append(alarms, event);
+        if (json_array_size(alarms) > ALARMS_SHOWN)
+            json_array_remove(alarms, 0);
+    }
+    store_query_close(&query);
+    buffer_free(&json);
+    json_decref(answer);
+    if (json_array_size(alarms) > 0)
+        return alarms;
+    json_decref(alarms);
+    return NULL;
+}
+
 int cmd_status(int argc, char **argv)
 {
     struct look look = {0};
@@ -214,6 +244,9 @@ int cmd_status(int argc, char **argv)
     }
     if (look.table != NULL)
         json_object_set_new(shown, "fleet", fleet_of(&look));
+    json_t *alarms = look.answer != NULL ? alarms_of(&look) : NULL;
+    if (alarms != NULL)
+        json_object_set_new(shown, "alarms", alarms);
     enum status status = print_json(shown, look.json);
     json_decref(shown);
     if (status == STATUS_OK && look.answer == NULL) {

@@ -18,7 +18,7 @@
 
 C_BEGIN
 
-enum { UNPACK_BASE_BYTES = 1 << 20, UNPACK_FACTOR = 16 };
+enum { UNPACK_BASE_BYTES = 1 << 20, UNPACK_FACTOR = 32 };
 
 MUST_CHECK enum status message_pack(const struct message *message,
                                     struct buffer *bytes); /* appends */

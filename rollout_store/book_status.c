@@ -122,6 +122,8 @@ enum status book_status_json(const struct book *book, int64_t now_ns, struct buf
                          : book->draining ? book->drain_reason
                                           : "";
     TRY(buffer_json_text(json, reason != NULL ? reason : ""));
+    TRY(buffer_text(json, ",\"hold\":"));
+    TRY(buffer_json_text(json, book->hold));
     TRY(buffer_printf(json, ",\"version\":%" PRIu64 ",\"steps\":%" PRIu64 ",\"counters\":",
                       book_version(book), book->config.steps));
     TRY(write_counters(book, json));

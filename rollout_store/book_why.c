@@ -174,7 +174,7 @@ static void add_peers(const struct book *book, struct graph *graph)
         add_ill(book, graph, peer, name);
         if (peer->role == ROLE_ACTOR && peer->version < book_version(book))
             add(graph, OWN_WAIT, name, "weights", 0, NO_DEADLINE,
-                "it has version %" PRIu64 ", the newest is %" PRIu64, peer->version,
+                "%s has version %" PRIu64 ", the newest is %" PRIu64, name, peer->version,
                 book_version(book));
         add_own_waits(graph, peer, name);
     }

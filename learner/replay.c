@@ -149,22 +149,22 @@ static void name_difference(struct learner *learner, const struct learner_replay
     memory_free(recorded);
 }
 
-/* false: another digest than the registered one. */
-static bool compare(struct learner *learner, const struct learner_replay *replay,
-                    uint64_t registered)
+/* *equal: it has the registered digest. NOT_FOUND: none is registered yet. */
+static enum status compare(struct learner *learner, const struct learner_replay *replay,
+                           uint64_t registered, bool *equal)
 {
     uint64_t own = learner->trainer.weights.digest;
-    if (registered == 0) {
-        fprintf(replay->out,
-                "step %" PRIu64 ": digest %016" PRIx64 "; the run has not registered it yet\n",
-                learner->version, own);
-        return true;
-    }
+    if (registered == 0)
+        return FAIL(STATUS_NOT_FOUND,
+                    "step %" PRIu64 " has digest %016" PRIx64
+                    " here; the run has planned it and not registered it yet",
+                    learner->version, own);
+    *equal = own == registered;
     fprintf(replay->out, "step %" PRIu64 ": digest %016" PRIx64 ", registered %016" PRIx64 ": %s\n",
-            learner->version, own, registered, own == registered ? "equal" : "DIFFERENT");
-    if (own != registered)
+            learner->version, own, registered, *equal ? "equal" : "DIFFERENT");
+    if (!*equal)
         name_difference(learner, replay);
-    return own == registered;
+    return STATUS_OK;
 }
 
 /* ---- steps ---- */
@@ -212,7 +212,7 @@ static enum status replay_all(struct learner *learner, const struct learner_repl
         TRY(replay_one(learner, tape, &registered, &last));
         if (last)
             break;
-        *equal = compare(learner, replay, registered);
+        TRY(compare(learner, replay, registered, equal));
         if (*equal)
             TRY(save(learner, replay));
     }

@@ -474,6 +474,11 @@ static enum status want_plans(struct reader *reader, uint64_t base, uint64_t to)
                         "the ledger has no plan of version %" PRIu64
                         "; the newest version is %" PRIu64,
                         v, newest_registered(reader));
+        if (reader->versions[v].digest == 0)
+            return FAIL(STATUS_NOT_FOUND,
+                        "version %" PRIu64
+                        " is planned and not registered yet: there is nothing to compare with",
+                        v);
         const struct plan *plan = &reader->versions[v].plan;
         TRY(want_groups(reader, plan->group_ids, plan->group_count));
     }

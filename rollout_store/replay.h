@@ -18,7 +18,7 @@ struct replay_source {
 
 /* The plans of versions (base, to] with their groups, each version's registered digest with it; of the branch that
  * lives now. out: version_register of base, then for each version version_register, plan and its group_data.
- * A version that was trained and not registered yet has digest 0. NOT_FOUND: the run has no such version or no plan of it. */
+ * NOT_FOUND: the run has no such version, no plan of it, or has not registered it yet. */
 MUST_CHECK enum status replay_steps(const struct replay_source *source, uint64_t base, uint64_t to);
 /* One rollout. out: a lease_grant of one lease (prompt, sampling, budget), a segment_frame with its segments as they
  * came, and version_register of each version they name. NOT_FOUND: there is no such rollout, or it has no token. */

@@ -1,6 +1,6 @@
 /* links: ops reward rollout_store */
 /* label: integration */
-/* timeout: 300 */
+/* timeout: 480 */
 /* weir replay: a run with kept caches, stale tokens and an actor killed in the middle; afterwards every step has its
  * digest again and rollouts, continued ones and ones across versions among them, their tokens and logprobs; a ledger
  * with one bit changed is found out. */

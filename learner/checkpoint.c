@@ -160,15 +160,17 @@ static enum status write_parts(const char *partial, struct trainer *trainer,
 
 /* One of the same version is there only if it was passed over as damaged at the start: loading takes the newest
  * whole one, and a learner trains on from there. It is exchanged, so that no moment lacks both. */
-static enum status take_name(const char *partial, const char *path)
+static enum status take_name(const char *folder, const char *partial, const char *path)
 {
     verified[0] = '\0';
     if (rename(partial, path) == 0)
         return STATUS_OK;
     int error = errno;
     if (error == EEXIST || error == ENOTEMPTY || error == ENOTDIR) {
-        if (renameat2(AT_FDCWD, partial, AT_FDCWD, path, RENAME_EXCHANGE) == 0)
+        if (renameat2(AT_FDCWD, partial, AT_FDCWD, path, RENAME_EXCHANGE) == 0) {
+            TRY(file_sync_dir(folder)); /* or the removal may reach the disk before the exchange */
             return file_remove_tree(partial);
+        }
         TRY(file_remove_tree(path)); /* a file system that cannot exchange */
         if (rename(partial, path) == 0)
             return STATUS_OK;
@@ -198,9 +200,12 @@ enum status checkpoint_save(const char *folder, struct trainer *trainer,
     enum status status = write_parts(partial, trainer, state, like);
     if (status != STATUS_OK)
         return give_up(partial, status);
-    TRY(take_name(partial, path));
+    TRY(take_name(folder, partial, path));
     FAULT("checkpoint.renamed");
     TRY(file_sync_dir(folder));
+    char above[FILE_PATH_MAX];
+    TRY(file_path(above, "%s/..", folder));
+    TRY(file_sync_dir(above)); /* the folder itself may be new */
     FAULT("checkpoint.saved");
     snprintf(out, out_size, "%s", path);
     remove_old(folder, state->version, keep);

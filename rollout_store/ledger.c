@@ -403,6 +403,23 @@ bool ledger_wants_snapshot(const struct ledger *ledger, uint64_t snapshot_bytes)
     return since >= LEDGER_SNAPSHOT_BYTES && since / LEDGER_SNAPSHOT_TIMES >= snapshot_bytes;
 }
 
+/* The names of the folder and of the run's folder around it, which may be new. */
+static enum status sync_above(const char *folder)
+{
+    char path[FILE_PATH_MAX];
+    TRY(file_path(path, "%s", folder));
+    for (int level = 0; level < 2; level++) {
+        char *slash = strrchr(path, '/');
+        if (slash == NULL)
+            return file_sync_dir(".");
+        if (slash == path)
+            return file_sync_dir("/");
+        *slash = '\0';
+        TRY(file_sync_dir(path));
+    }
+    return STATUS_OK;
+}
+
 enum status ledger_open(struct ledger **out, const char *folder, uint64_t file_bytes,
                         ledger_replay_fn replay, void *self, uint64_t *records,
                         uint64_t *torn_bytes)
@@ -419,6 +436,7 @@ enum status ledger_open(struct ledger **out, const char *folder, uint64_t file_b
     TRY_GOTO(fail, arena_create(&opening.arena, LEDGER_ARENA_BYTES));
     TRY_GOTO(fail, file_path(ledger->folder, "%s", folder));
     TRY_GOTO(fail, file_make_dirs(folder));
+    TRY_GOTO(fail, sync_above(folder));
     TRY_GOTO(fail, take_lock(ledger));
     TRY_GOTO(fail, replay_all(&opening));
     TRY_GOTO(fail, open_newest(ledger));

@@ -409,8 +409,8 @@ static int64_t await_change(struct hub *hub, const char *name, bool connected, i
                 if (hub_peer_at(hub, i)->id == id && is == connected &&
                     strcmp(hub_peer_at(hub, i)->name, name) == 0)
                     return (now - began) / CLOCK_NS_PER_MS;
-        if (got.type == MESSAGE_hello)
-            assert_int_equal(hub_send(hub, peer.id, &welcome), STATUS_OK);
+        if (got.type == MESSAGE_hello) /* gone again on a busy machine: it says hello again */
+            assert_true(hub_send(hub, peer.id, &welcome) != STATUS_INVALID);
         if (got.type == MESSAGE_hello && connected && strcmp(peer.name, name) == 0)
             return (clock_now_ns() - began) / CLOCK_NS_PER_MS;
     }
@@ -630,7 +630,7 @@ static void test_link_garbage_is_counted_refused_and_others_go_on(void **state)
     assert_int_equal(hub_refused(driver.hub, REFUSAL_WRONG_SENDER), 1);
     struct link *link = link_to(ipc, 0, 1);
     wait_welcomed(link);
-    assert_int_equal(atomic_load(&driver.hellos), 1);
+    assert_int_equal(atomic_load(&driver.peers), 1); /* the link, and nobody else */
     buffer_free(&bytes);
     zmq_close(raw);
     zmq_ctx_term(context);

@@ -61,15 +61,6 @@ void train_stats_add(struct train_stats *sum, const struct train_stats *part)
     sum->bad_state += part->bad_state;
 }
 
-const char *train_skip_text(enum train_skip skip)
-{
-    static const char *const texts[SKIP_COUNT] = {
-        "nothing", "the logprob of a trained token is not finite", "the loss is not finite",
-        "the gradient is not finite",
-        "a weight or the optimizer's state is not finite, or would not be after the update"};
-    return texts[skip < SKIP_COUNT ? skip : SKIP_NONE];
-}
-
 /* ---- create ---- */
 
 static struct model_options options_of(const struct settings *settings, int32_t rows_max)
@@ -528,44 +519,32 @@ static enum status measure_all(struct trainer *trainer, struct rank_result *resu
     return STATUS_OK;
 }
 
-/* Is all that AdamW will write finite, for any values of these sizes? |x| <= sqrt(sum of squares), so with gradient
- * g: |m'| <= |m| + g, v' <= |v| + g^2, and the step of a weight is at most lr (|m'| / (1 - beta1) / eps + decay |p|),
- * the first divisor for the bias of the first update. The bound is far from what happens (eps 1e-15 allows steps of
- * 1e16 lr) and still below 1e38, which f32 and bf16 hold, wherever training makes sense. */
-static bool stays_finite(const struct trainer *trainer, const struct trainer_loss *objective,
-                         const struct rank_result *result, double scale)
-{
-    enum { MASTER, M, V };
-    const double most = 1e38;
-    const struct optim_settings *optim = &trainer->settings->optim;
-    double g = sqrt(result->squares) * scale, p = sqrt(result->state_squares[MASTER]);
-    double m = sqrt(result->state_squares[M]) + g, v = sqrt(result->state_squares[V]) + g * g;
-    double step =
-        objective->lr * (m / (1 - optim->beta1) / optim->eps + objective->weight_decay * p);
-    return g < most && m < most && v < most && p + step < most;
-}
-
 static double clip_scale(const struct trainer_loss *objective, double norm)
 {
     return objective->grad_clip > 0 && norm > objective->grad_clip ? objective->grad_clip / norm
                                                                    : 1;
 }
 
-static enum train_skip find_skip(const struct trainer *trainer,
-                                 const struct trainer_loss *objective,
-                                 const struct rank_result *result)
+static enum train_skip judge(const struct trainer *trainer, const struct trainer_loss *objective,
+                             const struct rank_result *result)
 {
+    const struct optim_settings *optim = &trainer->settings->optim;
     const struct train_stats *stats = &result->stats;
-    if (stats->bad_logprobs > 0)
-        return SKIP_LOGPROB;
-    if (!isfinite(stats->loss) || !isfinite(stats->aux_loss))
-        return SKIP_LOSS;
-    if (stats->bad_gradients > 0 || !isfinite(result->squares))
-        return SKIP_GRADIENT;
-    double scale = clip_scale(objective, sqrt(result->squares));
-    if (stats->bad_state > 0 || !stays_finite(trainer, objective, result, scale))
-        return SKIP_STATE;
-    return SKIP_NONE;
+    return guard_judge(
+        &(struct guard_case){.bad_logprobs = stats->bad_logprobs,
+                             .bad_gradients = stats->bad_gradients,
+                             .bad_state = stats->bad_state,
+                             .loss = stats->loss,
+                             .aux_loss = stats->aux_loss,
+                             .gradient = result->squares,
+                             .master = result->state_squares[0],
+                             .m = result->state_squares[1],
+                             .v = result->state_squares[2],
+                             .grad_scale = clip_scale(objective, sqrt(result->squares)),
+                             .lr = objective->lr,
+                             .weight_decay = objective->weight_decay,
+                             .beta1 = optim->beta1,
+                             .eps = optim->eps});
 }
 
 /* Every rank has the same result, so all of them skip or none. */
@@ -580,7 +559,7 @@ static enum status apply(struct trainer *trainer, const struct trainer_loss *obj
     TRY(combine(trainer, &result));
     *stats = result.stats;
     stats->grad_norm = sqrt(result.squares);
-    stats->skip = find_skip(trainer, objective, &result);
+    stats->skip = judge(trainer, objective, &result);
     stats->non_finite = stats->skip != SKIP_NONE;
     if (stats->non_finite) {
         trainer->skipped++;

@@ -7,6 +7,7 @@
 #define LEARNER_TRAINER_H
 
 #include "core/settings.h"
+#include "learner/guard.h"
 #include "learner/ranks.h"
 #include "learner/sequence.h"
 #include "model/plan.h"
@@ -31,17 +32,6 @@ struct trainer {
     enum status (*between)(void *self);
     void *between_self;
 };
-
-/* Why an update was skipped though its tokens pull. The first that holds, in this order. */
-enum train_skip {
-    SKIP_NONE,
-    SKIP_LOGPROB, /* of a trained token: a logit, and so an activation or a weight, is not finite */
-    SKIP_LOSS,    /* the sum: an advantage or a streamed logprob is not finite */
-    SKIP_GRADIENT, /* an element, or its norm */
-    SKIP_STATE,    /* a master weight or the optimizer's m or v is not finite, or would not be */
-    SKIP_COUNT
-};
-const char *train_skip_text(enum train_skip skip);
 
 /* Sums over the trained tokens of one minibatch. Plain numbers; train_stats_add merges two. */
 struct train_stats {

@@ -22,6 +22,9 @@ struct slot {
     struct hub_peer peer;
     char identity[SOCKET_IDENTITY_MAX]; /* "" = free */
     uint32_t live_at;                   /* place in hub_core.live */
+    /* A message of it was lost: what follows is not heard before its hello, or it would be acknowledged with the lost
+     * one. */
+    bool deaf;
 };
 
 struct strike {
@@ -164,6 +167,7 @@ static struct slot *add_peer(struct hub_core *core, const struct hello *hello, c
     core->next_id = (id + 1) % HUB_PEERS_MAX;
     struct slot *slot = &core->slots[id];
     snprintf(slot->identity, sizeof slot->identity, "%s", identity);
+    slot->deaf = false;
     slot->peer = (struct hub_peer){.id = id,
                                    .role = hello->role,
                                    .index = hello->index,
@@ -297,6 +301,9 @@ static void take_broken(struct hub_core *core, const char *identity, size_t iden
     core->refused[kind]++;
     struct strike *strike = strike_of(core, identity, identity_size);
     strike->count++;
+    struct slot *slot = slot_of(core, hub_core_find(core, identity, identity_size));
+    if (slot != NULL)
+        slot->deaf = true;
     LOG_WARN("hub", "message skipped", "peer=%s kind=%s in_a_row=%" PRIu32 " why=\"%s\"",
              shown(identity, identity_size, name), refusal_name(kind), strike->count, why);
     if (envelope_foreign(bytes, size, &protocol)) {
@@ -332,8 +339,10 @@ static struct slot *greet(struct hub_core *core, const char *identity, size_t si
         return NULL;
     }
     uint32_t known = hub_core_find(core, identity, size);
-    if (known != UINT32_MAX)
-        return slot_of(core, known); /* said hello again */
+    if (known != UINT32_MAX) { /* said hello again */
+        slot_of(core, known)->deaf = false;
+        return slot_of(core, known);
+    }
     struct slot *made = add_peer(core, hello, expected);
     if (made == NULL)
         hub_core_refuse(core, identity, size, REFUSAL_OTHER,
@@ -365,6 +374,10 @@ enum status hub_core_take(struct hub_core *core, int64_t now_ns, const char *ide
     }
     slot->peer.last_heard_ns = now_ns;
     hub_core_connected(core, slot->peer.id, true, now_ns);
+    if (slot->deaf && got.type != MESSAGE_bye) { /* asked again: the first question may be lost */
+        ask_for_hello(core, identity, identity_size);
+        return STATUS_OK;
+    }
     if (got.type == MESSAGE_bye)
         core->leaving = slot->peer.id;
     *peer = slot->peer;

@@ -21,7 +21,8 @@ void hub_core_destroy(struct hub_core **core);
 
 /* One message of `identity`. role: the only role its key allows, ROLE_NONE when there are no keys. message->type is
  * NONE when it was answered or skipped here: an unknown identity is asked for a hello, broken bytes are counted by
- * kind (proto/refusal.h) and their sender is asked to say hello again (it resends), the third broken message in a row
+ * kind (proto/refusal.h) and their sender is asked to say hello again (it resends; before that nothing of it is
+ * heard), the third broken message in a row
  * refuses it, as does a wire protocol that is not ours. *peer is filled when the type is not NONE. */
 MUST_CHECK enum status hub_core_take(struct hub_core *core, int64_t now_ns, const char *identity,
                                      size_t identity_size, enum role role, const void *bytes,

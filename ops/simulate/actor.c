@@ -132,7 +132,7 @@ static uint32_t running(struct desk *desk)
 {
     uint32_t count = 0;
     for (uint32_t i = 0; i < desk->config.slots; i++) {
-        if (desk_may_run(desk, i))
+        if (desk->slots[i].state == SLOT_WAITING && desk_may_run(desk, i))
             desk->slots[i].state = SLOT_DECODE;
         count += desk->slots[i].state == SLOT_DECODE;
     }
@@ -171,6 +171,19 @@ static bool decode(struct world *world, struct proc *proc)
     return slots > 0;
 }
 
+/* When faults are over somebody must be left to do the work. */
+static enum status leave_for_a_while(struct world *world, struct proc *proc)
+{
+    TRY(proc_leave(world, proc, "leaving"));
+    if (!sim_quiet(world))
+        return STATUS_OK;
+    proc->gone = false;
+    return event_push(&world->heap, (struct event){.at_ns = world->now_ns + IDLE_MS * SIM_MS,
+                                                   .kind = EVENT_ACTION,
+                                                   .target = proc->id,
+                                                   .value = ACTION_BOOT});
+}
+
 enum status sim_actor_turn(struct world *world, struct proc *proc, int64_t *next_ns)
 {
     struct actor_state *actor = &proc->actor;
@@ -184,7 +197,7 @@ enum status sim_actor_turn(struct world *world, struct proc *proc, int64_t *next
     if (actor->leaving) {
         desk_hand_back(&actor->desk);
         if (desk_is_empty(&actor->desk) || now_ns > actor->leave_ns)
-            return proc_leave(world, proc, "leaving");
+            return leave_for_a_while(world, proc);
     } else {
         TRY(look_for_weights(world, proc));
     }

@@ -251,6 +251,14 @@ static void print_sum(const struct batch_sum *sum)
 
 /* ---- the program ---- */
 
+/* The last error without the place in the source: people read it. */
+static const char *sentence(void)
+{
+    const char *text = status_last_error(), *place = strstr(text, "): ");
+    const char *status = place != NULL ? strstr(place + 3, ": ") : NULL;
+    return status != NULL ? status + 2 : text;
+}
+
 int simulate_main(int argc, char **argv)
 {
     struct simulate_options options;
@@ -258,7 +266,7 @@ int simulate_main(int argc, char **argv)
     log_init("simulate", 0,
              (enum log_level)(LOG_LEVEL_ERROR + 1)); /* thousands of expected faults */
     if (simulate_parse(&options, argc, argv) != STATUS_OK) {
-        fprintf(stderr, "weir simulate: %s\n", status_last_error());
+        fprintf(stderr, "weir simulate: %s\n", sentence());
         return EXIT_CODE_USAGE;
     }
     if (options.help) {
@@ -268,7 +276,7 @@ int simulate_main(int argc, char **argv)
     enum status status =
         options.forecast ? forecast_run(&options) : batch_run(&options, true, &sum);
     if (status != STATUS_OK) {
-        fprintf(stderr, "weir simulate: %s\n", status_last_error());
+        fprintf(stderr, "weir simulate: %s\n", sentence());
         return program_exit_code(status);
     }
     if (options.forecast)

@@ -10,7 +10,7 @@
 #include "ops/simulate/sim.h"
 #include "transport/socket.h"
 
-enum { FLYING_MAX = 2000, RETRY_MS = 60, CLOSED_MS = 420 };
+enum { FLYING_MAX = 2000, RETRY_MS = 60, CLOSED_MS = 420, ROUND_MS = 3 };
 
 static enum side other_side(enum side side)
 {
@@ -96,7 +96,9 @@ enum status net_deliver(struct world *world, struct event *event)
     TRY(inbox_push(&proc->inbox, mail));
     if (to == SIDE_SERVER && world->store.step != STORE_IDLE)
         return STATUS_OK;
-    return proc_wake(world, proc, world->now_ns);
+    /* forecasts: a round takes what came in a while, as that of a busy store does */
+    int64_t pause_ns = to == SIDE_SERVER && !world->setup->check ? ROUND_MS * SIM_MS : 0;
+    return proc_wake(world, proc, world->now_ns + pause_ns);
 }
 
 /* ---- beginning ---- */

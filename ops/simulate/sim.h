@@ -276,6 +276,8 @@ struct proc {
 struct disk {
     struct buffer bytes;
     size_t synced;
+    struct buffer snapshot; /* of the book, as records; empty: none */
+    size_t snapshot_at;     /* bytes of the ledger before it */
 };
 /* What a crash leaves: the synced part, a part of the rest, perhaps with flipped bits. */
 MUST_CHECK enum status disk_crash(struct disk *disk, struct rng *rng, bool damage);
@@ -330,6 +332,7 @@ struct world {
     uint32_t checkpoint_count;
     struct audit *audit; /* NULL: no checker */
     uint64_t salt;       /* of a learner that re-makes a version differently */
+    int64_t said_ns;     /* real time of the last line of progress */
     bool over;
     struct sim_figures base; /* forecasts: at warm_ns */
     double trained, staleness_sum, staleness_max, staleness_count;
@@ -402,6 +405,7 @@ struct arena *sim_learner_arena(struct proc *proc);
 MUST_CHECK enum status sim_store_boot(struct world *world);
 void sim_store_crash(struct world *world);
 MUST_CHECK enum status sim_store_turn(struct world *world);
+MUST_CHECK enum status sim_store_check(struct world *world);
 void sim_store_free(struct store *store);
 
 /* faults.c */

@@ -9,6 +9,7 @@
 #include "core/checksum.h"
 #include "core/memory.h"
 #include "ops/simulate/sim.h"
+#include "rollout_store/book_snapshot.h"
 #include "rollout_store/server.h"
 
 enum { KEPT_MAX = 4096, IDLE_MS = 20, OVER_MS = 2000, FULL_RETRY_MS = 50, FORGET_MS = 60000 };
@@ -28,12 +29,31 @@ enum status disk_crash(struct disk *disk, struct rng *rng, bool damage)
     return STATUS_OK;
 }
 
-/* Every whole record; what follows the last one is cut off. */
+static enum status restore(struct world *world)
+{
+    struct store *store = &world->store;
+    const struct buffer *snapshot = &store->disk.snapshot;
+    for (size_t at = 0, used = 0; at < snapshot->size; at += used) {
+        struct record record;
+        arena_reset(store->in_arena);
+        TRY(record_unpack(&record, store->in_arena, snapshot->bytes + at, snapshot->size - at,
+                          &used));
+        TRY(book_apply(store->book, &record));
+    }
+    return STATUS_OK;
+}
+
+/* Every whole record, sometimes from a snapshot on; what follows the last one is cut off. */
 static enum status replay(struct world *world)
 {
     struct store *store = &world->store;
     struct disk *disk = &store->disk;
     size_t at = 0, used = 0;
+    if (disk->snapshot.size > 0 && rng_below(&world->rng, 2) == 0) {
+        if (restore(world) != STATUS_OK)
+            sim_violation(world, "ledger", "a snapshot cannot be read: %s", status_last_error());
+        at = disk->snapshot_at;
+    }
     for (; at < disk->bytes.size; at += used) {
         struct record record;
         arena_reset(store->in_arena);
@@ -89,6 +109,38 @@ void sim_store_free(struct store *store)
     arena_destroy(&store->in_arena);
     arena_destroy(&store->out_arena);
     buffer_free(&store->disk.bytes);
+    buffer_free(&store->disk.snapshot);
+}
+
+/* What the store believes is what its ledger says: a book made from it is the same. */
+enum status sim_store_check(struct world *world)
+{
+    struct store *store = &world->store;
+    struct buffer live, again;
+    struct book *book = NULL;
+    buffer_init(&live, 0);
+    buffer_init(&again, 0);
+    enum status status;
+    TRY_GOTO(out, book_create(&book, &store->book_config));
+    for (size_t at = 0, used = 0; at < store->disk.synced; at += used) {
+        struct record record;
+        arena_reset(store->in_arena);
+        TRY_GOTO(out, record_unpack(&record, store->in_arena, store->disk.bytes.bytes + at,
+                                    store->disk.synced - at, &used));
+        TRY_GOTO(out, book_apply(book, &record));
+    }
+    TRY_GOTO(out, book_snapshot(store->book, &live));
+    TRY_GOTO(out, book_snapshot(book, &again));
+    size_t core = book_snapshot_core(&live);
+    if (core != book_snapshot_core(&again) || memcmp(live.bytes, again.bytes, core) != 0)
+        sim_violation(world, "replay", "the book differs from what its ledger makes");
+out:
+    if (status != STATUS_OK)
+        sim_violation(world, "replay", "the ledger cannot be replayed: %s", status_last_error());
+    book_destroy(&book);
+    buffer_free(&live);
+    buffer_free(&again);
+    return STATUS_OK;
 }
 
 enum status sim_store_boot(struct world *world)
@@ -292,6 +344,18 @@ static void forget_silent(struct world *world)
     }
 }
 
+/* As the ledger begins a file with one now and then. */
+static enum status take_snapshot(struct world *world)
+{
+    struct store *store = &world->store;
+    struct disk *disk = &store->disk;
+    if (world->audit == NULL || disk->synced == 0 || rng_below(&world->rng, 64) > 0)
+        return STATUS_OK;
+    buffer_clear(&disk->snapshot);
+    disk->snapshot_at = disk->synced;
+    return book_snapshot_pack(store->book, disk->synced, &disk->snapshot);
+}
+
 static enum status finish_round(struct world *world)
 {
     struct store *store = &world->store;
@@ -305,6 +369,7 @@ static enum status finish_round(struct world *world)
     if (world->audit != NULL)
         audit_bounds(world);
     forget_silent(world);
+    TRY(take_snapshot(world));
     if (!store->over && book_stopping(store->book, &reason, &failed)) {
         sim_trace(world, "store: stopping: %s", reason);
         if (failed)

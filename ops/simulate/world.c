@@ -225,6 +225,22 @@ static void add_to_hash(struct world *world, const struct event *event)
         world->result->hash = hash64(event->bytes, event->size, world->result->hash);
 }
 
+/* Of long forecasts. */
+static void say_progress(struct world *world)
+{
+    const struct sim_setup *setup = world->setup;
+    if (!setup->progress || (world->result->events & 0xffff) != 0)
+        return;
+    int64_t real_ns = clock_now_ns();
+    if (world->said_ns == 0)
+        world->said_ns = real_ns;
+    if (real_ns - world->said_ns < 2 * SIM_S)
+        return;
+    world->said_ns = real_ns;
+    fprintf(stderr, "%.0f of %.0f s of virtual time\n", (double)world->now_ns / 1e9,
+            (double)setup->stop_ns / 1e9);
+}
+
 static bool everybody_left(const struct world *world)
 {
     for (uint32_t i = 1; i < world->proc_count; i++)
@@ -324,7 +340,10 @@ static enum status run(struct world *world)
     while (!result->failed && !is_over(world) && event_pop(&world->heap, &event)) {
         world->now_ns = event.at_ns;
         result->events++;
-        add_to_hash(world, &event);
+        if (world->audit != NULL)
+            add_to_hash(world, &event);
+        else
+            say_progress(world);
         if (!warm && world->now_ns >= world->setup->warm_ns) {
             warm = true;
             measure(world);
@@ -342,9 +361,10 @@ static enum status run(struct world *world)
                           (double)(world->now_ns - world->setup->faults_end_ns) / 1e9, text);
         }
     }
-    if (!result->failed && world->audit != NULL)
-        audit_end(world);
-    return STATUS_OK;
+    if (result->failed || world->audit == NULL)
+        return STATUS_OK;
+    audit_end(world);
+    return world->store.step == STORE_IDLE ? sim_store_check(world) : STATUS_OK;
 }
 
 /* Differences to the figures at warm_ns, and shares of time. */

@@ -300,6 +300,24 @@ static void test_link_core_broken_bytes_are_answered_and_the_third_is_refused(vo
     assert_non_null(strstr(status_last_error(), "3 messages in a row could not be read"));
 }
 
+/* A frame is acknowledged with all before it, so nothing may be heard between a lost one and the next hello. */
+static void test_link_core_messages_after_a_broken_one_wait_for_hello(void **state)
+{
+    struct world *world = *state;
+    struct message got, report = {.type = MESSAGE_step_report, .step_report = {5, "{}"}};
+    connect_link(world);
+    assert_int_equal(hub_takes_bytes(world, "garbage", 7, &got), MESSAGE_NONE);
+    world->down.head = world->down.tail; /* the question is lost */
+    assert_int_equal(link_core_send(world->link, &report), STATUS_OK);
+    assert_int_equal(hub_takes(world, &got), MESSAGE_NONE);
+    assert_int_equal(link_takes(world, &got), STATUS_OK); /* asked again */
+    assert_int_equal(turn_after(world, 0), 1);
+    welcome(world);
+    assert_int_equal(link_core_reconnects(world->link), 1);
+    assert_int_equal(link_core_send(world->link, &report), STATUS_OK);
+    assert_int_equal(hub_takes(world, &got), MESSAGE_step_report);
+}
+
 /* Every flipped bit of a hello: never a peer of another name, never silence. */
 static void test_link_core_flipped_bits_are_counted_and_answered(void **state)
 {
@@ -570,6 +588,7 @@ int main(void)
         CASE(unknown_identity_is_asked_for_hello),
         CASE(duplicate_messages_are_handed_on_each_time),
         CASE(broken_bytes_are_answered_and_the_third_is_refused),
+        CASE(messages_after_a_broken_one_wait_for_hello),
         CASE(flipped_bits_are_counted_and_answered),
         CASE(other_protocol_is_refused_in_its_own_words),
         CASE(key_of_another_role_is_refused),

@@ -394,7 +394,8 @@ enum status book_handle(struct book *book, int64_t now_ns, uint32_t peer_id,
         return take_unknown(book, peer_id, message, out);
     if (peer->leaving)
         return STATUS_OK;
-    peer->heard_ns = book->now_ns; /* its connection may be dead all the same: last words come late */
+    peer->heard_ns =
+        book->now_ns; /* its connection may be dead all the same: last words come late */
     if (peer->holder != NULL)
         peer->holder->heard_ns = book->now_ns;
     switch (message->type) {

@@ -101,7 +101,7 @@ void book_restarted(struct book *book, int64_t now_ns);
 /* A message of a peer (peer: the hub's id; role, index, incarnation as said at its hello). */
 MUST_CHECK enum status book_handle(struct book *book, int64_t now_ns, uint32_t peer,
                                    const struct message *message, struct book_out *out);
-/* The connection of a peer was lost, or is back (a message of it means that too). */
+/* The connection of a peer was lost, or is back. A hello means that too; other words may be the last ones of a dead one. */
 bool book_connection(struct book *book, int64_t now_ns, uint32_t peer, bool connected); /* news? */
 /* Time passed: expiry, births, leases, scores to hand out, a plan that became possible. Call after each round and at
  * least every heartbeat. */

@@ -10,6 +10,57 @@
 enum { PROMPT_MAX = 16, SEE_MS = 30, RETRY_MS = 1000, IDLE_MS = 20 };
 static const uint32_t END_OF_TEXT[] = {0};
 
+/* ---- poison ---- */
+
+static void spoil(struct world *world, struct segment *segment, struct arena *arena)
+{
+    world->result->faults[SIM_POISON]++;
+    switch (rng_below(&world->fault_rng, 6)) {
+    case 0:
+        segment->digest ^= 4;
+        return;
+    case 1:
+        segment->version += 3;
+        return;
+    case 2:
+        segment->first_position += 1;
+        return;
+    case 3:
+        segment->sample += 1000;
+        return;
+    case 4:
+        segment->group_id += 100000;
+        return;
+    default: {
+        uint32_t *ids = arena_copy(arena, segment->ids, segment->count * sizeof *ids);
+        if (ids != NULL && segment->count > 0)
+            ids[0] = world->setup->vocabulary + 3;
+        segment->ids = ids != NULL ? ids : segment->ids;
+    }
+    }
+}
+
+/* What a broken actor would say: one segment of a frame is wrong, and its bytes are sound. */
+static enum status send(void *self, const struct message *message)
+{
+    struct proc *proc = self;
+    struct world *world = proc->world;
+    struct message copy = *message;
+    bool spoils = message->type == MESSAGE_segment_frame && sim_has(world, SIM_POISON) &&
+                  !sim_quiet(world) && sim_chance(&world->fault_rng, 0.02);
+    if (!spoils)
+        return proc_send(self, message);
+    const struct segment_frame *frame = &message->segment_frame;
+    struct arena *arena = world->audit != NULL ? world->arena : NULL;
+    struct segment *segments =
+        arena != NULL ? arena_copy(arena, frame->segments, frame->count * sizeof *segments) : NULL;
+    if (segments == NULL)
+        return proc_send(self, message);
+    spoil(world, &segments[rng_below(&world->fault_rng, frame->count)], arena);
+    copy.segment_frame.segments = segments;
+    return proc_send(self, &copy);
+}
+
 enum status sim_actor_begin(struct world *world, struct proc *proc)
 {
     const struct settings *settings = &world->setup->settings;
@@ -28,7 +79,7 @@ enum status sim_actor_begin(struct world *world, struct proc *proc)
                                  .segment_ns = settings->actor.segment_ms * SIM_MS,
                                  .unacked_frames_max = settings->actor.unacked_frames_max,
                                  .metrics = &actor->metrics,
-                                 .send = proc_send,
+                                 .send = send,
                                  .self = proc};
     if (settings->actor.cache_tokens > 0)
         config.cache_tokens = settings->actor.cache_tokens;
@@ -112,19 +163,6 @@ static void push(struct world *world, struct proc *proc, uint32_t index)
     uint32_t position = slot->response;
     uint32_t token = truth_token(world, group, slot->sample, position, desk->version, desk->digest);
     float logprob = truth_logprob(group, slot->sample, position, desk->digest);
-    if (sim_has(world, SIM_POISON) && sim_chance(&world->fault_rng, 0.0005)) {
-        world->result->faults[SIM_POISON]++;
-        switch (rng_below(&world->fault_rng, 3)) {
-        case 0:
-            logprob = NAN;
-            break;
-        case 1:
-            logprob = 0.5F;
-            break;
-        default:
-            token = world->setup->vocabulary + 3;
-        }
-    }
     desk_push(desk, index, token, logprob, logprob, false);
 }
 

@@ -126,10 +126,9 @@ static void check_segment_claim(struct world *world, const struct audit_claim *c
     if (claim->lease >= audit->lease_count)
         return; /* poison that names a lease of nobody */
     const struct audit_lease *lease = &audit->leases[claim->lease];
-    const struct audit_sample *sample =
-        audit_sample(world, claim->group, claim->sample, "a segment");
-    if (sample == NULL || lease->group != claim->group || !lease->live)
-        return; /* refused, taken from it, or over with its last segment on disk */
+    if (lease->group != claim->group || lease->sample != claim->sample || !lease->live)
+        return; /* poison, taken from it, or over with its last segment on disk */
+    const struct audit_sample *sample = &audit->groups[claim->group].samples[claim->sample];
     if (claim->final || sample->count < claim->end)
         sim_violation(world, "ack_before_commit",
                       "tokens up to %u of group %" PRIu64 " sample %u are acknowledged, the "

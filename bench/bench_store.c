@@ -271,8 +271,7 @@ static void measure(const char *folder, const struct book_config *config, uint64
     double groups = (double)(versions * GROUPS);
     printf("{\"bench\":\"store_book_ledger\",\"group_size\":%d,\"tokens\":%d,\"segment_tokens\":%d,"
            "\"versions\":%" PRIu64 ",\"groups_per_s\":%.0f,\"segments_per_s\":%.0f,\"tokens_per_"
-                                   "s\":%.0f,\"limit_tokens_per_s\":%d,\"rounds\":%" PRIu64
-           ",\"mb_per_s\":%.1f}\n",
+           "s\":%.0f,\"limit_tokens_per_s\":%d,\"rounds\":%" PRIu64 ",\"mb_per_s\":%.1f}\n",
            GROUP, TOKENS, SEGMENT, versions, groups / seconds, (double)bench.segments / seconds,
            (double)bench.segments * SEGMENT / seconds, TOKENS_LIMIT_PER_S, bench.rounds,
            bytes / seconds * 1e-6);

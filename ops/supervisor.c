@@ -216,6 +216,58 @@ static int orderly_code(const struct supervisor *supervisor, int wait_status)
     return supervisor->terminated && WTERMSIG(wait_status) == SIGTERM ? 0 : -1;
 }
 
+static bool start_one(struct supervisor *supervisor, struct process *process, int64_t now_ns)
+{
+    bool again = process->starts > 0;
+    if (process_start(process, now_ns) != STATUS_OK) {
+        if (again &&
+            ++process->quick < DEATHS_FRUITLESS_MAX) { /* no room for a process just now? */
+            say(supervisor, "%s", process_sentence(status_last_error()));
+            process->start_at_ns = now_ns + ms(START_PAUSE_MS);
+            return true;
+        }
+        set_outcome(supervisor, EXIT_CODE_FAILED, "%s", status_last_error());
+        begin_end(supervisor, now_ns, 0);
+        return false;
+    }
+    supervisor->restarts += again;
+    if (process->duty == DUTY_STORE)
+        watch_store_started(&supervisor->watch);
+    supervisor->changed = true;
+    return true;
+}
+
+/* Killed after the other essential one ended well: what the run was to do is done and on disk. A store that is
+ * started once more reads so in its ledger, and ends with the run's own verdict. */
+static bool ends_well_without(struct supervisor *supervisor, struct process *process,
+                              int64_t now_ns)
+{
+    bool store = process->duty == DUTY_STORE;
+    const struct process *other = find_duty(supervisor, store ? DUTY_LEARNER : DUTY_STORE);
+    if (other == NULL || other->pid > 0 || strcmp(other->end, "exit 0") != 0 ||
+        supervisor->terminated || (!store && supervisor->drained))
+        return false;
+    return !store || supervisor->drained || start_one(supervisor, process, now_ns);
+}
+
+static void died_at_the_end(struct supervisor *supervisor, struct process *process, int code,
+                            int64_t now_ns)
+{
+    bool essential = process->duty == DUTY_STORE || process->duty == DUTY_LEARNER;
+    bool ending = supervisor->phase == PHASE_ENDING;
+    if (code != 0 && process->duty != DUTY_VIEW && ending)
+        say(supervisor, "%s: %s while the run was ending", process->name, process->end);
+    if (code != 0 && essential && ending &&
+        !(code < 0 && ends_well_without(supervisor, process, now_ns)))
+        set_outcome(supervisor, EXIT_CODE_FAILED,
+                    "%s ended by %s before it was done: go on with run.resume=true", process->name,
+                    process->end);
+    bool last = essentials_gone(supervisor) || /* the workers have no one left to hear from */
+                (supervisor->drained && process->duty == DUTY_LEARNER); /* it is saved */
+    if (essential)
+        begin_end(supervisor, now_ns, last ? LEAVE_MS : FOLLOW_MS);
+}
+
 static void died(struct supervisor *supervisor, struct process *process, int wait_status,
                  int64_t now_ns)
 {
@@ -231,16 +283,7 @@ static void died(struct supervisor *supervisor, struct process *process, int wai
                     words[0] != 0 ? words : end, process->name, words[0] != 0 ? end : process->log);
         begin_end(supervisor, now_ns, 0);
     } else if (supervisor->phase != PHASE_RUNNING) {
-        if (code != 0 && process->duty != DUTY_VIEW && supervisor->phase == PHASE_ENDING)
-            say(supervisor, "%s: %s while the run was ending", process->name, end);
-        if (code != 0 && essential && supervisor->phase == PHASE_ENDING)
-            set_outcome(supervisor, EXIT_CODE_FAILED,
-                        "%s ended by %s before it was done: go on with run.resume=true",
-                        process->name, end);
-        bool last = essentials_gone(supervisor) || /* the workers have no one left to hear from */
-                    (supervisor->drained && process->duty == DUTY_LEARNER); /* it is saved */
-        if (essential)
-            begin_end(supervisor, now_ns, last ? LEAVE_MS : FOLLOW_MS);
+        died_at_the_end(supervisor, process, code, now_ns);
     } else if (process->place == PLACE_LEAVING) {
         left(supervisor, process, now_ns);
     } else if (code == 0 && essential) {
@@ -262,27 +305,6 @@ static void reap(struct supervisor *supervisor, int64_t now_ns)
         if (process_reap(&supervisor->processes[i], &wait_status))
             died(supervisor, &supervisor->processes[i], wait_status, now_ns);
     }
-}
-
-static bool start_one(struct supervisor *supervisor, struct process *process, int64_t now_ns)
-{
-    bool again = process->starts > 0;
-    if (process_start(process, now_ns) != STATUS_OK) {
-        if (again &&
-            ++process->quick < DEATHS_FRUITLESS_MAX) { /* no room for a process just now? */
-            say(supervisor, "%s", process_sentence(status_last_error()));
-            process->start_at_ns = now_ns + ms(START_PAUSE_MS);
-            return true;
-        }
-        set_outcome(supervisor, EXIT_CODE_FAILED, "%s", status_last_error());
-        begin_end(supervisor, now_ns, 0);
-        return false;
-    }
-    supervisor->restarts += again;
-    if (process->duty == DUTY_STORE)
-        watch_store_started(&supervisor->watch);
-    supervisor->changed = true;
-    return true;
 }
 
 static void start_due(struct supervisor *supervisor, int64_t now_ns)

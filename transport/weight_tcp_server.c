@@ -178,6 +178,11 @@ static void answer_ask(struct weight_server *server, const struct looker *from,
     }
     struct offer offer;
     bool found = copy_piece(server, ask, &piece, &offer);
+    if (!found &&
+        offer.memory == NULL) { /* nothing is offered yet: the client asks again and goes on */
+        zmq_msg_close(&piece);
+        return;
+    }
     struct weight_tcp_head head =
         head_of(server, found ? WEIGHT_TCP_PIECE : WEIGHT_TCP_GONE, &offer);
     if (found) {

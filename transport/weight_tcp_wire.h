@@ -16,7 +16,7 @@ enum weight_tcp_kind {
     WEIGHT_TCP_ASK,    /* client: [offset, offset + length) of (version, digest) */
     WEIGHT_TCP_NEWEST, /* server: version, branch, digest */
     WEIGHT_TCP_PIECE,  /* server: the bytes asked for */
-    WEIGHT_TCP_GONE, /* server: that version is overwritten; version, branch, digest of the newest, 0 digest: none */
+    WEIGHT_TCP_GONE, /* server: that version is overwritten; version, branch, digest of the newest */
     WEIGHT_TCP_REFUSED /* server: layout_hash and bytes of the model it has */
 };
 

@@ -58,6 +58,7 @@ static enum status send(void *self, const struct message *message)
         return proc_send(self, message);
     spoil(world, &segments[rng_below(&world->fault_rng, frame->count)], arena);
     copy.segment_frame.segments = segments;
+    sim_trace(world, "actor.%u poisons frame %" PRIu64, proc->index, frame->frame_id);
     return proc_send(self, &copy);
 }
 

@@ -8,16 +8,23 @@
 
 /* ---- what processes say ---- */
 
+static void forget_said(struct audit *audit, size_t at)
+{
+    memory_free(audit->said[at].claims);
+    audit->said[at] = audit->said[--audit->said_count];
+}
+
 static enum status new_said(struct world *world, const struct proc *proc, enum message_type type,
                             uint64_t frame, uint32_t count, struct audit_said **out)
 {
     struct audit *audit = world->audit;
-    *out = NULL;
     for (size_t i = audit->said_count; i-- > 0;) {
         const struct audit_said *said = &audit->said[i];
         if (said->proc == proc->id && said->boot == proc->boot && said->type == type &&
-            said->frame == frame)
-            return STATUS_OK; /* said again */
+            said->frame == frame) {
+            forget_said(audit, i); /* said again: poison is in one of them only */
+            break;
+        }
     }
     void *items = audit->said;
     TRY(sim_reserve(&items, &audit->said_capacity, audit->said_count + 1, sizeof *audit->said));
@@ -35,12 +42,6 @@ static enum status new_said(struct world *world, const struct proc *proc, enum m
     return STATUS_OK;
 }
 
-static void forget_said(struct audit *audit, size_t at)
-{
-    memory_free(audit->said[at].claims);
-    audit->said[at] = audit->said[--audit->said_count];
-}
-
 /* Of processes that are no more. */
 static void forget_dead(struct world *world)
 {
@@ -52,12 +53,29 @@ static void forget_dead(struct world *world)
     }
 }
 
+static void trace_frame(struct world *world, const struct proc *proc,
+                        const struct segment_frame *frame)
+{
+    if (!world->setup->trace && world->setup->tail == NULL)
+        return;
+    for (uint32_t i = 0; i < frame->count; i++) {
+        const struct segment *segment = &frame->segments[i];
+        sim_trace(world,
+                  "  actor.%u frame %" PRIu64 ": lease %" PRIu64 " group %" PRIu64
+                  " sample %u tokens [%u, %u) status %d version %" PRIu64,
+                  proc->index, frame->frame_id, segment->lease_id, segment->group_id,
+                  segment->sample, segment->first_position,
+                  segment->first_position + segment->count, (int)segment->status, segment->version);
+    }
+}
+
 static enum status said_frame(struct world *world, const struct proc *proc,
                               const struct segment_frame *frame)
 {
     struct audit_said *said = NULL;
+    trace_frame(world, proc, frame);
     TRY(new_said(world, proc, MESSAGE_segment_frame, frame->frame_id, frame->count, &said));
-    for (uint32_t i = 0; said != NULL && i < frame->count; i++) {
+    for (uint32_t i = 0; i < frame->count; i++) {
         const struct segment *segment = &frame->segments[i];
         said->claims[i] = (struct audit_claim){.lease = segment->lease_id,
                                                .group = segment->group_id,
@@ -74,7 +92,7 @@ static enum status said_scores(struct world *world, const struct proc *proc,
 {
     struct audit_said *said = NULL;
     TRY(new_said(world, proc, MESSAGE_score_result, result->frame_id, result->count, &said));
-    for (uint32_t i = 0; said != NULL && i < result->count; i++) {
+    for (uint32_t i = 0; i < result->count; i++) {
         const struct score *score = &result->scores[i];
         said->claims[i] =
             (struct audit_claim){.group = score->group_id,
@@ -91,10 +109,8 @@ static enum status said_request(struct world *world, const struct proc *proc,
 {
     struct audit_said *said = NULL;
     TRY(new_said(world, proc, type, request, 0, &said));
-    if (said != NULL) {
-        said->version = version;
-        said->digest = digest;
-    }
+    said->version = version;
+    said->digest = digest;
     return STATUS_OK;
 }
 

@@ -1,5 +1,5 @@
 /* links: ops reward rollout_store */
-/* label: integration */
+/* label: chaos */
 /* timeout: 300 */
 /* Everything at once: kill -9, SIGSTOP for a while, a disk that is slow and full now and then, snapshots, wall clocks
  * that jump, weights by TCP; rollouts end by themselves and groups of equal rewards are replaced. And short runs that

@@ -7,7 +7,7 @@
 
 enum { STEPS = 150, KILLS = 25, LIMIT_MS = 60000, SOON_MS = 30000 };
 
-#define COMMON                                                                              \
+#define COMMON                                                                               \
     "run.seed=7 run.steps=150 run.actors=2 run.reward_workers=2 learner.checkpoint_every=2 " \
     "store.max_staleness=0 actor.slots=8 sampling.response_tokens_max=24 optim.lr=1e-5 "
 

@@ -159,6 +159,24 @@ static void test_fault_nonsense_is_refused(void **state)
             fail_msg("\"%s\" was not refused", wrong[i]);
 }
 
+static void test_fault_points_are_all_in_the_manual(void **state)
+{
+    (void)state;
+    static const char *const points[] = {
+#define POINT(name, what) "| `" name "` | " what " |",
+        FAULT_POINTS(POINT)
+#undef POINT
+    };
+    static char text[1 << 16];
+    FILE *file = fopen(SOURCE_DIR "/docs/faults.md", "r");
+    assert_non_null(file);
+    text[fread(text, 1, sizeof text - 1, file)] = 0;
+    fclose(file);
+    for (size_t i = 0; i < sizeof points / sizeof points[0]; i++)
+        if (strstr(text, points[i]) == NULL)
+            fail_msg("docs/faults.md lacks the row %s", points[i]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_fault_unarmed_does_nothing),
@@ -166,6 +184,7 @@ int main(void)
                                        cmocka_unit_test(test_fault_sleep_takes_its_time),
                                        cmocka_unit_test(test_fault_of_another_process_does_nothing),
                                        cmocka_unit_test(test_fault_once_acts_in_one_process_only),
-                                       cmocka_unit_test(test_fault_nonsense_is_refused)};
+                                       cmocka_unit_test(test_fault_nonsense_is_refused),
+                                       cmocka_unit_test(test_fault_points_are_all_in_the_manual)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -10,6 +10,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static const struct metric_row learner_metric_rows[] = {
@@ -136,32 +137,57 @@ static void measure_training(struct learner *learner, const struct train_stats *
     metric_set(&metrics->alarms, (double)learner->alarms.count);
 }
 
-/* Offset where the lines that stay end: whole ones, of versions up to `version`. */
-static long lines_until(FILE *file, uint64_t version)
+enum { LINE_HEAD = 40, LINE_BLOCK = 4096 };
+
+/* Offset after the last newline before `end`, 0 without one; -1: read failed. */
+static off_t line_start(int fd, off_t end)
 {
-    char *line = NULL;
-    size_t capacity = 0;
-    long end = 0;
-    for (ssize_t size; (size = getline(&line, &capacity, file)) > 0; end += (long)size) {
-        uint64_t step;
-        if (line[size - 1] != '\n' || sscanf(line, "{\"step\":%" SCNu64 ",", &step) != 1 ||
-            step > version)
-            break;
+    char block[LINE_BLOCK];
+    while (end > 0) {
+        size_t size = end < LINE_BLOCK ? (size_t)end : LINE_BLOCK;
+        if (pread(fd, block, size, end - (off_t)size) != (ssize_t)size)
+            return -1;
+        const char *newline = memrchr(block, '\n', size);
+        if (newline != NULL)
+            return end - (off_t)size + (newline - block) + 1;
+        end -= (off_t)size;
     }
-    free(line); /* lint: allow(free): getline's buffer */
+    return 0;
+}
+
+/* Offset where the lines that stay end: whole ones, of versions up to `version`. Looked for from the end, because a
+ * long run has many lines and few of them go. -1: read failed. */
+static off_t lines_until(int fd, off_t size, uint64_t version)
+{
+    off_t end = line_start(fd, size);
+    while (end > 0) {
+        char head[LINE_HEAD + 1];
+        uint64_t step;
+        off_t start = line_start(fd, end - 1);
+        ssize_t got = start >= 0 ? pread(fd, head, LINE_HEAD, start) : -1;
+        if (got < 0)
+            return -1;
+        head[got] = '\0';
+        if (sscanf(head, "{\"step\":%" SCNu64 ",", &step) == 1 && step <= version)
+            return end;
+        end = start;
+    }
     return end;
 }
 
 enum status learner_metrics_open(struct learner *learner)
 {
     char path[FILE_PATH_MAX];
+    struct stat about;
     TRY(file_path(path, "%s/metrics.jsonl", learner->folder));
     learner->metrics_file = fopen(path, "a+");
     if (learner->metrics_file == NULL)
         return FAIL(STATUS_IO, "%s cannot be opened for writing: %s", path, strerror(errno));
-    rewind(learner->metrics_file);
-    long end = lines_until(learner->metrics_file, learner->version);
-    if (ftruncate(fileno(learner->metrics_file), end) != 0)
+    int fd = fileno(learner->metrics_file);
+    off_t end = fstat(fd, &about) == 0 ? lines_until(fd, about.st_size, learner->version) : -1;
+    if (end < 0)
+        return FAIL(STATUS_IO, "%s cannot be read: %s", path, strerror(errno));
+    if (ftruncate(fd, end) != 0)
         return FAIL(STATUS_IO, "%s: ftruncate: %s", path, strerror(errno));
     if (fseek(learner->metrics_file, 0, SEEK_END) != 0)
         return FAIL(STATUS_IO, "%s: seek: %s", path, strerror(errno));

@@ -69,19 +69,34 @@ void event_heap_free(struct event_heap *heap)
 
 /* ---- mail ---- */
 
+static enum status make_room(struct inbox *inbox)
+{
+    if (inbox->count < inbox->capacity)
+        return STATUS_OK;
+    size_t wider = inbox->capacity == 0 ? 16 : 2 * inbox->capacity;
+    struct mail *grown = memory_array(wider, sizeof *grown);
+    if (grown == NULL)
+        return FAIL(STATUS_NO_MEMORY, "%zu messages", wider);
+    for (size_t i = 0; i < inbox->count; i++)
+        grown[i] = inbox->mail[(inbox->first + i) % inbox->capacity];
+    memory_free(inbox->mail);
+    *inbox = (struct inbox){.mail = grown, .count = inbox->count, .capacity = wider};
+    return STATUS_OK;
+}
+
 enum status inbox_push(struct inbox *inbox, struct mail mail)
 {
-    if (inbox->count == inbox->capacity) {
-        size_t wider = inbox->capacity == 0 ? 16 : 2 * inbox->capacity;
-        struct mail *grown = memory_array(wider, sizeof *grown);
-        if (grown == NULL)
-            return FAIL(STATUS_NO_MEMORY, "%zu messages", wider);
-        for (size_t i = 0; i < inbox->count; i++)
-            grown[i] = inbox->mail[(inbox->first + i) % inbox->capacity];
-        memory_free(inbox->mail);
-        *inbox = (struct inbox){.mail = grown, .count = inbox->count, .capacity = wider};
-    }
+    TRY(make_room(inbox));
     inbox->mail[(inbox->first + inbox->count++) % inbox->capacity] = mail;
+    return STATUS_OK;
+}
+
+enum status inbox_push_front(struct inbox *inbox, struct mail mail)
+{
+    TRY(make_room(inbox));
+    inbox->first = (inbox->first + inbox->capacity - 1) % inbox->capacity;
+    inbox->mail[inbox->first] = mail;
+    inbox->count++;
     return STATUS_OK;
 }
 

@@ -168,7 +168,10 @@ enum status net_closed(struct world *world, uint32_t index, enum side side)
     sim_trace(world, "closed: %s, %s", conn->identity,
               side == SIDE_CLIENT ? "its own end" : "the store's end");
     if (side == SIDE_SERVER) {
-        TRY(inbox_push(&world->procs[0].inbox, (struct mail){.conn = index, .closed = true}));
+        struct mail closed = {.conn = index, .closed = true};
+        bool early = rng_below(&world->rng, 3) == 0; /* the end may be seen before the last words */
+        TRY(early ? inbox_push_front(&world->procs[0].inbox, closed)
+                  : inbox_push(&world->procs[0].inbox, closed));
         return world->store.step == STORE_IDLE ? proc_wake(world, &world->procs[0], world->now_ns)
                                                : STATUS_OK;
     }

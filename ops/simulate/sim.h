@@ -177,6 +177,7 @@ struct inbox {
     size_t first, count, capacity; /* ring */
 };
 MUST_CHECK enum status inbox_push(struct inbox *inbox, struct mail mail);
+MUST_CHECK enum status inbox_push_front(struct inbox *inbox, struct mail mail);
 bool inbox_pop(struct inbox *inbox, struct mail *mail);
 void inbox_clear(struct inbox *inbox);
 void inbox_free(struct inbox *inbox);

@@ -176,11 +176,32 @@ void sim_store_crash(struct world *world)
 
 /* ---- sending ---- */
 
+static void drop_kept(struct store *store, uint32_t peer)
+{
+    size_t left = 0;
+    for (size_t i = 0; i < store->kept_count; i++) {
+        if (store->kept[i].peer == peer)
+            continue;
+        struct kept_send moved = store->kept[left]; /* keeps both buffers */
+        store->kept[left] = store->kept[i];
+        if (left++ != i)
+            store->kept[i] = moved;
+    }
+    store->kept_count = left;
+}
+
+static void forget(struct store *store, uint32_t peer)
+{
+    drop_kept(store, peer);
+    hub_core_forget(store->hub, peer);
+}
+
 static enum status keep(struct world *world, uint32_t peer, const struct message *message)
 {
     struct store *store = &world->store;
     if (store->kept_count == KEPT_MAX) {
-        hub_core_forget(store->hub, peer);
+        forget(store, peer);
+        book_connection(store->book, proc_clock(world, &world->procs[0]), peer, false);
         return STATUS_OK;
     }
     void *kept = store->kept;
@@ -212,10 +233,12 @@ static enum status send_one(struct world *world, uint32_t id, const struct messa
         sim_trace(world, "store -> %s: %s", peer->name, message_name(message->type));
     enum status status =
         has_kept(store, id) ? STATUS_AGAIN : hub_core_send(store->hub, id, message);
+    if (message->type == MESSAGE_refused) {
+        forget(store, id);
+        return STATUS_OK;
+    }
     if (status == STATUS_AGAIN)
         return keep(world, id, message);
-    if (status == STATUS_OK && message->type == MESSAGE_refused && peer->role != ROLE_LEARNER)
-        hub_core_forget(store->hub, id);
     return status == STATUS_NETWORK ? STATUS_OK : status;
 }
 
@@ -280,43 +303,57 @@ static enum status send_all(struct world *world, bool *crashed)
 
 /* ---- rounds ---- */
 
-static enum status take_closed(struct world *world, struct conn *conn, uint32_t index)
+/* What hub and book know of an identity's connection; as in transport/hub.c, also after a message that comes late. */
+static void tell_connected(struct world *world, const struct conn *conn)
 {
     struct store *store = &world->store;
     int64_t now_ns = proc_clock(world, &world->procs[0]);
     uint64_t key = hash64(conn->identity, strlen(conn->identity), 0);
-    conn->closed_seen = true;
-    if ((uintptr_t)book_map_get(&store->conns, key) != (uintptr_t)index + 1)
-        return STATUS_OK; /* a newer connection has its place */
-    book_map_remove(&store->conns, key);
+    uintptr_t current = (uintptr_t)book_map_get(&store->conns, key);
+    bool connected = current != 0 && !world->conns[current - 1].closed_seen;
     uint32_t peer = hub_core_find(store->hub, conn->identity, strlen(conn->identity));
     if (peer == UINT32_MAX)
-        return STATUS_OK;
-    hub_core_connected(store->hub, peer, false, now_ns);
-    book_connection(store->book, now_ns, peer, false);
-    return STATUS_OK;
+        return;
+    hub_core_connected(store->hub, peer, connected, now_ns);
+    book_connection(store->book, now_ns, peer, connected);
+    if (!connected)
+        drop_kept(store, peer);
+}
+
+static void take_closed(struct world *world, uint32_t index)
+{
+    struct store *store = &world->store;
+    struct conn *conn = &world->conns[index];
+    uint64_t key = hash64(conn->identity, strlen(conn->identity), 0);
+    conn->closed_seen = true;
+    if ((uintptr_t)book_map_get(&store->conns, key) == (uintptr_t)index + 1)
+        book_map_remove(&store->conns, key);
+    tell_connected(world, conn);
 }
 
 static enum status take_mail(struct world *world, const struct mail *mail)
 {
     struct store *store = &world->store;
     struct conn *conn = &world->conns[mail->conn];
-    if (mail->closed)
-        return take_closed(world, conn, mail->conn);
+    if (mail->closed) {
+        take_closed(world, mail->conn);
+        return STATUS_OK;
+    }
     int64_t now_ns = proc_clock(world, &world->procs[0]);
     struct hub_peer peer = {0};
     struct message message = {0};
     arena_reset(store->in_arena);
-    uint32_t known = hub_core_find(store->hub, conn->identity, strlen(conn->identity));
-    if (known != UINT32_MAX && !conn->closed_seen && !hub_core_peer(store->hub, known)->connected) {
-        hub_core_connected(store->hub, known, true, now_ns);
-        book_connection(store->book, now_ns, known, true);
-    }
     TRY(hub_core_take(store->hub, now_ns, conn->identity, strlen(conn->identity), ROLE_NONE,
                       mail->bytes, mail->size, store->in_arena, &peer, &message));
+    tell_connected(world, conn);
     if (message.type == MESSAGE_NONE)
         return STATUS_OK;
-    return book_handle(store->book, now_ns, peer.id, &message, &store->out);
+    if (message.type == MESSAGE_hello)
+        drop_kept(store, peer.id);
+    TRY(book_handle(store->book, now_ns, peer.id, &message, &store->out));
+    if (message.type == MESSAGE_hello)
+        tell_connected(world, conn); /* it may have gone again */
+    return STATUS_OK;
 }
 
 static enum status take_messages(struct world *world, uint32_t *count)

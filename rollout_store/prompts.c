@@ -15,6 +15,7 @@
 #include "core/checksum.h"
 #include "core/file.h"
 #include "core/memory.h"
+#include "rollout_store/canonical.h"
 #include "text/chat.h"
 #include "text/tokenizer.h"
 
@@ -34,7 +35,9 @@ struct loading {
     const char *path;
     const char *source; /* the file's name without folder and ending */
     uint64_t line;
-    struct buffer text;
+    struct buffer row;         /* in hand: its one form, */
+    struct buffer whole, text; /* the prompt with prefix and suffix, and in the chat format, */
+    struct buffer record;      /* and what the reward worker gets */
     struct arena *scratch;
 };
 
@@ -92,75 +95,103 @@ static enum status render_messages(struct loading *loading, const json_t *list)
 }
 
 /* A plain string is one user message when the model has a chat format. */
-static enum status render_text(struct loading *loading, const char *prompt)
+static enum status render_text(struct loading *loading, struct canonical prompt)
 {
     const struct data_settings *data = loading->data;
-    struct buffer whole;
-    buffer_init(&whole, 0);
-    enum status status =
-        buffer_printf(&whole, "%s%s%s", data->prompt_prefix, prompt, data->prompt_suffix);
-    struct chat_message message = {.role = "user", .content = buffer_string(&whole)};
-    if (status == STATUS_OK)
-        status = chat_render(loading->chat, &message, 1, true, &loading->text);
-    buffer_free(&whole);
+    struct buffer *whole = &loading->whole;
+    buffer_clear(whole);
+    TRY(buffer_text(whole, data->prompt_prefix));
+    TRY(canonical_text(prompt, whole));
+    TRY(buffer_text(whole, data->prompt_suffix));
+    struct chat_message message = {.role = "user", .content = buffer_string(whole)};
+    return chat_render(loading->chat, &message, 1, true, &loading->text);
+}
+
+static enum status render_list(struct loading *loading, struct canonical prompt)
+{
+    json_t *list = json_loadb(prompt.text, prompt.size, 0, NULL);
+    if (list == NULL)
+        return FAIL(STATUS_NO_MEMORY, AT_FMT "%zu bytes of messages", AT_ARGS(loading),
+                    prompt.size);
+    enum status status = render_messages(loading, list);
+    json_decref(list);
     return status;
 }
 
-static enum status render_prompt(struct loading *loading, const json_t *prompt)
+static enum status render_prompt(struct loading *loading, struct canonical prompt)
 {
+    enum { EMPTY_TEXT = 2 /* its quotes */ };
     buffer_clear(&loading->text);
     const char *key = loading->data->key_prompt;
-    if (prompt == NULL)
+    if (prompt.size == 0)
         return FAIL(STATUS_INVALID,
                     AT_FMT
                     "the row has no key \"%s\": set data.key_prompt to the key of the prompt",
                     AT_ARGS(loading), key);
-    if (json_is_array(prompt))
-        TRY(render_messages(loading, prompt));
-    else if (json_is_string(prompt) && json_string_length(prompt) > 0)
-        TRY(render_text(loading, json_string_value(prompt)));
+    if (canonical_is_array(prompt))
+        TRY(render_list(loading, prompt));
+    else if (canonical_is_text(prompt) && prompt.size > EMPTY_TEXT)
+        TRY(render_text(loading, prompt));
     else
         return FAIL(STATUS_INVALID,
                     AT_FMT "\"%s\" is %s: it must be a text or a list of {role, content}",
-                    AT_ARGS(loading), key, json_is_string(prompt) ? "empty" : "of another type");
+                    AT_ARGS(loading), key, canonical_is_text(prompt) ? "empty" : "of another type");
     if (loading->text.size == 0)
         return FAIL(STATUS_INVALID, AT_FMT "\"%s\" is an empty prompt", AT_ARGS(loading), key);
     return STATUS_OK;
 }
 
-static enum status find_answer(const struct loading *loading, const json_t *row, json_t **answer)
+static enum status find_answer(const struct loading *loading, struct canonical row,
+                               struct canonical *answer)
 {
     static const char *const usual[] = {"answer", "solution", "label", "ground_truth"};
     const char *key = loading->data->key_answer;
     if (key[0] != '\0') {
-        *answer = json_object_get(row, key);
-        return *answer != NULL ? STATUS_OK
-                               : FAIL(STATUS_INVALID,
-                                      AT_FMT "the row has no key \"%s\": correct data.key_answer",
-                                      AT_ARGS(loading), key);
+        *answer = canonical_member(row, key);
+        return answer->size > 0 ? STATUS_OK
+                                : FAIL(STATUS_INVALID,
+                                       AT_FMT "the row has no key \"%s\": correct data.key_answer",
+                                       AT_ARGS(loading), key);
     }
-    *answer = json_object_get(json_object_get(row, "reward_model"), "ground_truth");
-    for (size_t i = 0; *answer == NULL && i < sizeof usual / sizeof usual[0]; i++)
-        *answer = json_object_get(row, usual[i]);
-    if (*answer == NULL)
-        *answer = json_null(); /* some rewards need none */
+    *answer = canonical_member(canonical_member(row, "reward_model"), "ground_truth");
+    for (size_t i = 0; answer->size == 0 && i < sizeof usual / sizeof usual[0]; i++)
+        *answer = canonical_member(row, usual[i]);
+    if (answer->size == 0)
+        *answer = (struct canonical){"null", 4}; /* some rewards need none */
     return STATUS_OK;
 }
 
-/* {"data_source","prompt","prompt_text","ground_truth","extra"}: borrowed members, a new text in *dump. */
-static enum status make_record(struct loading *loading, json_t *row, json_t *prompt, json_t *answer,
-                               char **dump)
+static enum status add_member(struct buffer *record, const char *name, struct canonical value)
 {
-    json_t *source = json_object_get(row, loading->data->key_source);
-    const char *name = json_is_string(source) ? json_string_value(source) : loading->source;
-    json_t *record =
-        json_pack("{s:s, s:O, s:s, s:O, s:O}", "data_source", name, "prompt", prompt, "prompt_text",
-                  buffer_string(&loading->text), "ground_truth", answer, "extra", row);
-    *dump = record != NULL ? json_dumps(record, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
-    json_decref(record);
-    return *dump != NULL
-               ? STATUS_OK
-               : FAIL(STATUS_INVALID, AT_FMT "the row is no UTF-8 text", AT_ARGS(loading));
+    TRY(buffer_text(record, name));
+    return buffer_append(record, value.text, value.size);
+}
+
+static enum status add_quoted(struct loading *loading, const char *name, const char *text)
+{
+    TRY(buffer_text(&loading->record, name));
+    enum status status = canonical_quote(text, &loading->record);
+    return status == STATUS_INVALID
+               ? FAIL(STATUS_INVALID, AT_FMT "the row is no UTF-8 text", AT_ARGS(loading))
+               : status;
+}
+
+/* {"data_source","prompt","prompt_text","ground_truth","extra"} */
+static enum status make_record(struct loading *loading, struct canonical row,
+                               struct canonical prompt, struct canonical answer)
+{
+    struct buffer *record = &loading->record;
+    struct canonical source = canonical_member(row, loading->data->key_source);
+    buffer_clear(record);
+    if (canonical_is_text(source))
+        TRY(add_member(record, "{\"data_source\":", source));
+    else
+        TRY(add_quoted(loading, "{\"data_source\":", loading->source));
+    TRY(add_member(record, ",\"prompt\":", prompt));
+    TRY(add_quoted(loading, ",\"prompt_text\":", buffer_string(&loading->text)));
+    TRY(add_member(record, ",\"ground_truth\":", answer));
+    TRY(add_member(record, ",\"extra\":", row));
+    return buffer_text(record, "}");
 }
 
 static enum status tokenise(struct loading *loading, uint32_t **ids, size_t *count)
@@ -176,9 +207,10 @@ static enum status tokenise(struct loading *loading, uint32_t **ids, size_t *cou
                 AT_ARGS(loading), loading->data->key_prompt, why);
 }
 
-static enum status load_row(struct loading *loading, json_t *row)
+static enum status load_row(struct loading *loading)
 {
-    json_t *prompt = json_object_get(row, loading->data->key_prompt), *answer = NULL;
+    struct canonical row = canonical_of(&loading->row), answer;
+    struct canonical prompt = canonical_member(row, loading->data->key_prompt);
     uint32_t *ids = NULL;
     size_t count = 0;
     TRY(render_prompt(loading, prompt));
@@ -188,33 +220,29 @@ static enum status load_row(struct loading *loading, json_t *row)
         loading->prompts->left_out++;
         return STATUS_OK;
     }
-    char *dump = NULL;
-    TRY(make_record(loading, row, prompt, answer, &dump));
-    struct prompt made = {.ids = ids, .count = (uint32_t)count, .record_json = dump};
-    enum status status = append_row(loading->prompts, &made);
-    /* lint: allow(free): jansson hands over memory of its own allocator */
-    free(dump);
-    return status;
+    TRY(make_record(loading, row, prompt, answer));
+    struct prompt made = {
+        .ids = ids, .count = (uint32_t)count, .record_json = buffer_string(&loading->record)};
+    return append_row(loading->prompts, &made);
 }
 
 static enum status load_line(struct loading *loading, const char *line, size_t size)
 {
-    json_error_t error;
     while (size > 0 && (line[size - 1] == '\r' || line[size - 1] == ' ' || line[size - 1] == '\t'))
         size--;
     if (size == 0)
         return STATUS_OK;
-    json_t *row = json_loadb(line, size, JSON_REJECT_DUPLICATES, &error);
-    enum status status;
-    if (row == NULL)
-        status = FAIL(STATUS_INVALID, AT_FMT "column %d: %s: each line must be one JSON object",
-                      AT_ARGS(loading), error.column, error.text);
-    else if (!json_is_object(row))
-        status = FAIL(STATUS_INVALID, AT_FMT "the line is JSON but no object", AT_ARGS(loading));
-    else
-        status = load_row(loading, row);
-    json_decref(row);
-    return status;
+    enum status status = canonical_json(line, size, &loading->row);
+    if (status == STATUS_INVALID) {
+        char why[256];
+        snprintf(why, sizeof why, "%s", status_last_error());
+        return FAIL(STATUS_INVALID, AT_FMT "%s: each line must be one JSON object",
+                    AT_ARGS(loading), why);
+    }
+    TRY(status);
+    if (!canonical_is_object(canonical_of(&loading->row)))
+        return FAIL(STATUS_INVALID, AT_FMT "the line is JSON but no object", AT_ARGS(loading));
+    return load_row(loading);
 }
 
 /* ---- files ---- */
@@ -303,7 +331,9 @@ enum status prompts_load(struct prompts **out, const struct data_settings *data,
     if (stat(data->train, &stat_of) != 0)
         return FAIL(STATUS_NOT_FOUND, "data.train %s: %s", data->train, strerror(errno));
     struct loading loading = {.data = data, .chat = chat, .tokenizer = tokenizer};
-    buffer_init(&loading.text, 0);
+    struct buffer *buffers[] = {&loading.row, &loading.whole, &loading.text, &loading.record};
+    for (size_t i = 0; i < sizeof buffers / sizeof buffers[0]; i++)
+        buffer_init(buffers[i], 0);
     TRY(create(&loading.prompts));
     enum status status = arena_create(&loading.scratch, PROMPT_SCRATCH_BYTES);
     if (status == STATUS_OK)
@@ -315,7 +345,8 @@ enum status prompts_load(struct prompts **out, const struct data_settings *data,
                       " are longer than data.prompt_tokens_max %" PRIu32,
                       data->train, loading.prompts->left_out, data->prompt_tokens_max);
     arena_destroy(&loading.scratch);
-    buffer_free(&loading.text);
+    for (size_t i = 0; i < sizeof buffers / sizeof buffers[0]; i++)
+        buffer_free(buffers[i]);
     if (status != STATUS_OK)
         prompts_destroy(&loading.prompts);
     *out = loading.prompts;

@@ -17,6 +17,13 @@
 enum chaos_role { CHAOS_STORE, CHAOS_ACTOR, CHAOS_REWARD, CHAOS_LEARNER, CHAOS_ROLES };
 enum { CHAOS_PROCESSES = 64 };
 
+/* How many times longer everything takes: storms under sanitizers are thinner and runs shorter by it. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+enum { CHAOS_SLOW = 5 };
+#else
+enum { CHAOS_SLOW = 1 };
+#endif
+
 static const char *const chaos_programs[CHAOS_ROLES] = {"weir-store", "weir-actor", "weir-reward",
                                                         "weir-learner"};
 

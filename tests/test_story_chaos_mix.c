@@ -7,13 +7,13 @@
 #include "tests/chaos_story.h"
 
 enum {
-    STEPS = 300,
-    EVENTS = 250,
-    STORM_MS = 60000,
+    STEPS = 300 / CHAOS_SLOW,
+    EVENTS = 250 / CHAOS_SLOW,
+    STORM_MS = 40000,
     LIMIT_MS = 120000,
     SOON_MS = 30000,
     SHORT_STEPS = 15,
-    SHORT_RUNS = 12
+    SHORT_RUNS = 12 / CHAOS_SLOW
 };
 
 #define COMMON                                                                                    \
@@ -82,7 +82,9 @@ static void test_story_chaos_mix_no_fault_is_the_measure(void **state)
 {
     (void)state;
     struct story_run run;
-    story_start(&run, "faultless", COMMON "run.steps=300");
+    char settings[600];
+    snprintf(settings, sizeof settings, COMMON "run.steps=%d", STEPS);
+    story_start(&run, "faultless", settings);
     chaos_finish(&faultless, &run, "faultless", &rules, LIMIT_MS);
     measured = true;
 }
@@ -108,11 +110,15 @@ static void test_story_chaos_mix_of_everything_trains_the_same(void **state)
     struct story_run run;
     struct audit audit;
     struct stops stops = {.run = &run};
-    struct storm storm = {
-        .interval_ms = 100, .learner_percent = 5, .meanwhile = stop_some, .self = &stops};
+    struct storm storm = {.interval_ms = 100 * CHAOS_SLOW,
+                          .learner_percent = 5,
+                          .meanwhile = stop_some,
+                          .self = &stops};
+    char settings[600];
+    snprintf(settings, sizeof settings, COMMON "run.steps=%d weights.channel=tcp", STEPS);
     rng_init(&stops.rng, seed, 3, RNG_TEST);
     set_weather();
-    story_start(&run, "mix", COMMON "run.steps=300 weights.channel=tcp");
+    story_start(&run, "mix", settings);
     clear_weather();
     story_await_steps(&run, 1, SOON_MS);
     storm_begin(&storm, &run, seed);
@@ -136,7 +142,7 @@ static void test_story_chaos_mix_kills_to_the_end_still_end_well(void **state)
         char name[32];
         struct story_run run;
         struct audit audit;
-        struct storm storm = {.interval_ms = 60, .learner_percent = 5};
+        struct storm storm = {.interval_ms = 60 * CHAOS_SLOW, .learner_percent = 5};
         snprintf(name, sizeof name, "short%u", i);
         story_start(&run, name, COMMON "run.steps=15");
         storm_begin(&storm, &run, seed + 100 + i);

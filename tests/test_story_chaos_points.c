@@ -1,5 +1,5 @@
 /* links: ops reward rollout_store */
-/* label: chaos */
+/* label: integration */
 /* timeout: 600 */
 /* A process is killed, or stopped for a while, or stopped for good, at every named point of core/fault.h: the run
  * finishes, the ledger is sound and every step has the digest of the run without a fault. TEST_POINT=name runs one

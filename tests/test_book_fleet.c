@@ -6,6 +6,7 @@
 #include <jansson.h>
 
 #include "tests/book_world.h"
+#include "tests/slow.h"
 
 /* ---- helpers ---- */
 
@@ -448,7 +449,7 @@ static void test_book_fleet_flapping_schedules_keep_invariants(void **state)
 {
     (void)state;
     const char *count_text = getenv("TEST_SCHEDULES");
-    uint64_t count = count_text != NULL ? strtoull(count_text, NULL, 10) : 300;
+    uint64_t count = count_text != NULL ? strtoull(count_text, NULL, 10) : test_times(300, 30);
     print_message("TEST_SEED=%" PRIu64 "\n", seed_base());
     for (uint64_t seed = 0; seed < count; seed++) {
         struct world world;
@@ -493,7 +494,8 @@ static void test_book_fleet_branching_schedules_end(void **state)
 {
     (void)state;
     const char *count_text = getenv("TEST_SCHEDULES");
-    uint64_t count = count_text != NULL ? strtoull(count_text, NULL, 10) : 300, branches = 0;
+    uint64_t count = count_text != NULL ? strtoull(count_text, NULL, 10) : test_times(300, 30),
+             branches = 0;
     for (uint64_t seed = 0; seed < count; seed++) {
         struct world world;
         struct trouble trouble = {.actor_dies = 4,

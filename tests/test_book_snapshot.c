@@ -33,6 +33,7 @@ static enum status listened_tick(struct book *book, int64_t now_ns, struct book_
 
 #define book_tick listened_tick
 #define main      book_tests
+#include "tests/slow.h"
 #include "tests/test_book.c"
 #undef main
 #undef book_tick
@@ -257,7 +258,7 @@ static void test_book_snapshot_restored_and_replayed_books_live_alike(void **sta
     (void)state;
     struct met met = {0};
     print_message("TEST_SEED=%llu\n", (unsigned long long)seed_base());
-    for (uint64_t seed = 0; seed < SCHEDULES; seed++)
+    for (uint64_t seed = 0; seed < test_times(SCHEDULES, 30); seed++)
         one_schedule(seed_base() + seed, &met);
     print_message(
         "met: leased %llu, streaming %llu, finished %llu, scored %llu, scored again %llu, "

@@ -1,6 +1,7 @@
 /* links: transport proto core Threads::Threads */
 /* label: unit */
 /* timeout: 120 */
+/* valgrind: no - it bounds times and resident memory, and lowers the descriptors that valgrind needs itself */
 /* Connections that want nothing: thousands that say nothing, some that say a byte a second. A child holds them; the hub
  * answers its peers meanwhile, in bounded memory, and keeps descriptors for the rest of the process. */
 #include <arpa/inet.h>

@@ -649,6 +649,7 @@ static void test_link_oversize_message_never_reaches_the_store(void **state)
     assert_int_equal(zmq_connect(raw, ipc), 0);
     zmq_msg_t big;
     assert_int_equal(zmq_msg_init_size(&big, (size_t)WIRE_MESSAGE_MAX + 1), 0);
+    memset(zmq_msg_data(&big), 0, (size_t)WIRE_MESSAGE_MAX + 1);
     assert_true(zmq_msg_send(&big, raw, 0) > 0);
     struct link *link = link_to(ipc, 0, 1);
     wait_welcomed(link);

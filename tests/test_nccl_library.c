@@ -1,5 +1,6 @@
 /* links: transport */
 /* timeout: 60 */
+/* valgrind: no - each test is an exec of /proc/self/exe, which is valgrind itself there */
 /* Ranks of one thread over tests/fake_nccl: what arrives, and what happens when a rank hangs, fails or is gone. Each
  * test runs in a process of its own, since the fake reads its script once. */
 #include <setjmp.h>

@@ -9,6 +9,7 @@
 #include "core/checksum.h"
 #include "proto/codec.h"
 #include "tests/book_world.h"
+#include "tests/slow.h"
 #include "transport/hub_core.h"
 #include "transport/socket.h"
 
@@ -687,7 +688,8 @@ static void test_poison_random_damage_never_changes_a_token(void **state)
     struct rng rng;
     struct buffer sound;
     const char *text = getenv("TEST_MUTATIONS");
-    uint64_t count = text != NULL ? strtoull(text, NULL, 10) : 100000, handed_on = 0;
+    uint64_t count = text != NULL ? strtoull(text, NULL, 10) : test_times(100000, 5000),
+             handed_on = 0;
     store_open(&store);
     rng_init(&rng, seed_base(), 3, RNG_TEST);
     buffer_init(&sound, 0);
@@ -739,7 +741,8 @@ static void test_poison_random_bodies_with_a_fitting_crc_break_nothing(void **st
     struct store store;
     struct rng rng;
     const char *text = getenv("TEST_MUTATIONS");
-    uint64_t count = (text != NULL ? strtoull(text, NULL, 10) : 100000) / 10, taken = 0;
+    uint64_t count = (text != NULL ? strtoull(text, NULL, 10) : test_times(100000, 5000)) / 10,
+             taken = 0;
     store_open(&store);
     rng_init(&rng, seed_base(), 4, RNG_TEST);
     for (uint64_t n = 0; n < count; n++) {

@@ -16,8 +16,9 @@
 #include "core/clock.h"
 #include "core/log.h"
 #include "ops/simulate/batch.h"
+#include "tests/slow.h"
 
-enum { SEEDS = 600, SMALL = 40 };
+enum { SEEDS = 600, SEEDS_WATCHED = 30, SMALL = 40, SMALL_WATCHED = 12 };
 
 static uint64_t seed_base(void)
 {
@@ -40,17 +41,17 @@ static struct batch_sum play(uint64_t from, uint64_t count, uint32_t faults, enu
 static void test_simulate_seeds_with_all_faults_break_nothing(void **state)
 {
     (void)state;
-    uint64_t from = seed_base();
-    struct batch_sum sum = play(from, SEEDS, SIM_ALL_FAULTS, PLANT_NONE);
-    print_message("seeds %llu:%d, %.0f seeds/s, %llu events, %llu kills, %llu of the store\n",
-                  (unsigned long long)from, SEEDS, (double)sum.seeds / sum.wall_s,
-                  (unsigned long long)sum.events, (unsigned long long)sum.kills,
-                  (unsigned long long)sum.store_kills);
+    uint64_t from = seed_base(), seeds = test_times(SEEDS, SEEDS_WATCHED);
+    struct batch_sum sum = play(from, seeds, SIM_ALL_FAULTS, PLANT_NONE);
+    print_message("seeds %llu:%llu, %.0f seeds/s, %llu events, %llu kills, %llu of the store\n",
+                  (unsigned long long)from, (unsigned long long)seeds,
+                  (double)sum.seeds / sum.wall_s, (unsigned long long)sum.events,
+                  (unsigned long long)sum.kills, (unsigned long long)sum.store_kills);
     if (sum.failed > 0)
         fail_msg("seed %llu breaks %s: weir simulate --seeds %llu:1 --trace",
                  (unsigned long long)sum.first_failed, sum.first_invariant,
                  (unsigned long long)sum.first_failed);
-    assert_true(sum.store_kills > SEEDS / 10);
+    assert_true(sum.store_kills > seeds / 10);
     for (int i = 0; i < SIM_FAULT_COUNT; i++)
         if (i != SIM_SKEW) /* clocks differ from the start, that is no event */
             assert_true(sum.faults[i] > 0);
@@ -59,16 +60,17 @@ static void test_simulate_seeds_with_all_faults_break_nothing(void **state)
 static void test_simulate_without_faults_every_run_ends_well(void **state)
 {
     (void)state;
-    struct batch_sum sum = play(seed_base(), SMALL, 0, PLANT_NONE);
+    struct batch_sum sum = play(seed_base(), test_times(SMALL, SMALL_WATCHED), 0, PLANT_NONE);
     assert_int_equal(sum.failed, 0);
     assert_int_equal(sum.kills + sum.store_kills + sum.cuts + sum.branches, 0);
-    assert_true(sum.versions >= SMALL * 3);
+    assert_true(sum.versions >= sum.seeds * 3);
 }
 
 static void assert_found(enum sim_plant plant, const char *invariant)
 {
-    struct batch_sum sum = play(seed_base(), SMALL, SIM_ALL_FAULTS, plant);
-    assert_true(sum.failed > SMALL / 4);
+    struct batch_sum sum =
+        play(seed_base(), test_times(SMALL, SMALL_WATCHED), SIM_ALL_FAULTS, plant);
+    assert_true(sum.failed > sum.seeds / 4);
     assert_string_equal(sum.first_invariant, invariant);
 }
 
@@ -95,7 +97,7 @@ static void test_simulate_a_seed_repeats_itself(void **state)
     (void)state;
     static struct sim_setup setup;
     static struct sim_result first, again;
-    for (uint64_t seed = seed_base(); seed < seed_base() + 5; seed++) {
+    for (uint64_t seed = seed_base(); seed < seed_base() + test_times(5, 2); seed++) {
         sim_draw(&setup, seed, SIM_ALL_FAULTS);
         assert_int_equal(sim_run(&setup, &first), STATUS_OK);
         assert_int_equal(sim_run(&setup, &again), STATUS_OK);

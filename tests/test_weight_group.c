@@ -1,5 +1,6 @@
 /* links: transport */
 /* timeout: 120 */
+/* valgrind: no - each case is an exec of /proc/self/exe, which is valgrind itself there */
 /* One learner and three actors of one thread over tests/fake_nccl: who gets which version, and what happens when one of
  * them hangs, is slow, is gone, comes back, or gets wrong bytes. Each case has a process of its own. */
 #include <setjmp.h>

@@ -17,6 +17,7 @@
 #include "core/checksum.h"
 #include "core/clock.h"
 #include "core/memory.h"
+#include "tests/slow.h"
 #include "transport/keys.h"
 #include "transport/weight_tcp_client.h"
 #include "transport/weight_tcp_server.h"
@@ -401,6 +402,11 @@ static void test_weight_tcp_without_keys_stays_on_this_machine(void **state)
 
 enum { SMALL = 2044, SMALL_PIECE = 512, SMALL_PIECES = 4, FLIPS = 100000 };
 
+static int flip_count(void)
+{
+    return (int)test_times(FLIPS, FLIPS / 10);
+}
+
 struct small {
     uint8_t source[SMALL], target[SMALL];
     struct weight_tcp_head asked[64];
@@ -480,7 +486,7 @@ static struct flips run_flips(bool no_crc)
                                          .self = &small};
     weight_fetch_init(&fetch, &config);
     int64_t now_ns = 1;
-    for (int trial = 0; trial < FLIPS; trial++) {
+    for (int trial = 0; trial < flip_count(); trial++) {
         struct weight_fetch_stats before = fetch.stats;
         memset(small.target, 0, SMALL);
         uint64_t flip_at = mix(x++) % SMALL_PIECES, pieces = 0;
@@ -508,7 +514,7 @@ static struct flips run_flips(bool no_crc)
     flips.asked_again = fetch.stats.asked_again;
     print_message("%d one-bit flips, CRC %s: %lu damaged pieces, %lu wrong digests, %lu asked "
                   "again; %lu without a trace, %lu served\n",
-                  FLIPS, no_crc ? "off" : "on", (unsigned long)flips.damaged,
+                  flip_count(), no_crc ? "off" : "on", (unsigned long)flips.damaged,
                   (unsigned long)flips.digest_wrong, (unsigned long)flips.asked_again,
                   (unsigned long)flips.unnoticed, (unsigned long)flips.served_wrong);
     return flips;
@@ -518,7 +524,7 @@ static void test_weight_tcp_flips_are_caught_by_the_crc(void **state)
 {
     (void)state;
     struct flips flips = run_flips(false);
-    assert_int_equal(flips.damaged, FLIPS);
+    assert_int_equal(flips.damaged, flip_count());
     assert_int_equal(flips.served_wrong, 0);
     assert_int_equal(flips.unnoticed, 0);
 }
@@ -530,8 +536,8 @@ static void test_weight_tcp_flips_are_caught_by_the_digest_alone(void **state)
     struct flips flips = run_flips(true);
     double idle_bits = 8 * (4 + 4 + 4 + 4), all = 8 * (64 + 512);
     assert_int_equal(flips.served_wrong, 0);
-    assert_true((double)flips.unnoticed < 1.2 * FLIPS * idle_bits / all);
-    assert_true((double)flips.digest_wrong > 0.85 * FLIPS);
+    assert_true((double)flips.unnoticed < 1.2 * flip_count() * idle_bits / all);
+    assert_true((double)flips.digest_wrong > 0.85 * flip_count());
 }
 
 int main(void)

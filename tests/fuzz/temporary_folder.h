@@ -38,4 +38,11 @@ static inline void temporary_file(const char *name, const void *bytes, size_t si
     close(fd);
 }
 
+static inline void temporary_remove(const char *name)
+{
+    char path[FILE_PATH_MAX];
+    CHECK(file_path(path, "%s/%s", temporary_folder(), name) == STATUS_OK);
+    CHECK(unlink(path) == 0);
+}
+
 #endif

@@ -181,8 +181,7 @@ void hub_close(struct hub **hub)
         return;
     remove_socket_file(old);
     socket_inbox_free(&old->inbox);
-    if (old->monitor != NULL)
-        zmq_close(old->monitor);
+    socket_monitor_close(old->socket, &old->monitor);
     hub_guard_close(&old->guard);
     socket_close(&old->context, &old->socket);
     hub_core_destroy(&old->core);
@@ -298,7 +297,7 @@ static void probe(struct hub *hub)
     hub->probe_ns = now_ns + PROBE_EVERY_MS * CLOCK_NS_PER_MS;
     if (now_ns > hub->probe_until_ns)
         hub->probe_until_ns = 0;
-    struct message wanted = {.type = MESSAGE_bye, .bye = {HUB_WANTS_HELLO}};
+    struct message wanted = {.type = MESSAGE_bye, .bye = {WIRE_WANTS_HELLO}};
     for (uint32_t i = 0; i < hub_core_peer_count(hub->core); i++) {
         const struct hub_peer *peer = hub_core_peer_at(hub->core, i);
         bool settled = peer->connected

@@ -259,7 +259,7 @@ static void tell(struct hub_core *core, const char *identity, size_t size,
 
 static void ask_for_hello(struct hub_core *core, const char *identity, size_t size)
 {
-    struct message wanted = {.type = MESSAGE_bye, .bye = {HUB_WANTS_HELLO}};
+    struct message wanted = {.type = MESSAGE_bye, .bye = {WIRE_WANTS_HELLO}};
     tell(core, identity, size, &wanted, WIRE_PROTOCOL);
 }
 

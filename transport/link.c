@@ -75,8 +75,7 @@ static void link_free(struct link **link)
 {
     struct link *old = *link;
     socket_inbox_free(&old->inbox);
-    if (old->monitor != NULL)
-        zmq_close(old->monitor);
+    socket_monitor_close(old->socket, &old->monitor);
     socket_close(&old->context, &old->socket);
     link_core_destroy(&old->core);
     buffer_free(&old->waits);

@@ -236,7 +236,7 @@ static enum status absorb(struct link_core *core, int64_t now_ns, const struct m
     if (message->type == MESSAGE_refused)
         return FAIL(STATUS_CANCELLED, "the store at %s refused %s.%" PRIu32 ": %s", core->where,
                     role_name(core->hello.role), core->hello.index, message->refused.reason);
-    if (message->type == MESSAGE_bye && strcmp(message->bye.reason, HUB_WANTS_HELLO) == 0) {
+    if (message->type == MESSAGE_bye && strcmp(message->bye.reason, WIRE_WANTS_HELLO) == 0) {
         *mine = true;
         say_hello_again(core);
     }

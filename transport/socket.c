@@ -277,6 +277,15 @@ enum status socket_monitor(void *context, void *socket, int events, void **monit
     return STATUS_OK;
 }
 
+void socket_monitor_close(void *socket, void **monitor)
+{
+    if (*monitor == NULL)
+        return;
+    zmq_socket_monitor(socket, NULL, 0);
+    zmq_close(*monitor);
+    *monitor = NULL;
+}
+
 /* Two frames: event (u16) and value (u32), then the endpoint. */
 bool socket_monitor_read(void *monitor, int *event, int *value)
 {

@@ -12,9 +12,6 @@
 #include "transport/endpoint.h"
 #include "transport/keys.h"
 
-/* Reason of the bye with which a hub answers an identity it does not know: say hello again. */
-#define HUB_WANTS_HELLO "hello?"
-
 enum {
     SOCKET_ENDPOINT_MAX = ENDPOINT_MAX,
     SOCKET_IDENTITY_MAX = 64,
@@ -70,6 +67,8 @@ MUST_CHECK enum status socket_wait(void *socket, void *monitor, int extra_fd, in
 
 /* A PAIR that gets libzmq's events (ZMQ_EVENT_...) of `socket`. Its queue has no limit: libzmq would block. */
 MUST_CHECK enum status socket_monitor(void *context, void *socket, int events, void **monitor);
+/* Before `socket` itself is closed, or libzmq leaks what it made for the events. */
+void socket_monitor_close(void *socket, void **monitor);
 /* False: no event is there. value: the descriptor, or an error. */
 bool socket_monitor_read(void *monitor, int *event, int *value);
 

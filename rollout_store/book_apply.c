@@ -11,7 +11,7 @@
 
 /* ---- lists and memory ---- */
 
-static void list_append(struct group_list *list, struct group *group)
+void book_list_append(struct group_list *list, struct group *group)
 {
     group->next = NULL;
     group->previous = list->last;
@@ -42,7 +42,7 @@ static void set_group_state(struct book *book, struct group *group, enum group_s
     list_remove(&book->lists[group->state], group);
     book->committed -= group->state == GROUP_OPEN && group->committed;
     group->state = state;
-    list_append(&book->lists[state], group);
+    book_list_append(&book->lists[state], group);
 }
 
 /* Keeps the counts of samples that wait for an actor or a score. */
@@ -230,7 +230,7 @@ static enum status apply_born(struct book *book, const struct record *record)
     book->queued += size;
     book->next_group_id++;
     book->counters.groups_born++;
-    list_append(&book->lists[GROUP_OPEN], group);
+    book_list_append(&book->lists[GROUP_OPEN], group);
     return book_map_put(&book->groups, group->group_id, group);
 }
 

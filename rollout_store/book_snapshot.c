@@ -10,78 +10,24 @@
 
 #include "core/checksum.h"
 #include "rollout_store/book_state.h"
+#include "rollout_store/bytes.h"
 
 enum { SNAPSHOT_FORMAT = 1, SNAPSHOT_HEADER_BYTES = 16 };
 
-/* Writing appends to `out`; reading takes bytes[at..size). */
-struct walk {
-    struct buffer *out;
-    const uint8_t *bytes;
-    size_t at, size;
-};
-
-static enum status damaged(const struct walk *walk, const char *what)
-{
-    return FAIL(STATUS_CORRUPT, "snapshot: %s at its byte %zu", what, walk->at);
-}
-
 /* ---- values ---- */
-
-static enum status walk_bytes(struct walk *walk, void *value, size_t size)
-{
-    if (walk->out != NULL)
-        return buffer_append(walk->out, value, size);
-    if (walk->size - walk->at < size)
-        return damaged(walk, "it ends early");
-    if (size > 0)
-        memcpy(value, walk->bytes + walk->at, size);
-    walk->at += size;
-    return STATUS_OK;
-}
-
-static enum status walk_u64(struct walk *walk, uint64_t *value)
-{
-    return walk_bytes(walk, value, sizeof *value);
-}
-
-static enum status walk_u32(struct walk *walk, uint32_t *value)
-{
-    return walk_bytes(walk, value, sizeof *value);
-}
 
 static enum status walk_f64(struct walk *walk, double *value)
 {
     TRY(walk_bytes(walk, value, sizeof *value));
-    return isfinite(*value) ? STATUS_OK : damaged(walk, "a number that is not finite");
+    return isfinite(*value) ? STATUS_OK : walk_damaged(walk, "a number that is not finite");
 }
-
-static enum status walk_flag(struct walk *walk, bool *value)
-{
-    uint32_t word = *value;
-    TRY(walk_u32(walk, &word));
-    *value = word == 1;
-    return word <= 1 ? STATUS_OK : damaged(walk, "a flag that is neither 0 nor 1");
-}
-
-static enum status walk_choice(struct walk *walk, uint32_t *value, uint32_t count)
-{
-    TRY(walk_u32(walk, value));
-    return *value < count ? STATUS_OK : damaged(walk, "an unknown choice");
-}
-
-#define WALK_CHOICE(walk, member, count)                       \
-    do {                                                       \
-        uint32_t choice_ = (uint32_t)(member);                 \
-        TRY(walk_choice((walk), &choice_, (uint32_t)(count))); \
-        (member) = choice_;                                    \
-    } while (0)
 
 /* The count of things that take at least `item` bytes each. */
 static enum status walk_count(struct walk *walk, uint64_t *count, size_t item)
 {
     TRY(walk_u64(walk, count));
     if (walk->out == NULL && *count > (walk->size - walk->at) / item)
-        return damaged(walk, "a count that goes past the end");
+        return walk_damaged(walk, "a count that goes past the end");
     return STATUS_OK;
 }
 
@@ -95,7 +41,7 @@ static enum status walk_text(struct walk *walk, char **text)
     if (size == 0)
         return STATUS_OK;
     if (memchr(walk->bytes + walk->at, 0, size) != walk->bytes + walk->at + size - 1)
-        return damaged(walk, "a text that does not end where it should");
+        return walk_damaged(walk, "a text that does not end where it should");
     *text = memory_text((const char *)walk->bytes + walk->at);
     walk->at += size;
     return *text != NULL ? STATUS_OK : FAIL(STATUS_NO_MEMORY, "text of %" PRIu64 " bytes", size);
@@ -107,7 +53,7 @@ static enum status walk_items(struct walk *walk, void **items, size_t count, siz
     if (walk->out != NULL)
         return buffer_append(walk->out, *items, count * item);
     if (count > (walk->size - walk->at) / item)
-        return damaged(walk, "an array that goes past the end");
+        return walk_damaged(walk, "an array that goes past the end");
     if (count == 0)
         return STATUS_OK;
     *items = memory_array(count, item);
@@ -143,7 +89,8 @@ static enum status walk_pieces(struct walk *walk, struct sample *sample)
         TRY(walk_u64(walk, &piece->kv_version_min));
         tokens += piece->count;
     }
-    return tokens == sample->count ? STATUS_OK : damaged(walk, "pieces that are not the tokens");
+    return tokens == sample->count ? STATUS_OK
+                                   : walk_damaged(walk, "pieces that are not the tokens");
 }
 
 static enum status walk_lease(struct walk *walk, struct book *book, struct sample *sample)
@@ -159,7 +106,7 @@ static enum status walk_lease(struct walk *walk, struct book *book, struct sampl
     if (sample->holder == NULL || sample->lease_id == 0 ||
         sample->lease_id >= book->next_lease_id ||
         book_map_get(&book->leases, sample->lease_id) != NULL)
-        return damaged(walk, "a lease that nobody can hold");
+        return walk_damaged(walk, "a lease that nobody can hold");
     sample->holder->leases++;
     sample->holder->tokens += book_lease_tokens(book, sample->group);
     return book_map_put(&book->leases, sample->lease_id, sample);
@@ -197,7 +144,7 @@ static enum status count_group(struct walk *walk, struct book *book, struct grou
     for (uint32_t i = 0; i < group->size; i++) {
         enum sample_state state = group->samples[i].state;
         if (group->state != GROUP_OPEN && state != SAMPLE_SCORED)
-            return damaged(walk, "a closed group with a sample that has no score");
+            return walk_damaged(walk, "a closed group with a sample that has no score");
         group->scored += state == SAMPLE_SCORED;
         group->queued += state == SAMPLE_QUEUED;
         group->unscored += state == SAMPLE_FINISHED;
@@ -224,17 +171,6 @@ static enum status walk_group_head(struct walk *walk, struct group *group)
     return walk_u32(walk, &group->size);
 }
 
-static void append_group(struct group_list *list, struct group *group)
-{
-    group->previous = list->last;
-    if (list->last != NULL)
-        list->last->next = group;
-    else
-        list->first = group;
-    list->last = group;
-    list->count++;
-}
-
 static enum status read_group(struct walk *walk, struct book *book, enum group_state state)
 {
     struct group head = {.state = state};
@@ -242,12 +178,12 @@ static enum status read_group(struct walk *walk, struct book *book, enum group_s
     if (head.group_id >= book->next_group_id ||
         head.prompt_id >= prompts_count(book->config.prompts) || head.size == 0 ||
         head.size > WIRE_GROUP_SIZE_MAX || book_map_get(&book->groups, head.group_id) != NULL)
-        return damaged(walk, "a group that cannot be");
+        return walk_damaged(walk, "a group that cannot be");
     struct group *group = memory_alloc(sizeof *group + head.size * sizeof group->samples[0]);
     if (group == NULL)
         return FAIL(STATUS_NO_MEMORY, "a group of %" PRIu32, head.size);
     *group = head;
-    append_group(&book->lists[state], group); /* from here on the book owns it */
+    book_list_append(&book->lists[state], group); /* from here on the book owns it */
     TRY(book_map_put(&book->groups, group->group_id, group));
     for (uint32_t i = 0; i < group->size; i++) {
         group->samples[i].group = group;
@@ -318,7 +254,7 @@ static enum status walk_returned(struct walk *walk, struct book *book)
         TRY(walk_u64(walk, &prompt->draw));
         TRY(walk_u32(walk, &prompt->retry));
         if (prompt->prompt_id >= prompts_count(book->config.prompts))
-            return damaged(walk, "a prompt that is not there");
+            return walk_damaged(walk, "a prompt that is not there");
     }
     return STATUS_OK;
 }
@@ -338,7 +274,7 @@ static enum status walk_versions(struct walk *walk, struct book *book)
         TRY(walk_u64(walk, &book->versions[i].version));
         TRY(walk_u64(walk, &book->versions[i].digest));
         if (i > 0 && book->versions[i].version != book->versions[i - 1].version + 1)
-            return damaged(walk, "versions with a gap");
+            return walk_damaged(walk, "versions with a gap");
     }
     return STATUS_OK;
 }
@@ -372,11 +308,12 @@ static enum status walk_plan(struct walk *walk, struct stored_plan *stored)
     TRY(walk_text(walk, &stored->settings_json));
     for (uint32_t i = 0; i < plan->cut_count; i++)
         if (stored->cuts[i] >= plan->group_count)
-            return damaged(walk, "a cut outside its plan");
+            return walk_damaged(walk, "a cut outside its plan");
     plan->group_ids = stored->group_ids;
     plan->cuts = stored->cuts;
     plan->settings_json = stored->settings_json;
-    return stored->settings_json != NULL ? STATUS_OK : damaged(walk, "a plan without settings");
+    return stored->settings_json != NULL ? STATUS_OK
+                                         : walk_damaged(walk, "a plan without settings");
 }
 
 static enum status walk_plans(struct walk *walk, struct book *book)
@@ -392,7 +329,7 @@ static enum status walk_plans(struct walk *walk, struct book *book)
         }
         TRY(walk_plan(walk, &book->plans[i]));
         if (i > 0 && book->plans[i].plan.version <= book->plans[i - 1].plan.version)
-            return damaged(walk, "plans out of order");
+            return walk_damaged(walk, "plans out of order");
     }
     return STATUS_OK;
 }
@@ -455,7 +392,7 @@ static enum status walk_holder(struct walk *walk, struct book *book, struct hold
     TRY(walk_count(walk, &cancels, sizeof *holder->cancels));
     if (walk->out == NULL) {
         if (book_holder(book, index, incarnation) != NULL || cancels > WIRE_LEASES_MAX)
-            return damaged(walk, "a holder that cannot be");
+            return walk_damaged(walk, "a holder that cannot be");
         TRY(book_hold(book, index, incarnation, &holder));
     }
     WALK_ITEMS(walk, holder->cancels, cancels, uint64_t);
@@ -480,7 +417,7 @@ enum status book_snapshot(const struct book *book, struct buffer *bytes)
     if (!book->run_known)
         return FAIL(STATUS_INVALID, "a book without a run has no snapshot");
     struct book *walked = (struct book *)(uintptr_t)book; /* writing changes nothing */
-    struct walk walk = {.out = bytes};
+    struct walk walk = {.of = "snapshot", .out = bytes};
     size_t start = bytes->size;
     uint8_t header[SNAPSHOT_HEADER_BYTES] = {SNAPSHOT_FORMAT};
     enum status status = buffer_append(bytes, header, sizeof header);
@@ -563,12 +500,14 @@ static enum status fill(struct book *book, const struct buffer *whole)
     if (format != SNAPSHOT_FORMAT)
         return FAIL(STATUS_CORRUPT, "snapshot of format %" PRIu32 ", known is %d", format,
                     SNAPSHOT_FORMAT);
-    struct walk holders = {.bytes = whole->bytes, .at = core, .size = whole->size};
-    struct walk rest = {.bytes = whole->bytes, .at = SNAPSHOT_HEADER_BYTES, .size = core};
+    struct walk holders = {
+        .of = "snapshot", .bytes = whole->bytes, .at = core, .size = whole->size};
+    struct walk rest = {
+        .of = "snapshot", .bytes = whole->bytes, .at = SNAPSHOT_HEADER_BYTES, .size = core};
     TRY(walk_holders(&holders, book));
     TRY(walk_core(&rest, book));
     if (holders.at != whole->size || rest.at != core)
-        return damaged(&rest, "bytes too many");
+        return walk_damaged(&rest, "bytes too many");
     return STATUS_OK;
 }
 

@@ -234,6 +234,7 @@ MUST_CHECK enum status book_drop(struct book *book, struct book_out *out, struct
                                  enum drop_reason reason);
 
 /* ---- book_apply.c ---- */
+void book_list_append(struct group_list *list, struct group *group);
 void book_free_group(struct book *book, struct group *group);
 void book_free_plan(struct stored_plan *plan);
 void book_bury_all(struct book *book); /* frees the graveyard */

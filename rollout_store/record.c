@@ -6,69 +6,12 @@
 #include <string.h>
 
 #include "core/checksum.h"
+#include "rollout_store/bytes.h"
 
 enum { RECORD_HEADER_BYTES = 16, RECORD_BODY_MAX = WIRE_MESSAGE_MAX };
 static const uint32_t RECORD_MAGIC = 0x444c5257; /* "WRLD" */
 
-_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "numbers are copied as they are");
-
-/* ---- one walk for both directions ---- */
-
-/* Packing appends to `out`; unpacking reads bytes[at..size) and allocates from `arena`. */
-struct walk {
-    struct buffer *out;
-    const uint8_t *bytes;
-    size_t at, size;
-    struct arena *arena;
-};
-
-static enum status walk_bytes(struct walk *walk, void *value, size_t size)
-{
-    if (walk->out != NULL)
-        return buffer_append(walk->out, value, size);
-    if (walk->size - walk->at < size)
-        return FAIL(STATUS_CORRUPT, "record body ends at byte %zu, %zu more wanted", walk->size,
-                    size);
-    memcpy(value, walk->bytes + walk->at, size);
-    walk->at += size;
-    return STATUS_OK;
-}
-
-static enum status walk_u64(struct walk *walk, uint64_t *value)
-{
-    return walk_bytes(walk, value, sizeof *value);
-}
-
-static enum status walk_u32(struct walk *walk, uint32_t *value)
-{
-    return walk_bytes(walk, value, sizeof *value);
-}
-
-static enum status walk_flag(struct walk *walk, bool *value)
-{
-    uint32_t word = *value;
-    TRY(walk_u32(walk, &word));
-    if (word > 1)
-        return FAIL(STATUS_CORRUPT, "flag is %" PRIu32, word);
-    *value = word == 1;
-    return STATUS_OK;
-}
-
-static enum status walk_choice(struct walk *walk, uint32_t *value, uint32_t count, const char *what)
-{
-    TRY(walk_u32(walk, value));
-    if (*value >= count)
-        return FAIL(STATUS_CORRUPT, "%s is %" PRIu32 ", known are 0..%" PRIu32, what, *value,
-                    count - 1);
-    return STATUS_OK;
-}
-
-#define WALK_CHOICE(walk, member, count)                                \
-    do {                                                                \
-        uint32_t choice_ = (uint32_t)(member);                          \
-        TRY(walk_choice((walk), &choice_, (uint32_t)(count), #member)); \
-        (member) = choice_;                                             \
-    } while (0)
+/* ---- values: unpacking allocates from the arena of the walk ---- */
 
 /* A text is its length and bytes, no NUL inside; NULL packs as "". */
 static enum status walk_text(struct walk *walk, const char **text)
@@ -82,7 +25,7 @@ static enum status walk_text(struct walk *walk, const char **text)
         TRY(buffer_append(walk->out, &size, sizeof size));
         return buffer_append(walk->out, given, size);
     }
-    uint32_t size;
+    uint32_t size = 0;
     TRY(walk_u32(walk, &size));
     if (size > WIRE_TEXT_MAX || size > walk->size - walk->at)
         return FAIL(STATUS_CORRUPT, "text of %" PRIu32 " bytes goes past the record", size);
@@ -351,7 +294,7 @@ enum status record_pack(const struct record *record, struct buffer *bytes)
     size_t start = bytes->size;
     uint8_t header[RECORD_HEADER_BYTES] = {0};
     struct record copy = *record; /* the walk takes pointers to members of either direction */
-    struct walk walk = {.out = bytes};
+    struct walk walk = {.of = "record", .out = bytes};
     enum status status = buffer_append(bytes, header, sizeof header);
     if (status == STATUS_OK)
         status = walk_body(&walk, &copy);
@@ -389,7 +332,8 @@ enum status record_unpack(struct record *record, struct arena *arena, const void
     if (type == 0 || type >= RECORD_TYPE_END)
         return FAIL(STATUS_CORRUPT, "record type %" PRIu32 " is not known", type);
     struct record read = {.type = type};
-    struct walk walk = {.bytes = frame + RECORD_HEADER_BYTES, .size = body, .arena = arena};
+    struct walk walk = {
+        .of = "record", .bytes = frame + RECORD_HEADER_BYTES, .size = body, .arena = arena};
     TRY(walk_body(&walk, &read));
     if (walk.at != body)
         return FAIL(STATUS_CORRUPT, "record has %zu bytes too many", body - walk.at);

@@ -1,9 +1,10 @@
-/* links: ops reward */
+/* links: ops reward rollout_store */
 /* label: integration */
 /* timeout: 180 */
 /* The gsm8k recipe over rows in the published shape, with a random model that never answers: every rollout is
  * scored and accounted for; with dynamic sampling the run stops and says why. WEIR_TEST_DATA names a folder with
  * the real gsm8k/train.jsonl; without it that case is skipped. */
+#include "tests/chaos_ledger.h"
 #include "tests/story.h"
 
 enum { STEPS = 3, GROUP = 4, GROUPS = 4, ROWS = 16, LIMIT_MS = 60000 };
@@ -14,6 +15,12 @@ static const char *const small =
     "run.steps=3 model.tokenizer=byte model.path=%s/model data.train=%s store.group_size=4 "
     "store.groups_per_publish=4 sampling.response_tokens_max=32 redis.mode=off "
     "actor.segment_ms=20 data.prompt_tokens_max=1400 %s";
+
+static const struct audit_rules rules = {.group_size = GROUP,
+                                         .groups_per_publish = GROUPS,
+                                         .steps = STEPS,
+                                         .max_staleness = UINT64_MAX,
+                                         .response_max = 32};
 
 /* In the published shape; the numbers are ours. */
 static void write_rows(const char *path)
@@ -40,43 +47,14 @@ static void start(struct story_run *run, const char *name, const char *data, con
     story_start_recipe(run, recipe, name, settings);
 }
 
-/* Counters of the store as its last answer gave them. */
-struct account {
-    uint64_t finished, scored, refused, failed;
-};
-
-static struct account watch(struct story_run *run)
-{
-    struct story_view view;
-    struct account account = {0};
-    story_view_open(&view, run);
-    int64_t end_ns = story_deadline_ns(LIMIT_MS);
-    while (clock_now_ns() < end_ns &&
-           waitid(P_PID, (id_t)run->pid, &(siginfo_t){0}, WEXITED | WNOHANG | WNOWAIT) == 0) {
-        json_t *status = story_status(&view, 100);
-        siginfo_t ended = {0};
-        waitid(P_PID, (id_t)run->pid, &ended, WEXITED | WNOHANG | WNOWAIT);
-        if (status != NULL)
-            account = (struct account){story_counter(status, "rollouts_finished"),
-                                       story_counter(status, "rollouts_scored"),
-                                       story_counter(status, "scores_refused"),
-                                       story_counter(status, "dropped_scoring_failed") +
-                                           story_counter(status, "dropped_generation_failed") +
-                                           story_counter(status, "dropped_invalid")};
-        json_decref(status);
-        if (ended.si_pid != 0)
-            break;
-    }
-    story_view_close(&view);
-    return account;
-}
-
 static void run_three_steps(const char *name, const char *data)
 {
     struct story_run run;
     start(&run, name, data, "store.dynamic_sampling=false");
-    struct account account = watch(&run);
     assert_int_equal(story_wait(&run, LIMIT_MS), 0);
+    struct audit audit;
+    audit_run(&audit, run.path, &rules);
+    audit_print(name, &audit);
     json_t *lines = story_metrics(&run);
     story_assert_steps(lines, STEPS);
     double rollouts = 0;
@@ -85,15 +63,13 @@ static void run_three_steps(const char *name, const char *data)
         assert_true(story_number(lines, i, "train/tokens") > 0);
         assert_true(story_number(lines, i, "reward/mean") == 0); /* noise has no #### N */
     }
-    print_message("%s: %.0f rollouts trained; the store counted %llu finished, %llu scored, %llu "
-                  "scores refused, %llu groups failed\n",
-                  name, rollouts, (unsigned long long)account.finished,
-                  (unsigned long long)account.scored, (unsigned long long)account.refused,
-                  (unsigned long long)account.failed);
     assert_int_equal((int)rollouts, STEPS * GROUPS * GROUP);
-    assert_int_equal(account.failed, 0);
-    assert_int_equal(account.refused, 0);
-    assert_true(account.scored > 0 && account.scored <= account.finished);
+    assert_int_equal(audit.violations, 0);
+    assert_int_equal(audit.trained, STEPS * GROUPS * GROUP);
+    assert_int_equal(audit.dropped[DROP_SCORING_FAILED], 0);
+    assert_int_equal(audit.dropped[DROP_GENERATION_FAILED], 0);
+    assert_int_equal(audit.dropped[DROP_INVALID], 0);
+    audit_free(&audit);
     json_decref(lines);
 }
 

@@ -6,6 +6,7 @@
 #define ROLLOUT_STORE_BYTES_H
 
 #include <inttypes.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "core/arena.h"

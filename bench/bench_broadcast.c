@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "bench/cuda_runtime_calls.h"
+#include "bench/must.h"
 #include "core/clock.h"
 #include "core/memory.h"
 #include "kernels/ops.h"
@@ -29,26 +30,7 @@
 
 enum { VERSIONS = 12, LIMIT_S = 60, TIMEOUT_MS = 2000, LAYOUT = 1 };
 
-static void must(enum status status, const char *what)
-{
-    if (status == STATUS_OK)
-        return;
-    fprintf(stderr, "%s: %s: %s\n", what, status_name(status), status_last_error());
-    exit(1);
-}
-
 /* ---- figures ---- */
-
-static double since_ms(int64_t begin_ns)
-{
-    return (double)(clock_now_ns() - begin_ns) / CLOCK_NS_PER_MS;
-}
-
-static int compare(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
 
 static void print_line(const char *what, size_t bytes, double *ms, size_t count, size_t piece_mb)
 {

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "bench/must.h"
 #include "core/checksum.h"
 #include "core/clock.h"
 #include "core/memory.h"
@@ -21,25 +22,6 @@
 #include "transport/weight_tcp_server.h"
 
 enum { ROUNDS = 7, LAYOUT = 1, PIECES_MAX = 1 << 20 };
-
-static void must(enum status status, const char *what)
-{
-    if (status == STATUS_OK)
-        return;
-    fprintf(stderr, "%s: %s: %s\n", what, status_name(status), status_last_error());
-    exit(1);
-}
-
-static double since_ms(int64_t begin_ns)
-{
-    return (double)(clock_now_ns() - begin_ns) / CLOCK_NS_PER_MS;
-}
-
-static int compare(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
 
 static double median(double *ms)
 {

@@ -144,13 +144,13 @@ static enum status device_side_wait(void *context, int64_t timeout_ms)
 }
 
 static struct weight_device device = {.copy = device_copy,
-                                            .finish = device_finish,
-                                            .digest = device_digest,
-                                            .share = device_share,
-                                            .open = device_open,
-                                            .unopen = device_unopen,
-                                            .side_stream = device_side_stream,
-                                            .side_wait = device_side_wait};
+                                      .finish = device_finish,
+                                      .digest = device_digest,
+                                      .share = device_share,
+                                      .open = device_open,
+                                      .unopen = device_unopen,
+                                      .side_stream = device_side_stream,
+                                      .side_wait = device_side_wait};
 
 static void *buffer(size_t bytes, int value)
 {

@@ -1,6 +1,6 @@
 /* links: ops reward rollout_store */
 /* label: integration */
-/* timeout: 400 */
+/* timeout: 600 */
 /* 1,000 kill -9 in at most 120 s over store, actors, reward workers and (at most 5 % of them) learner: the run
  * finishes, no rollout is lost, none trained twice, and what was trained is, bit for bit, what the run without a
  * kill trained. At one kill per second at most 2 % of the tokens are made again. Asynchronous runs, whose outcome

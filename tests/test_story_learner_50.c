@@ -4,48 +4,18 @@
 /* The learner killed with -9 in, or right after, each of 50 steps, and at each of its named points and those of its
  * checkpoints: the digests of all steps are those of the uninterrupted run, and each step stands once in metrics.jsonl.
  * While the learner is away the actors stay within their bounds. */
-#include "tests/story.h"
+#include "tests/story_digests.h"
 
 #include "core/fault.h"
-#include "core/rng.h"
 
 enum { STEPS = 50, LIMIT_MS = 240000, SOON_MS = 60000, INSIDE_MS = 40, ALIVE_MAX = 4 };
 
-static const char *const settings =
-    "run.steps=50 run.seed=7 store.max_staleness=0 store.group_size=4 store.groups_per_publish=4 "
-    "sampling.response_tokens_max=24 learner.checkpoint_every=3";
-
-static uint64_t seed;
-static uint32_t draws;
-
-static uint32_t draw(uint32_t below)
-{
-    uint32_t out[4];
-    const uint32_t counter[4] = {draws++}, key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
-    philox4x32(counter, key, out);
-    return out[0] % below;
-}
-
-static json_t *uninterrupted(void)
-{
-    static json_t *lines;
-    if (lines == NULL) {
-        struct story_run run;
-        story_run_whole(&run, "whole", settings, LIMIT_MS);
-        lines = story_metrics(&run);
-        story_assert_steps(lines, STEPS);
-    }
-    return lines;
-}
-
-static void check_end(struct story_run *run)
-{
-    assert_int_equal(story_wait(run, LIMIT_MS), 0);
-    json_t *lines = story_metrics(run);
-    story_assert_steps(lines, STEPS);
-    story_assert_same_digests(uninterrupted(), lines);
-    json_decref(lines);
-}
+static struct story_measure measure = {
+    .settings = "run.steps=50 run.seed=7 store.max_staleness=0 store.group_size=4 "
+                "store.groups_per_publish=4 "
+                "sampling.response_tokens_max=24 learner.checkpoint_every=3",
+    .steps = STEPS,
+    .limit_ms = LIMIT_MS};
 
 /* ---- each step ---- */
 
@@ -109,14 +79,14 @@ static void test_story_learner_killed_in_each_of_50_steps_ends_with_same_digests
     uint64_t most = 0;
     int64_t back_ms = 0;
     unsigned inside = 0;
-    uninterrupted();
-    story_start(&run, "each", settings);
+    story_uninterrupted(&measure);
+    story_start(&run, "each", measure.settings);
     story_view_open(&view, &run);
     await_new_learner(&run, 0);
     for (size_t step = 0; step < STEPS; step++) {
         story_await_steps(&run, step, SOON_MS);
         if (step % 2 == 0) { /* somewhere in the next step; else right after this one */
-            clock_sleep_ms(draw(INSIDE_MS));
+            clock_sleep_ms(story_draw(INSIDE_MS));
             inside++;
         }
         pid_t pid = story_process(&run, "weir-learner", 0);
@@ -126,10 +96,10 @@ static void test_story_learner_killed_in_each_of_50_steps_ends_with_same_digests
         check_bounds(&view, &most);
     }
     story_view_close(&view);
-    check_end(&run);
+    story_check_end(&run, &measure);
     print_message("seed %llu: killed %d times, %u of them within a step; the next one had its "
                   "weights and the store after %.0f ms (mean); at most %llu groups waited\n",
-                  (unsigned long long)seed, STEPS, inside, (double)back_ms / STEPS,
+                  (unsigned long long)story_seed, STEPS, inside, (double)back_ms / STEPS,
                   (unsigned long long)most);
     assert_true(most <= ALIVE_MAX);
 }
@@ -151,7 +121,7 @@ static void arm(char *text, size_t size, unsigned *count)
         if (strncmp(points[i], "learner.", 8) != 0 && strncmp(points[i], "checkpoint.", 11) != 0)
             continue;
         snprintf(text + used, size - used, "%s%s:%u=kill", used > 0 ? "," : "", points[i],
-                 1 + draw(strncmp(points[i], "learner.", 8) == 0 ? 4 : 1));
+                 1 + story_draw(strncmp(points[i], "learner.", 8) == 0 ? 4 : 1));
         (*count)++;
     }
 }
@@ -173,18 +143,18 @@ static void test_story_learner_killed_at_each_point_ends_with_same_digests(void 
     struct story_run run;
     char once[FILE_PATH_MAX], faults[2048];
     unsigned armed = 0;
-    uninterrupted();
+    story_uninterrupted(&measure);
     arm(faults, sizeof faults, &armed);
     assert_int_equal(file_make_dirs(story_path(once, "once")), STATUS_OK);
-    print_message("seed %llu: %s\n", (unsigned long long)seed, faults);
+    print_message("seed %llu: %s\n", (unsigned long long)story_seed, faults);
     setenv("WEIR_FAULT", faults, 1);
     setenv("WEIR_FAULT_ROLE", "learner.0", 1);
     setenv("WEIR_FAULT_ONCE", once, 1);
-    story_start(&run, "points", settings);
+    story_start(&run, "points", measure.settings);
     unsetenv("WEIR_FAULT");
     unsetenv("WEIR_FAULT_ROLE");
     unsetenv("WEIR_FAULT_ONCE");
-    check_end(&run);
+    story_check_end(&run, &measure);
     print_message("%u points armed, %u fired\n", armed, count_fired(once));
     assert_true(armed >= 10);
     assert_int_equal(count_fired(once), armed);
@@ -195,8 +165,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         STORY_TEST(test_story_learner_killed_in_each_of_50_steps_ends_with_same_digests),
         STORY_TEST(test_story_learner_killed_at_each_point_ends_with_same_digests)};
-    const char *given = getenv("TEST_SEED");
-    seed = given != NULL ? strtoull(given, NULL, 10) : (uint64_t)clock_wall_ns() % 100000;
+    story_take_seed();
     story_begin("learner_50");
     story_make_model(&(struct story_model){14, true});
     return story_end(cmocka_run_group_tests(tests, NULL, NULL));

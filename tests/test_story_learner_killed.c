@@ -3,38 +3,16 @@
 /* timeout: 180 */
 /* The learner killed with -9 while it waits, while it trains and right after a publish; then the whole run
  * killed and resumed: every step has the digest of the uninterrupted run, and appears once. */
-#include "tests/story.h"
-
-#include "core/rng.h"
+#include "tests/story_digests.h"
 
 enum { STEPS = 12, LIMIT_MS = 60000, KILL_FIRST = 2, KILL_STEPS = 8, SOON_MS = 20000 };
 
-static const char *const settings =
-    "run.steps=12 run.seed=5 store.max_staleness=0 store.group_size=8 store.groups_per_publish=8 "
-    "sampling.response_tokens_max=48 learner.checkpoint_every=2";
-
-static uint64_t seed;
-static uint32_t draws;
-
-static uint32_t draw(uint32_t below)
-{
-    uint32_t out[4];
-    const uint32_t counter[4] = {draws++}, key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
-    philox4x32(counter, key, out);
-    return out[0] % below;
-}
-
-static json_t *uninterrupted(void)
-{
-    static json_t *lines;
-    if (lines == NULL) {
-        struct story_run run;
-        story_run_whole(&run, "whole", settings, LIMIT_MS);
-        lines = story_metrics(&run);
-        story_assert_steps(lines, STEPS);
-    }
-    return lines;
-}
+static struct story_measure measure = {
+    .settings = "run.steps=12 run.seed=5 store.max_staleness=0 store.group_size=8 "
+                "store.groups_per_publish=8 "
+                "sampling.response_tokens_max=48 learner.checkpoint_every=2",
+    .steps = STEPS,
+    .limit_ms = LIMIT_MS};
 
 static void signal_actors(const struct story_run *run, int number)
 {
@@ -51,7 +29,7 @@ static void kill_learner(const struct story_run *run, const char *when, size_t s
     assert_true(pid > 0);
     assert_int_equal(kill(pid, SIGKILL), 0);
     print_message("seed %llu: learner %ld killed %s, after step %zu (at least %zu)\n",
-                  (unsigned long long)seed, (long)pid, when, story_steps(run), step);
+                  (unsigned long long)story_seed, (long)pid, when, story_steps(run), step);
 }
 
 /* ---- the three moments ---- */
@@ -60,7 +38,7 @@ static void kill_learner(const struct story_run *run, const char *when, size_t s
 static void kill_waiting(struct story_run *run, size_t step)
 {
     signal_actors(run, SIGSTOP);
-    clock_sleep_ms(100 + draw(300));
+    clock_sleep_ms(100 + story_draw(300));
     kill_learner(run, "while it waits", step);
     signal_actors(run, SIGCONT);
 }
@@ -89,24 +67,15 @@ static void kill_published(struct story_run *run, size_t step)
     kill_learner(run, "right after a publish", step);
 }
 
-static void check_end(struct story_run *run)
-{
-    assert_int_equal(story_wait(run, LIMIT_MS), 0);
-    json_t *lines = story_metrics(run);
-    story_assert_steps(lines, STEPS);
-    story_assert_same_digests(uninterrupted(), lines);
-    json_decref(lines);
-}
-
 static void kill_and_check(const char *name, void (*kill_at)(struct story_run *run, size_t step))
 {
     struct story_run run;
-    size_t step = KILL_FIRST + draw(KILL_STEPS);
-    uninterrupted();
-    story_start(&run, name, settings);
+    size_t step = KILL_FIRST + story_draw(KILL_STEPS);
+    story_uninterrupted(&measure);
+    story_start(&run, name, measure.settings);
     story_await_steps(&run, step, SOON_MS);
     kill_at(&run, step);
-    check_end(&run);
+    story_check_end(&run, &measure);
     assert_true(story_said(run.out, "processes started again: 1"));
 }
 
@@ -135,19 +104,19 @@ static void test_story_learner_run_killed_and_resumed_ends_with_same_digests(voi
     (void)state;
     struct story_run run;
     char resumed[400];
-    size_t step = KILL_FIRST + draw(KILL_STEPS);
-    uninterrupted();
-    story_start(&run, "all", settings);
+    size_t step = KILL_FIRST + story_draw(KILL_STEPS);
+    story_uninterrupted(&measure);
+    story_start(&run, "all", measure.settings);
     story_await_steps(&run, step, SOON_MS);
-    clock_sleep_ms(draw(100));
-    print_message("seed %llu: whole run killed after step %zu\n", (unsigned long long)seed,
+    clock_sleep_ms(story_draw(100));
+    print_message("seed %llu: whole run killed after step %zu\n", (unsigned long long)story_seed,
                   story_steps(&run));
     kill(run.pid, SIGKILL);
     assert_int_equal(story_wait_pid(run.pid, 5000), 128 + SIGKILL);
     assert_true(story_await_gone(STORY_GONE_MS) >= 0);
-    snprintf(resumed, sizeof resumed, "%s run.resume=true", settings);
+    snprintf(resumed, sizeof resumed, "%s run.resume=true", measure.settings);
     story_start(&run, "all", resumed);
-    check_end(&run);
+    story_check_end(&run, &measure);
     assert_int_equal(story_shared_memory(&run), 0); /* of either attempt */
 }
 
@@ -158,8 +127,7 @@ int main(void)
         STORY_TEST(test_story_learner_killed_training_ends_with_same_digests),
         STORY_TEST(test_story_learner_killed_after_publish_ends_with_same_digests),
         STORY_TEST(test_story_learner_run_killed_and_resumed_ends_with_same_digests)};
-    const char *given = getenv("TEST_SEED");
-    seed = given != NULL ? strtoull(given, NULL, 10) : (uint64_t)clock_wall_ns() % 100000;
+    story_take_seed();
     story_begin("learner_killed");
     story_make_model(&(struct story_model){14, true});
     return story_end(cmocka_run_group_tests(tests, NULL, NULL));

@@ -4,7 +4,7 @@
 /* SIGSTOP of each process of a run in turn, of all but one, and of all for less than the deadline. A stopped process
  * is named within half a second, killed at run.stopped_s and started again; the run ends with every step once and the
  * digests of the run that nobody touched. */
-#include "tests/story.h"
+#include "tests/story_digests.h"
 
 #include "ops/process_table.h"
 
@@ -18,24 +18,15 @@ enum {
     ANSWER_MS = 2500,
 };
 
-static const char *const settings =
-    "run.steps=400 run.seed=11 run.stopped_s=2 store.lease_ms=1000 store.max_staleness=0 "
-    "store.dynamic_sampling=false learner.checkpoint_every=50";
+static struct story_measure measure = {
+    .settings =
+        "run.steps=400 run.seed=11 run.stopped_s=2 store.lease_ms=1000 store.max_staleness=0 "
+        "store.dynamic_sampling=false learner.checkpoint_every=50",
+    .steps = STEPS,
+    .limit_ms = LIMIT_MS};
 
 static const char *const names[] = {"store.0", "learner.0", "actor.0", "actor.1", "reward.0"};
 enum { NAMES = sizeof names / sizeof names[0] };
-
-static json_t *uninterrupted(void)
-{
-    static json_t *lines;
-    if (lines == NULL) {
-        struct story_run run;
-        story_run_whole(&run, "calm", settings, LIMIT_MS);
-        lines = story_metrics(&run);
-        story_assert_steps(lines, STEPS);
-    }
-    return lines;
-}
 
 static json_t *table_of(const struct story_run *run)
 {
@@ -107,21 +98,12 @@ static int64_t await_replaced(const struct story_run *run, const char *name, pid
     return -1;
 }
 
-static void check_end(struct story_run *run)
-{
-    assert_int_equal(story_wait(run, LIMIT_MS), 0);
-    json_t *lines = story_metrics(run);
-    story_assert_steps(lines, STEPS);
-    story_assert_same_digests(uninterrupted(), lines);
-    json_decref(lines);
-}
-
 static void test_story_stopped_process_is_named_replaced_and_nothing_changes(void **state)
 {
     (void)state;
     struct story_run run;
-    uninterrupted();
-    story_start(&run, "each", settings);
+    story_uninterrupted(&measure);
+    story_start(&run, "each", measure.settings);
     for (size_t i = 0; i < NAMES; i++) {
         char sentence[200];
         story_await_steps(&run, story_steps(&run) + 5, SOON_MS);
@@ -135,7 +117,7 @@ static void test_story_stopped_process_is_named_replaced_and_nothing_changes(voi
                  (long)pid, STOPPED_S);
         assert_true(story_said(run.out, sentence));
     }
-    check_end(&run);
+    story_check_end(&run, &measure);
 }
 
 static void test_story_stopped_all_but_one_are_replaced(void **state)
@@ -143,8 +125,8 @@ static void test_story_stopped_all_but_one_are_replaced(void **state)
     (void)state;
     struct story_run run;
     pid_t pids[NAMES];
-    uninterrupted();
-    story_start(&run, "but-one", settings);
+    story_uninterrupted(&measure);
+    story_start(&run, "but-one", measure.settings);
     story_await_steps(&run, 10, SOON_MS);
     int64_t stopped_ns = clock_now_ns();
     for (size_t i = 0; i < NAMES; i++) {
@@ -156,7 +138,7 @@ static void test_story_stopped_all_but_one_are_replaced(void **state)
     for (size_t i = 0; i < NAMES; i++)
         if (strcmp(names[i], "actor.1") != 0)
             await_replaced(&run, names[i], pids[i], stopped_ns);
-    check_end(&run);
+    story_check_end(&run, &measure);
 }
 
 static void test_story_stopped_for_less_than_the_deadline_changes_nothing(void **state)
@@ -165,8 +147,8 @@ static void test_story_stopped_for_less_than_the_deadline_changes_nothing(void *
     struct story_run run;
     pid_t pids[NAMES];
     json_int_t restarts;
-    uninterrupted();
-    story_start(&run, "brief", settings);
+    story_uninterrupted(&measure);
+    story_start(&run, "brief", measure.settings);
     for (int round = 0; round < 3; round++) {
         story_await_steps(&run, story_steps(&run) + 10, SOON_MS);
         for (size_t i = 0; i < NAMES; i++) {
@@ -182,7 +164,7 @@ static void test_story_stopped_for_less_than_the_deadline_changes_nothing(void *
         assert_int_equal(pid_of(&run, names[i], &restarts), pids[i]);
         assert_int_equal(restarts, 0);
     }
-    check_end(&run);
+    story_check_end(&run, &measure);
 }
 
 int main(void)

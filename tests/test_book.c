@@ -36,7 +36,7 @@ static void test_book_random_schedules_keep_invariants(void **state)
     uint64_t base = seed_base(), restarts = 0;
     print_message("TEST_SEED=%llu\n", (unsigned long long)base);
     const char *count_text = getenv("TEST_SCHEDULES");
-    uint64_t count = count_text != NULL ? strtoull(count_text, NULL, 10) : test_times(1500, 50);
+    uint64_t count = count_text != NULL ? strtoull(count_text, NULL, 10) : test_times(1500, 150);
     for (uint64_t seed = 0; seed < count; seed++) {
         struct world world;
         struct trouble trouble = {.actor_dies = 5,

@@ -258,7 +258,7 @@ static void test_book_snapshot_restored_and_replayed_books_live_alike(void **sta
     (void)state;
     struct met met = {0};
     print_message("TEST_SEED=%llu\n", (unsigned long long)seed_base());
-    for (uint64_t seed = 0; seed < test_times(SCHEDULES, 30); seed++)
+    for (uint64_t seed = 0; seed < test_times(SCHEDULES, 100); seed++)
         one_schedule(seed_base() + seed, &met);
     print_message(
         "met: leased %llu, streaming %llu, finished %llu, scored %llu, scored again %llu, "
@@ -272,7 +272,9 @@ static void test_book_snapshot_restored_and_replayed_books_live_alike(void **sta
         (unsigned long long)met.branches, (unsigned long long)met.dropped,
         (unsigned long long)met.zero_variance, (unsigned long long)met.deaths);
     assert_true(met.leased && met.streaming && met.finished && met.scored && met.retried);
-    assert_true(met.eligible && met.planned && met.plans && met.cancels && met.returned);
+    assert_true(met.eligible && met.planned && met.plans && met.cancels);
+    assert_true(met.returned ||
+                test_is_slow()); /* rare: none in the fewer schedules of a slow build */
     assert_true(met.branches && met.dead && met.dropped && met.zero_variance && met.deaths);
 }
 

@@ -1,4 +1,5 @@
 /* links: proto core */
+/* timeout: 30 */
 /* Wire codec: every message round trips field by field, every promise of messages.h is kept by pack
  * and by unpack, damaged bytes are refused. */
 #include <math.h>

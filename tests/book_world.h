@@ -460,6 +460,14 @@ static inline void start_learner(struct world *world)
     deliver(world, LEARNER_PEER, &message);
 }
 
+/* Where most tests begin: the learner has its weights, actor 0 has 16 samples to make. */
+static inline void world_with_actor(struct world *world)
+{
+    world_create(world, seed_base(), 0);
+    start_learner(world);
+    start_actor(world, 0, 16);
+}
+
 /* Time passes in steps that the store pays attention to. */
 static inline void pass_ms(struct world *world, int64_t ms)
 {

@@ -67,9 +67,7 @@ static void test_book_actor_dies_next_goes_on_from_acknowledged_tokens(void **st
 {
     (void)state;
     struct world world;
-    world_create(&world, seed_base(), 0);
-    start_learner(&world);
-    start_actor(&world, 0, 16);
+    world_with_actor(&world);
     generate(&world, 0, 2, false);
     generate(&world, 0, 1, true); /* never arrives in time */
     struct kept_frame late = world.actors[0].frames[0];
@@ -104,9 +102,7 @@ static void test_book_resumed_with_less_room_leases_no_budget(void **state)
 {
     (void)state;
     struct world world;
-    world_create(&world, seed_base(), 0);
-    start_learner(&world);
-    start_actor(&world, 0, 16);
+    world_with_actor(&world);
     generate(&world, 0, 3, false);
     kill_actor(&world, 0);
     world.config.sampling.response_tokens_max = 2;

@@ -96,9 +96,7 @@ static void test_book_fleet_second_process_waits_and_is_refused_by_name(void **s
     (void)state;
     struct world world;
     char why[512];
-    world_create(&world, seed_base(), 0);
-    start_learner(&world);
-    start_actor(&world, 0, 16);
+    world_with_actor(&world);
     uint64_t issued = counters(&world).leases_issued;
     struct hello second = hello_of(ROLE_ACTOR, 0, 7, 4711);
     struct hello first = hello_of(ROLE_ACTOR, 1, 8, 4242);
@@ -124,9 +122,7 @@ static void test_book_fleet_dead_connection_gives_the_place_at_once(void **state
 {
     (void)state;
     struct world world;
-    world_create(&world, seed_base(), 0);
-    start_learner(&world);
-    start_actor(&world, 0, 16);
+    world_with_actor(&world);
     generate(&world, 0, 2, false);
     uint32_t held = held_count(&world, 0);
     assert_true(held > 0);
@@ -146,9 +142,7 @@ static void test_book_fleet_cut_off_process_comes_back_to_its_leases(void **stat
 {
     (void)state;
     struct world world;
-    world_create(&world, seed_base(), 0);
-    start_learner(&world);
-    start_actor(&world, 0, 16);
+    world_with_actor(&world);
     generate(&world, 0, 1, false);
     uint32_t held = held_count(&world, 0);
     book_connection(world.book, world.now_ns, 0, false);
@@ -415,9 +409,7 @@ static void test_book_fleet_why_merges_what_processes_wait_for(void **state)
 {
     (void)state;
     struct world world;
-    world_create(&world, seed_base(), 0);
-    start_learner(&world);
-    start_actor(&world, 0, 16);
+    world_with_actor(&world);
     struct message message = {
         .type = MESSAGE_heartbeat,
         .heartbeat = {.stats_json = "{}",

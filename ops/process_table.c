@@ -5,6 +5,7 @@
 
 #include "core/clock.h"
 #include "ops/processes.h"
+#include "ops/run_folder.h"
 
 enum { TABLE_BYTES_MAX = 16 << 20, TRIES = 5, PAUSE_MS = 10 };
 
@@ -89,17 +90,12 @@ static void look_at(json_t *row, json_t *sick, int64_t written_ms)
 
 enum status process_table_read(const char *run_folder, json_t **table)
 {
-    char path[FILE_PATH_MAX];
-    struct buffer text;
     json_t *read = NULL;
-    buffer_init(&text, TABLE_BYTES_MAX);
-    enum status status;
-    TRY_GOTO(out, file_path(path, "%s/processes.json", run_folder));
-    TRY_GOTO(out, file_read(path, &text));
-    read = json_loadb((const char *)text.bytes, text.size, 0, NULL);
+    TRY(run_folder_json(run_folder, "processes.json", TABLE_BYTES_MAX, &read));
     if (!json_is_object(read) || !json_is_array(json_object_get(read, "processes"))) {
-        status = FAIL(STATUS_CORRUPT, "%s is not what a supervisor writes", path);
-        goto out;
+        json_decref(read);
+        return FAIL(STATUS_CORRUPT, "%s/processes.json is not what a supervisor writes",
+                    run_folder);
     }
     size_t i;
     json_t *row, *sick = json_array();
@@ -107,11 +103,7 @@ enum status process_table_read(const char *run_folder, json_t **table)
         look_at(row, sick, json_integer_value(json_object_get(read, "clock_ms")));
     json_object_set_new(read, "sick", sick);
     *table = read;
-out:
-    if (status != STATUS_OK)
-        json_decref(read);
-    buffer_free(&text);
-    return status;
+    return STATUS_OK;
 }
 
 json_t *process_table_find(const json_t *table, const char *name)

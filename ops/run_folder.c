@@ -265,6 +265,20 @@ enum status run_folder_find(const char *root, const char *run, char path[FILE_PA
     return STATUS_OK;
 }
 
+enum status run_folder_json(const char *path, const char *file, size_t bytes_max, json_t **value)
+{
+    char whole[FILE_PATH_MAX];
+    struct buffer text;
+    buffer_init(&text, bytes_max);
+    enum status status;
+    TRY_GOTO(out, file_path(whole, "%s/%s", path, file));
+    TRY_GOTO(out, file_read(whole, &text));
+    *value = json_loadb((const char *)text.bytes, text.size, 0, NULL);
+out:
+    buffer_free(&text);
+    return status;
+}
+
 void run_folder_sweep_shared_memory(const struct run_folder *folder)
 {
     char path[FILE_PATH_MAX];

@@ -8,6 +8,7 @@
 #ifndef OPS_RUN_FOLDER_H
 #define OPS_RUN_FOLDER_H
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <sys/types.h>
 
@@ -44,6 +45,9 @@ pid_t run_folder_holder(const char *path, char state[16]);
  * what there is. */
 MUST_CHECK enum status run_folder_find(const char *root, const char *run, char path[FILE_PATH_MAX],
                                        char name[RUN_NAME_MAX]);
+/* A JSON file of a run; a new reference, NULL when it does not parse. NOT_FOUND, LIMIT above bytes_max. */
+MUST_CHECK enum status run_folder_json(const char *path, const char *file, size_t bytes_max,
+                                       json_t **value);
 /* Shared memory that killed processes of the run left (weight_channel_path), of no other run of its name. */
 void run_folder_sweep_shared_memory(const struct run_folder *folder);
 

@@ -3,13 +3,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
 #include <unistd.h>
 
 #include "core/clock.h"
+#include "ops/run_folder.h"
 
 enum { LOCK_TRIES = 100, LOCK_PAUSE_MS = 20, FILE_BYTES_MAX = 1 << 16 };
 
@@ -42,25 +42,20 @@ static bool take_names(const json_t *object, struct scale_wish *wish)
 
 enum status scale_file_read(const char *run_folder, struct scale_wish *wish)
 {
-    char path[FILE_PATH_MAX];
-    struct buffer text;
     json_t *object = NULL;
-    buffer_init(&text, FILE_BYTES_MAX);
     *wish = (struct scale_wish){0};
-    enum status status;
-    TRY_GOTO(out, file_path(path, "%s/scale.json", run_folder));
-    TRY_GOTO(out, file_read(path, &text));
-    object = json_loadb((const char *)text.bytes, text.size, 0, NULL);
+    TRY(run_folder_json(run_folder, "scale.json", FILE_BYTES_MAX, &object));
     json_int_t request = json_integer_value(json_object_get(object, "request"));
     wish->request = request > 0 ? (uint64_t)request : 0;
-    if (wish->request == 0 || !take_count(object, "actors", SCALE_ACTORS_MAX, &wish->actors) ||
-        !take_count(object, "reward_workers", SCALE_REWARD_WORKERS_MAX, &wish->reward_workers) ||
-        !take_names(object, wish))
-        status = FAIL(STATUS_CORRUPT, "%s is not what `weir scale` writes: it is left alone", path);
-out:
+    bool sound =
+        wish->request > 0 && take_count(object, "actors", SCALE_ACTORS_MAX, &wish->actors) &&
+        take_count(object, "reward_workers", SCALE_REWARD_WORKERS_MAX, &wish->reward_workers) &&
+        take_names(object, wish);
     json_decref(object);
-    buffer_free(&text);
-    return status;
+    return sound ? STATUS_OK
+                 : FAIL(STATUS_CORRUPT,
+                        "%s/scale.json is not what `weir scale` writes: it is left alone",
+                        run_folder);
 }
 
 static enum status write_wish(const char *run_folder, const struct scale_wish *wish)

@@ -359,7 +359,8 @@ static void run_by_tcp(const char *channel, const char *before)
     for (uint64_t version = 0; version < 3; version++) {
         const struct model_weights *weights = &world.weights[version];
         weight_server_offer(server, version, 0, weights->digest, weights->flat);
-        clock_sleep_ms(100);
+        for (int i = 0; i < 1500 && metric_read(&world.actor->metrics.swaps) <= version; i++)
+            clock_sleep_ms(10); /* or it begins with the version before */
         uint32_t job = world.store.job_count;
         add_job(&world, version, 0, 10, 50, NULL, 0);
         assert_true(wait_until(&world, all_ended, 10000));

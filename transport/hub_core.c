@@ -207,12 +207,6 @@ const struct hub_peer *hub_core_peer(const struct hub_core *core, uint32_t peer_
     return slot != NULL ? &slot->peer : NULL;
 }
 
-const char *hub_core_identity(const struct hub_core *core, uint32_t peer_id)
-{
-    const struct slot *slot = slot_of(core, peer_id);
-    return slot != NULL ? slot->identity : NULL;
-}
-
 uint64_t hub_core_refused(const struct hub_core *core, enum refusal kind)
 {
     return (unsigned)kind < REFUSAL_COUNT ? core->refused[kind] : 0;

@@ -44,8 +44,6 @@ const struct hub_peer *hub_core_peer_at(const struct hub_core *core, uint32_t i)
 const struct hub_peer *hub_core_peer(const struct hub_core *core, uint32_t peer_id);
 /* UINT32_MAX: nobody. */
 uint32_t hub_core_find(const struct hub_core *core, const char *identity, size_t identity_size);
-/* The identity of a peer, NUL-terminated; NULL: nobody has this id. */
-const char *hub_core_identity(const struct hub_core *core, uint32_t peer_id);
 uint64_t hub_core_refused(const struct hub_core *core, enum refusal kind); /* messages, by kind */
 
 #endif

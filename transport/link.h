@@ -8,10 +8,11 @@
  * say it again; the peer's owner sees link_reconnects grow and sends again what is not acknowledged.
  * Blocking happens in link_poll / hub_poll only, through core/wait.h; a signal ends both early with
  * MESSAGE_NONE.
- * Limits: ZMQ_MAXMSGSIZE = WIRE_MESSAGE_MAX, HWM set, LINGER bounded, heartbeats on, MANDATORY routing.
+ * Limits: ZMQ_MAXMSGSIZE = WIRE_MESSAGE_MAX, HWM set, LINGER bounded, MANDATORY routing. libzmq's own heartbeats find
+ * a stopped or cut-off peer; messages of type heartbeat tell what a process does (link_core.h).
  * Endpoints: ipc://PATH (107 bytes) and tcp://127.0.0.1:PORT; with a folder of keys (run.keys, transport/keys.h) any
  * other tcp address, and then every tcp link uses CURVE and only allowed keys connect (docs/security.md).
- * The virtual seam for a simulator is `struct message` in and out: state machines never see sockets. */
+ * Both ends are state machines without sockets and clocks, which a simulator drives: link_core.h, hub_core.h. */
 #ifndef TRANSPORT_LINK_H
 #define TRANSPORT_LINK_H
 

@@ -18,6 +18,13 @@ static enum status one_line(const char *raw, struct buffer *text)
     return STATUS_OK;
 }
 
+/* A name of a member, as foreign as its value, filled up to `width` > strlen(key) columns. */
+static enum status padded(const char *key, size_t width, struct buffer *text)
+{
+    TRY(one_line(key, text));
+    return buffer_printf(text, "%*s", (int)(width - strlen(key)), "");
+}
+
 enum status json_text_block(const char *raw, const char *indent, struct buffer *text)
 {
     bool begin = true;
@@ -125,7 +132,7 @@ static enum status table(const json_t *rows, int indent, struct buffer *text)
     TRY(find_columns(rows, columns, &count));
     TRY(buffer_printf(text, "%*s", indent, ""));
     for (size_t c = 0; c < count; c++)
-        TRY(buffer_printf(text, "%-*s", (int)columns[c].width + 2, columns[c].key));
+        TRY(padded(columns[c].key, columns[c].width + 2, text));
     TRY(buffer_text(text, "\n"));
     json_array_foreach(rows, index, row)
     {
@@ -154,7 +161,8 @@ static enum status lines(const json_t *value, int indent, struct buffer *text)
     json_object_foreach((json_t *)(uintptr_t)value, key, member)
     {
         bool nested = is_table(member) || (json_is_object(member) && json_object_size(member) > 0);
-        TRY(buffer_printf(text, "%*s%-*s", indent, "", (int)width + 2, key));
+        TRY(buffer_printf(text, "%*s", indent, ""));
+        TRY(padded(key, width + 2, text));
         if (!nested)
             TRY(json_text_scalar(member, text));
         TRY(buffer_text(text, "\n"));

@@ -183,6 +183,18 @@ static void test_curve_waiting_line_says_what_the_store_knows(void **state)
 
 /* ---- JSON as text ---- */
 
+static void test_curve_json_text_disarms_names_of_members(void **state)
+{
+    (void)state;
+    json_t *value = json_loads("{\"a\\u001b[2J\":1,\"rows\":[{\"b\\r\":2}]}", 0, NULL);
+    assert_int_equal(json_text(value, &text), STATUS_OK);
+    assert_string_equal(buffer_string(&text), "a?[2J  1\n"
+                                              "rows   \n"
+                                              "  b?  \n"
+                                              "  2   \n");
+    json_decref(value);
+}
+
 static void test_curve_json_text_aligns_and_disarms(void **state)
 {
     (void)state;
@@ -217,6 +229,7 @@ int main(void)
         CASE(test_curve_step_line_prints_what_is_there),
         CASE(test_curve_waiting_line_says_what_the_store_knows),
         CASE(test_curve_json_text_aligns_and_disarms),
+        CASE(test_curve_json_text_disarms_names_of_members),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -12,12 +12,26 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 
 enum { TOKENS_MAX = 64 };
 
+/* It has the buffers that it keeps between texts. */
+static struct tokenizer *warm_tokenizer(void)
+{
+    struct tokenizer *made = NULL;
+    struct arena *arena = NULL;
+    uint32_t *ids;
+    size_t count;
+    CHECK(tokenizer_open(&made, "", TOKENIZER_BYTE) == STATUS_OK);
+    CHECK(arena_create(&arena, 1 << 20) == STATUS_OK);
+    CHECK(tokenizer_encode(made, "a", 1, arena, &ids, &count) == STATUS_OK);
+    arena_destroy(&arena);
+    return made;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 {
     static struct memory_file file;
     static struct tokenizer *tokenizer;
     if (tokenizer == NULL)
-        CHECK(tokenizer_open(&tokenizer, "", TOKENIZER_BYTE) == STATUS_OK);
+        tokenizer = warm_tokenizer();
     int64_t blocks = memory_blocks_live();
     struct data_settings data = {.train = memory_file_set(&file, bytes, size),
                                  .key_prompt = "prompt",

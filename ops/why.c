@@ -169,8 +169,17 @@ static enum status rest(struct tree *tree, bool idle)
     return STATUS_OK;
 }
 
+/* Names and sentences come from elsewhere: what steers a terminal is a question mark. */
+static void disarm(struct buffer *text, size_t from)
+{
+    for (size_t i = from; i < text->size; i++)
+        if ((text->bytes[i] < 0x20 && text->bytes[i] != '\n') || text->bytes[i] == 0x7f)
+            text->bytes[i] = '?';
+}
+
 enum status why_text(const json_t *merged, struct buffer *text)
 {
+    size_t from = text->size;
     const json_t *waits = json_object_get(merged, "waits");
     struct tree tree = {.waits = waits, .text = text};
     tree.shown = memory_array(json_array_size(waits) + 1, sizeof *tree.shown);
@@ -186,6 +195,7 @@ enum status why_text(const json_t *merged, struct buffer *text)
         TRY_GOTO(out, buffer_printf(text, "... %zu lines more; all with --json\n",
                                     tree.lines - LINES_MAX));
 out:
+    disarm(text, from);
     memory_free(tree.shown);
     return status;
 }

@@ -65,6 +65,21 @@ static char *say(const struct why_case *why)
     return out;
 }
 
+static void test_why_names_from_elsewhere_do_not_steer_the_terminal(void **state)
+{
+    (void)state;
+    json_t *answer = json_loads("{\"because\":\"a\\u001b[2Jb\",\"waits\":[{\"who\":\"run\",\"for\":"
+                                "\"pl\\fan\",\"since_ms\":5,\"what\":\"c\\rd\"}]}",
+                                0, NULL);
+    assert_non_null(answer);
+    struct why_case why = {.run = "a", .answer = answer};
+    const char *text = say(&why);
+    assert_non_null(strstr(text, "a?[2Jb"));
+    assert_non_null(strstr(text, "pl?an"));
+    assert_non_null(strstr(text, "c?d"));
+    json_decref(answer);
+}
+
 static void test_why_cause_comes_first_and_the_graph_is_a_tree(void **state)
 {
     (void)state;
@@ -211,6 +226,7 @@ int main(void)
         CASE(test_why_process_that_is_gone_is_seen_before_the_table_says_so),
         CASE(test_why_local_sight_beats_an_unknowing_store),
         CASE(test_why_nothing_known_is_said),
+        CASE(test_why_names_from_elsewhere_do_not_steer_the_terminal),
         CASE(test_why_scale_wishes_that_are_open_are_kept),
         CASE(test_why_scale_file_of_another_hand_is_refused),
     };

@@ -3,6 +3,7 @@
 #include "core/file.h"
 #include "core/log.h"
 #include "core/memory.h"
+#include "core/wait.h"
 #include "learner/learner_state.h"
 
 #include <errno.h>
@@ -12,6 +13,8 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+enum { LINE_RETRY_MS = 100, LINE_SAY_EVERY = 100 };
 
 static const struct metric_row learner_metric_rows[] = {
 #define ROW(...) METRIC_ROW(struct learner_metrics, __VA_ARGS__)
@@ -194,13 +197,44 @@ enum status learner_metrics_open(struct learner *learner)
     return STATUS_OK;
 }
 
-static enum status write_line(struct learner *learner, const struct buffer *line)
+/* One attempt; what a full disk left of the line is taken back. *full: there was no room. */
+static enum status try_line(const struct learner *learner, const struct buffer *line, bool *full)
 {
-    if (fwrite(line->bytes, 1, line->size, learner->metrics_file) != line->size ||
-        fputc('\n', learner->metrics_file) == EOF || fflush(learner->metrics_file) != 0)
-        return FAIL(STATUS_IO, "%s/metrics.jsonl: write failed; is the disk full?",
-                    learner->folder);
-    return STATUS_OK;
+    int fd = fileno(learner->metrics_file);
+    struct stat about;
+    *full = false;
+    if (fstat(fd, &about) != 0)
+        return FAIL(STATUS_IO, "%s/metrics.jsonl: fstat: %s", learner->folder, strerror(errno));
+    errno = 0;
+    enum status status = file_write_all(fd, line->bytes, line->size, "metrics.jsonl");
+    *full = status != STATUS_OK && (errno == ENOSPC || errno == EDQUOT);
+    if (*full && ftruncate(fd, about.st_size) != 0)
+        *full = false;
+    return status;
+}
+
+/* A full disk is waited for, like the store waits with its ledger: the step is registered, only its line is missing. */
+static enum status write_line(struct learner *learner, struct buffer *line)
+{
+    int64_t limit_ms = (int64_t)learner->settings->learner.plan_timeout_s * 1000;
+    bool full = false;
+    TRY(buffer_text(line, "\n"));
+    struct wait wait = wait_begin("room for metrics.jsonl", "disk", limit_ms);
+    enum status status = try_line(learner, line, &full);
+    for (uint32_t tries = 0; full && wait_left_ms(&wait) > 0; tries++) {
+        if (tries % LINE_SAY_EVERY == 0)
+            LOG_FAILURE("learner", "waits for room on the disk", status);
+        clock_sleep_ms(LINE_RETRY_MS);
+        enum status heard = learner->link != NULL ? learner_idle(learner) : STATUS_OK;
+        status = heard == STATUS_OK ? try_line(learner, line, &full) : heard;
+        full = full && heard == STATUS_OK;
+    }
+    char kept[STATUS_TEXT_MAX];
+    status_keep(kept);
+    enum status ended = wait_end(&wait, true); /* what the last attempt said is the reason */
+    status_restore(kept);
+    line->size--; /* the newline is the file's */
+    return status != STATUS_OK ? status : ended;
 }
 
 /* ,"alarm":"..." with the sentences of this step. */

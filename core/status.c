@@ -63,3 +63,12 @@ enum status status_fail(enum status status, const char *file, int line, const ch
     errno = saved_errno;
     return status;
 }
+
+const char *status_sentence(const char *text)
+{
+    const char *place = strstr(text, ".c:"), *end = strstr(text, "): ");
+    if (place != NULL && end != NULL && end > place && strchr(text, ' ') > place)
+        text = end + 3;
+    size_t name = strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZ_");
+    return name > 0 && strncmp(text + name, ": ", 2) == 0 ? text + name + 2 : text;
+}

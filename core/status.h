@@ -58,6 +58,8 @@ enum { STATUS_TEXT_MAX = 1024 };
 void status_keep(char kept[STATUS_TEXT_MAX]);
 void status_restore(const char kept[STATUS_TEXT_MAX]);
 const char *status_last_error(void); /* "store.c:88 (open): ..." */
+/* An error text without "file.c:12 (function): STATUS: ", as people read it. Points into `text`. */
+const char *status_sentence(const char *text);
 
 enum status status_fail(enum status status, const char *file, int line, const char *func,
                         const char *fmt, ...) PRINTF_LIKE(5, 6);

@@ -47,7 +47,7 @@ const size_t command_count = sizeof commands / sizeof commands[0];
 
 const char *error_sentence(void)
 {
-    return process_sentence(status_last_error());
+    return status_sentence(status_last_error());
 }
 
 int command_failed(const char *name, enum status status)

@@ -201,15 +201,6 @@ static size_t read_log_end(const struct process *process, char out[LOG_TAIL_BYTE
     return size;
 }
 
-const char *process_sentence(const char *text)
-{
-    const char *place = strstr(text, ".c:"), *end = strstr(text, "): ");
-    if (place != NULL && end != NULL && end > place && strchr(text, ' ') > place)
-        text = end + 3;
-    size_t name = strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZ_");
-    return name > 0 && strncmp(text + name, ": ", 2) == 0 ? text + name + 2 : text;
-}
-
 /* "2026-01-02T03:04:05.678Z ERROR store.0 v3 store ended status=LIMIT why="..."" -> the why, else
  * what follows the level. */
 static void shorten(const char *line, char *out, size_t size)
@@ -217,7 +208,7 @@ static void shorten(const char *line, char *out, size_t size)
     const char *level = strstr(line, " ERROR ");
     const char *why = level != NULL ? strstr(level, " why=\"") : NULL;
     const char *text = why != NULL ? why + 6 : level != NULL ? level + 7 : line;
-    snprintf(out, size, "%s", process_sentence(text));
+    snprintf(out, size, "%s", status_sentence(text));
     size_t length = strlen(out);
     if (why != NULL && length > 0 && out[length - 1] == '"')
         out[length - 1] = 0;

@@ -81,8 +81,6 @@ void process_describe_end(int wait_status, char *out, size_t size);
 /* Last error line of the log since the process was started, or its last line; without time and
  * role. "" when it said nothing. */
 void process_last_words(const struct process *process, char *out, size_t size);
-/* An error text without "file.c:12 (function): STATUS: ". Points into `text`. */
-const char *process_sentence(const char *text);
 /* The last `lines` lines of the log, each indented by two blanks. */
 MUST_CHECK enum status process_log_tail(const struct process *process, unsigned lines,
                                         struct buffer *text);

@@ -222,7 +222,7 @@ static bool start_one(struct supervisor *supervisor, struct process *process, in
     if (process_start(process, now_ns) != STATUS_OK) {
         if (again &&
             ++process->quick < DEATHS_FRUITLESS_MAX) { /* no room for a process just now? */
-            say(supervisor, "%s", process_sentence(status_last_error()));
+            say(supervisor, "%s", status_sentence(status_last_error()));
             process->start_at_ns = now_ns + ms(START_PAUSE_MS);
             return true;
         }

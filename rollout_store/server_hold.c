@@ -178,7 +178,7 @@ enum status server_append(struct server *server)
             return status;
         }
         char why[384];
-        snprintf(why, sizeof why, "%s", status_last_error());
+        snprintf(why, sizeof why, "%s", status_sentence(status_last_error()));
         if (alarm_ns == 0 ||
             clock_now_ns() - alarm_ns >= (int64_t)ALARM_EVERY_MS * CLOCK_NS_PER_MS) {
             alarm_ns = clock_now_ns();

@@ -296,9 +296,9 @@ static void hanging_member_is_put_out_and_comes_back(void)
     await_serving(2, 5);
     assert_in_range((clock_now_ns() - begin_ns) / CLOCK_NS_PER_MS, 0, 6 * TIMEOUT_MS);
     await_serving(2, 7); /* its communicator was aborted, and the next one does not hang */
-    assert_in_range(stats().excluded, 0,
-                    1); /* 0: its own deadline came first and it asked to join again */
-    assert_in_range(stats().epochs, 2, 4);
+    /* 0: nobody had confirmed the version yet. The first such stall is nobody's fault, and all are called again. */
+    assert_in_range(stats().excluded, 0, 1);
+    assert_in_range(stats().epochs, 2 + stats().excluded, 4);
     end();
 }
 

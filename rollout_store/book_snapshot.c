@@ -118,7 +118,6 @@ static enum status walk_sample(struct walk *walk, struct book *book, struct samp
     TRY(walk_u32(walk, &sample->attempt));
     TRY(walk_u32(walk, &sample->failures));
     TRY(walk_u32(walk, &sample->deaths));
-    TRY(walk_u32(walk, &sample->deaths));
     if (sample->state == SAMPLE_LEASED)
         TRY(walk_lease(walk, book, sample));
     TRY(walk_u32(walk, &sample->lease_from));

@@ -20,12 +20,13 @@
 #include "core/file.h"
 #include "core/rng.h"
 #include "rollout_store/ledger.h"
+#include "tests/slow.h"
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-enum { STRIDE = 61 };
-#else
-enum { STRIDE = 1 };
-#endif
+/* Every cut and every bit; with a sanitizer or under valgrind each 61st, a prime, so that all bits of bytes are met. */
+static size_t stride(void)
+{
+    return (size_t)test_times(1, 61);
+}
 
 enum { TAIL = 65536, BOUNDARIES_MAX = 4096, SNAPSHOT_BYTES = 20000, PART_BYTES = 9000 };
 
@@ -253,9 +254,9 @@ static void try_all(struct log *log, bool newest, const char *name)
     uint64_t cuts[3] = {0}, flips[3] = {0};
     int64_t begin_ns = clock_now_ns();
     size_t size = log->bytes.size, first = size - TAIL;
-    for (size_t at = first; at < size; at += STRIDE)
+    for (size_t at = first; at < size; at += stride())
         judge(log, at, at, newest, cuts);
-    for (size_t bit = first * 8; bit < size * 8; bit += STRIDE) {
+    for (size_t bit = first * 8; bit < size * 8; bit += stride()) {
         log->bytes.bytes[bit / 8] ^= (uint8_t)(1U << bit % 8);
         judge(log, size, bit / 8, newest, flips);
         log->bytes.bytes[bit / 8] ^= (uint8_t)(1U << bit % 8);
@@ -291,11 +292,11 @@ static void test_ledger_damage_every_cut_and_flip_behind_a_snapshot_is_found(voi
     size_t missing = TAIL - log.bytes.size;
     assert_true(missing < 1000);
     uint64_t cuts[3] = {0}, flips[3] = {0};
-    for (size_t at = 0; at < log.bytes.size; at += STRIDE)
+    for (size_t at = 0; at < log.bytes.size; at += stride())
         judge(&log, at, at, true, cuts);
     /* All of the snapshot; the records behind it had their turn above. */
     for (size_t bit = 0; bit < log.bytes.size * 8;
-         bit += bit < log.snapshot * 8 ? STRIDE : 7 * STRIDE) {
+         bit += bit < log.snapshot * 8 ? stride() : 7 * stride()) {
         log.bytes.bytes[bit / 8] ^= (uint8_t)(1U << bit % 8);
         judge(&log, log.bytes.size, bit / 8, true, flips);
         log.bytes.bytes[bit / 8] ^= (uint8_t)(1U << bit % 8);
@@ -312,9 +313,9 @@ static void test_ledger_damage_in_an_older_file_is_never_a_torn_tail(void **stat
     uint64_t counts[3] = {0};
     log_create(&log, false);
     size_t size = log.bytes.size;
-    for (size_t at = 1; at < size; at += 7 * STRIDE)
+    for (size_t at = 1; at < size; at += 7 * stride())
         judge(&log, at, at, false, counts);
-    for (size_t bit = 0; bit < size * 8; bit += 53 * STRIDE) {
+    for (size_t bit = 0; bit < size * 8; bit += 53 * stride()) {
         log.bytes.bytes[bit / 8] ^= (uint8_t)(1U << bit % 8);
         judge(&log, size, bit / 8, false, counts);
         log.bytes.bytes[bit / 8] ^= (uint8_t)(1U << bit % 8);

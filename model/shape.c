@@ -190,12 +190,14 @@ static enum status read_arch(const struct config *config, struct model_shape *sh
     return STATUS_OK;
 }
 
+#define ROPE_THETA_MAX 1e30
+
 /* Old files: rope_theta and rope_scaling; transformers 5: rope_parameters. Both may be there, and a
  * conversion is known to drop one (M1-SPEC trap T2), so a difference is refused. */
 static enum status read_rope(const struct config *config, struct model_shape *shape)
 {
     double theta = 0;
-    TRY(read_real(config, "rope_theta", OPTIONAL, 1.0, 1e30, &theta));
+    TRY(read_real(config, "rope_theta", OPTIONAL, 1.0, ROPE_THETA_MAX, &theta));
     const char *const places[] = {"rope_parameters", "rope_scaling"};
     for (int i = 0; i < 2; i++) {
         const json_t *value = lookup(config, places[i]);
@@ -217,8 +219,8 @@ static enum status read_rope(const struct config *config, struct model_shape *sh
         if (inner == NULL)
             continue;
         double number = json_number_value(inner);
-        if (!(number >= 1.0))
-            return fail_value(config, places[i], "rope_theta >= 1 inside");
+        if (!(number >= 1.0 && number <= ROPE_THETA_MAX))
+            return fail_value(config, places[i], "rope_theta from 1 to 1e30 inside");
         if (theta > 0 && (theta < number || theta > number))
             return FAIL(STATUS_INVALID,
                         "%s: \"rope_theta\" is %g but \"%s\" says %g; keep the one the model was "

@@ -42,7 +42,7 @@ static void write_rows(const char *path)
 
 static void start(struct story_run *run, const char *name, const char *data, const char *more)
 {
-    char settings[2000];
+    char settings[4000];
     snprintf(settings, sizeof settings, small, story_folder, data, more);
     story_start_recipe(run, recipe, name, settings);
 }

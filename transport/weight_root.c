@@ -302,7 +302,12 @@ static bool should_form(const struct weight_root *root)
 static void form(struct weight_root *root)
 {
     struct nccl_id id;
-    uint32_t ranks = callable(root) + 1, rank = 0;
+    uint32_t ranks = 1;
+    for (uint32_t i = 0; i < root->count;
+         i++) { /* once: who may be called changes with the clock */
+        struct member *member = &root->members[i];
+        member->rank = may_be_called(root, member) ? ranks++ : 0;
+    }
     enum status status = weight_group_make_id(root->group, &id);
     if (status == STATUS_OK)
         status = weight_group_form(root->group, &id, (int)ranks, 0);
@@ -317,10 +322,8 @@ static void form(struct weight_root *root)
     root->stats.epochs++;
     for (uint32_t i = 0; i < root->count; i++) {
         struct member *member = &root->members[i];
-        if (!may_be_called(root, member))
-            continue;
-        member->rank = ++rank;
-        call(root, member);
+        if (member->rank > 0)
+            call(root, member);
     }
     set_phase(root, PHASE_FORMING);
     LOG_INFO("weights", "communicator", "epoch=%" PRIu64 " ranks=%u", root->epoch, ranks);

@@ -26,10 +26,18 @@ LAYERS = {
 }
 # Folders inside a folder of LAYERS that may include more: the fleet simulator drives the pure cores of all roles.
 INNER = {"ops/simulate/": ["rollout_store", "actor", "learner", "reward"]}
+# Areas of reward/: kinds of reward that know texts and rows only. Area -> what it may include besides core, reward/area.h,
+# reward/answer/ and itself.
+AREAS = {"answer": [], "math": [], "logic": [], "rules": [], "judge": [], "code": ["sandbox"], "swe": ["sandbox"]}
 FREE = ("tests", "bench")
 ORACLE = ("kernels/ref/", "kernels/op_table_ref")  # and FREE
 PLUGIN_HEADER = "reward/weir_reward.h"
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"')
+
+
+def area_of(path):
+    parts = path.split("/")
+    return parts[1] if parts[0] == "reward" and len(parts) > 2 and parts[1] in AREAS else None
 
 
 def cycle_from(folder, seen=()):
@@ -46,7 +54,12 @@ def complaint(name, target):
     """Why the file `name` must not include `target`; None when it may."""
     folder, target_folder = name.split("/")[0], target.split("/")[0]
     if name.startswith("reward/plugins/"):
-        return None if target == PLUGIN_HEADER else f"a plugin includes {PLUGIN_HEADER} only"
+        ours = target == "reward/area_plugin.h" or area_of(target) is not None
+        return None if target == PLUGIN_HEADER or ours else f"a plugin includes {PLUGIN_HEADER}, or is made of an area"
+    area = area_of(name)
+    if area is not None:
+        near = ("reward/area.h", PLUGIN_HEADER), ("core/", "reward/answer/", f"reward/{area}/", *(f"{more}/" for more in AREAS[area]))
+        return None if target in near[0] or target.startswith(near[1]) else f"the area reward/{area} must not include {target}"
     if "/" not in target or target_folder not in (*LAYERS, *FREE):
         return "write includes from the root of the tree, as \"core/status.h\""
     if target.endswith(".pb-c.h") and folder != "proto":

@@ -1,0 +1,84 @@
+/* reward/area.h - one kind of reward, whoever calls it: a plugin in a reward worker, or `weir reward` over rows.
+ *
+ * An area knows texts and a data row, never messages, policies or the ABI. reward/area_plugin.h makes a plugin of
+ * it (reward/plugins/<name>.c is three lines), reward/rows.c calls it for each row. An instance is read-only after
+ * create: score is called on several threads at once. */
+#ifndef REWARD_AREA_H
+#define REWARD_AREA_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "reward/weir_reward.h"
+
+struct sandbox;
+struct judge;
+
+/* What an area may use; made once a process, on demand. */
+struct reward_tools {
+    struct sandbox *sandbox; /* NULL unless the area asks for it */
+    struct judge *judge;     /* likewise */
+};
+
+enum {
+    REWARD_NEEDS_SANDBOX = 1,
+    REWARD_NEEDS_JUDGE = 2,
+    REWARD_NEEDS_GROUP = 4,
+    REWARD_NEEDS_IDS = 8
+};
+
+/* One response to score. All borrowed for the call; texts end with a NUL and may hold others. */
+struct reward_case {
+    const json_t *row;   /* the whole data row, an object; never NULL */
+    const json_t *truth; /* its ground truth, NULL when it has none */
+    const char *response;
+    size_t response_size;
+    const char *prompt;          /* text, "" when not known */
+    const char *data_source;     /* "" when not known */
+    uint32_t finish_reason;      /* WEIR_REWARD_FIN_ */
+    const int32_t *response_ids; /* NULL unless the area asks for ids */
+    uint32_t response_tokens;    /* 0 when not known */
+    int64_t deadline_ns;         /* CLOCK_MONOTONIC; INT64_MAX: none */
+};
+
+/* Starts as {UNSCORABLE, NaN}. fields: kind-specific results and named sub-metrics (numbers and booleans become
+ * metrics of the rollout, the rest its detail); owned by the caller. */
+struct reward_outcome {
+    int32_t status; /* WEIR_REWARD_OK ... */
+    double value;   /* finite when OK, else ignored */
+    json_t *fields; /* an object, made by the caller; the area adds to it */
+};
+
+struct reward_area {
+    const char *name,
+        *version; /* the version is recorded with each score: raise it when a verdict may change */
+    unsigned needs;
+    const char *
+        truth_keys; /* where a row of `weir reward` has its ground truth: "gold answer", first found */
+    /* config: an object, never NULL. 0, or a sentence in why that names the key. NULL: no settings. */
+    int (*create)(const json_t *config, const struct reward_tools *tools, void **instance,
+                  char *why, size_t size);
+    /* count is 1 unless NEEDS_GROUP: then all samples of one group. */
+    void (*score)(void *instance, const struct reward_case *cases, size_t count,
+                  struct reward_outcome *outcomes);
+    void (*destroy)(void *instance); /* NULL: nothing to do */
+};
+
+/* Sets status OK and the value. */
+static inline void reward_outcome_ok(struct reward_outcome *outcome, double value)
+{
+    outcome->status = WEIR_REWARD_OK;
+    outcome->value = value;
+}
+
+/* Status and a sentence, as field "why". */
+static inline void reward_outcome_not(struct reward_outcome *outcome, int32_t status,
+                                      const char *why)
+{
+    outcome->status = status;
+    json_object_set_new(outcome->fields, "why", json_string(why));
+}
+
+#endif

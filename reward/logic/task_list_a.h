@@ -1,0 +1,9 @@
+/* reward/logic/task_list_a.h - grids, brackets, expressions and stories: one line a task, task_<name>.c. */
+#ifndef REWARD_LOGIC_TASK_LIST_A_H
+#define REWARD_LOGIC_TASK_LIST_A_H
+
+// clang-format off
+#define LOGIC_TASKS_A(TASK)
+// clang-format on
+
+#endif

@@ -1,0 +1,10 @@
+/* reward/logic/task_list_b.h - towers, stars, liars, words and the tasks of our own: one line a task,
+ * task_<name>.c. */
+#ifndef REWARD_LOGIC_TASK_LIST_B_H
+#define REWARD_LOGIC_TASK_LIST_B_H
+
+// clang-format off
+#define LOGIC_TASKS_B(TASK)
+// clang-format on
+
+#endif

@@ -4,7 +4,10 @@
 /* A hundred actors join a run and a hundred leave it, by SIGTERM, by kill -9 and by `drain`, while the learner trains:
  * its process stays, a step costs it the same processor time as before, nothing is lost and nothing is done twice.
  * Synchronous: while the learner computes the actors have nothing to do, so what is compared is its work and not the
- * cache they leave it. Joiners are started by hand, as another machine's supervisor would: the run knows nothing of them before their hello. */
+ * cache they leave it. For the same reason the quiet steps have processes come and go as well, strangers: the same program, at
+ * the same rate, that speaks to nobody of this run. Without them the comparison measures the machine: starting a process a
+ * few times a second costs whoever else computes there up to 8 % of processor time (shared caches, hyper-threads).
+ * Joiners are started by hand, as another machine's supervisor would: the run knows nothing of them before their hello. */
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -13,11 +16,12 @@
 
 enum {
     JOINS = 100,
-    STEADY = 3,       /* joiners that are there at a time */
-    ROUNDS = 5,       /* quiet steps and churn in turns, so that both see the same machine */
-    QUIET_STEPS = 16, /* before each churn and after the last */
-    BLOCK_STEPS = 4,  /* processor time is looked at once so many steps */
-    SERVE_MS = 5000,  /* from start to the first token, at most */
+    STEADY = 3,        /* joiners that are there at a time */
+    ROUNDS = 10,       /* quiet steps and churn in turns, so that both see the same machine */
+    QUIET_STEPS = 13,  /* before each churn and after the last */
+    BLOCK_STEPS = 4,   /* processor time is looked at once so many steps */
+    STRANGER_MS = 120, /* a joiner serves after so long */
+    SERVE_MS = 5000,   /* from start to the first token, at most */
     LIMIT_MS = 120000,
     SAMPLES_MAX = 1 << 16,
     FIRST_INDEX = 10
@@ -122,17 +126,6 @@ static size_t step_ms(size_t from, size_t to, double *out, size_t count)
     return count;
 }
 
-static void await_more_steps(size_t steps)
-{
-    size_t until = watched_steps() + steps;
-    int64_t end_ns = story_deadline_ns(LIMIT_MS);
-    while (watched_steps() < until) {
-        if (clock_now_ns() > end_ns)
-            fail_msg("%zu steps, not %zu", watched_steps(), until);
-        clock_sleep_ms(5);
-    }
-}
-
 /* ---- joiners ---- */
 
 struct joiner {
@@ -167,18 +160,28 @@ static void learn_arguments(const struct story_run *run)
     arguments[count] = NULL;
 }
 
+static void replace_argument(const char *name, const char *value)
+{
+    for (size_t i = 0; arguments[i] != NULL; i++)
+        if (strcmp(arguments[i], name) == 0)
+            arguments[i + 1] = value;
+}
+
+static pid_t start_actor(void)
+{
+    char out[FILE_PATH_MAX], err[FILE_PATH_MAX];
+    return story_spawn("weir-actor", arguments, story_path(out, "joiner.out"),
+                       story_path(err, "joiner.err"));
+}
+
 static void join(struct joiner *joiner)
 {
     static char index[16];
-    char out[FILE_PATH_MAX], err[FILE_PATH_MAX];
     *joiner =
         (struct joiner){.index = FIRST_INDEX + joined % (2 * STEADY), .began_ns = clock_now_ns()};
     snprintf(index, sizeof index, "%u", joiner->index);
-    for (size_t i = 0; arguments[i] != NULL; i++)
-        if (strcmp(arguments[i], "--index") == 0)
-            arguments[i + 1] = index;
-    joiner->pid = story_spawn("weir-actor", arguments, story_path(out, "joiner.out"),
-                              story_path(err, "joiner.err"));
+    replace_argument("--index", index);
+    joiner->pid = start_actor();
 }
 
 /* It has sampled tokens, by its own count. */
@@ -248,6 +251,29 @@ static void churn(struct story_view *view, unsigned joins)
         join(oldest);
         await_serving(view, oldest);
     }
+}
+
+/* ---- quiet steps ---- */
+
+/* Waits for `steps` more; meanwhile strangers come and go. */
+static void await_more_steps(size_t steps)
+{
+    char path[FILE_PATH_MAX], nobody[FILE_PATH_MAX + 8];
+    const char *kept[STORY_ARGUMENTS];
+    memcpy(kept, arguments, sizeof kept);
+    snprintf(nobody, sizeof nobody, "ipc://%s", story_path(path, "nobody"));
+    replace_argument("--endpoint", nobody);
+    size_t until = watched_steps() + steps;
+    int64_t end_ns = story_deadline_ns(LIMIT_MS);
+    while (watched_steps() < until) {
+        if (clock_now_ns() > end_ns)
+            fail_msg("%zu steps, not %zu", watched_steps(), until);
+        pid_t stranger = start_actor();
+        clock_sleep_ms(STRANGER_MS);
+        assert_int_equal(kill(stranger, SIGKILL), 0);
+        assert_int_equal(story_wait_pid(stranger, 30000), 128 + SIGKILL);
+    }
+    memcpy(arguments, kept, sizeof kept);
 }
 
 /* ---- the story ---- */

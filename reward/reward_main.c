@@ -2,6 +2,7 @@
 #include "core/program.h"
 #include "reward/reward_metrics.h"
 #include "reward/plugin_host.h"
+#include "reward/words.h"
 #include "reward/worker.h"
 
 #include <stdio.h>
@@ -10,8 +11,11 @@
 int main(int argc, char **argv)
 {
     struct program program;
+    int code = reward_word(argc, argv);
+    if (code >= 0)
+        return code;
     program_set_metrics(reward_metrics_table);
-    int code = program_start(&program, argc, argv, ROLE_NAME_REWARD,
+    code = program_start(&program, argc, argv, ROLE_NAME_REWARD,
                              "Scores finished rollouts with a reward plugin.");
     if (code >= 0)
         return code;

@@ -1,0 +1,39 @@
+/* Sandboxes and judges for areas. */
+#include <stdio.h>
+#include <string.h>
+
+#include "reward/areas.h"
+#include "sandbox/sandbox.h"
+
+#pragma weak sandbox_open
+#pragma weak sandbox_close
+
+static enum status open_sandbox(struct sandbox **sandbox, const json_t *config)
+{
+    struct sandbox_options options = {0};
+    const char *key = NULL;
+    json_t *value = NULL;
+    if (config != NULL && !json_is_object(config))
+        return FAIL(STATUS_INVALID, "\"sandbox\" is not an object, as {\"jobs\": 2}");
+    json_object_foreach((json_t *)(uintptr_t)config, key, value)
+    {
+        if (strcmp(key, "jobs") != 0 || !json_is_integer(value) || json_integer_value(value) < 0 ||
+            json_integer_value(value) > 64)
+            return FAIL(STATUS_INVALID, "\"sandbox\" has \"%s\": it takes \"jobs\", 0 to 64", key);
+        options.jobs = (uint32_t)json_integer_value(value);
+    }
+    return sandbox_open(sandbox, &options);
+}
+
+enum status reward_tools_open(struct reward_tools *tools, unsigned needs, const json_t *config)
+{
+    *tools = (struct reward_tools){0};
+    if (needs & REWARD_NEEDS_SANDBOX)
+        TRY(open_sandbox(&tools->sandbox, json_object_get(config, "sandbox")));
+    return STATUS_OK;
+}
+
+void reward_tools_close(struct reward_tools *tools)
+{
+    sandbox_close(&tools->sandbox);
+}

@@ -1,0 +1,24 @@
+#include "reward/words.h"
+
+#include <stddef.h>
+#include <string.h>
+
+#include "core/log.h"
+#include "reward/rows.h"
+
+static const struct {
+    const char *word;
+    int (*run)(int argc, char **argv); /* argv[0] is the word */
+} words[] = {
+    {"rows", rows_command},
+};
+
+int reward_word(int argc, char **argv)
+{
+    for (size_t i = 0; argc > 1 && i < sizeof words / sizeof words[0]; i++)
+        if (strcmp(argv[1], words[i].word) == 0) {
+            log_init("reward", 0, LOG_LEVEL_WARN);
+            return words[i].run(argc - 1, argv + 1);
+        }
+    return -1;
+}

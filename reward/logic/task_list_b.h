@@ -4,7 +4,13 @@
 #define REWARD_LOGIC_TASK_LIST_B_H
 
 // clang-format off
-#define LOGIC_TASKS_B(TASK)
+#define LOGIC_TASKS_B(TASK) \
+    TASK(skyscraper_puzzle) \
+    TASK(sudoku) \
+    TASK(mini_sudoku) \
+    TASK(star_placement_puzzle) \
+    TASK(survo) \
+    TASK(wordscapes)
 // clang-format on
 
 #endif

@@ -1,0 +1,89 @@
+#include "reward/logic/board.h"
+
+#include "reward/logic/literal.h"
+#include "reward/logic/reading.h"
+
+bool board_of_json(const json_t *rows, struct board *board)
+{
+    size_t height = json_array_size(rows), width = json_array_size(json_array_get(rows, 0));
+    if (height == 0 || width == 0 || height > BOARD_SIDE_MAX || width > BOARD_SIDE_MAX)
+        return false;
+    board->rows = (int)height;
+    board->columns = (int)width;
+    for (size_t r = 0; r < height; r++) {
+        const json_t *row = json_array_get(rows, r);
+        if (json_array_size(row) != width)
+            return false;
+        for (size_t c = 0; c < width; c++)
+            if (!literal_int(json_array_get(row, c), &board->cell[r][c]))
+                board->cell[r][c] = 0;
+    }
+    return true;
+}
+
+json_t *board_json(const struct board *board)
+{
+    json_t *rows = json_array();
+    for (int r = 0; r < board->rows; r++)
+        json_array_append_new(rows, board_ints_json(board->cell[r], board->columns));
+    return rows;
+}
+
+static bool read_cells(const json_t *grid, int rows, int columns, struct board *board)
+{
+    for (int r = 0; r < rows; r++)
+        for (int c = 0; c < columns; c++)
+            if (!reading_cell_int(grid, (size_t)r, (size_t)c, &board->cell[r][c]))
+                return false;
+    return true;
+}
+
+bool board_of_response(struct answer_span response, int rows, int columns, struct board *board)
+{
+    board->rows = rows;
+    board->columns = columns;
+    json_t *grid = reading_grid(response, (size_t)rows, (size_t)columns);
+    bool found = grid != NULL && read_cells(grid, rows, columns, board);
+    json_decref(grid);
+    return found;
+}
+
+enum status board_print(const struct board *board, const char *blank, struct buffer *out)
+{
+    for (int r = 0; r < board->rows; r++)
+        for (int c = 0; c < board->columns; c++) {
+            const char *after = c + 1 == board->columns ? "\n" : " ";
+            if (board->cell[r][c] == 0)
+                TRY(buffer_printf(out, "%s%s", blank, after));
+            else
+                TRY(buffer_printf(out, "%d%s", board->cell[r][c], after));
+        }
+    return STATUS_OK;
+}
+
+bool board_ints(const json_t *list, int count, int *values)
+{
+    if (!json_is_array(list) || json_array_size(list) != (size_t)count)
+        return false;
+    for (int i = 0; i < count; i++) {
+        const json_t *value = json_array_get(list, (size_t)i);
+        if (json_is_null(value))
+            values[i] = 0;
+        else if (!literal_int(value, &values[i]))
+            return false;
+    }
+    return true;
+}
+
+json_t *board_ints_json(const int *values, int count)
+{
+    json_t *list = json_array();
+    for (int i = 0; i < count; i++)
+        json_array_append_new(list, json_integer(values[i]));
+    return list;
+}
+
+bool board_member(const json_t *object, const char *name, int min, int max, int *value)
+{
+    return literal_int(json_object_get(object, name), value) && *value >= min && *value <= max;
+}

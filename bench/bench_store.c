@@ -57,7 +57,7 @@ static void take(struct bench *bench, const struct message *message)
         for (uint32_t i = 0; i < message->score_work.count; i++) {
             const struct score_item *item = &message->score_work.items[i];
             bench->scores[bench->score_count++] = (struct score){
-                item->group_id, item->sample, item->attempt, SCORE_OK, item->sample % 2, "{}"};
+                item->group_id, item->sample, item->attempt, SCORE_OK, item->sample % 2, "{}", 0};
         }
     } else if (message->type == MESSAGE_plan) {
         memcpy(bench->plan, message->plan.group_ids, sizeof bench->plan);
@@ -170,7 +170,7 @@ static void start_peers(struct bench *bench)
                             .version_register = {++bench->request, 0, 0, 0, 1, "w"}};
     struct message slots = {.type = MESSAGE_lease_request,
                             .lease_request = {1, SLOTS, UINT64_MAX / 2, 0}};
-    struct message credit = {.type = MESSAGE_score_request, .score_request = {1, 1024}};
+    struct message credit = {.type = MESSAGE_score_request, .score_request = {1, 1024, 0}};
     say(bench, 2, &first);
     say(bench, 0, &slots);
     say(bench, 1, &credit);

@@ -11,6 +11,7 @@ _Static_assert(SCORE_UNSCORABLE == (int)WEIR__SCORE_STATUS__SCORE_UNSCORABLE,
 static const struct wire_field score_request_fields[] = {
     NUMBER(score_request, ScoreRequest, incarnation),
     NUMBER(score_request, ScoreRequest, free),
+    NUMBER(score_request, ScoreRequest, caps),
 };
 static const struct wire_field score_item_fields[] = {
     NUMBER(score_item, ScoreItem, group_id),
@@ -26,6 +27,9 @@ static const struct wire_field score_item_fields[] = {
     NUMBER(score_item, ScoreItem, group_size),
     NUMBER(score_item, ScoreItem, version),
     CHOICE(score_item, ScoreItem, purpose, PURPOSE_COUNT),
+    ARRAY_OPTIONAL(score_item, ScoreItem, response_logprobs, FIELD_LOGPROBS, response_count,
+                   WIRE_TOKENS_MAX),
+    NUMBER(score_item, ScoreItem, scored),
 };
 static const struct wire_field score_fields[] = {
     NUMBER(score, Score, group_id),
@@ -34,6 +38,7 @@ static const struct wire_field score_fields[] = {
     CHOICE(score, Score, status, SCORE_STATUS_COUNT),
     NUMBER(score, Score, value),
     TEXT(score, Score, detail_json, WIRE_TEXT_MAX),
+    NUMBER(score, Score, scorer),
 };
 // clang-format on
 

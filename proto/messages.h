@@ -204,9 +204,14 @@ struct frame_ack {
 };
 
 /* ---- store <-> reward worker ---- */
+enum score_cap {
+    SCORE_CAP_GROUP = 1,   /* all samples of a group, in one message */
+    SCORE_CAP_LOGPROBS = 2 /* with the actors' logprobs */
+};
 struct score_request {
     uint64_t incarnation;
     uint32_t free;
+    uint32_t caps; /* bits of enum score_cap; others are ignored */
 };
 struct score_item {
     uint64_t group_id;
@@ -220,6 +225,8 @@ struct score_item {
     uint32_t group_size;
     uint64_t version; /* of the first token */
     enum purpose purpose;
+    const float *response_logprobs; /* [response_count] or NULL: not asked for */
+    bool scored; /* it has its score and no answer is wanted: the plugin reads whole groups */
 };
 struct score_work {
     uint32_t count;
@@ -231,6 +238,7 @@ struct score {
     enum score_status status;
     double value;            /* finite; 0 unless OK or FAIL */
     const char *detail_json; /* named sub-metrics and text, "{}" */
+    uint64_t scorer;         /* hash of the plugin file, recipe or Python file; 0: not known */
 };
 struct score_result {
     uint64_t frame_id, incarnation;

@@ -336,8 +336,10 @@ static enum status take_from_role(struct book *book, struct peer *peer,
     case MESSAGE_segment_frame:
         return book_segment_frame(book, peer, &message->segment_frame, out);
     case MESSAGE_score_request:
-        if (reward)
+        if (reward) {
             peer->credit = message->score_request.free;
+            peer->caps = message->score_request.caps;
+        }
         return STATUS_OK;
     case MESSAGE_score_result:
         return book_score_result(book, peer, &message->score_result, out);
@@ -492,6 +494,7 @@ size_t book_take_rollouts(struct book *book, struct book_rollout *out, size_t ma
             .ids = sample->ids,
             .finish = sample->finish,
             .score_status = sample->score_status,
+            .scorer = sample->scorer,
             .reward = sample->reward,
             .detail_json = sample->detail_json != NULL ? sample->detail_json : "{}"};
         book->recent_first = (book->recent_first + 1) % BOOK_RECENT_MAX;

@@ -129,6 +129,7 @@ struct book_rollout {
     enum score_status score_status;
     double reward;
     const char *detail_json;
+    uint64_t scorer; /* hash of the plugin that gave the score; 0: not known */
 };
 size_t book_take_rollouts(struct book *book, struct book_rollout *out, size_t max);
 

@@ -390,6 +390,7 @@ static enum status apply_scored(struct book *book, const struct record *record)
     sample->scoring_attempts = record->scored.scoring_attempt;
     sample->score_status = score->status;
     sample->reward = score->value;
+    sample->scorer = score->scorer;
     if (score->status != SCORE_OK && score->status != SCORE_FAIL) {
         book->counters.scores_retried++;
         return STATUS_OK;

@@ -217,13 +217,17 @@ void book_scorer_lost(struct book *book, struct peer *peer, bool charged)
         }
 }
 
+/* caps: of the worker it goes to. */
 static enum status describe_item(const struct book *book, const struct sample *sample,
-                                 struct book_out *out, struct score_item *item)
+                                 uint32_t caps, struct book_out *out, struct score_item *item)
 {
     const struct group *group = sample->group;
     const struct prompt *prompt = prompts_at(book->config.prompts, group->prompt_id);
     uint32_t *ids = arena_copy(out->arena, sample->ids, sample->count * sizeof *ids);
-    if (ids == NULL && sample->count > 0)
+    bool proves = (caps & SCORE_CAP_LOGPROBS) != 0;
+    float *logprobs =
+        proves ? arena_copy(out->arena, sample->logprobs, sample->count * sizeof *logprobs) : NULL;
+    if ((ids == NULL || (proves && logprobs == NULL)) && sample->count > 0)
         return FAIL(STATUS_LIMIT, "no room for a rollout of %" PRIu32 " tokens", sample->count);
     *item = (struct score_item){.group_id = group->group_id,
                                 .sample = sample->number,
@@ -238,7 +242,9 @@ static enum status describe_item(const struct book *book, const struct sample *s
                                 .group_size = group->size,
                                 .version = sample->piece_count > 0 ? sample->pieces[0].version
                                                                    : group->level,
-                                .purpose = PURPOSE_TRAIN};
+                                .purpose = PURPOSE_TRAIN,
+                                .response_logprobs = logprobs,
+                                .scored = sample->state == SAMPLE_SCORED};
     return STATUS_OK;
 }
 
@@ -280,6 +286,74 @@ static enum status charge_all(struct book *book, struct book_out *out)
     return STATUS_OK;
 }
 
+static enum status send_items(struct book_out *out, const struct peer *peer, uint32_t count,
+                              const struct score_item *items)
+{
+    struct message message = {.type = MESSAGE_score_work, .score_work = {count, items}};
+    return book_send(out, peer->id, &message);
+}
+
+static void assign(struct book *book, struct peer *peer, struct sample *sample)
+{
+    sample->scoring = true;
+    sample->scorer_peer = peer->id;
+    book->unassigned--;
+    peer->credit--;
+    peer->scoring++;
+}
+
+/* Every sample has its tokens, and no worker has one of them. */
+static bool is_whole(const struct group *group)
+{
+    for (uint32_t i = 0; i < group->size; i++) {
+        const struct sample *sample = &group->samples[i];
+        if (sample->scoring || (sample->state != SAMPLE_FINISHED && sample->state != SAMPLE_SCORED))
+            return false;
+    }
+    return true;
+}
+
+/* One message: those that have a score already go along, because their worker reads whole groups. */
+static enum status send_group(struct book *book, struct peer *peer, struct group *group,
+                              struct book_out *out)
+{
+    struct score_item *items = arena_array(out->arena, group->size, sizeof *items);
+    if (items == NULL)
+        return FAIL(STATUS_LIMIT, "no room for %" PRIu32 " items", group->size);
+    for (uint32_t i = 0; i < group->size; i++) {
+        struct sample *sample = &group->samples[i];
+        TRY(describe_item(book, sample, peer->caps, out, &items[i]));
+        if (sample->state == SAMPLE_FINISHED)
+            assign(book, peer, sample);
+    }
+    return send_items(out, peer, group->size, items);
+}
+
+static enum status send_groups(struct book *book, struct peer *peer, struct book_out *out)
+{
+    for (struct group *group = book->lists[GROUP_OPEN].first;
+         group != NULL && peer->credit > 0 && book->unassigned > 0; group = group->next)
+        if (group->unscored > 0 && group->unscored <= peer->credit && is_whole(group))
+            TRY(send_group(book, peer, group, out));
+    return STATUS_OK;
+}
+
+/* From *group and *number on. */
+static enum status send_samples(struct book *book, struct peer *peer, struct group **group,
+                                uint32_t *number, struct book_out *out)
+{
+    uint64_t most = peer->credit < book->unassigned ? peer->credit : book->unassigned;
+    struct score_item *items = arena_array(out->arena, most, sizeof *items);
+    if (items == NULL)
+        return FAIL(STATUS_LIMIT, "no room for %" PRIu64 " items", most);
+    uint32_t count = 0;
+    for (struct sample *sample; count < most && (sample = next_unscored(group, number)) != NULL;) {
+        assign(book, peer, sample);
+        TRY(describe_item(book, sample, peer->caps, out, &items[count++]));
+    }
+    return count > 0 ? send_items(out, peer, count, items) : STATUS_OK;
+}
+
 enum status book_score_out(struct book *book, struct book_out *out)
 {
     if (book->finished == 0)
@@ -294,24 +368,10 @@ enum status book_score_out(struct book *book, struct book_out *out)
         if (peer == NULL || peer->role != ROLE_REWARD || peer->credit == 0 || peer->draining ||
             !book_alive_peer(book, peer))
             continue;
-        uint64_t most = peer->credit < book->unassigned ? peer->credit : book->unassigned;
-        struct score_item *items = arena_array(out->arena, most, sizeof *items);
-        if (items == NULL)
-            return FAIL(STATUS_LIMIT, "no room for %" PRIu64 " items", most);
-        uint32_t count = 0;
-        for (struct sample *sample;
-             count < most && (sample = next_unscored(&group, &number)) != NULL;) {
-            sample->scoring = true;
-            book->unassigned--;
-            sample->scorer_peer = peer->id;
-            TRY(describe_item(book, sample, out, &items[count++]));
-        }
-        if (count == 0)
-            break;
-        peer->credit -= count;
-        peer->scoring += count;
-        struct message message = {.type = MESSAGE_score_work, .score_work = {count, items}};
-        TRY(book_send(out, peer->id, &message));
+        if ((peer->caps & SCORE_CAP_GROUP) != 0)
+            TRY(send_groups(book, peer, out));
+        else
+            TRY(send_samples(book, peer, &group, &number, out));
     }
     return STATUS_OK;
 }

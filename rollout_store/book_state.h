@@ -64,6 +64,7 @@ struct sample {
     enum score_status score_status;
     double reward;
     char *detail_json;      /* owned */
+    uint64_t scorer;        /* hash of the plugin that gave it; 0 after a snapshot */
     bool scoring;           /* transient: handed to a reward worker */
     uint32_t scorer_peer;   /* transient: which one */
     uint32_t scorer_losses; /* transient: workers that died with it */
@@ -126,6 +127,7 @@ struct peer {
     uint32_t slots;
     uint64_t tokens;
     uint32_t credit;  /* reward workers: items it takes now */
+    uint32_t caps;    /* enum score_cap */
     uint32_t scoring; /* items it has */
     bool wants_plan;  /* learner */
     uint64_t wanted_version;

@@ -121,6 +121,12 @@ static enum status walk_score(struct walk *walk, struct score *score)
     return walk_text(walk, &score->detail_json);
 }
 
+/* The last member of a score's record; ledgers before it do not have it, and read as 0. */
+static enum status walk_scorer(struct walk *walk, uint64_t *scorer)
+{
+    return walk->out == NULL && walk->at == walk->size ? STATUS_OK : walk_u64(walk, scorer);
+}
+
 static enum status walk_plan(struct walk *walk, struct plan *plan)
 {
     TRY(walk_u32(walk, &plan->branch));
@@ -239,7 +245,8 @@ static enum status walk_body(struct walk *walk, struct record *record)
         return walk_segment(walk, &record->segment.segment);
     case RECORD_SCORED:
         TRY(walk_score(walk, &record->scored.score));
-        return walk_u32(walk, &record->scored.scoring_attempt);
+        TRY(walk_u32(walk, &record->scored.scoring_attempt));
+        return walk_scorer(walk, &record->scored.score.scorer);
     case RECORD_CLOSED:
         return walk_u64(walk, &record->closed.group_id);
     case RECORD_DROPPED:

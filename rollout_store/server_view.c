@@ -116,6 +116,8 @@ static enum status write_rollout(struct server_view *view, const struct book_rol
                       rollout->group_id, rollout->prompt_id, rollout->sample, rollout->attempt,
                       rollout->count, rollout->version_min, rollout->version_max,
                       finish[rollout->finish], score[rollout->score_status], rollout->reward));
+    if (rollout->scorer != 0)
+        TRY(buffer_printf(json, ",\"scorer\":\"%016" PRIx64 "\"", rollout->scorer));
     TRY(buffer_text(json, ",\"detail\":"));
     TRY(buffer_json_text(
         json, strlen(rollout->detail_json) <= VIEW_DETAIL_BYTES ? rollout->detail_json : "{}"));

@@ -441,7 +441,7 @@ static inline void start_reward(struct world *world, uint32_t i)
     *reward = (struct reward){.up = true, .incarnation = world->next_incarnation++};
     hello(world, REWARD_PEER + i, ROLE_REWARD, i, reward->incarnation);
     struct message message = {.type = MESSAGE_score_request,
-                              .score_request = {reward->incarnation, 8}};
+                              .score_request = {reward->incarnation, 8, 0}};
     deliver(world, REWARD_PEER + i, &message);
 }
 
@@ -591,7 +591,8 @@ static inline void score(struct world *world, uint32_t i, uint32_t most)
                                    work.attempt,
                                    fails ? SCORE_TIMEOUT : SCORE_OK,
                                    fails ? 0 : reward_of(world, work.group_id, work.sample),
-                                   "{}"};
+                                   "{}",
+                                   0};
     }
     memmove(reward->work, reward->work + count, (reward->count - count) * sizeof *reward->work);
     reward->count -= count;
@@ -680,7 +681,7 @@ static inline void restart_store(struct world *world)
             struct reward *reward = &world->rewards[i];
             hello(world, REWARD_PEER + i, ROLE_REWARD, i, reward->incarnation);
             struct message message = {.type = MESSAGE_score_request,
-                                      .score_request = {reward->incarnation, 8}};
+                                      .score_request = {reward->incarnation, 8, 0}};
             deliver(world, REWARD_PEER + i, &message);
         }
     if (world->learner.up)

@@ -87,7 +87,9 @@ static const struct score_item score_items[] = {
      .finish = SEGMENT_EOS,
      .group_size = 16,
      .version = 5,
-     .purpose = PURPOSE_SERVE},
+     .purpose = PURPOSE_SERVE,
+     .response_logprobs = logprobs,
+     .scored = true},
 };
 static const struct score scores[] = {
     {.group_id = 1,
@@ -95,7 +97,8 @@ static const struct score scores[] = {
      .attempt = 3,
      .status = SCORE_OK,
      .value = -0.5,
-     .detail_json = "{\"format\":1}"},
+     .detail_json = "{\"format\":1}",
+     .scorer = UINT64_MAX},
     {.group_id = 4, .status = SCORE_UNSCORABLE, .detail_json = "{}"},
 };
 static const struct group_piece pieces[] = {{4, 7, 6}, {2, 8, 7}};
@@ -128,7 +131,7 @@ static const struct lease_request lease_request_example = {1, 2, 3, 4};
 static const struct lease_grant lease_grant_example = {2, leases};
 static const struct segment_frame segment_frame_example = {1, 2, 3, segments};
 static const struct frame_ack frame_ack_example = {1, 4, numbers};
-static const struct score_request score_request_example = {1, 2};
+static const struct score_request score_request_example = {1, 2, 3};
 static const struct score_work score_work_example = {1, score_items};
 static const struct score_result score_result_example = {1, 2, 2, scores};
 static const struct score_ack score_ack_example = {1};
@@ -293,6 +296,7 @@ COMPARE(score_request)
 {
     SAME(incarnation);
     SAME(free);
+    SAME(caps);
 }
 COMPARE(score_item)
 {
@@ -309,6 +313,8 @@ COMPARE(score_item)
     SAME(group_size);
     SAME(version);
     SAME(purpose);
+    SAME_ARRAY(response_logprobs, a->response_count);
+    SAME(scored);
 }
 COMPARE(score_work)
 {
@@ -324,7 +330,7 @@ COMPARE(score_result)
         const struct score *x = &a->scores[i], *y = &b->scores[i];
         assert_true(x->group_id == y->group_id && x->sample == y->sample &&
                     x->attempt == y->attempt);
-        assert_true(x->status == y->status);
+        assert_true(x->status == y->status && x->scorer == y->scorer);
         assert_memory_equal(&x->value, &y->value, sizeof x->value);
         assert_string_equal(x->detail_json, y->detail_json);
     }
@@ -681,6 +687,7 @@ static void test_codec_bad_scores_are_refused(void **state)
     item = score_items[0], item.finish = SEGMENT_STATUS_COUNT;
     refuse(&m, STATUS_INVALID, "finish");
     item = score_items[0], item.prompt_count = item.response_count = WIRE_TOKENS_MAX;
+    item.response_logprobs = NULL;
     refuse(&m, STATUS_INVALID, "with the prompt");
 }
 

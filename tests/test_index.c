@@ -59,9 +59,10 @@ static void add_group(struct buffer *frames, uint64_t group, int64_t base_ns)
                                               .logprobs = logprobs,
                                               .version = 2,
                                               .status = SEGMENT_EOS}}};
-        struct record scored = {.type = RECORD_SCORED,
-                                .wall_ns = base_ns + (int64_t)group,
-                                .scored = {{group, i, 1, SCORE_OK, (double)i / 8, "{\"k\":1}"}, 1}};
+        struct record scored = {
+            .type = RECORD_SCORED,
+            .wall_ns = base_ns + (int64_t)group,
+            .scored = {{group, i, 1, SCORE_OK, (double)i / 8, "{\"k\":1}", 0}, 1}};
         add(frames, &segment);
         add(frames, &scored);
     }

@@ -108,7 +108,7 @@ static void add_one(struct log *log, enum record_type type, int64_t wall_ns)
         record.expired.counts_failure = b % 2;
         break;
     case RECORD_SCORED:
-        record.scored.score = (struct score){a, 3, 1, SCORE_OK, 0.5, "{\"why\":\"WRLD\"}"};
+        record.scored.score = (struct score){a, 3, 1, SCORE_OK, 0.5, "{\"why\":\"WRLD\"}", 99};
         record.scored.scoring_attempt = 1;
         break;
     case RECORD_CLOSED:

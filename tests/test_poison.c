@@ -162,7 +162,7 @@ static void start(struct store *store)
 static void greet_reward(struct store *store, uint64_t incarnation)
 {
     greet(store, store->reward, ROLE_REWARD, 0, incarnation);
-    struct message message = {.type = MESSAGE_score_request, .score_request = {incarnation, 16}};
+    struct message message = {.type = MESSAGE_score_request, .score_request = {incarnation, 16, 0}};
     assert_true(say(store, store->reward, &message));
 }
 
@@ -559,7 +559,7 @@ static void poison_scores(struct store *store)
     static const enum refusal kinds[] = {REFUSAL_REWARD_OUT_OF_RANGE, REFUSAL_UNKNOWN_GROUP,
                                          REFUSAL_UNKNOWN_SAMPLE, REFUSAL_UNKNOWN_ROLLOUT};
     for (size_t k = 0; k < sizeof kinds / sizeof kinds[0]; k++) {
-        struct score score = {item.group_id, item.sample, item.attempt, SCORE_OK, 1, "{}"};
+        struct score score = {item.group_id, item.sample, item.attempt, SCORE_OK, 1, "{}", 0};
         score.value = kinds[k] == REFUSAL_REWARD_OUT_OF_RANGE ? 1e6 : 1;
         score.group_id = kinds[k] == REFUSAL_UNKNOWN_GROUP ? 1000000 : score.group_id;
         score.sample = kinds[k] == REFUSAL_UNKNOWN_SAMPLE ? G : score.sample;
@@ -571,7 +571,7 @@ static void poison_scores(struct store *store)
         assert_refused(store, &mark);
     }
     double one = 1, nan = NAN;
-    struct score score = {item.group_id, item.sample, item.attempt, SCORE_OK, 1, "{}"};
+    struct score score = {item.group_id, item.sample, item.attempt, SCORE_OK, 1, "{}", 0};
     struct message message = {.type = MESSAGE_score_result, .score_result = {9, 31, 1, &score}};
     struct mark mark = begin(store, REFUSAL_REWARD_NOT_FINITE);
     buffer_clear(&store->bytes);
@@ -605,8 +605,8 @@ static void poison_version_too_old(struct store *store, uint64_t *frame)
         greet_reward(store, 31);
         while (store->work_count > 0) {
             struct score_item item = store->works[--store->work_count];
-            struct score score = {item.group_id, item.sample,     item.attempt,
-                                  SCORE_OK,      item.sample % 2, "{}"};
+            struct score score = {
+                item.group_id, item.sample, item.attempt, SCORE_OK, item.sample % 2, "{}", 0};
             struct message message = {.type = MESSAGE_score_result,
                                       .score_result = {100, 31, 1, &score}};
             assert_true(say(store, store->reward, &message));

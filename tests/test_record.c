@@ -46,7 +46,7 @@ static size_t all_records(struct record *out)
                       .status = SEGMENT_EOS}}},
         {.type = RECORD_SCORED,
          .wall_ns = 6,
-         .scored = {{1, 2, 3, SCORE_FAIL, -0.25, "{\"x\":2}"}, 2}},
+         .scored = {{1, 2, 3, SCORE_FAIL, -0.25, "{\"x\":2}", 77}, 2}},
         {.type = RECORD_CLOSED, .wall_ns = 7, .closed = {8}},
         {.type = RECORD_DROPPED, .wall_ns = 8, .dropped = {9, DROP_STALE, true}},
         {.type = RECORD_VERSION, .wall_ns = 9, .version = {1, 2, 3, 4, "path"}},

@@ -10,7 +10,11 @@
     TASK(mini_sudoku) \
     TASK(star_placement_puzzle) \
     TASK(survo) \
-    TASK(wordscapes)
+    TASK(wordscapes) \
+    TASK(web_of_lies) \
+    TASK(knights_knaves) \
+    TASK(word_sorting) \
+    TASK(word_sorting_mistake)
 // clang-format on
 
 #endif

@@ -93,6 +93,9 @@ struct sandbox_run {
     enum sandbox_mode mode;
     bool execute_work; /* programs in /work may be run */
     int channel; /* an open descriptor that is the program's 3, or -1; the caller keeps its own */
+    bool
+        beside; /* this run talks to one that is running: it gets a place of its own beyond options.jobs and
+                  * never waits for one (two such runs that waited for each other would wait for ever) */
     int input_fd, output_fd; /* instead of input and the collected stdout; or -1 */
     const volatile bool
         *cancelled; /* set by another thread: the run ends with LIMIT_CANCELLED; or NULL */

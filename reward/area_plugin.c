@@ -22,8 +22,8 @@ static int refuse(char *why, size_t size, int code, const char *text)
     return code;
 }
 
-__attribute__((unused)) static int create(const struct reward_area *area, const char *config_json,
-                                          void **out, char *why, size_t size)
+static int create(const struct reward_area *area, const char *config_json, void **out, char *why,
+                  size_t size)
 {
     json_error_t error;
     json_t *config = json_loads(config_json, JSON_REJECT_DUPLICATES, &error);

@@ -35,5 +35,6 @@ enum status reward_tools_open(struct reward_tools *tools, unsigned needs, const 
 
 void reward_tools_close(struct reward_tools *tools)
 {
-    sandbox_close(&tools->sandbox);
+    if (tools->sandbox != NULL)
+        sandbox_close(&tools->sandbox);
 }

@@ -1,9 +1,12 @@
 #include "reward/logic/reading.h"
 
 #include <ctype.h>
+#include <math.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
+#include "reward/logic/expression.h"
 #include "reward/logic/literal.h"
 
 static struct answer_span span_of(const char *from, const char *to)
@@ -426,6 +429,88 @@ bool reading_cell_int(const json_t *grid, size_t row, size_t column, int *number
     return literal_int(json_array_get(json_array_get(grid, row), column), number);
 }
 
+/* ---- pairs ---- */
+
+static bool is_pair(const json_t *value)
+{
+    int number;
+    return json_is_array(value) && json_array_size(value) == 2 &&
+           literal_int(json_array_get(value, 0), &number) &&
+           literal_int(json_array_get(value, 1), &number);
+}
+
+/* Appends the pairs of a list of pairs, or of lists of pairs; false when it holds anything else. */
+static bool collect_pairs(json_t *value, int depth, json_t *pairs)
+{
+    if (!json_is_array(value))
+        return false;
+    for (size_t i = 0; i < json_array_size(value); i++) {
+        json_t *item = json_array_get(value, i);
+        int numbers[2];
+        if (is_pair(item)) {
+            (void)literal_int(json_array_get(item, 0), &numbers[0]);
+            (void)literal_int(json_array_get(item, 1), &numbers[1]);
+            json_array_append_new(pairs, json_pack("[i, i]", numbers[0], numbers[1]));
+        } else if (depth == 0 || json_array_size(item) == 0 ||
+                   !collect_pairs(item, depth - 1, pairs)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* All pairs (or lists of them) of the last line that has any. */
+static json_t *pairs_of_lines(struct answer_span text)
+{
+    json_t *last = NULL;
+    const char *end = text.at + text.size;
+    for (const char *at = text.at; at < end;) {
+        const char *newline = memchr(at, '\n', (size_t)(end - at));
+        struct answer_span rest = span_of(at, newline != NULL ? newline : end);
+        json_t *pairs = json_array(), *value;
+        at = newline != NULL ? newline + 1 : end;
+        while ((value = literal_next(&rest, 1, LITERAL_WORDS)) != NULL) {
+            json_t *one = json_array(), *list = is_pair(value) ? json_pack("[O]", value) : NULL;
+            if (collect_pairs(list != NULL ? list : value, 2, one))
+                json_array_extend(pairs, one);
+            json_decref(list);
+            json_decref(one);
+            json_decref(value);
+        }
+        if (json_array_size(pairs) > 0) {
+            json_decref(last);
+            last = json_incref(pairs);
+        }
+        json_decref(pairs);
+    }
+    return last;
+}
+
+json_t *reading_pairs(struct answer_span response)
+{
+    json_t *last = NULL, *value;
+    struct answer_span rest = response;
+    while ((value = literal_next(&rest, 1, LITERAL_WORDS)) != NULL) {
+        json_t *pairs = json_array();
+        /* one domino [(1,2),(1,3)] may be the first of several without brackets around them */
+        if (!is_pair(value) && collect_pairs(value, 3, pairs)) {
+            json_decref(last);
+            last = json_incref(pairs);
+        }
+        json_decref(pairs);
+        json_decref(value);
+    }
+    json_t *line = json_array_size(last) > 2 || (last != NULL && json_array_size(last) != 2)
+                       ? NULL
+                       : pairs_of_lines(response);
+    if (line == NULL || (last != NULL && json_array_size(line) <= json_array_size(last))) {
+        json_decref(line);
+        return last;
+    }
+    json_decref(last);
+    return line;
+}
+
 /* ---- numbers and words ---- */
 
 bool reading_last_int(struct answer_span text, long long *number)
@@ -444,6 +529,67 @@ bool reading_last_int(struct answer_span text, long long *number)
     bool minus = from > 0 && text.at[from - 1] == '-' &&
                  (from < 2 || !isalnum((unsigned char)text.at[from - 2]));
     *number = minus ? -value : value;
+    return true;
+}
+
+/* Copies without $, commas between digits, "\\," and a leading "x =". */
+static size_t clean_number(struct answer_span text, char *clean, size_t capacity)
+{
+    const char *equals = find_last(text, "=");
+    if (equals != NULL)
+        text = span_of(equals + 1, text.at + text.size);
+    size_t size = 0;
+    for (size_t i = 0; i < text.size && size + 1 < capacity; i++) {
+        char c = text.at[i];
+        bool between = i > 0 && i + 3 < text.size && isdigit((unsigned char)text.at[i - 1]) &&
+                       isdigit((unsigned char)text.at[i + 1]) &&
+                       isdigit((unsigned char)text.at[i + 2]) &&
+                       isdigit((unsigned char)text.at[i + 3]);
+        if (c == '\0')
+            c = ' ';
+        if ((c == ',' && between) || c == '$')
+            continue;
+        if (c == '\\' && i + 1 < text.size && strchr(",!;", text.at[i + 1]) != NULL) {
+            i++;
+            continue;
+        }
+        if (strncmp(text.at + i, "−", text.size - i < 3 ? text.size - i : 3) == 0) {
+            c = '-';
+            i += 2;
+        }
+        clean[size++] = c;
+    }
+    clean[size] = '\0';
+    return size;
+}
+
+bool reading_number(struct answer_span text, double *number)
+{
+    char clean[128], *end;
+    if (text.size >= sizeof clean)
+        return false;
+    size_t size = clean_number(text, clean, sizeof clean);
+    struct answer_span whole = answer_trimmed((struct answer_span){clean, size});
+    struct fraction exact;
+    if (whole.size > 0 &&
+        expression_value(whole, EXPRESSION_DIVIDE | EXPRESSION_SIGN | EXPRESSION_DECIMAL, &exact,
+                         NULL)) {
+        *number = (double)exact.numerator / (double)exact.denominator;
+        return true;
+    }
+    size_t from = strcspn(clean, "0123456789");
+    if (clean[from] == '\0')
+        return false;
+    if (from > 0 && clean[from - 1] == '.')
+        from--;
+    if (from > 0 && (clean[from - 1] == '-' || clean[from - 1] == '+'))
+        from--;
+    if (strspn(clean + from, "0123456789+-.eE") >= 64)
+        return false;
+    double value = strtod(clean + from, &end);
+    if (end == clean + from || !isfinite(value) || end[strcspn(end, "0123456789")] != '\0')
+        return false;
+    *number = value;
     return true;
 }
 

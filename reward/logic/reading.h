@@ -24,8 +24,16 @@ const char *reading_cell(const json_t *grid, size_t row, size_t column, char scr
 /* The cell as a number; false when it is none. */
 bool reading_cell_int(const json_t *grid, size_t row, size_t column, int *number);
 
+/* The last list of coordinate pairs in the response: [(1, 2), (3, 4)], {..}, or [] for none; when there is no such list,
+ * all pairs of the last line that has any. A list of lists of two whole numbers; pairs inside lists, such as dominoes
+ * [[(1,2),(1,3)],..], come out in their order. NULL: none. The caller's. */
+json_t *reading_pairs(struct answer_span response);
+
 /* The last whole number of the text: "x = -12." gives -12. False: none, or too long. */
 bool reading_last_int(struct answer_span text, long long *number);
+/* The number that the text is: 12, -3.5, 1,234, 2/3, \frac{2}{3}, 1.5e3, with a unit or words after or "x =" before
+ * it. False when there is none, or a second one. */
+bool reading_number(struct answer_span text, double *number);
 /* Equal without regard to case and to runs of white space (and to spaces at the ends). */
 bool reading_same_words(struct answer_span a, const char *b);
 

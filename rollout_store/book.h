@@ -149,6 +149,14 @@ size_t book_take_refusals(struct book *book, struct book_refusal *out, size_t ma
 void book_wire_refused(struct book *book, const uint64_t counts[REFUSAL_COUNT]);
 uint64_t book_refused(const struct book *book, enum refusal kind); /* by hub and book */
 
+/* The judge of the sources that match was recalibrated: what it said of groups that no plan has yet is void, and they
+ * are scored again. */
+struct book_voided {
+    uint64_t groups, rollouts;
+};
+MUST_CHECK enum status book_rescore(struct book *book, const char *glob, struct book_out *out,
+                                    struct book_voided *voided);
+
 struct book_counters { /* for metrics and tests */
     uint64_t groups_born, groups_eligible, groups_planned, groups_consumed, groups_open;
     uint64_t dropped[DROP_REASON_COUNT];

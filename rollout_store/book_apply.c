@@ -37,12 +37,34 @@ static void list_remove(struct group_list *list, struct group *group)
     list->count--;
 }
 
+/* Open groups stand in order of birth. */
+static void list_insert(struct group_list *list, struct group *group)
+{
+    struct group *after = list->last;
+    while (after != NULL && after->group_id > group->group_id)
+        after = after->previous;
+    if (after == list->last) {
+        book_list_append(list, group);
+        return;
+    }
+    struct group *before = after != NULL ? after->next : list->first;
+    group->previous = after;
+    group->next = before;
+    before->previous = group;
+    if (after != NULL)
+        after->next = group;
+    else
+        list->first = group;
+    list->count++;
+}
+
 static void set_group_state(struct book *book, struct group *group, enum group_state state)
 {
     list_remove(&book->lists[group->state], group);
     book->committed -= group->state == GROUP_OPEN && group->committed;
     group->state = state;
-    book_list_append(&book->lists[state], group);
+    book->committed += state == GROUP_OPEN && group->committed;
+    list_insert(&book->lists[state], group);
 }
 
 /* Keeps the counts of samples that wait for an actor or a score. */
@@ -414,6 +436,27 @@ static enum status apply_closed(struct book *book, const struct record *record)
     return STATUS_OK;
 }
 
+/* Its judge was recalibrated: finished rollouts wait for a score again. */
+static enum status apply_reopened(struct book *book, const struct record *record)
+{
+    struct group *group = book_map_get(&book->groups, record->reopened.group_id);
+    if (group == NULL || (group->state != GROUP_OPEN && group->state != GROUP_ELIGIBLE))
+        return FAIL(STATUS_CORRUPT, "group %" PRIu64 " is reopened but not open or eligible",
+                    record->reopened.group_id);
+    if (group->state == GROUP_ELIGIBLE)
+        set_group_state(book, group, GROUP_OPEN);
+    for (uint32_t i = 0; i < group->size; i++) {
+        struct sample *sample = &group->samples[i];
+        if (sample->state != SAMPLE_SCORED)
+            continue;
+        set_sample_state(book, sample, SAMPLE_FINISHED);
+        sample->scoring_attempts = 0;
+        group->scored--;
+        book->counters.rollouts_scored--;
+    }
+    return STATUS_OK;
+}
+
 static enum status apply_dropped(struct book *book, const struct record *record)
 {
     struct group *group = book_map_get(&book->groups, record->dropped.group_id);
@@ -629,6 +672,8 @@ enum status book_apply(struct book *book, const struct record *record)
         return apply_scored(book, record);
     case RECORD_CLOSED:
         return apply_closed(book, record);
+    case RECORD_REOPENED:
+        return apply_reopened(book, record);
     case RECORD_DROPPED:
         return apply_dropped(book, record);
     case RECORD_VERSION:

@@ -1,4 +1,5 @@
-/* rollout_store/book_control.c - what operators ask for: status, why, drain, stop. */
+/* rollout_store/book_control.c - what operators ask for: status, why, drain, rescore, stop. */
+#include <fnmatch.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -100,6 +101,74 @@ static enum status drain(struct book *book, const struct control *control, bool 
     return status;
 }
 
+/* ---- rescore ---- */
+
+static bool is_of_source(const struct book *book, const struct group *group, const char *glob)
+{
+    const struct prompt *prompt = prompts_at(book->config.prompts, group->prompt_id);
+    json_t *row = json_loads(prompt->record_json, 0, NULL);
+    const char *source = json_string_value(json_object_get(row, "data_source"));
+    bool matches = fnmatch(glob, source != NULL ? source : "", 0) == 0;
+    json_decref(row);
+    return matches;
+}
+
+static uint32_t scored_samples(const struct group *group)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < group->size; i++)
+        count += group->samples[i].state == SAMPLE_SCORED;
+    return count;
+}
+
+/* The groups of one list that have a score; what is planned stays as it is. */
+static enum status reopen(struct book *book, enum group_state state, const char *glob,
+                          struct book_out *out, struct book_voided *voided)
+{
+    for (struct group *group = book->lists[state].first, *next; group != NULL; group = next) {
+        next = group->next; /* an eligible one leaves this list */
+        uint32_t scored = scored_samples(group);
+        if (scored == 0 || !is_of_source(book, group, glob))
+            continue;
+        voided->groups++;
+        voided->rollouts += scored;
+        struct record record = {.type = RECORD_REOPENED, .reopened = {group->group_id}};
+        TRY(book_emit(book, out, &record));
+    }
+    return STATUS_OK;
+}
+
+enum status book_rescore(struct book *book, const char *glob, struct book_out *out,
+                         struct book_voided *voided)
+{
+    *voided = (struct book_voided){0};
+    TRY(reopen(book, GROUP_OPEN, glob, out, voided));
+    return reopen(book, GROUP_ELIGIBLE, glob, out, voided);
+}
+
+/* {"source":"genrm*"} or {}: the judge changed, so what it said of groups that no plan has yet is void. */
+static enum status rescore(struct book *book, const struct control *control, bool *ok,
+                           struct book_out *out)
+{
+    const char *text = control->arguments_json != NULL ? control->arguments_json : "";
+    json_t *arguments = json_loads(text[0] != '\0' ? text : "{}", 0, NULL);
+    const json_t *source = json_object_get(arguments, "source");
+    struct book_voided voided;
+    enum status status;
+    *ok = json_is_object(arguments) && (source == NULL || json_is_string(source));
+    if (!*ok) {
+        status = write_error(book, "rescore takes {\"source\":\"glob\"}, or {} for all sources");
+    } else {
+        status = book_rescore(book, source != NULL ? json_string_value(source) : "*", out, &voided);
+        if (status == STATUS_OK)
+            status =
+                buffer_printf(&book->report, "{\"groups\":%" PRIu64 ",\"rollouts\":%" PRIu64 "}",
+                              voided.groups, voided.rollouts);
+    }
+    json_decref(arguments);
+    return status;
+}
+
 /* ---- commands ---- */
 
 enum status book_control(struct book *book, struct peer *peer, const struct control *control,
@@ -116,13 +185,15 @@ enum status book_control(struct book *book, struct peer *peer, const struct cont
         TRY(book_why_json(book, book->clock_ns, &book->report));
     } else if (strcmp(command, "drain") == 0) {
         TRY(drain(book, control, &ok));
+    } else if (strcmp(command, "rescore") == 0) {
+        TRY(rescore(book, control, &ok, out));
     } else if (strcmp(command, "stop") == 0) {
         TRY(book_stop(book, out, "an operator asked for it", false));
         TRY(buffer_text(&book->report, "{\"stopping\":true}"));
     } else {
         ok = false;
         TRY(write_error(book, "the store knows the commands status, counters, why, tail, events, "
-                              "drain, stop"));
+                              "drain, rescore, stop"));
     }
     return reply(book, peer, control, ok, out);
 }

@@ -134,6 +134,7 @@ static enum status walk_sample(struct walk *walk, struct book *book, struct samp
     TRY(walk_u32(walk, &sample->scoring_attempts));
     WALK_CHOICE(walk, sample->score_status, SCORE_STATUS_COUNT);
     TRY(walk_f64(walk, &sample->reward));
+    TRY(walk_u64(walk, &sample->scorer));
     return walk_text(walk, &sample->detail_json);
 }
 

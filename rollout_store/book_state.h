@@ -64,7 +64,7 @@ struct sample {
     enum score_status score_status;
     double reward;
     char *detail_json;      /* owned */
-    uint64_t scorer;        /* hash of the plugin that gave it; 0 after a snapshot */
+    uint64_t scorer;        /* hash of the plugin that gave it */
     bool scoring;           /* transient: handed to a reward worker */
     uint32_t scorer_peer;   /* transient: which one */
     uint32_t scorer_losses; /* transient: workers that died with it */

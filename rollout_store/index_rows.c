@@ -155,6 +155,8 @@ static enum status absorb(void *self, const struct record *record, uint64_t offs
         return absorb_score(rows, &record->scored.score);
     case RECORD_CLOSED:
         return set_state(rows, record->closed.group_id, "eligible", 0);
+    case RECORD_REOPENED:
+        return set_state(rows, record->reopened.group_id, "open", 0);
     case RECORD_DROPPED:
         return set_state(rows, record->dropped.group_id, "dropped",
                          (int64_t)record->dropped.reason);

@@ -249,6 +249,8 @@ static enum status walk_body(struct walk *walk, struct record *record)
         return walk_scorer(walk, &record->scored.score.scorer);
     case RECORD_CLOSED:
         return walk_u64(walk, &record->closed.group_id);
+    case RECORD_REOPENED:
+        return walk_u64(walk, &record->reopened.group_id);
     case RECORD_DROPPED:
         return walk_dropped(walk, record);
     case RECORD_VERSION:

@@ -24,6 +24,7 @@ enum record_type {
     RECORD_CHECKPOINT, /* version, digest, path */
     RECORD_STOP,       /* reason, failed */
     RECORD_SNAPSHOT, /* a part of the whole state of the book; stands at the head of a file only */
+    RECORD_REOPENED, /* open or eligible group: its scores are void, it is scored again */
     RECORD_TYPE_END
 };
 
@@ -62,7 +63,7 @@ struct record {
         } scored;
         struct {
             uint64_t group_id;
-        } closed;
+        } closed, reopened;
         struct {
             uint64_t group_id;
             enum drop_reason reason;

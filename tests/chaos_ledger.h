@@ -338,6 +338,20 @@ static inline void audit_closed(struct audit *audit, const struct record *record
     group->state = AUDIT_CLOSED;
 }
 
+static inline void audit_reopened(struct audit *audit, const struct record *record, uint64_t offset)
+{
+    uint64_t id = record->reopened.group_id;
+    struct audit_group *group = audit_group(audit, id);
+    AUDIT_CHECK(group != NULL && (group->state == AUDIT_OPEN || group->state == AUDIT_CLOSED),
+                "group %" PRIu64 " is scored again, but it is not open or closed", id);
+    group->state = AUDIT_OPEN;
+    group->scored = 0;
+    for (uint32_t i = 0; i < audit->rules.group_size; i++) {
+        struct audit_sample *sample = &audit_samples(audit, id)[i];
+        sample->state = sample->state == AUDIT_SCORED ? AUDIT_FINISHED : sample->state;
+    }
+}
+
 static inline void audit_dropped(struct audit *audit, const struct record *record, uint64_t offset)
 {
     uint64_t id = record->dropped.group_id;
@@ -486,6 +500,9 @@ static inline enum status audit_record(void *self, const struct record *record, 
         break;
     case RECORD_CLOSED:
         audit_closed(audit, record, offset);
+        break;
+    case RECORD_REOPENED:
+        audit_reopened(audit, record, offset);
         break;
     case RECORD_DROPPED:
         audit_dropped(audit, record, offset);

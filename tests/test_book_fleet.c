@@ -282,6 +282,55 @@ static void test_book_fleet_drain_one_process(void **state)
     world_destroy(&world);
 }
 
+/* ---- rescoring ---- */
+
+static void work_rounds(struct world *world, uint32_t rounds)
+{
+    for (uint32_t n = 0; n < rounds; n++) {
+        world->now_ns += 10 * MS;
+        generate(world, n % ACTORS_MAX, 3, false);
+        score(world, n % REWARDS, 8);
+        if (n % 10 == 0)
+            beat_all(world);
+    }
+}
+
+/* Voids every score that no plan has, again and again, and the run still ends: nothing trained twice, nothing lost. */
+static void test_book_fleet_rescore_scores_open_groups_again(void **state)
+{
+    (void)state;
+    struct world world;
+    char text[512];
+    world_create(&world, seed_base(), 1);
+    start_all(&world);
+    hello(&world, 99, ROLE_CONTROL, 0, 1);
+    assert_false(control(&world, "rescore", "{\"source\":7}", text));
+    world.learner.up = false; /* groups become eligible and stay */
+    book_connection(world.book, world.now_ns, LEARNER_PEER, false);
+    work_rounds(&world, 500);
+    struct book_counters before = counters(&world);
+    assert_true(before.groups_eligible > 0);
+    assert_true(control(&world, "rescore", "{\"source\":\"no such source\"}", text));
+    assert_string_equal(text, "{\"groups\":0,\"rollouts\":0}");
+    assert_true(control(&world, "rescore", "{}", text));
+    settle(&world);
+    assert_int_equal(counters(&world).groups_eligible, 0);
+    assert_true(counters(&world).rollouts_scored +
+                    before.groups_eligible * world.config.store.group_size <=
+                before.rollouts_scored);
+    assert_int_equal(counters(&world).groups_open, before.groups_open + before.groups_eligible);
+    struct book *rebuilt = rebuild(&world);
+    compare_books(&world, rebuilt);
+    book_destroy(&rebuilt);
+    work_rounds(&world, 500);
+    assert_true(counters(&world).rollouts_scored >= before.rollouts_scored);
+    assert_true(counters(&world).groups_eligible > 0);
+    start_learner(&world);
+    struct trouble none = {0};
+    run_to_end(&world, &none, 200000);
+    world_destroy(&world);
+}
+
 /* ---- bounds ---- */
 
 /* A learner that is away for long: actors and reward workers fill what admission allows, then all stands still. */
@@ -533,6 +582,7 @@ int main(void)
         cmocka_unit_test(test_book_fleet_nothing_is_leased_to_a_dead_connection),
         cmocka_unit_test(test_book_fleet_stopped_store_blames_nobody),
         cmocka_unit_test(test_book_fleet_deaths_are_no_failures),
+        cmocka_unit_test(test_book_fleet_rescore_scores_open_groups_again),
         cmocka_unit_test(test_book_fleet_drain_one_process),
         cmocka_unit_test(test_book_fleet_absent_learner_bounds_everything),
         cmocka_unit_test(test_book_fleet_long_texts_of_a_peer_are_not_kept),

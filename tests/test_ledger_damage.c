@@ -112,6 +112,7 @@ static void add_one(struct log *log, enum record_type type, int64_t wall_ns)
         record.scored.scoring_attempt = 1;
         break;
     case RECORD_CLOSED:
+    case RECORD_REOPENED:
         record.closed.group_id = a;
         break;
     case RECORD_DROPPED:
@@ -177,6 +178,7 @@ static void log_create(struct log *log, bool snapshot)
     }
     for (uint32_t i = 0; log->bytes.size < TAIL; i++) {
         uint32_t type = RECORD_BORN + i % (RECORD_SNAPSHOT - RECORD_BORN);
+        type = i % 17 == 0 ? (uint32_t)RECORD_REOPENED : type;
         add_one(log, (enum record_type)type, 1000 + i);
         if (i % 2 == 0)
             add_segment(log, 1000 + i);

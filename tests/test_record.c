@@ -68,6 +68,7 @@ static size_t all_records(struct record *out)
         {.type = RECORD_SNAPSHOT,
          .wall_ns = 14,
          .snapshot = {1000, 20, 3, 12, 8, (const uint8_t *)"8 bytes"}},
+        {.type = RECORD_REOPENED, .wall_ns = 15, .reopened = {8}},
     };
     memcpy(out, records, sizeof records);
     return sizeof records / sizeof records[0];

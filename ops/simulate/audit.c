@@ -285,6 +285,9 @@ static enum status apply(struct world *world, const struct record *record)
     case RECORD_CLOSED:
         audit_closed(world, record);
         return STATUS_OK;
+    case RECORD_REOPENED:
+        audit_reopened(world, record);
+        return STATUS_OK;
     case RECORD_DROPPED:
         audit_dropped(world, record);
         return STATUS_OK;

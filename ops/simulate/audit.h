@@ -107,6 +107,7 @@ bool audit_known(const struct audit *audit, uint64_t version, uint64_t digest);
 void audit_born(struct world *world, const struct record *record);
 void audit_dropped(struct world *world, const struct record *record);
 void audit_closed(struct world *world, const struct record *record);
+void audit_reopened(struct world *world, const struct record *record);
 void audit_planned(struct world *world, const struct plan *plan);
 void audit_branched(struct world *world, const struct record *record);
 void audit_registered(struct world *world, const struct record *record);

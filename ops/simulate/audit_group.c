@@ -178,6 +178,20 @@ void audit_closed(struct world *world, const struct record *record)
     group->state = AUDIT_ELIGIBLE;
 }
 
+void audit_reopened(struct world *world, const struct record *record)
+{
+    struct audit_group *group = audit_group(world, record->reopened.group_id);
+    if (group == NULL || (group->state != AUDIT_OPEN && group->state != AUDIT_ELIGIBLE)) {
+        sim_violation(world, "ledger", "group %" PRIu64 " is scored again but was planned",
+                      record->reopened.group_id);
+        return;
+    }
+    group->state = AUDIT_OPEN;
+    for (uint32_t i = 0; i < world->setup->settings.store.group_size; i++)
+        if (group->samples[i].state == AUDIT_SCORED)
+            group->samples[i].state = AUDIT_FINISHED;
+}
+
 /* ---- plans ---- */
 
 static void check_planned(struct world *world, const struct plan *plan, uint64_t id)

@@ -237,6 +237,12 @@ static enum status strike_twin(struct world *world)
     return proc_boot(world, twin);
 }
 
+static enum status strike_rescore(struct world *world)
+{
+    world->store.rescore = true;
+    return STATUS_OK;
+}
+
 static enum status strike_kill(struct world *world)
 {
     struct proc *proc = any_client(world, true);
@@ -254,11 +260,11 @@ static enum status strike_branch(struct world *world)
 enum status faults_strike(struct world *world)
 {
     static enum status (*const strikes[SIM_FAULT_COUNT])(struct world * world) = {
-        [SIM_KILL] = strike_kill,    [SIM_STORE] = strike_store,
-        [SIM_STOP] = strike_stop,    [SIM_PARTITION] = strike_partition,
-        [SIM_CUT] = strike_cut,      [SIM_DISK] = strike_disk,
-        [SIM_CHURN] = strike_churn,  [SIM_TWIN] = strike_twin,
-        [SIM_BRANCH] = strike_branch};
+        [SIM_KILL] = strike_kill,     [SIM_STORE] = strike_store,
+        [SIM_STOP] = strike_stop,     [SIM_PARTITION] = strike_partition,
+        [SIM_CUT] = strike_cut,       [SIM_DISK] = strike_disk,
+        [SIM_CHURN] = strike_churn,   [SIM_TWIN] = strike_twin,
+        [SIM_BRANCH] = strike_branch, [SIM_RESCORE] = strike_rescore};
     uint32_t kind = rng_below(&world->fault_rng, SIM_FAULT_COUNT);
     if (sim_quiet(world))
         return STATUS_OK;

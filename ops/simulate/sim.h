@@ -44,7 +44,8 @@
     ROW(SCORE,     score,     "the plugin fails, hangs or skips")                                        \
     ROW(BRANCH,    branch,    "a re-made version differs")                                               \
     ROW(CHURN,     churn,     "actors leave and join")                                                   \
-    ROW(TWIN,      twin,      "a second process claims the place of one that lives")
+    ROW(TWIN,      twin,      "a second process claims the place of one that lives")                     \
+    ROW(RESCORE,   rescore,   "a judge is recalibrated: what no plan has yet is scored again")
 // clang-format on
 
 enum sim_fault {
@@ -302,6 +303,7 @@ struct store {
     size_t kept_count, kept_capacity;
     bool busy, over;
     int64_t full_until_ns;
+    bool rescore; /* an operator asks for it in the next round */
     int64_t over_ns;
 };
 

@@ -466,6 +466,10 @@ enum status sim_store_turn(struct world *world)
         return append(world);
     book_out_clear(&store->out);
     TRY(take_messages(world, &count));
+    struct book_voided voided;
+    if (store->rescore)
+        TRY(book_rescore(store->book, "*", &store->out, &voided));
+    store->rescore = false;
     TRY(book_tick(store->book, proc_clock(world, proc), &store->out));
     return store->out.records.size > 0 ? append(world) : finish_round(world);
 }

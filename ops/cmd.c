@@ -38,6 +38,8 @@ const struct command commands[] = {
     {"reward", cmd_reward,
      "--in cases.jsonl --out scores.jsonl [--jobs N] [--kind KIND] [--config JSON|FILE]",
      "score rows of any kind, as the rewards of a run do"},
+    {"rescore", cmd_rescore, "[RUN] [--source GLOB]",
+     "after a judge was recalibrated: score open groups again"},
     {"doctor", cmd_doctor, "", "what this machine has and lacks"},
     {"keys", cmd_keys,
      "new FOLDER [--force] | add FOLDER ROLE NAME | revoke FOLDER NAME | show FOLDER",

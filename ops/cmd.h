@@ -38,6 +38,7 @@ int cmd_sft(int argc, char **argv);
 int cmd_verify(int argc, char **argv);
 int cmd_simulate(int argc, char **argv);
 int cmd_reward(int argc, char **argv);
+int cmd_rescore(int argc, char **argv);
 int cmd_logic(int argc, char **argv);
 int cmd_judge(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);

@@ -1,0 +1,61 @@
+/* weir rescore: a judge was recalibrated, so what it said of groups that no plan has yet is asked again. */
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ops/cmd.h"
+#include "ops/store_query.h"
+
+static enum status ask(const struct known_run *known, const char *source, struct buffer *answer)
+{
+    struct store_query *query = NULL;
+    json_t *arguments = source != NULL ? json_pack("{s:s}", "source", source) : json_object();
+    char *text = arguments != NULL ? json_dumps(arguments, JSON_COMPACT) : NULL;
+    json_decref(arguments);
+    if (text == NULL)
+        return FAIL(STATUS_INVALID, "--source is not UTF-8");
+    enum status status = store_query_open(&query, known->endpoint, known->name, known->keys);
+    if (status == STATUS_OK)
+        status = store_query_ask(query, "rescore", text, STORE_QUERY_MS, answer);
+    store_query_close(&query);
+    free(text); /* lint: allow(free): jansson's buffer */
+    return status;
+}
+
+static int say(const struct buffer *answer)
+{
+    json_t *said = json_loadb((const char *)answer->bytes, answer->size, 0, NULL);
+    printf("%" JSON_INTEGER_FORMAT " rollouts of %" JSON_INTEGER_FORMAT
+           " groups are scored again; what a plan has already stays as it is\n",
+           json_integer_value(json_object_get(said, "rollouts")),
+           json_integer_value(json_object_get(said, "groups")));
+    json_decref(said);
+    return EXIT_CODE_OK;
+}
+
+int cmd_rescore(int argc, char **argv)
+{
+    struct known_run known;
+    const char *run = NULL, *source = NULL;
+    for (int i = 0; i < argc; i++) {
+        if (strcmp(argv[i], "--source") == 0 && i + 1 < argc)
+            source = argv[++i];
+        else if (argv[i][0] == '-' || run != NULL)
+            return command_usage("rescore", "unexpected argument %s", argv[i]);
+        else
+            run = argv[i];
+    }
+    enum status status = known_run_find(&known, run);
+    if (status != STATUS_OK)
+        return command_failed("rescore", status);
+    if (known.supervisor == 0)
+        return say_run_over(&known);
+    struct buffer answer;
+    buffer_init(&answer, 0);
+    status = ask(&known, source, &answer);
+    int code = status == STATUS_OK ? say(&answer) : command_failed("rescore", status);
+    buffer_free(&answer);
+    return code;
+}

@@ -14,7 +14,17 @@
     TASK(web_of_lies) \
     TASK(knights_knaves) \
     TASK(word_sorting) \
-    TASK(word_sorting_mistake)
+    TASK(word_sorting_mistake) \
+    TASK(propositional_entailment) \
+    TASK(space_reasoning) \
+    TASK(space_reasoning_tree) \
+    TASK(cipher) \
+    TASK(n_queens) \
+    TASK(tower_of_hanoi) \
+    TASK(maze_shortest_path) \
+    TASK(mathador) \
+    TASK(time_sequence) \
+    TASK(zebra_puzzle)
 // clang-format on
 
 #endif

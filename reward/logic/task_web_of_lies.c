@@ -62,6 +62,7 @@ static enum status write_claim(const struct cast *cast, const struct liars_claim
                                struct rng *rng, struct buffer *out)
 {
     TRY(buffer_text(out, "- "));
+    size_t first = out->size;
     if (claim->speaker >= 0) {
         TRY(write_person(cast, claim->speaker, rng, out));
         TRY(buffer_text(out, " says that "));
@@ -77,6 +78,7 @@ static enum status write_claim(const struct cast *cast, const struct liars_claim
         TRY(write_two(cast, claim, ", then ", rng, out));
     } else
         TRY(write_alike(cast, claim, rng, out));
+    out->bytes[first] = (uint8_t)toupper(out->bytes[first]);
     return buffer_text(out, claim->kind == LIARS_EITHER ? " (or both hold).\n" : ".\n");
 }
 

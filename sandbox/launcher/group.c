@@ -1,0 +1,449 @@
+#include "sandbox/launcher/group.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "core/clock.h"
+#include "sandbox/launcher/launcher.h"
+
+enum { MOUNTINFO_MAX = 1 << 18, EMPTY_WAIT_MS = 2000 };
+
+static struct {
+    char own[64];                /* "weir.<pid>.<start>" */
+    int parent[HIERARCHY_COUNT]; /* of ours; -1: no such hierarchy */
+    int ours[HIERARCHY_COUNT];
+    bool unified_memory, unified_pids;
+    uint64_t next;
+    struct group pooled;
+} groups;
+
+/* ---- small files ---- */
+
+static ssize_t read_at(int folder, const char *name, char *text, size_t size)
+{
+    int fd = openat(folder, name, O_RDONLY | O_CLOEXEC);
+    ssize_t got = fd < 0 ? -1 : read(fd, text, size - 1);
+    descriptor_close(&fd);
+    text[got > 0 ? got : 0] = 0;
+    return got;
+}
+
+static int write_at(int folder, const char *name, const char *text)
+{
+    int fd = openat(folder, name, O_WRONLY | O_CLOEXEC);
+    ssize_t size = (ssize_t)strlen(text), done = fd < 0 ? -1 : write(fd, text, (size_t)size);
+    int error = errno;
+    descriptor_close(&fd);
+    errno = error;
+    return done == size ? 0 : -1;
+}
+
+static int write_number(int folder, const char *name, int64_t value)
+{
+    char text[32];
+    snprintf(text, sizeof text, "%" PRId64, value);
+    return write_at(folder, name, text);
+}
+
+/* The number after `key` and a space; key "" reads the first number. -1: not there. */
+static int64_t number_at(int folder, const char *name, const char *key)
+{
+    char text[2048];
+    if (read_at(folder, name, text, sizeof text) <= 0)
+        return -1;
+    const char *at = text;
+    size_t size = strlen(key);
+    while (size > 0 && at != NULL && (strncmp(at, key, size) != 0 || at[size] != ' ')) {
+        at = strchr(at, '\n');
+        at = at == NULL ? NULL : at + 1;
+    }
+    return at == NULL ? -1 : strtoll(at + size, NULL, 10);
+}
+
+static bool word_in(const char *words, const char *word, const char *separators)
+{
+    size_t size = strlen(word);
+    for (const char *at = words; (at = strstr(at, word)) != NULL; at += size)
+        if ((at == words || strchr(separators, at[-1]) != NULL) &&
+            (at[size] == 0 || strchr(separators, at[size]) != NULL))
+            return true;
+    return false;
+}
+
+/* ---- where they are ---- */
+
+static const char *const controller[] = {"memory", "pids", "cpuacct", ""};
+
+/* Our own cgroup in that hierarchy, as /proc/self/cgroup says. */
+static void own_path(enum hierarchy which, char *out, size_t size)
+{
+    static char text[16384];
+    snprintf(out, size, "/");
+    if (read_at(AT_FDCWD, "/proc/self/cgroup", text, sizeof text) <= 0)
+        return;
+    for (char *line = text, *next; line != NULL && *line != 0; line = next) {
+        next = strchr(line, '\n');
+        if (next != NULL)
+            *next++ = 0;
+        char *names = strchr(line, ':'), *path = names == NULL ? NULL : strchr(names + 1, ':');
+        if (path == NULL)
+            continue;
+        *path++ = 0;
+        bool ours =
+            which == GROUP_UNIFIED ? names[1] == 0 : word_in(names + 1, controller[which], ",");
+        if (ours)
+            snprintf(out, size, "%s", path);
+    }
+}
+
+static int try_parent(enum hierarchy which, const char *path)
+{
+    int parent = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (parent < 0)
+        return -1;
+    if (which == GROUP_UNIFIED)
+        write_at(parent, "cgroup.subtree_control",
+                 "+memory +pids"); /* refused where they are absent */
+    if (mkdirat(parent, groups.own, 0755) != 0) {
+        close(parent);
+        return -1;
+    }
+    int ours = openat(parent, groups.own, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    static const char *const must[] = {"memory.limit_in_bytes", "pids.max", "cpuacct.usage",
+                                       "cgroup.procs"};
+    if (ours < 0 || faccessat(ours, must[which], W_OK, 0) != 0) {
+        descriptor_close(&ours);
+        unlinkat(parent, groups.own, AT_REMOVEDIR);
+        close(parent);
+        return -1;
+    }
+    flock(ours, LOCK_EX | LOCK_NB);
+    groups.parent[which] = parent;
+    groups.ours[which] = ours;
+    return 0;
+}
+
+static void leave(enum hierarchy which)
+{
+    if (groups.ours[which] < 0)
+        return;
+    descriptor_close(&groups.ours[which]);
+    unlinkat(groups.parent[which], groups.own, AT_REMOVEDIR);
+    descriptor_close(&groups.parent[which]);
+}
+
+static bool unified_has(const char *name)
+{
+    char text[256];
+    return read_at(groups.ours[GROUP_UNIFIED], "cgroup.controllers", text, sizeof text) > 0 &&
+           word_in(text, name, " \n");
+}
+
+static void find_parent(enum hierarchy which, const char *mounted, const char *wanted)
+{
+    char own[512], path[3][PATH_TEXT_MAX];
+    int count = 0;
+    if (wanted[0] != 0) {
+        snprintf(path[0], PATH_TEXT_MAX, "%s/%s", mounted, wanted);
+        mkdir(path[0], 0755);
+        count = 1;
+    } else {
+        own_path(which, own, sizeof own);
+        snprintf(path[0], PATH_TEXT_MAX, "%s%s", mounted, own);
+        snprintf(path[1], PATH_TEXT_MAX, "%s/weir", mounted);
+        mkdir(path[1], 0755);
+        count = 2;
+    }
+    int fallback = -1;
+    for (int i = 0; i < count; i++) {
+        if (try_parent(which, path[i]) != 0)
+            continue;
+        if (which != GROUP_UNIFIED || unified_has("memory"))
+            return;
+        if (fallback < 0)
+            fallback = i;
+        leave(which); /* perhaps the next has the controllers */
+    }
+    if (fallback >= 0 && try_parent(which, path[fallback]) != 0)
+        leave(which);
+}
+
+/* "36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - cgroup cgroup rw,memory": the mount point, and what is there. */
+static void mount_line(char *line, const char *wanted)
+{
+    char *rest = strstr(line, " - "), *at = line;
+    if (rest == NULL)
+        return;
+    *rest = 0;
+    for (int i = 0; i < 4 && at != NULL; i++) {
+        at = strchr(at, ' ');
+        at = at == NULL ? NULL : at + 1;
+    }
+    if (at == NULL)
+        return;
+    at[strcspn(at, " ")] = 0;
+    rest += 3;
+    if (strncmp(rest, "cgroup2 ", 8) == 0 && groups.ours[GROUP_UNIFIED] < 0)
+        find_parent(GROUP_UNIFIED, at, wanted);
+    if (strncmp(rest, "cgroup ", 7) != 0)
+        return;
+    for (int which = GROUP_MEMORY; which <= GROUP_CPUACCT; which++)
+        if (groups.ours[which] < 0 && word_in(rest, controller[which], " ,"))
+            find_parent((enum hierarchy)which, at, wanted);
+}
+
+/* ---- remains of launchers that were killed ---- */
+
+static void remove_children(int folder)
+{
+    int copy = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *list = copy < 0 ? NULL : fdopendir(copy);
+    for (struct dirent *entry; list != NULL && (entry = readdir(list)) != NULL;)
+        if (entry->d_type == DT_DIR && entry->d_name[0] != '.')
+            unlinkat(folder, entry->d_name, AT_REMOVEDIR);
+    if (list != NULL)
+        closedir(list);
+}
+
+static void remove_stale(int parent)
+{
+    int copy = openat(parent, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *list = copy < 0 ? NULL : fdopendir(copy);
+    for (struct dirent *entry; list != NULL && (entry = readdir(list)) != NULL;) {
+        if (strncmp(entry->d_name, "weir.", 5) != 0 || strcmp(entry->d_name, groups.own) == 0)
+            continue;
+        int stale = openat(parent, entry->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (stale >= 0 && flock(stale, LOCK_EX | LOCK_NB) == 0) {
+            remove_children(stale);
+            unlinkat(parent, entry->d_name, AT_REMOVEDIR);
+        }
+        descriptor_close(&stale);
+    }
+    if (list != NULL)
+        closedir(list);
+}
+
+void groups_open(const char *parent, uint32_t *features)
+{
+    memset(&groups, 0, sizeof groups);
+    for (int i = 0; i < HIERARCHY_COUNT; i++) {
+        groups.parent[i] = groups.ours[i] = -1;
+        groups.pooled.folder[i] = groups.pooled.tasks[i] = -1;
+    }
+    snprintf(groups.own, sizeof groups.own, "weir.%d.%" PRIx64, getpid(), (uint64_t)clock_now_ns());
+    char *text = block_map(MOUNTINFO_MAX);
+    int fd = text == NULL ? -1 : open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);
+    size_t size = 0;
+    for (ssize_t got; fd >= 0 && size < MOUNTINFO_MAX - 1 &&
+                      (got = read(fd, text + size, MOUNTINFO_MAX - 1 - size)) > 0;)
+        size += (size_t)got;
+    descriptor_close(&fd);
+    for (char *line = text, *next; line != NULL && *line != 0; line = next) {
+        next = strchr(line, '\n');
+        if (next != NULL)
+            *next++ = 0;
+        mount_line(line, parent);
+    }
+    block_unmap(text, MOUNTINFO_MAX);
+    if (groups.ours[GROUP_UNIFIED] >= 0) {
+        groups.unified_memory = groups.ours[GROUP_MEMORY] < 0 && unified_has("memory");
+        groups.unified_pids = groups.ours[GROUP_PIDS] < 0 && unified_has("pids");
+        if (groups.unified_memory || groups.unified_pids)
+            write_at(groups.ours[GROUP_UNIFIED], "cgroup.subtree_control",
+                     groups.unified_memory && groups.unified_pids ? "+memory +pids"
+                     : groups.unified_memory                      ? "+memory"
+                                                                  : "+pids");
+        if (groups.ours[GROUP_CPUACCT] >= 0)
+            leave(GROUP_CPUACCT); /* cpu.stat is enough */
+    }
+    static const uint32_t bit[] = {FEATURE_MEMORY_V1, FEATURE_PIDS_V1, FEATURE_CPU_V1,
+                                   FEATURE_UNIFIED};
+    for (int i = 0; i < HIERARCHY_COUNT; i++)
+        if (groups.ours[i] >= 0) {
+            *features |= bit[i];
+            remove_stale(groups.parent[i]);
+        }
+    *features |= groups.unified_memory ? FEATURE_MEMORY_V2 : 0;
+    *features |= groups.unified_pids ? FEATURE_PIDS_V2 : 0;
+    bool memory = (*features & (FEATURE_MEMORY_V1 | FEATURE_MEMORY_V2)) != 0;
+    bool cpu = (*features & (FEATURE_CPU_V1 | FEATURE_UNIFIED)) != 0;
+    *features |= memory && cpu ? 0 : FEATURE_SAMPLED;
+}
+
+void groups_close(void)
+{
+    for (int i = 0; i < HIERARCHY_COUNT; i++) {
+        descriptor_close(&groups.pooled.folder[i]);
+        descriptor_close(&groups.pooled.tasks[i]);
+        if (groups.ours[i] >= 0)
+            remove_children(groups.ours[i]);
+        leave((enum hierarchy)i);
+    }
+}
+
+/* ---- one run ---- */
+
+static int make(struct group *group)
+{
+    static const char *const tasks[] = {"tasks", "tasks", "tasks", "cgroup.procs"};
+    for (int i = 0; i < HIERARCHY_COUNT; i++) {
+        group->folder[i] = group->tasks[i] = -1;
+        if (groups.ours[i] < 0)
+            continue;
+        if (mkdirat(groups.ours[i], group->name, 0755) != 0 && errno != EEXIST)
+            return -1;
+        group->folder[i] = openat(groups.ours[i], group->name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        group->tasks[i] = openat(group->folder[i], tasks[i], O_WRONLY | O_CLOEXEC);
+        if (group->tasks[i] < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int limit_memory(const struct group *group, int64_t bytes)
+{
+    int v1 = group->folder[GROUP_MEMORY], v2 = group->folder[GROUP_UNIFIED];
+    if (v1 >= 0) {
+        if (write_number(v1, "memory.limit_in_bytes", bytes) == 0)
+            return faccessat(v1, "memory.memsw.limit_in_bytes", F_OK, 0) != 0
+                       ? 0
+                       : write_number(v1, "memory.memsw.limit_in_bytes", bytes);
+        if (write_number(v1, "memory.memsw.limit_in_bytes", bytes) != 0) /* it was lower */
+            return -1;
+        return write_number(v1, "memory.limit_in_bytes", bytes);
+    }
+    if (!groups.unified_memory)
+        return 0;
+    if (faccessat(v2, "memory.swap.max", F_OK, 0) == 0 && write_at(v2, "memory.swap.max", "0") != 0)
+        return -1;
+    write_at(v2, "memory.oom.group", "1");
+    return write_number(v2, "memory.max", bytes);
+}
+
+static int limit_processes(const struct group *group, uint32_t count)
+{
+    if (group->folder[GROUP_PIDS] >= 0)
+        return write_number(group->folder[GROUP_PIDS], "pids.max", (int64_t)count + 1);
+    return groups.unified_pids
+               ? write_number(group->folder[GROUP_UNIFIED], "pids.max", (int64_t)count + 1)
+               : 0;
+}
+
+static int64_t cpu_now(const struct group *group)
+{
+    if (group->folder[GROUP_UNIFIED] >= 0) {
+        int64_t us = number_at(group->folder[GROUP_UNIFIED], "cpu.stat", "usage_usec");
+        return us < 0 ? -1 : us * 1000;
+    }
+    return group->folder[GROUP_CPUACCT] < 0
+               ? -1
+               : number_at(group->folder[GROUP_CPUACCT], "cpuacct.usage", "");
+}
+
+static int64_t oom_now(const struct group *group)
+{
+    if (group->folder[GROUP_MEMORY] >= 0)
+        return number_at(group->folder[GROUP_MEMORY], "memory.oom_control", "oom_kill");
+    return groups.unified_memory
+               ? number_at(group->folder[GROUP_UNIFIED], "memory.events", "oom_kill")
+               : -1;
+}
+
+int group_begin(struct group *group, const struct sandbox_limits *limits, bool pooled,
+                const char **step)
+{
+    *step = "making the run's cgroups";
+    if (pooled && groups.pooled.pooled) {
+        *group = groups.pooled;
+        if (group->folder[GROUP_MEMORY] >= 0)
+            write_at(group->folder[GROUP_MEMORY], "memory.max_usage_in_bytes", "0");
+    } else {
+        memset(group, 0, sizeof *group);
+        group->pooled = pooled;
+        if (pooled)
+            snprintf(group->name, sizeof group->name, "p");
+        else
+            snprintf(group->name, sizeof group->name, "%" PRIu64, groups.next++);
+        if (make(group) != 0)
+            return -1;
+        if (pooled)
+            groups.pooled = *group;
+    }
+    *step = "the memory limit of its cgroup";
+    if (limit_memory(group, limits->memory_bytes) != 0)
+        return -1;
+    *step = "the process limit of its cgroup";
+    if (limit_processes(group, limits->processes) != 0)
+        return -1;
+    group->cpu_before_ns = pooled ? cpu_now(group) : 0;
+    group->oom_before = pooled ? oom_now(group) : 0;
+    return 0;
+}
+
+int64_t group_cpu_ns(const struct group *group)
+{
+    int64_t now = cpu_now(group);
+    return now < 0 ? -1 : now - group->cpu_before_ns;
+}
+
+bool group_out_of_memory(const struct group *group)
+{
+    return oom_now(group) > group->oom_before && group->oom_before >= 0;
+}
+
+int64_t group_memory_peak(const struct group *group)
+{
+    if (group->folder[GROUP_MEMORY] >= 0)
+        return number_at(group->folder[GROUP_MEMORY], "memory.max_usage_in_bytes", "");
+    return groups.unified_memory ? number_at(group->folder[GROUP_UNIFIED], "memory.peak", "") : -1;
+}
+
+void group_kill(const struct group *group)
+{
+    if (group->folder[GROUP_UNIFIED] >= 0)
+        write_at(group->folder[GROUP_UNIFIED], "cgroup.kill", "1");
+}
+
+static bool is_empty(const struct group *group)
+{
+    char text[64];
+    for (int i = 0; i < HIERARCHY_COUNT; i++)
+        if (group->folder[i] >= 0 &&
+            read_at(group->folder[i], "cgroup.procs", text, sizeof text) > 0)
+            return false;
+    return true;
+}
+
+static int remove_group(struct group *group)
+{
+    int left = 0;
+    for (int i = 0; i < HIERARCHY_COUNT; i++)
+        if (group->folder[i] >= 0)
+            left |= unlinkat(groups.ours[i], group->name, AT_REMOVEDIR) != 0 && errno != ENOENT;
+    return left;
+}
+
+int group_end(struct group *group)
+{
+    int64_t until = clock_now_ns() + EMPTY_WAIT_MS * INT64_C(1000000);
+    bool left = true;
+    while ((left = group->pooled ? !is_empty(group) : remove_group(group) != 0) &&
+           clock_now_ns() < until) {
+        group_kill(group);
+        clock_sleep_ms(1);
+    }
+    for (int i = 0; !group->pooled && i < HIERARCHY_COUNT; i++) {
+        descriptor_close(&group->tasks[i]);
+        descriptor_close(&group->folder[i]);
+    }
+    return left ? -1 : 0;
+}

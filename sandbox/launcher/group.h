@@ -1,0 +1,38 @@
+/* sandbox/launcher/group.h - the cgroups of a launcher: whatever of v1 and v2 is mounted and may be written.
+ *
+ *     <mount>/<parent>/weir.<pid>.<start>/       one per launcher, locked while it lives
+ *     <mount>/<parent>/weir.<pid>.<start>/<n>    one per run; "p": the pooled one, used again
+ *
+ * What a launcher that was killed left is removed by the next one. */
+#ifndef SANDBOX_LAUNCHER_GROUP_H
+#define SANDBOX_LAUNCHER_GROUP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "sandbox/sandbox.h"
+
+enum hierarchy { GROUP_MEMORY, GROUP_PIDS, GROUP_CPUACCT, GROUP_UNIFIED, HIERARCHY_COUNT };
+
+/* The groups of one run. */
+struct group {
+    int folder[HIERARCHY_COUNT]; /* -1: none */
+    int tasks[HIERARCHY_COUNT];
+    int64_t cpu_before_ns, oom_before;
+    char name[16];
+    bool pooled;
+};
+
+void groups_open(const char *parent, uint32_t *features);
+void groups_close(void);
+/* New groups with these limits (or the pooled ones made ready); 0, or -1 with the step. */
+int group_begin(struct group *group, const struct sandbox_limits *limits, bool pooled,
+                const char **step);
+int64_t group_cpu_ns(const struct group *group); /* since begin; -1: not counted here */
+bool group_out_of_memory(const struct group *group);
+int64_t group_memory_peak(const struct group *group); /* bytes, -1: not counted */
+void group_kill(const struct group *group);
+/* Waits until nothing is in them, and removes them (pooled ones stay). -1: something is left. */
+int group_end(struct group *group);
+
+#endif

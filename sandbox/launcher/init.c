@@ -1,0 +1,233 @@
+/* pid 1 of a run. It outlives the program by one message; when it ends, the kernel kills everything in its pid
+ * namespace before anybody sees it dead. The program cannot signal it (no handlers), trace it or read it (not
+ * dumpable, and the filter), and never holds the socket over which it reports. */
+#include "sandbox/launcher/launcher.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/close_range.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+struct sock_fprog launcher_filter;
+
+enum { SAMPLE_MS = 10, STAT_CPU = 14, STAT_THREADS = 20, STAT_PAGES = 24 };
+
+/* How far the program's process came; in memory that it shares with init until it runs hostile code. */
+struct start {
+    const char *volatile step;
+    volatile int error, exec_error;
+};
+
+__attribute__((noreturn)) static void fail(const struct init_job *job, const char *step, int error)
+{
+    struct init_message message = {.word = INIT_FAILED};
+    snprintf(message.text, sizeof message.text, "%s: %s", step, strerror(error));
+    send_message(job->fd_status, &message, sizeof message, NULL, 0);
+    _exit(1);
+}
+
+static int join_groups(const struct init_job *job)
+{
+    for (int i = 0; i < job->group_count; i++)
+        if (write(job->fd_tasks[i], "0", 1) != 1)
+            return -1;
+    return 0;
+}
+
+static int strict_begin(struct init_job *job, const char **step)
+{
+    char go;
+#define STEP(name, call) \
+    do {                 \
+        *step = (name);  \
+        if ((call) < 0)  \
+            return -1;   \
+    } while (0)
+    errno = ECANCELED;
+    STEP("waiting for the user map", read(job->fd_go, &go, 1) == 1 ? 0 : -1);
+    STEP("becoming the sandbox's user", become_inside());
+    STEP("host name", sethostname(HOST_NAME, sizeof HOST_NAME - 1));
+    STEP("domain name", setdomainname("", 0));
+    return 0;
+}
+
+static int prepare(struct init_job *job, const char **step)
+{
+    umask(022);
+    signal(SIGCHLD, SIG_DFL);
+    if (!job->prepared && strict_begin(job, step) != 0)
+        return -1;
+    STEP("parent death signal", prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0));
+    STEP("not dumpable", prctl(PR_SET_DUMPABLE, 0, 0, 0, 0));
+    STEP("joining its cgroups", join_groups(job));
+    STEP("cgroup namespace", unshare(CLONE_NEWCGROUP));
+    if (job->prepared)
+        STEP("the root", chdir("/"));
+    else if (tree_build(job, step) != 0)
+        return -1;
+    if (tree_private(job, step) != 0 || tree_files(job, step) != 0)
+        return -1;
+    if (!job->prepared && (tree_enter(step) != 0 || tree_seal(step) != 0))
+        return -1;
+    return 0;
+#undef STEP
+}
+
+static int send_work(const struct init_job *job)
+{
+    struct init_message message = {.word = INIT_WORK};
+    int work = open(WORK_FOLDER, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (work < 0 || send_message(job->fd_status, &message, sizeof message, &work, 1) < 0)
+        return -1;
+    close(work);
+    return 0;
+}
+
+/* In the program's process; comes back in a zygote only. */
+static void program_begin(const struct init_job *job, bool zygote, struct start *start)
+{
+    const char *step = "";
+    if (program_prepare(job, &step) != 0) {
+        start->step = step;
+        start->error = errno;
+        _exit(126);
+    }
+    if (zygote)
+        return;
+    static const char *const usual[] = {"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=" WORK_FOLDER,
+                                        "LANG=C.UTF-8", "TMPDIR=/tmp", NULL};
+    const char *const *env = job->head.has_env ? job->items.env : usual;
+    /* execve's arrays of non-const pointers are history; it changes nothing. */
+    execve(job->items.argv[0], (char *const *)(uintptr_t)job->items.argv,
+           (char *const *)(uintptr_t)env);
+    start->exec_error = errno;
+    _exit(127);
+}
+
+__attribute__((noinline)) static pid_t spawn(const struct init_job *job, struct start *start)
+{
+    pid_t pid = vfork(); /* shares our memory until execve: nothing to copy */
+    if (pid == 0)
+        program_begin(job, false, start);
+    return pid;
+}
+
+/* CPU time, resident bytes and threads of one process out of /proc/PID/stat. */
+static bool sample_one(const char *pid, struct init_message *sum)
+{
+    char path[64], text[1024];
+    snprintf(path, sizeof path, "/proc/%.20s/stat", pid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    ssize_t size = read(fd, text, sizeof text - 1);
+    close(fd);
+    text[size > 0 ? size : 0] = 0;
+    char *field = strrchr(text, ')'); /* field 2 ends here */
+    long long ticks = 0;
+    for (int i = 2; field != NULL && i < STAT_PAGES; i++) {
+        field = strchr(field + 1, ' ');
+        long long value = field == NULL ? 0 : strtoll(field, NULL, 10);
+        if (i + 1 >= STAT_CPU && i + 1 < STAT_CPU + 4)
+            ticks += value;
+        if (i + 1 == STAT_THREADS)
+            sum->threads += value;
+        if (i + 1 == STAT_PAGES)
+            sum->bytes += value * sysconf(_SC_PAGESIZE);
+    }
+    sum->cpu_ns += ticks * (1000000000 / sysconf(_SC_CLK_TCK));
+    return true;
+}
+
+static void sample(const struct init_job *job)
+{
+    struct init_message sum = {.word = INIT_SAMPLE};
+    DIR *folder = opendir("/proc");
+    if (folder == NULL)
+        return;
+    for (struct dirent *entry; (entry = readdir(folder)) != NULL;)
+        if (entry->d_name[0] >= '1' && entry->d_name[0] <= '9')
+            sample_one(entry->d_name, &sum);
+    closedir(folder);
+    send(job->fd_status, &sum, sizeof sum, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+static int wait_program(const struct init_job *job, pid_t program)
+{
+    sigset_t child;
+    struct timespec pause = {.tv_nsec = SAMPLE_MS * 1000000L};
+    sigemptyset(&child);
+    sigaddset(&child, SIGCHLD);
+    if (job->sampled)
+        sigprocmask(SIG_BLOCK, &child, NULL);
+    for (;;) {
+        int status;
+        pid_t pid = waitpid(-1, &status, job->sampled ? WNOHANG : 0);
+        if (pid == program)
+            return status;
+        if (pid == 0) {
+            sample(job);
+            sigtimedwait(&child, NULL, &pause);
+        } else if (pid < 0 && errno != EINTR) {
+            fail(job, "waiting for the program", errno);
+        }
+    }
+}
+
+__attribute__((noreturn)) static void watch(struct init_job *job, pid_t program,
+                                            struct start *start)
+{
+    /* Only the socket stays open, so that whoever reads the program's output sees its end. */
+    if (dup2(job->fd_status, 0) < 0 || close_range(1, ~0U, 0) != 0 || capabilities_drop() != 0) {
+        fail(job, "init's own descriptors and capabilities", errno);
+    }
+    job->fd_status = 0;
+    int status = wait_program(job, program);
+    if (start->error != 0)
+        fail(job, start->step, start->error);
+    if (job->sampled)
+        sample(job);
+    struct init_message message = {
+        .word = INIT_ENDED, .status = status, .exec_error = start->exec_error};
+    struct rusage usage;
+    if (getrusage(RUSAGE_CHILDREN, &usage) == 0)
+        message.cpu_ns = (usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * INT64_C(1000000000) +
+                         (usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) * INT64_C(1000);
+    send_message(job->fd_status, &message, sizeof message, NULL, 0);
+    _exit(0);
+}
+
+void init_main(struct init_job *job, bool zygote)
+{
+    const char *step = "";
+    if (prepare(job, &step) != 0)
+        fail(job, step, errno);
+    if (job->head.result_count > 0 && send_work(job) != 0)
+        fail(job, "the work folder's descriptor", errno);
+    struct start *start =
+        mmap(NULL, sizeof *start, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (start == MAP_FAILED)
+        fail(job, "memory", errno);
+    if (!zygote)
+        watch(job, spawn(job, start), start);
+    pid_t program = fork();
+    if (program < 0)
+        fail(job, "fork", errno);
+    if (program > 0)
+        watch(job, program, start);
+    program_begin(job, true, start);
+    munmap(start, sizeof *start);
+}

@@ -1,0 +1,108 @@
+/* The last steps before hostile code: everything here is one way. */
+#include "sandbox/launcher/launcher.h"
+
+#include <linux/capability.h>
+#include <linux/close_range.h>
+#include <linux/seccomp.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+enum { CAPABILITIES = 64, QUEUED_SIGNALS = 256 };
+
+int capabilities_drop(void)
+{
+    if (prctl(PR_CAPBSET_READ, CAP_SYS_ADMIN, 0, 0, 0) == 1)
+        for (int i = 0; i < CAPABILITIES; i++)
+            if (prctl(PR_CAPBSET_DROP, i, 0, 0, 0) != 0 && i <= CAP_SYS_ADMIN)
+                return -1;
+    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+    struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct none[2] = {{0}, {0}};
+    return (int)syscall(SYS_capset, &head, none);
+}
+
+static int limit_set(__rlimit_resource_t which, uint64_t value)
+{
+    struct rlimit now, wanted = {.rlim_cur = value, .rlim_max = value};
+    if (getrlimit(which, &now) != 0)
+        return -1;
+    if (now.rlim_max < value) /* never above what the host gave us */
+        wanted.rlim_cur = wanted.rlim_max = now.rlim_max;
+    return setrlimit(which, &wanted);
+}
+
+static int limits_set(const struct init_job *job)
+{
+    const struct sandbox_limits *limits = &job->head.limits;
+    uint64_t cpu_s = (uint64_t)(limits->cpu_ms + 999) / 1000 + 1;
+    struct rlimit cpu = {.rlim_cur = cpu_s, .rlim_max = cpu_s + 1};
+    const struct {
+        __rlimit_resource_t which;
+        uint64_t value;
+    } rows[] = {
+        {RLIMIT_FSIZE, (uint64_t)limits->file_bytes},
+        {RLIMIT_NOFILE, limits->open_files},
+        {RLIMIT_STACK, (uint64_t)limits->stack_bytes},
+        {RLIMIT_NPROC, (uint64_t)limits->processes + 1}, /* init is one */
+        {RLIMIT_SIGPENDING, QUEUED_SIGNALS},
+        {RLIMIT_CORE, 0},
+        {RLIMIT_MEMLOCK, 0},
+        {RLIMIT_MSGQUEUE, 0},
+        {RLIMIT_NICE, 0},
+        {RLIMIT_RTPRIO, 0},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        if (limit_set(rows[i].which, rows[i].value) != 0)
+            return -1;
+    if (job->sampled && limit_set(RLIMIT_AS, (uint64_t)limits->memory_bytes) != 0)
+        return -1;
+    return setrlimit(RLIMIT_CPU, &cpu);
+}
+
+static int descriptors_set(const struct init_job *job)
+{
+    unsigned first = 3;
+    if (dup2(job->fd_stdin, 0) < 0 || dup2(job->fd_stdout, 1) < 0 || dup2(job->fd_stderr, 2) < 0)
+        return -1;
+    if (job->fd_channel >= 0) {
+        if (dup2(job->fd_channel, 3) < 0)
+            return -1;
+        first = 4;
+    }
+    return close_range(first, ~0U, 0);
+}
+
+static void signals_reset(void)
+{
+    sigset_t none;
+    struct sigaction usual = {.sa_handler = SIG_DFL};
+    for (int i = 1; i < NSIG; i++)
+        sigaction(i, &usual, NULL);
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+int program_prepare(const struct init_job *job, const char **step)
+{
+#define STEP(name, call) \
+    do {                 \
+        *step = (name);  \
+        if ((call) < 0)  \
+            return -1;   \
+    } while (0)
+    STEP("setsid", setsid());
+    signals_reset();
+    umask(022);
+    STEP("chdir to the work folder", chdir(WORK_FOLDER));
+    STEP("descriptors", descriptors_set(job));
+    STEP("rlimits", limits_set(job));
+    STEP("dropping capabilities", capabilities_drop());
+    STEP("no_new_privs", prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
+    STEP("the seccomp filter", prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &launcher_filter, 0, 0));
+#undef STEP
+    return 0;
+}

@@ -1,0 +1,51 @@
+/* sandbox/launcher/supervise.h - one run from its start to its verdict. */
+#ifndef SANDBOX_LAUNCHER_SUPERVISE_H
+#define SANDBOX_LAUNCHER_SUPERVISE_H
+
+#include "sandbox/launcher/launcher.h"
+
+/* A growing block of bytes with a limit, outside every heap. */
+struct block {
+    uint8_t *bytes; /* [reserved], NULL until the first byte */
+    size_t size, reserved;
+};
+
+struct found_file {
+    bool found;
+    struct block block;
+};
+
+/* What the launcher answers; blocks are freed by answer_free. */
+struct answer {
+    struct run_tail tail;
+    struct block output, error;
+    struct found_file *files; /* [tail.result_count] */
+};
+
+/* What a launcher is; set by launcher_main. */
+struct launcher {
+    uint32_t features, slot;
+    bool root;     /* may map users of its choice */
+    uid_t outside; /* the sandbox's user on the host */
+    gid_t outside_group;
+    int control;
+    bool control_gone; /* the caller is dead or has closed */
+    char imports[2048];
+};
+extern struct launcher launcher;
+
+struct run_descriptors {
+    int body, channel, input, output; /* -1: none */
+};
+
+void supervise(const struct run_head *head, const uint8_t *body,
+               const struct run_descriptors *given, struct answer *answer);
+void answer_free(struct answer *answer);
+
+/* ---- keepers (keeper_start.c) ---- */
+/* Clones pid 1 of the run inside the keeper's sandbox. 0, or -1 with the step; the keeper is started at need. */
+int keeper_clone(const struct init_job *job, int fd_body, bool zygote, int *pidfd,
+                 const char **step);
+void keepers_stop(void);
+
+#endif

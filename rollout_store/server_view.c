@@ -65,6 +65,7 @@ enum status server_view_open(struct server_view *view, const struct settings *se
     buffer_init(&view->utf8, 0);
     TRY(ring_create(&view->rollouts, VIEW_ROLLOUTS));
     TRY(ring_create(&view->events, VIEW_EVENTS));
+    TRY(server_bias_open(&view->bias, 40));
     return open_redis(view, run, run_folder);
 }
 
@@ -73,6 +74,7 @@ void server_view_close(struct server_view *view)
     redis_view_close(&view->redis);
     ring_destroy(&view->rollouts);
     ring_destroy(&view->events);
+    server_bias_close(&view->bias);
     buffer_free(&view->text);
     buffer_free(&view->utf8);
     *view = (struct server_view){0};
@@ -133,6 +135,8 @@ static enum status take_rollouts(struct server_view *view, struct book *book)
     for (size_t i = 0; i < count; i++) {
         struct buffer *line = ring_next(&view->rollouts);
         TRY(write_rollout(view, &rollouts[i], line));
+        TRY(server_bias_take(&view->bias, prompts_at(view->prompts, rollouts[i].prompt_id),
+                             &rollouts[i]));
         if (view->redis != NULL && view->settings->redis.rollouts_kept > 0)
             redis_view_stream(view->redis, "rollouts", buffer_string(line),
                               view->settings->redis.rollouts_kept);
@@ -140,9 +144,18 @@ static enum status take_rollouts(struct server_view *view, struct book *book)
     return STATUS_OK;
 }
 
+static enum status say_alarm(void *self, const char *text)
+{
+    LOG_ERROR("store", "alarm", "why=\"%s\"", text);
+    return server_view_event(self, "alarm", text);
+}
+
 enum status server_view_round(struct server_view *view, struct book *book, int64_t now_ns)
 {
+    struct book_counters counters;
     TRY(take_rollouts(view, book));
+    book_read_counters(book, &counters);
+    TRY(server_bias_step(&view->bias, counters.version, say_alarm, view));
     if (view->redis == NULL ||
         now_ns - view->published_ns < (int64_t)view->settings->redis.publish_ms * CLOCK_NS_PER_MS)
         return STATUS_OK;

@@ -4,6 +4,7 @@
 
 #include "core/settings.h"
 #include "rollout_store/book.h"
+#include "rollout_store/server_bias.h"
 #include "text/tokenizer.h"
 #include "transport/redis_view.h"
 
@@ -20,6 +21,7 @@ struct server_view {
     const struct tokenizer *tokenizer; /* borrowed */
     struct redis_view *redis;          /* NULL: off */
     struct view_ring rollouts, events;
+    struct server_bias bias;
     struct buffer text, utf8;
     int64_t published_ns;
 };

@@ -109,12 +109,18 @@
     ROW(f64,    grad_clip,              "1.0",      0, 1e9,         "",          "Global norm; 0 switches it off.")
 
 #define REWARD_SETTINGS(ROW) \
-    ROW(text,   plugin,                 "addition", 0, 0,           "",          "Name of a built-in plugin, or path of a .so.") \
+    ROW(text,   plugin,                 "addition", 0, 0,           "",          "Name of a built-in plugin, path of a .so, of a recipe (.yaml, .json), or FILE.py:FUNCTION.") \
     ROW(text,   config,                 "{}",       0, 0,           "JSON",      "Given to the plugin's create.") \
     ROW(u32,    timeout_ms,             "10000",    1, 86400000,    "ms",        "Deadline of one item; late results are ignored and counted.") \
     ROW(u32,    queue,                  "1024",     1, 1e6,         "items",     "Items one worker takes at a time.") \
     ROW(f64,    clip_low,               "-10",      -1e9, 1e9,      "",          "A score below it is an error of the plugin.") \
-    ROW(f64,    clip_high,              "10",       -1e9, 1e9,      "",          "A score above it is an error of the plugin.")
+    ROW(f64,    clip_high,              "10",       -1e9, 1e9,      "",          "A score above it is an error of the plugin.") \
+    ROW(u32,    threads,                "2",        1, 256,         "",          "Submit calls at a time of a plugin that says THREADSAFE; processes of a Python reward.") \
+    ROW(u32,    batch,                  "16",       1, 4096,        "items",     "Most items of one submit of a plugin that says BATCH; they share one deadline.") \
+    ROW(flag,   reload,                 "true",     0, 0,           "",          "A plugin file that changes is opened beside the old one, tested, and takes the new items.") \
+    ROW(choice, style,                  "auto",     0, 0,           "auto|verl|verl_batch|trl|verifiers|openrlhf|areal|slime", "How a Python reward function is called; auto: by the names of its parameters.") \
+    ROW(text,   python,                 "python3",  0, 0,           "path",      "Interpreter of Python rewards, 3.8 or newer; that of a virtual environment for its packages.") \
+    ROW(flag,   python_network,         "false",    0, 0,           "",          "Python rewards may use the network; false: a network namespace of their own where the system allows it.")
 
 #define REDIS_SETTINGS(ROW) \
     ROW(choice, mode,                   "start",    0, 0,           "off|start|connect", "start: `weir run` starts a redis-server of its own; connect: use address. A view only.") \

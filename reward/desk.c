@@ -13,6 +13,12 @@ enum status reward_desk_open(struct reward_desk *desk, uint64_t incarnation, uin
     return desk->frames != NULL ? STATUS_OK : FAIL(STATUS_NO_MEMORY, "result frames");
 }
 
+void reward_desk_wants(struct reward_desk *desk, uint32_t caps)
+{
+    desk->requested = desk->requested && desk->caps == caps;
+    desk->caps = caps;
+}
+
 static void frame_free(struct desk_frame *frame)
 {
     for (uint32_t i = 0; i < frame->count; i++)
@@ -84,11 +90,14 @@ static enum status take_work(struct reward_desk *desk, const struct score_work *
     for (uint32_t i = 0; i < work->count && !desk->leaving; i++) {
         const struct score_item *item = &work->items[i];
         enum status status = take(self, item);
+        if (status != STATUS_OK)
+            LOG_FAILURE("worker", "item failed before the plugin", status);
+        if (item->scored)
+            continue;
         if (status == STATUS_OK) {
             desk->working++;
             continue;
         }
-        LOG_FAILURE("worker", "item failed before the plugin", status);
         struct score score = {.group_id = item->group_id,
                               .sample = item->sample,
                               .attempt = item->attempt,
@@ -166,7 +175,7 @@ static enum status request_work(struct reward_desk *desk, reward_desk_send_fn se
         return STATUS_OK;
     struct message message = {
         .type = MESSAGE_score_request,
-        .score_request = {.incarnation = desk->incarnation, .free = capacity}};
+        .score_request = {.incarnation = desk->incarnation, .free = capacity, .caps = desk->caps}};
     enum status status = send(self, &message);
     desk->requested = status == STATUS_OK;
     if (status == STATUS_OK)

@@ -28,6 +28,7 @@ struct desk_frame {
 struct reward_desk {
     uint64_t incarnation;
     uint32_t queue;             /* items it takes at a time */
+    uint32_t caps;              /* enum score_cap, of its plugin; reward_desk_wants changes it */
     struct desk_frame **frames; /* [DESK_FRAMES_MAX] oldest first, frame_count in use */
     uint32_t frame_count;
     uint64_t next_frame_id;
@@ -43,7 +44,10 @@ MUST_CHECK enum status reward_desk_open(struct reward_desk *desk, uint64_t incar
                                         uint32_t queue);
 void reward_desk_close(struct reward_desk *desk);
 
-/* Begins with one item; it is answered by reward_desk_add later. What it returns but OK makes the item a SCORE_ERROR
+/* From now on it reads this (enum score_cap); the store is told with the next request. */
+void reward_desk_wants(struct reward_desk *desk, uint32_t caps);
+
+/* Begins with one item (an item that is `scored` is not answered); it is answered by reward_desk_add later. What it returns but OK makes the item a SCORE_ERROR
  * at once. The item lives as long as its message. */
 typedef enum status (*reward_desk_take_fn)(void *self, const struct score_item *item);
 /* A message of the store. INVALID with the store's sentence: it refused this worker. */

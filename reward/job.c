@@ -12,6 +12,7 @@ struct job_storage { /* one allocation a job; the texts follow */
     struct plugin_job job;
     struct buffer texts;
     int32_t *ids;
+    float *logprobs;
 };
 
 void reward_job_drop(struct plugin_job *job)
@@ -20,6 +21,7 @@ void reward_job_drop(struct plugin_job *job)
     struct job_storage *storage = job->storage;
     buffer_free(&storage->texts);
     memory_free(storage->ids);
+    memory_free(storage->logprobs);
     memory_free(storage);
 }
 
@@ -123,6 +125,21 @@ static enum status fill_ids(struct job_storage *storage, const struct score_item
     return STATUS_OK;
 }
 
+/* NULL when the store did not send them: it did not hear yet that this plugin reads them. */
+static enum status fill_logprobs(struct job_storage *storage, const struct score_item *item)
+{
+    size_t count = item->response_count;
+    if (item->response_logprobs == NULL)
+        return STATUS_OK;
+    storage->logprobs = memory_array(count + 1, sizeof *storage->logprobs);
+    if (storage->logprobs == NULL)
+        return FAIL(STATUS_NO_MEMORY, "%zu logprobs", count);
+    memcpy(storage->logprobs, item->response_logprobs, count * sizeof *storage->logprobs);
+    storage->job.item.response_logprobs = storage->logprobs;
+    storage->job.item.n_response_ids = item->response_count;
+    return STATUS_OK;
+}
+
 static enum status fill_job(struct job_storage *storage, const struct tokenizer *tokenizer,
                             uint64_t caps, const struct score_item *item)
 {
@@ -147,7 +164,9 @@ static enum status fill_job(struct job_storage *storage, const struct tokenizer 
         .policy_version = item->version,
         .is_eval = item->purpose == PURPOSE_EVAL,
     };
-    return caps & WEIR_REWARD_CAP_NEEDS_IDS ? fill_ids(storage, item) : STATUS_OK;
+    if ((caps & WEIR_REWARD_CAP_NEEDS_IDS) != 0)
+        TRY(fill_ids(storage, item));
+    return (caps & WEIR_REWARD_CAP_NEEDS_LOGPROBS) != 0 ? fill_logprobs(storage, item) : STATUS_OK;
 }
 
 enum status reward_job_create(struct plugin_job **job, const struct tokenizer *tokenizer,
@@ -164,6 +183,7 @@ enum status reward_job_create(struct plugin_job **job, const struct tokenizer *t
                                         .sample = item->sample,
                                         .attempt = item->attempt,
                                         .status = SCORE_ERROR};
+    storage->job.unwanted = item->scored;
     if (status == STATUS_OK)
         *job = &storage->job;
     else

@@ -11,7 +11,7 @@
 #include "core/buffer.h"
 #include "core/checksum.h"
 
-static enum status plugin_path(const char *name, char path[FILE_PATH_MAX])
+enum status plugin_file_path(const char *name, char path[FILE_PATH_MAX])
 {
     size_t length = strlen(name);
     if (strchr(name, '/') != NULL || (length > 3 && strcmp(name + length - 3, ".so") == 0))
@@ -58,11 +58,11 @@ static enum status check_table(const struct plugin_file *file, const weir_reward
                     "reward/weir_reward.h",
                     file->path, plugin->abi_major, plugin->abi_minor, WEIR_REWARD_ABI_MAJOR,
                     WEIR_REWARD_ABI_MINOR);
-    if (plugin->struct_size < sizeof *plugin)
+    if (plugin->struct_size < WEIR_REWARD_PLUGIN_SIZE_1_0)
         return FAIL(STATUS_INVALID,
-                    "reward plugin %s: weir_reward_plugin of %u bytes, %zu wanted; set struct_size "
+                    "reward plugin %s: weir_reward_plugin of %u bytes, %u wanted; set struct_size "
                     "to sizeof and build it against this reward/weir_reward.h",
-                    file->path, plugin->struct_size, sizeof *plugin);
+                    file->path, plugin->struct_size, WEIR_REWARD_PLUGIN_SIZE_1_0);
     const char *missing = plugin->name == NULL      ? "name"
                           : plugin->version == NULL ? "version"
                           : plugin->create == NULL  ? "create"
@@ -72,12 +72,12 @@ static enum status check_table(const struct plugin_file *file, const weir_reward
     if (missing != NULL)
         return FAIL(STATUS_INVALID, "reward plugin %s: weir_reward_plugin.%s is NULL", file->path,
                     missing);
-    uint64_t served =
-        WEIR_REWARD_CAP_BATCH | WEIR_REWARD_CAP_NEEDS_IDS | WEIR_REWARD_CAP_THREADSAFE;
+    uint64_t served = WEIR_REWARD_CAP_BATCH | WEIR_REWARD_CAP_GROUP | WEIR_REWARD_CAP_NEEDS_IDS |
+                      WEIR_REWARD_CAP_NEEDS_LOGPROBS | WEIR_REWARD_CAP_THREADSAFE;
     if ((plugin->caps & ~served) != 0)
         return FAIL(STATUS_INVALID,
                     "reward plugin %s asks for caps 0x%" PRIx64 ", this weir serves 0x%" PRIx64
-                    " (whole groups in one submit are not among them)",
+                    "; it is made for a newer weir",
                     file->path, plugin->caps, served);
     return STATUS_OK;
 }
@@ -106,7 +106,7 @@ enum status plugin_file_open(struct plugin_file *file, const char *name)
 {
     *file = (struct plugin_file){.fd = -1};
     enum status status;
-    TRY_GOTO(fail, plugin_path(name, file->path));
+    TRY_GOTO(fail, plugin_file_path(name, file->path));
     TRY_GOTO(fail, open_copy(file));
     TRY_GOTO(fail, query_table(file));
     return STATUS_OK;

@@ -22,6 +22,8 @@ struct plugin_file {
 /* NOT_FOUND or IO: the file; INVALID: not a shared object, no weir_reward_query, another major version (both
  * are named), structs too small, functions missing, caps this host does not serve. */
 MUST_CHECK enum status plugin_file_open(struct plugin_file *file, const char *name);
+/* Where the shared object `name` is looked for. */
+MUST_CHECK enum status plugin_file_path(const char *name, char path[FILE_PATH_MAX]);
 void plugin_file_close(struct plugin_file *file);
 
 #endif

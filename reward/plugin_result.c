@@ -85,13 +85,16 @@ char *plugin_result_detail(const weir_reward_result *result)
 {
     uint32_t metrics = result->metrics != NULL ? result->n_metrics : 0;
     bool detailed = result->detail_json.ptr != NULL && result->detail_json.len > 0;
-    if (metrics == 0 && !detailed)
+    bool costs = isfinite(result->cost) && result->cost > 0;
+    if (metrics == 0 && !detailed && !costs)
         return NULL;
     struct buffer json;
     buffer_init(&json, PLUGIN_DETAIL_MAX);
     enum status status = buffer_text(&json, "{");
     for (uint32_t i = 0; status == STATUS_OK && i < metrics; i++)
         status = append_metric(&json, &result->metrics[i]);
+    if (status == STATUS_OK && costs)
+        status = buffer_printf(&json, "%s\"cost\":%.9g", json.size > 1 ? "," : "", result->cost);
     if (status == STATUS_OK && detailed && append_detail(&json, result->detail_json) != STATUS_OK)
         LOG_WARN("plugin", "detail dropped", "why=\"%s\"", status_last_error());
     if (status == STATUS_OK)

@@ -13,7 +13,7 @@ enum { PLUGIN_DETAIL_MAX = 64 << 10 }; /* bytes; 256 of them fit into one messag
 /* Status and value of `score`. */
 void plugin_result_score(const weir_reward_result *result, double clip_low, double clip_high,
                          struct score *score);
-/* {"metric":value,...,"detail":{...}}, owned by the caller (memory_free). NULL when there is nothing to
+/* {"metric":value,...,"cost":c,"detail":{...}}, owned by the caller (memory_free). NULL when there is nothing to
  * tell, no memory, or more than PLUGIN_DETAIL_MAX. */
 char *plugin_result_detail(const weir_reward_result *result);
 

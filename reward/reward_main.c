@@ -16,7 +16,7 @@ int main(int argc, char **argv)
         return code;
     program_set_metrics(reward_metrics_table);
     code = program_start(&program, argc, argv, ROLE_NAME_REWARD,
-                             "Scores finished rollouts with a reward plugin.");
+                         "Scores finished rollouts with a reward plugin.");
     if (code >= 0)
         return code;
     if (program.check) {

@@ -17,6 +17,8 @@
 #include "transport/link.h"
 #include "transport/redis_view.h"
 
+enum { EVENTS_KEPT = 1000 };
+
 static const struct metric_row reward_metric_rows[] = {
 #define ROW(...) METRIC_ROW(struct reward_metrics, __VA_ARGS__)
     REWARD_METRICS(ROW)
@@ -64,6 +66,11 @@ static enum status collect_results(struct reward_worker *worker)
     struct plugin_job *job;
     while (reward_desk_collects(&worker->desk) &&
            (job = plugin_host_take(worker->host, clock_now_ns())) != NULL) {
+        if (job->unwanted) {
+            if (!job->held)
+                reward_job_drop(job);
+            continue;
+        }
         FAULT("reward.scored");
         count_result(worker, job);
         char *detail = job->detail;
@@ -108,8 +115,30 @@ static enum status send_message(void *self, const struct message *message)
     return STATUS_OK;
 }
 
+/* What the plugin of the moment reads. */
+static uint32_t wanted_caps(const struct reward_worker *worker)
+{
+    uint64_t caps = plugin_host_caps(worker->host);
+    return ((caps & WEIR_REWARD_CAP_GROUP) != 0 ? SCORE_CAP_GROUP : 0U) |
+           ((caps & WEIR_REWARD_CAP_NEEDS_LOGPROBS) != 0 ? SCORE_CAP_LOGPROBS : 0U);
+}
+
+static enum status check_queue(const struct reward_worker *worker)
+{
+    const struct settings *settings = worker->settings;
+    bool groups = (wanted_caps(worker) & SCORE_CAP_GROUP) != 0;
+    return !groups || settings->reward.queue >= settings->store.group_size
+               ? STATUS_OK
+               : FAIL(STATUS_INVALID,
+                      "reward.queue=%u is below store.group_size=%u, but plugin \"%s\" reads whole "
+                      "groups; raise reward.queue",
+                      settings->reward.queue, settings->store.group_size,
+                      plugin_host_name(worker->host));
+}
+
 static enum status say(struct reward_worker *worker)
 {
+    reward_desk_wants(&worker->desk, wanted_caps(worker));
     return link_welcomed(worker->link)
                ? reward_desk_say(&worker->desk, link_reconnects(worker->link), send_message, worker)
                : STATUS_OK;
@@ -140,6 +169,13 @@ static void report(struct reward_worker *worker)
     redis_view_hash(worker->redis, key, stats_json(worker), 15);
 }
 
+static void report_reload(struct reward_worker *worker)
+{
+    char event[PLUGIN_EVENT_MAX];
+    if (plugin_host_event(worker->host, event))
+        redis_view_stream(worker->redis, "events", event, EVENTS_KEPT);
+}
+
 /* ---- life ---- */
 
 enum status reward_worker_create(struct reward_worker **out,
@@ -155,6 +191,7 @@ enum status reward_worker_create(struct reward_worker **out,
     snprintf(worker->run, sizeof worker->run, "%s", options->run);
     enum status status;
     TRY_GOTO(fail, plugin_host_open(&worker->host, &settings->reward));
+    TRY_GOTO(fail, check_queue(worker));
     TRY_GOTO(fail, tokenizer_open(&worker->tokenizer, settings->model.path,
                                   (enum setting_tokenizer)settings->model.tokenizer));
     TRY_GOTO(fail, arena_create(&worker->arena, (size_t)WIRE_MESSAGE_MAX * 4));
@@ -208,6 +245,7 @@ static enum status work_once(struct reward_worker *worker)
     TRY(collect_results(worker));
     TRY(say(worker));
     report(worker);
+    report_reload(worker);
     return STATUS_OK;
 }
 

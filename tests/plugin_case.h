@@ -18,6 +18,8 @@ static inline struct reward_settings case_settings(const char *plugin, const cha
                                     .config = (char *)config,
                                     .timeout_ms = 2000,
                                     .queue = 64,
+                                    .threads = 1,
+                                    .batch = 1,
                                     .clip_low = -10,
                                     .clip_high = 10};
 }

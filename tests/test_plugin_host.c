@@ -32,10 +32,10 @@ static void check_refused(const char *plugin, const char *config, const char *co
 static void test_plugin_host_unfit_file_is_refused_with_a_sentence(void **state)
 {
     (void)state;
-    CHECK_REFUSED(FIXTURE("other_major"), "{}", "other_major.so", "ABI 7.3", "1.0", "build it");
+    CHECK_REFUSED(FIXTURE("other_major"), "{}", "other_major.so", "ABI 7.3", "1.1", "build it");
     CHECK_REFUSED(FIXTURE("no_symbol"), "{}", "no_symbol.so", "weir_reward_query");
     CHECK_REFUSED(FIXTURE("small_table"), "{}", "small_table.so", "72 bytes", "80 wanted");
-    CHECK_REFUSED(FIXTURE("wants_groups"), "{}", "wants_groups.so", "caps 0x2", "whole groups");
+    CHECK_REFUSED(FIXTURE("wants_more"), "{}", "wants_more.so", "caps 0x80", "newer weir");
     CHECK_REFUSED(FIXTURE("no_such_file"), "{}", "no_such_file.so", "No such file");
     CHECK_REFUSED("no_such_built_in", "{}", "plugins/no_such_built_in.so", "No such file");
     CHECK_REFUSED(SOURCE_DIR "/tests/plugins/behaves.c", "{}", "behaves.c");
@@ -268,6 +268,131 @@ static void test_plugin_host_close_does_not_wait_for_a_hanging_plugin(void **sta
     assert_true(clock_now_ns() - start_ns < 3 * CLOCK_NS_PER_S);
 }
 
+/* ---- groups, batches, threads, an older ABI ---- */
+
+static struct plugin_host *open_with(const struct reward_settings *settings)
+{
+    struct plugin_host *host = NULL;
+    if (plugin_host_open(&host, settings) != STATUS_OK)
+        fail_msg("%s", status_last_error());
+    return host;
+}
+
+static void submit_sample(struct plugin_host *host, uint64_t group, uint32_t index, uint32_t size,
+                          const char *response)
+{
+    struct plugin_job *job = case_job(response, "");
+    assert_non_null(job);
+    job->item.group_id = job->score.group_id = group;
+    job->item.group_index = job->score.sample = index;
+    job->item.group_size = size;
+    assert_int_equal(plugin_host_submit(host, job), STATUS_OK);
+}
+
+static void test_plugin_host_group_is_submitted_when_it_is_whole(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {"a", "aaa", "aa"};
+    struct reward_settings settings = case_settings(FIXTURE("groups"), "{}");
+    struct plugin_host *host = open_with(&settings);
+    submit_sample(host, 7, 2, 3, texts[2]); /* out of order, between samples of another group */
+    submit_sample(host, 8, 1, 2, "x");
+    submit_sample(host, 7, 0, 3, texts[0]);
+    assert_null(case_take(host, 50));
+    submit_sample(host, 7, 1, 3, texts[1]);
+    double wanted[] = {0, 1, 0.5};
+    for (int i = 0; i < 3; i++) {
+        struct plugin_job *job = case_take(host, 5000);
+        assert_non_null(job);
+        assert_true(job->score.group_id == 7 && job->score.sample < 3);
+        assert_int_equal(job->score.status, SCORE_OK);
+        assert_true(job->score.value >= wanted[job->score.sample] &&
+                    job->score.value <= wanted[job->score.sample]);
+        assert_true(job->score.scorer == plugin_host_file_hash(host));
+        assert_string_equal(job->detail, "{\"n\":3,\"cost\":2}");
+        case_drop(job);
+    }
+    assert_null(case_take(host, 20));
+    plugin_host_close(&host, case_drop);
+}
+
+static void test_plugin_host_group_that_stays_incomplete_times_out(void **state)
+{
+    (void)state;
+    struct reward_settings settings = case_settings(FIXTURE("groups"), "{}");
+    settings.timeout_ms = 100;
+    struct plugin_host *host = open_with(&settings);
+    submit_sample(host, 1, 0, 3, "a");
+    submit_sample(host, 1, 1, 3, "b");
+    for (int i = 0; i < 2; i++) {
+        struct plugin_job *job = case_take(host, 3000);
+        assert_non_null(job);
+        assert_int_equal(job->score.status, SCORE_TIMEOUT);
+        assert_false(job->held);
+        case_drop(job);
+    }
+    for (uint32_t i = 0; i < 3; i++) /* a fresh one is not disturbed by what was left of it */
+        submit_sample(host, 1, i, 3, "c");
+    for (int i = 0; i < 3; i++) {
+        struct plugin_job *job = case_take(host, 3000);
+        assert_non_null(job);
+        assert_int_equal(job->score.status, SCORE_OK);
+        case_drop(job);
+    }
+    plugin_host_close(&host, case_drop);
+}
+
+static void test_plugin_host_same_sample_twice_waits_for_two_groups(void **state)
+{
+    (void)state;
+    struct reward_settings settings = case_settings(FIXTURE("groups"), "{}");
+    struct plugin_host *host = open_with(&settings);
+    submit_sample(host, 1, 0, 2, "a");
+    submit_sample(host, 1, 0, 2, "a");
+    submit_sample(host, 1, 1, 2, "b");
+    submit_sample(host, 1, 1, 2, "b");
+    for (int i = 0; i < 4; i++) {
+        struct plugin_job *job = case_take(host, 3000);
+        assert_non_null(job);
+        assert_true(job->score.status == SCORE_OK && job->score.value >= 0);
+        case_drop(job);
+    }
+    submit_sample(host, 2, 0, 2, "left behind");
+    plugin_host_close(&host, case_drop);
+}
+
+static void test_plugin_host_plugin_of_abi_1_0_runs_unchanged(void **state)
+{
+    (void)state;
+    struct reward_settings settings = case_settings(FIXTURE("abi_1_0"), "{}");
+    settings.batch = 16;
+    settings.threads = 3;
+    struct plugin_host *host = open_with(&settings);
+    char text[65] = "";
+    for (int i = 0; i < 64; i++) {
+        submit(host, text);
+        text[i] = 'x';
+    }
+    double sum = 0;
+    for (int i = 0; i < 64; i++) {
+        struct plugin_job *job = case_take(host, 5000);
+        assert_non_null(job);
+        assert_int_equal(job->score.status, SCORE_OK);
+        sum += job->score.value;
+        case_drop(job);
+    }
+    assert_true(sum > 20.159 && sum < 20.161);
+    assert_int_equal(plugin_host_late(host), 0);
+    plugin_host_close(&host, case_drop);
+}
+
+static void test_plugin_host_failing_selftest_is_refused(void **state)
+{
+    (void)state;
+    CHECK_REFUSED(FIXTURE("groups"), "{\"selftest\":0}", "groups", "self-test",
+                  "two and two is five");
+}
+
 /* ---- the binary layout of ABI 1 ---- */
 
 #define AT(type, field, offset) assert_int_equal(offsetof(type, field), offset)
@@ -282,15 +407,26 @@ static void test_plugin_host_abi_layout_is_that_of_version_1(void **state)
     AT(weir_reward_metric, value, 16);
     assert_int_equal(sizeof(weir_reward_host), 80);
     AT(weir_reward_host, log, 8);
-    AT(weir_reward_host, reserved, 16);
-    assert_int_equal(sizeof(weir_reward_result), 56);
+    AT(weir_reward_host, now_ns, 16);
+    AT(weir_reward_host, run_sandboxed, 24);
+    AT(weir_reward_host, run_release, 32);
+    AT(weir_reward_host, judge, 40);
+    AT(weir_reward_host, judge_release, 48);
+    AT(weir_reward_host, reserved, 56);
+    assert_int_equal(sizeof(weir_reward_result), 64);
+    assert_int_equal(WEIR_REWARD_RESULT_SIZE_1_0, 56);
+    AT(weir_reward_result, cost, 56);
     AT(weir_reward_result, status, 4);
     AT(weir_reward_result, item_id, 8);
     AT(weir_reward_result, score, 16);
     AT(weir_reward_result, n_metrics, 24);
     AT(weir_reward_result, metrics, 32);
     AT(weir_reward_result, detail_json, 40);
-    assert_int_equal(sizeof(weir_reward_plugin), 80);
+    assert_int_equal(sizeof(weir_reward_plugin), 128);
+    assert_int_equal(WEIR_REWARD_PLUGIN_SIZE_1_0, 80);
+    AT(weir_reward_plugin, selftest, 80);
+    AT(weir_reward_plugin, submit_group, 88);
+    AT(weir_reward_plugin, reserved, 96);
     AT(weir_reward_plugin, struct_size, 0);
     AT(weir_reward_plugin, abi_major, 4);
     AT(weir_reward_plugin, abi_minor, 8);
@@ -351,6 +487,11 @@ int main(void)
         cmocka_unit_test(test_plugin_host_many_silent_items_all_time_out),
         cmocka_unit_test(test_plugin_host_hanging_submit_is_reported_at_the_deadline),
         cmocka_unit_test(test_plugin_host_close_drops_what_is_left),
+        cmocka_unit_test(test_plugin_host_group_is_submitted_when_it_is_whole),
+        cmocka_unit_test(test_plugin_host_group_that_stays_incomplete_times_out),
+        cmocka_unit_test(test_plugin_host_same_sample_twice_waits_for_two_groups),
+        cmocka_unit_test(test_plugin_host_plugin_of_abi_1_0_runs_unchanged),
+        cmocka_unit_test(test_plugin_host_failing_selftest_is_refused),
         cmocka_unit_test(test_plugin_host_abi_layout_is_that_of_version_1),
         cmocka_unit_test(test_plugin_host_abi_item_is_that_of_version_1),
         cmocka_unit_test(test_plugin_host_close_does_not_wait_for_a_hanging_plugin),

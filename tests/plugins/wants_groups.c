@@ -1,3 +1,0 @@
-/* Wants whole groups. */
-#define CAPS WEIR_REWARD_CAP_GROUP
-#include "tests/plugins/refused.h"

@@ -70,9 +70,13 @@ static bool box_contents(struct answer_span rest, struct answer_span *inside)
 
 bool answer_boxed(struct answer_span text, struct answer_span *inside)
 {
+    enum {
+        TRIES_MAX = 64
+    }; /* each open box is read to the end of the text: bounded, so it stays linear */
     bool found = false;
     size_t size = text.size;
-    while (!found && size > 0) { /* from the end: a box that is not balanced counts as none */
+    for (int tries = 0; !found && size > 0 && tries < TRIES_MAX; tries++) {
+        /* from the end: a box that is not balanced counts as none */
         const char *boxed = find_last(text.at, size, "\\boxed"),
                    *framed = find_last(text.at, size, "\\fbox");
         const char *word = boxed == NULL || (framed != NULL && framed > boxed) ? framed : boxed;

@@ -15,7 +15,7 @@
 #include "core/clock.h"
 #include "sandbox/launcher/launcher.h"
 
-enum { MOUNTINFO_MAX = 1 << 18, EMPTY_WAIT_MS = 2000 };
+enum { MOUNTINFO_MAX = 1 << 18, EMPTY_WAIT_MS = 2000, PARENT_TRIES = 3 };
 
 static struct {
     char own[64];                /* "weir.<pid>.<start>" */
@@ -107,7 +107,12 @@ static void own_path(enum hierarchy which, char *out, size_t size)
 
 static int try_parent(enum hierarchy which, const char *path)
 {
-    int parent = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int parent = -1;
+    for (int i = 0; parent < 0 && i < PARENT_TRIES;
+         i++) { /* another launcher may just have removed it */
+        mkdir(path, 0755);
+        parent = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    }
     if (parent < 0)
         return -1;
     if (which == GROUP_UNIFIED)
@@ -154,13 +159,11 @@ static void find_parent(enum hierarchy which, const char *mounted, const char *w
     int count = 0;
     if (wanted[0] != 0) {
         snprintf(path[0], PATH_TEXT_MAX, "%s/%s", mounted, wanted);
-        mkdir(path[0], 0755);
         count = 1;
     } else {
         own_path(which, own, sizeof own);
         snprintf(path[0], PATH_TEXT_MAX, "%s%s", mounted, own);
         snprintf(path[1], PATH_TEXT_MAX, "%s/weir", mounted);
-        mkdir(path[1], 0755);
         count = 2;
     }
     int fallback = -1;
@@ -254,6 +257,9 @@ void groups_open(const char *parent, uint32_t *features)
         mount_line(line, parent);
     }
     block_unmap(text, MOUNTINFO_MAX);
+    if (groups.ours[GROUP_MEMORY] >= 0 && groups.ours[GROUP_CPUACCT] >= 0)
+        leave(
+            GROUP_UNIFIED); /* joining it takes a lock of the whole machine, joining those does not */
     if (groups.ours[GROUP_UNIFIED] >= 0) {
         groups.unified_memory = groups.ours[GROUP_MEMORY] < 0 && unified_has("memory");
         groups.unified_pids = groups.ours[GROUP_PIDS] < 0 && unified_has("pids");
@@ -262,9 +268,9 @@ void groups_open(const char *parent, uint32_t *features)
                      groups.unified_memory && groups.unified_pids ? "+memory +pids"
                      : groups.unified_memory                      ? "+memory"
                                                                   : "+pids");
-        if (groups.ours[GROUP_CPUACCT] >= 0)
-            leave(GROUP_CPUACCT); /* cpu.stat is enough */
     }
+    if (groups.ours[GROUP_UNIFIED] >= 0)
+        leave(GROUP_CPUACCT); /* cpu.stat is enough */
     static const uint32_t bit[] = {FEATURE_MEMORY_V1, FEATURE_PIDS_V1, FEATURE_CPU_V1,
                                    FEATURE_UNIFIED};
     for (int i = 0; i < HIERARCHY_COUNT; i++)

@@ -52,11 +52,39 @@ def show_error():
         traceback.print_exception(kind, error, trace.tb_next)
 
 
+def leave(code):
+    """The end of a Python program without taking the interpreter apart: that would touch, and so copy, all of it."""
+    import atexit
+    import threading
+    try:
+        threading._shutdown()
+        atexit._run_exitfuncs()
+        main.__dict__.clear()  # files that the program left open are written
+        gc.collect()
+        for stream in (sys.stdout, sys.__stdout__, sys.stderr, sys.__stderr__):
+            if stream is not None and not getattr(stream, "closed", True):
+                stream.flush()
+    except BaseException:
+        show_error()
+        code = code or 120
+    finally:
+        os._exit(code)
+
+
+def exit_code(value):
+    if value is None or isinstance(value, int):
+        return (value or 0) & 255
+    print(value, file=sys.stderr)
+    return 1
+
+
 source, main = become_program()
 try:
     exec(compile(source, main.__file__, "exec", dont_inherit=True), main.__dict__)
-except SystemExit:
-    raise
+    status = 0
+except SystemExit as end:
+    status = exit_code(end.code)
 except BaseException:
     show_error()
-    sys.exit(1)
+    status = 1
+leave(status)

@@ -61,6 +61,14 @@ enum status board_print(const struct board *board, const char *blank, struct buf
     return STATUS_OK;
 }
 
+const json_t *board_unwrapped(const json_t *value)
+{
+    while (json_array_size(value) == 1 &&
+           (json_is_array(json_array_get(value, 0)) || json_is_object(json_array_get(value, 0))))
+        value = json_array_get(value, 0);
+    return value;
+}
+
 bool board_ints(const json_t *list, int count, int *values)
 {
     if (!json_is_array(list) || json_array_size(list) != (size_t)count)

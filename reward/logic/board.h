@@ -24,6 +24,8 @@ bool board_of_response(struct answer_span response, int rows, int columns, struc
 /* One line a row, cells separated by a space; 0 is written as `blank`. */
 MUST_CHECK enum status board_print(const struct board *board, const char *blank,
                                    struct buffer *out);
+/* What is inside of lists of one list or object: [[[1, 2]]] is [1, 2]. Borrowed. */
+const json_t *board_unwrapped(const json_t *value);
 /* Exactly `count` whole numbers in a list; null is 0. */
 bool board_ints(const json_t *list, int count, int *values);
 json_t *board_ints_json(const int *values, int count);

@@ -69,9 +69,10 @@ static bool draw_claim(int people, int compound, unsigned world, struct rng *rng
 {
     int others[3];
     draw_sample(rng, others, people < 3 ? 2 : 3, people);
-    claim->kind = people >= 3 && draw_permille(rng, compound)
-                      ? draw_between(rng, LIARS_BOTH, LIARS_KINDS - 1)
-                      : LIARS_IS;
+    if (people < 3 || draw_permille(rng, 100))
+        others[2] = others[0]; /* of somebody and themselves */
+    claim->kind =
+        draw_permille(rng, compound) ? draw_between(rng, LIARS_BOTH, LIARS_KINDS - 1) : LIARS_IS;
     claim->speaker = others[0];
     claim->a = others[1];
     claim->b = claim->kind == LIARS_IS ? claim->a : others[2];

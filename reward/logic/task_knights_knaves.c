@@ -12,7 +12,7 @@
 
 static const struct logic_knob knobs[] = {
     {"people", 2, 12, 4, "inhabitants"},
-    {"compound", 0, 1000, 600, "share of statements about two people, permille"},
+    {"compound", 100, 1000, 600, "share of statements about two people, permille"},
     {0},
 };
 
@@ -107,6 +107,7 @@ struct reading {
     int people, role[LIARS_PEOPLE_MAX];
     unsigned pending, last; /* names since the last role; those it was given to */
     bool negated;
+    bool apart; /* another word than "and" came since the last name */
 };
 
 static bool is_word(struct answer_span word, const char *text)
@@ -130,9 +131,16 @@ static void give_role(struct reading *reading, int given)
 
 static void take_word(struct reading *reading, struct answer_span word)
 {
+    unsigned named = 0;
     for (int i = 0; i < reading->people; i++)
         if (is_word(word, json_string_value(json_array_get(reading->names, (size_t)i))))
-            reading->pending |= 1u << i;
+            named |= 1u << i;
+    if (named != 0) { /* "A and B are knights", but not "A is a what, B is a knight" */
+        reading->pending = reading->apart ? named : reading->pending | named;
+        reading->apart = false;
+        return;
+    }
+    reading->apart = reading->apart || !(is_word(word, "and") || is_word(word, "both"));
     if (is_word(word, "not") || is_word(word, "isn't"))
         reading->negated = true;
     else if (is_word(word, "knight") || is_word(word, "knights"))
@@ -145,7 +153,7 @@ static void take_word(struct reading *reading, struct answer_span word)
 static bool read_roles(struct answer_span text, struct reading *reading)
 {
     reading->pending = reading->last = 0;
-    reading->negated = false;
+    reading->negated = reading->apart = false;
     memset(reading->role, 0, sizeof reading->role);
     for (size_t at = 0; at < text.size;) {
         size_t from = at;

@@ -128,7 +128,7 @@ static bool read_columns(struct answer_span response, int n, int *columns)
     struct answer_span rest = response, said = reading_short(response);
     json_t *value;
     while ((value = literal_next(&rest, 1, LITERAL_WORDS)) != NULL) {
-        found = board_ints(value, n, columns) || found;
+        found = board_ints(board_unwrapped(value), n, columns) || found;
         json_decref(value);
     }
     if (found)

@@ -220,7 +220,6 @@ static int read_verdict(struct answer_span text)
         const char *word;
         enum verdict verdict;
     } words[] = {{"entailed", ENTAILED},         {"entails", ENTAILED},
-                 {"entail", ENTAILED},           {"contradicted", CONTRADICTED},
                  {"contradicts", CONTRADICTED},  {"contradiction", CONTRADICTED},
                  {"undetermined", UNDETERMINED}, {"undecided", UNDETERMINED},
                  {"unknown", UNDETERMINED},      {"neither", UNDETERMINED}};

@@ -3,6 +3,7 @@
  * five-minute slots, so the answer is counted; the judge compares the two numbers. */
 #include <string.h>
 
+#include "reward/logic/board.h"
 #include "reward/logic/draw.h"
 #include "reward/logic/literal.h"
 #include "reward/logic/logic.h"
@@ -199,36 +200,41 @@ static bool is_pair(const json_t *value, int pair[2])
            literal_int(json_array_get(value, 1), &pair[1]);
 }
 
-/* The last list [a, b] or [a]; a short answer "a, b" or "0". */
+/* [a, b], or only [0]. */
+static bool is_answer(const json_t *value, int pair[2])
+{
+    value = board_unwrapped(value);
+    pair[1] = 0;
+    return is_pair(value, pair) ||
+           (json_array_size(value) == 1 && literal_int(json_array_get(value, 0), &pair[0]) &&
+            pair[0] == 0);
+}
+
+/* A short answer "[a, b]", "a, b" or "0", else the last such list of the response. */
 static bool read_pair(struct answer_span response, int pair[2])
 {
-    struct answer_span rest = response;
-    json_t *value;
+    struct answer_span said = reading_short(response);
+    char list[64];
+    if (said.size > 0 && said.size < sizeof list - 2) {
+        list[0] = '[';
+        memcpy(list + 1, said.at, said.size);
+        list[said.size + 1] = ']';
+        json_t *value = literal_read((struct answer_span){list, said.size + 2}, LITERAL_WORDS);
+        bool found = is_answer(value, pair);
+        json_decref(value);
+        if (found)
+            return true;
+    }
     bool found = false;
-    while ((value = literal_next(&rest, 1, LITERAL_WORDS)) != NULL) {
-        int read[2] = {0, 0};
-        if (is_pair(value, read) ||
-            (json_array_size(value) == 1 && literal_int(json_array_get(value, 0), &read[0]))) {
-            pair[0] = read[0];
-            pair[1] = read[1];
+    json_t *value;
+    while ((value = literal_next(&response, 1, LITERAL_WORDS)) != NULL) {
+        int read[2];
+        if (is_answer(value, read)) {
+            memcpy(pair, read, sizeof read);
             found = true;
         }
         json_decref(value);
     }
-    if (found)
-        return true;
-    struct answer_span said = reading_short(response);
-    char list[64];
-    if (said.size == 0 || said.size > sizeof list - 3)
-        return false;
-    list[0] = '[';
-    memcpy(list + 1, said.at, said.size);
-    list[said.size + 1] = ']';
-    value = literal_read((struct answer_span){list, said.size + 2}, LITERAL_WORDS);
-    pair[1] = 0;
-    found = is_pair(value, pair) ||
-            (json_array_size(value) == 1 && literal_int(json_array_get(value, 0), &pair[0]));
-    json_decref(value);
     return found;
 }
 

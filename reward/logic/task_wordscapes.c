@@ -8,11 +8,11 @@
 #include "reward/logic/reading.h"
 #include "reward/logic/words.h"
 
-enum { SIDE_MAX = 32, WORDS_MAX = 16, TRIES = 400, NODES_MAX = 50000 };
+enum { SIDE_MAX = 32, WORDS_MAX = 16, TRIES = 200, LAYOUTS = 12, NODES_MAX = 50000 };
 
 static const struct logic_knob knobs[] = {
     {"size", 4, 14, 7, "side of the grid"},
-    {"num_words", 3, 14, 6, "words in it"},
+    {"num_words", 3, 14, 6, "words in it; fewer, but 3 at least, when no more fit"},
     {0},
 };
 
@@ -86,6 +86,15 @@ static bool lay_somewhere(struct layout *layout, const char *word, struct rng *r
     if (found > 0)
         lay(layout, &chosen);
     return found > 0;
+}
+
+static void fill(struct layout *layout, int words, struct rng *rng)
+{
+    for (int i = 0; i < TRIES && layout->count < words; i++) {
+        const char *word = draw_text(rng, words_common, words_common_count);
+        if (strlen(word) <= (size_t)layout->columns)
+            (void)lay_somewhere(layout, word, rng);
+    }
 }
 
 struct search {
@@ -200,13 +209,13 @@ static enum status generate(const struct logic_settings *settings, struct rng *r
                             struct logic_problem *out)
 {
     struct search search = {0};
-    struct layout made = {.rows = settings->value[0], .columns = settings->value[0]};
-    for (int i = 0; i < TRIES && made.count < settings->value[1]; i++) {
-        const char *word = draw_text(rng, words_common, words_common_count);
-        if (strlen(word) <= (size_t)made.columns)
-            (void)lay_somewhere(&made, word, rng);
+    struct layout made = {.count = 0};
+    for (int i = 0; i < LAYOUTS && made.count < settings->value[1]; i++) {
+        struct layout layout = {.rows = settings->value[0], .columns = settings->value[0]};
+        fill(&layout, settings->value[1], rng);
+        made = layout.count > made.count ? layout : made;
     }
-    if (made.count < settings->value[1])
+    if (made.count < 3)
         return STATUS_AGAIN;
     search.layout = made;
     memset(search.layout.cell, 0, sizeof search.layout.cell);

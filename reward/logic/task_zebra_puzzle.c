@@ -4,6 +4,7 @@
 #include <ctype.h>
 #include <string.h>
 
+#include "reward/logic/board.h"
 #include "reward/logic/draw.h"
 #include "reward/logic/literal.h"
 #include "reward/logic/logic.h"
@@ -245,9 +246,10 @@ static json_t *read_object(struct answer_span response)
 {
     json_t *value, *last = NULL;
     while ((value = literal_next(&response, 1, LITERAL_WORDS)) != NULL) {
-        if (json_is_object(value)) {
+        const json_t *inside = board_unwrapped(value);
+        if (json_is_object(inside)) {
             json_decref(last);
-            last = json_incref(value);
+            last = json_incref((json_t *)inside);
         }
         json_decref(value);
     }

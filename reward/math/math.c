@@ -1,0 +1,162 @@
+/* Extraction, then comparison in the readings that a text may have: commas as thousands separators or between items,
+ * \log as natural or to base 10. */
+#include "reward/math/math.h"
+
+#include <string.h>
+
+#include "reward/math/compare.h"
+#include "reward/math/lex.h"
+
+const struct math_options math_options_default = {
+    .strict = true,
+    .float_rounding = 6,
+    .window = 4096,
+};
+
+/* The same tokens. */
+static bool same_as_written(struct arena *arena, struct answer_span gold, struct answer_span answer)
+{
+    struct token_list a, b;
+    struct math_notation notation = {.thousands = true};
+    if (!math_lex(arena, gold, notation, &a) || !math_lex(arena, answer, notation, &b) ||
+        a.count != b.count || a.count < 2)
+        return false;
+    for (size_t i = 0; i < a.count; i++)
+        if (a.at[i].kind != b.at[i].kind || a.at[i].size != b.at[i].size ||
+            memcmp(a.at[i].text, b.at[i].text, a.at[i].size) != 0)
+            return false;
+    return true;
+}
+
+/* Whether the text has a comma or a space that reads as a thousands separator. */
+static bool has_thousands(struct answer_span text)
+{
+    for (size_t i = 1; i + 3 < text.size; i++) {
+        const char *at = text.at + i;
+        if ((*at == ',' || *at == ' ') && at[-1] >= '0' && at[-1] <= '9' && at[1] >= '0' &&
+            at[1] <= '9' && at[2] >= '0' && at[2] <= '9' && at[3] >= '0' && at[3] <= '9')
+            return true;
+    }
+    return false;
+}
+
+static struct node *parsed(struct arena *arena, const struct math_extract *extract,
+                           const struct math_options *options, bool thousands)
+{
+    struct math_notation notation = {options->decimal_comma && extract->plain, thousands};
+    struct node *tree = math_parse(arena, extract->text, notation);
+    if (tree != NULL && extract->percent && tree->kind != NODE_PERCENT)
+        tree = math_node_2(arena, NODE_PERCENT, tree, NULL);
+    return tree;
+}
+
+/* Variables of the answer in the order of the gold's, for comparisons that ignore names. */
+struct names {
+    const struct node *at[8];
+    uint32_t count;
+};
+
+static void names_of(const struct node *tree, struct names *names)
+{
+    if (tree->kind == NODE_VARIABLE) {
+        for (uint32_t i = 0; i < names->count; i++)
+            if (math_tree_same(names->at[i], tree))
+                return;
+        if (names->count < 8)
+            names->at[names->count++] = tree;
+    }
+    for (uint32_t i = 0; i < tree->count; i++)
+        names_of(tree->child[i], names);
+}
+
+/* A copy of the answer with the gold's names. */
+static struct node *renamed(struct arena *arena, struct node *tree, const struct names *from,
+                            const struct names *to)
+{
+    for (uint32_t i = 0; i < from->count; i++)
+        if (math_tree_same(tree, from->at[i])) {
+            struct node *name = math_node(arena, NODE_VARIABLE, 0);
+            if (name != NULL) {
+                name->text = to->at[i]->text;
+                name->size = to->at[i]->size;
+            }
+            return name;
+        }
+    if (tree->count == 0)
+        return tree;
+    struct node *copy = arena_copy(arena, tree, sizeof *tree);
+    struct node **child = arena_array(arena, tree->count, sizeof *child);
+    if (copy == NULL || child == NULL)
+        return NULL;
+    copy->child = child;
+    for (uint32_t i = 0; i < tree->count; i++)
+        if ((child[i] = renamed(arena, tree->child[i], from, to)) == NULL)
+            return NULL;
+    return copy;
+}
+
+static bool same_in_a_reading(struct comparison *comparison, const struct math_extract *gold,
+                              const struct math_extract *answer, bool thousands)
+{
+    struct node *a = parsed(comparison->arena, gold, comparison->options, thousands);
+    struct node *b = parsed(comparison->arena, answer, comparison->options, thousands);
+    if (a == NULL || b == NULL)
+        return false;
+    if (!comparison->options->strict) {
+        struct names from = {.count = 0}, to = {.count = 0};
+        names_of(a, &to);
+        names_of(b, &from);
+        if (from.count == to.count)
+            b = renamed(comparison->arena, b, &from, &to);
+        if (b == NULL)
+            return false;
+    }
+    if (compare_trees(comparison, a, b))
+        return true;
+    if (!math_tree_has_function(a, FUNCTION_LOG) && !math_tree_has_function(b, FUNCTION_LOG))
+        return false;
+    comparison->evaluation.log_is_10 = true;
+    bool same = compare_trees(comparison, a, b);
+    comparison->evaluation.log_is_10 = false;
+    return same;
+}
+
+enum math_verdict math_compare(struct arena *arena, const struct math_extract *gold,
+                               const struct math_extract *answer,
+                               const struct math_options *options, int64_t deadline_ns)
+{
+    struct comparison comparison = {.arena = arena, .options = options};
+    comparison.evaluation.deadline_ns = deadline_ns;
+    if (gold->percent == answer->percent && same_as_written(arena, gold->text, answer->text))
+        return MATH_SAME;
+    enum text_verdict text = compare_texts(gold->text, answer->text);
+    if (text != TEXT_NOT_TEXT)
+        return text == TEXT_SAME ? MATH_SAME : MATH_DIFFERENT;
+    bool same = same_in_a_reading(&comparison, gold, answer, true);
+    if (!same && (has_thousands(gold->text) || has_thousands(answer->text)))
+        same = same_in_a_reading(&comparison, gold, answer, false);
+    if (same)
+        return MATH_SAME;
+    return comparison.evaluation.over ? MATH_UNDECIDED : MATH_DIFFERENT;
+}
+
+void math_check(struct arena *arena, struct answer_span gold, struct answer_span response,
+                const struct math_options *options, int64_t deadline_ns, struct math_result *result)
+{
+    struct math_extract truth, answer;
+    *result = (struct math_result){.verdict = MATH_DIFFERENT};
+    if (!math_extract_gold(arena, gold, options, &truth)) {
+        result->gold_empty = true;
+        return;
+    }
+    if (!math_extract_answer(arena, response, options, &answer) || answer.text.size == 0)
+        return;
+    /* "The answer is that she has 3 left": a sentence, of which only its number can be meant. */
+    struct math_extract number;
+    if (answer.plain && parsed(arena, &answer, options, true) == NULL &&
+        compare_texts(truth.text, answer.text) != TEXT_SAME &&
+        math_extract_number(answer.text, &number))
+        answer = number;
+    result->answer = answer.text;
+    result->verdict = math_compare(arena, &truth, &answer, options, deadline_ns);
+}

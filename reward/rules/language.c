@@ -14,7 +14,7 @@ enum {
     WORD_MAX = 24,    /* letters of a word that is looked up */
 };
 /* Weights of the n-grams in a character's probability given the two before it, and of a whole word. */
-static const double weight_three = 0.70, weight_two = 0.22, weight_one = 0.07, unseen = 1e-5,
+static const double weight_three = 0.70, weight_two = 0.22, weight_one = 0.07, unseen = 1e-6,
                     word_weight = 0.6, word_unseen = 3e-4;
 
 struct gram {
@@ -90,6 +90,29 @@ static bool counts_as_letter(uint32_t rune, enum script script)
     return script_of(rune) == script && rune_is_letter(rune);
 }
 
+/* ---- addresses say nothing ---- */
+
+static bool is_address_rune(uint32_t rune)
+{
+    return rune < 0x80 && !rune_is_space(rune) && rune != '<' && rune != '>' && rune != '"';
+}
+
+/* The place behind "https://..." or "name@host" at `at`, or `at`. */
+static size_t address_end(struct runes text, size_t at)
+{
+    bool begins = at == 0 || !is_address_rune(text.at[at - 1]);
+    bool web = runes_have(text, at, "http://") || runes_have(text, at, "https://");
+    if (!begins && !web)
+        return at;
+    size_t end = at;
+    bool mail = false;
+    while (end < text.size && is_address_rune(text.at[end])) {
+        mail = mail || (text.at[end] == '@' && end > at);
+        end++;
+    }
+    return web || mail ? end : at;
+}
+
 /* ---- the model ---- */
 
 static uint64_t mix(uint64_t x)
@@ -141,6 +164,9 @@ static bool reader_next(struct reader *reader, struct step *step)
     do {
         if (reader->at > reader->text.size)
             return false;
+        size_t end = reader->at < reader->text.size ? address_end(reader->text, reader->at) : 0;
+        if (end > reader->at)
+            reader->at = end;
         uint32_t raw = reader->at < reader->text.size ? reader->text.at[reader->at] : ' ';
         reader->at++;
         rune = counts_as_letter(raw, reader->script) ? rune_lower(raw) : ' ';
@@ -259,17 +285,6 @@ static const char *best_of(const struct language_model *model, struct runes text
     return language_samples[best].code;
 }
 
-/* An address says nothing: the place behind "http://..." at `at`, or `at`. */
-static size_t address_end(struct runes text, size_t at)
-{
-    size_t end = at;
-    if (!runes_have(text, at, "http://") && !runes_have(text, at, "https://"))
-        return at;
-    while (end < text.size && text.at[end] < 0x80 && !rune_is_space(text.at[end]))
-        end++;
-    return end;
-}
-
 static void count_scripts(struct runes text, size_t *counts)
 {
     for (size_t i = 0; i < text.size; i++) {
@@ -279,6 +294,14 @@ static void count_scripts(struct runes text, size_t *counts)
         else
             counts[script_of(text.at[i])]++;
     }
+}
+
+/* How much a letter says against Latin ones, which texts of all languages have: a name, a command, a quotation. */
+static size_t script_weight(enum script script)
+{
+    if (script == SCRIPT_LATIN)
+        return 1;
+    return script == SCRIPT_HAN || script == SCRIPT_KANA || script == SCRIPT_HANGUL ? 4 : 2;
 }
 
 const char *language_detect(const struct language_model *model, struct runes text)
@@ -291,6 +314,7 @@ const char *language_detect(const struct language_model *model, struct runes tex
     size_t most_count = 0;
     for (size_t i = SCRIPT_LATIN; i < SCRIPT_COUNT; i++) {
         size_t count = i == SCRIPT_HAN || i == SCRIPT_KANA ? far_east : counts[i];
+        count *= script_weight((enum script)i);
         if (count > most_count) {
             most = (enum script)i;
             most_count = count;

@@ -151,10 +151,14 @@ static enum likely begins_sentence(const struct token *token)
 }
 
 /* Second pass: what the next token says about one that ends with a period. */
-static void token_decide(struct token *token, const struct token *next)
+static void token_decide(struct token *token, const struct token *following)
 {
+    struct token known = *following;
+    const struct token *next = &known;
     if (token->text.at[token->text.size - 1] != '.')
         return;
+    if (!known.breaks && known.text.at[known.text.size - 1] == '.')
+        known.type[0] = '\0'; /* with its period it is in no list */
     if (token->number && sentence_word_is(next->type, SENTENCE_AFTER_NUMBER)) {
         token->breaks = false;
         return;
@@ -169,7 +173,8 @@ static void token_decide(struct token *token, const struct token *next)
     }
     if (!token->initial && !token->number)
         return;
-    bool common = sentence_word_is(next->type, SENTENCE_TITLE);
+    bool common = sentence_word_is(next->type, SENTENCE_TITLE) ||
+                  sentence_word_is(next->type, SENTENCE_STARTER);
     if (begins == NO || (begins == UNKNOWN && token->initial && upper && !common))
         token->breaks = false;
 }

@@ -115,35 +115,42 @@ static size_t clitic_size(struct runes text, size_t at)
     return 0;
 }
 
-/* A contraction at the beginning of a word: the size of its first half, 0 for none. */
-static size_t contraction_size(struct runes text, size_t at)
+/* A contraction at the beginning of a word: the sizes of its first half and of all of it. */
+static bool is_contraction(struct runes text, size_t at, size_t *first, size_t *all)
 {
     static const struct {
         const char *whole;
         size_t first;
-    } pairs[] = {{"cannot", 3}, {"d'ye", 1},  {"gimme", 3},  {"gonna", 3},
-                 {"gotta", 3},  {"lemme", 3}, {"more'n", 4}, {"wanna", 3}};
-    if (at > 0 && rune_is_word(text.at[at - 1]))
-        return 0;
+    } pairs[] = {{"cannot", 3}, {"d'ye", 1},   {"gimme", 3}, {"gonna", 3}, {"gotta", 3},
+                 {"lemme", 3},  {"more'n", 4}, {"wanna", 3}, {"'tis", 2},  {"'twas", 2}};
     for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
-        if (letters_are(text, at, pairs[i].whole) && ends_word(text, at + strlen(pairs[i].whole)))
-            return pairs[i].first;
+        const char *whole = pairs[i].whole;
+        size_t end = at + strlen(whole);
+        if (!letters_are(text, at, whole) || !ends_word(text, end))
+            continue;
+        bool begins = whole[0] == '\'' ? at > 0 && text.at[at - 1] == ' '
+                                       : at == 0 || !rune_is_word(text.at[at - 1]);
+        /* "wanna" only before white space or the last period */
+        if (!begins ||
+            (whole[0] == 'w' && !runes_have(text, end, " ") && !runes_have(text, end, ".")))
+            continue;
+        *first = pairs[i].first;
+        *all = end - at;
+        return true;
     }
-    bool begins = at > 0 && text.at[at - 1] == ' ';
-    if (begins && ((letters_are(text, at, "'tis") && ends_word(text, at + 4)) ||
-                   (letters_are(text, at, "'twas") && ends_word(text, at + 5))))
-        return 2;
-    return 0;
+    return false;
 }
 
 static void cut(struct runes text, struct padded *out)
 {
-    size_t cut_at = text.size;
+    size_t half = text.size, end = text.size, first, all;
     for (size_t i = 0; i < text.size; i++) {
-        size_t first = contraction_size(text, i);
-        if (first > 0)
-            cut_at = i + first;
-        if (i == cut_at || clitic_size(text, i) > 0)
+        bool begins = is_contraction(text, i, &first, &all);
+        if (begins) {
+            half = i + first;
+            end = i + all;
+        }
+        if (begins || i == half || i == end || clitic_size(text, i) > 0)
             put_gap(out);
         put(out, text.at[i]);
     }

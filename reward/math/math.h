@@ -11,11 +11,12 @@
 #include "reward/math/tree.h"
 
 struct math_options {
-    bool last_number;   /* without a box or an answer phrase, the last number of the text counts */
-    bool last_formula;  /* likewise the last $...$ */
-    bool join_boxes;    /* boxes side by side are one list */
-    bool decimal_comma; /* "1,22" is 1.22 */
-    bool percent_lenient;         /* 28 and 28 % are the same when the gold has no percent sign */
+    bool last_number;  /* without a box or an answer phrase, the last number of the text counts */
+    bool last_formula; /* likewise the last $...$ */
+    bool join_boxes;   /* boxes side by side are one list */
+    bool phrase_after_box; /* "final answer is ... I hope" after the last box counts, not the box */
+    bool decimal_comma;    /* "1,22" is 1.22 */
+    bool percent_lenient;  /* 28 and 28 % are the same when the gold has no percent sign */
     bool allow_set_relation_comp; /* an inequality may stand for a gold interval */
     bool strict;                  /* names of variables count; a bare list is no tuple */
     bool tuple_without_brackets;  /* "1, 2" or "{1, 2}" in this order for a gold (1, 2) */

@@ -37,6 +37,8 @@ int cmd_explain(int argc, char **argv);
 int cmd_sft(int argc, char **argv);
 int cmd_verify(int argc, char **argv);
 int cmd_simulate(int argc, char **argv);
+int cmd_sandbox(int argc, char **argv);
+int cmd_plugin(int argc, char **argv);
 int cmd_reward(int argc, char **argv);
 int cmd_rescore(int argc, char **argv);
 int cmd_logic(int argc, char **argv);

@@ -29,9 +29,7 @@ enum launcher_feature {
     FEATURE_PIDS_V1 = 8,
     FEATURE_PIDS_V2 = 16,
     FEATURE_CPU_V1 = 32,
-    FEATURE_UNIFIED = 64,      /* a v2 cgroup: cpu.stat */
-    FEATURE_PROC_SUBSET = 128, /* /proc shows processes only */
-    FEATURE_PROC = 256,
+    FEATURE_UNIFIED = 64, /* a v2 cgroup: cpu.stat */
     FEATURE_SAMPLED =
         512 /* no cgroup counts memory or CPU time: init adds up /proc every few milliseconds */
 };

@@ -205,6 +205,29 @@ void sandbox_result_free(struct sandbox_result *result)
     memset(result, 0, sizeof *result);
 }
 
+void sandbox_describe(const struct sandbox *sandbox, char text[SANDBOX_DESCRIPTION_MAX])
+{
+    uint32_t has = sandbox->slots[0].features;
+    const char *memory = (has & FEATURE_MEMORY_V1) != 0 ? "cgroup v1, all processes together"
+                         : (has & FEATURE_MEMORY_V2) != 0
+                             ? "cgroup v2, all processes together"
+                             : "address space of each process, and a sum every 10 ms: "
+                               "weaker, give it a cgroup that it may write";
+    const char *processes = (has & FEATURE_PIDS_V1) != 0 ? "cgroup v1 and rlimit"
+                            : (has & FEATURE_PIDS_V2) != 0
+                                ? "cgroup v2 and rlimit"
+                                : "rlimit in a user namespace of its own";
+    const char *cpu = (has & FEATURE_UNIFIED) != 0 ? "cgroup v2, all processes together"
+                      : (has & FEATURE_CPU_V1) != 0
+                          ? "cgroup v1, all processes together"
+                          : "rlimit of each process, and a sum every 10 ms";
+    const char *users = (has & FEATURE_ROOT) != 0 ? "a user of the host that owns nothing"
+                                                  : "this user, without capabilities";
+    snprintf(text, SANDBOX_DESCRIPTION_MAX,
+             "programs run as: %s\nmemory: %s\nprocesses: %s\nCPU time: %s\n", users, memory,
+             processes, cpu);
+}
+
 const char *sandbox_outcome_name(enum sandbox_outcome outcome)
 {
     static const char *const names[] = {"exited", "signaled", "limit", "infra"};

@@ -143,6 +143,10 @@ void sandbox_execute(struct sandbox *sandbox, const struct sandbox_run *run,
                      struct sandbox_result *result);
 void sandbox_result_free(struct sandbox_result *result);
 
+/* What holds the promises here, as lines for people: users, memory, processes, CPU time. */
+enum { SANDBOX_DESCRIPTION_MAX = 1024 };
+void sandbox_describe(const struct sandbox *sandbox, char text[SANDBOX_DESCRIPTION_MAX]);
+
 /* "exited with 3", "killed by SIGSEGV", "memory limit", "infra: ..." */
 const char *sandbox_outcome_name(enum sandbox_outcome outcome);
 const char *sandbox_limit_name(enum sandbox_limit limit);

@@ -104,16 +104,26 @@ static bool squeeze(struct answer_span text, char *clean)
     return true;
 }
 
-/* What the last [[...]] holds; else the short answer. */
-static struct answer_span find_equation(struct answer_span response)
+/* What the last [[...]] holds; false: there is none. */
+static bool find_brackets(struct answer_span response, struct answer_span *inside)
 {
     const char *found = NULL, *next = response.at, *end = response.at + response.size;
     while ((next = memmem(next, (size_t)(end - next), "[[", 2)) != NULL)
         found = next++;
     const char *close = found != NULL ? memmem(found, (size_t)(end - found), "]]", 2) : NULL;
     if (close == NULL)
-        return reading_short(response);
-    return (struct answer_span){found + 2, (size_t)(close - found - 2)};
+        return false;
+    *inside = (struct answer_span){found + 2, (size_t)(close - found - 2)};
+    return true;
+}
+
+/* The text as the wanted equation with a digit for each ?; false: it is another one. */
+static bool read_equation(struct answer_span text, const char *wanted, char *clean)
+{
+    bool fits = squeeze(text, clean) && strlen(clean) == strlen(wanted);
+    for (size_t i = 0; fits && wanted[i] != '\0'; i++)
+        fits = wanted[i] == '?' ? clean[i] >= '0' && clean[i] <= '9' : clean[i] == wanted[i];
+    return fits;
 }
 
 static void verify(const json_t *metadata, const json_t *answer, const char *question,
@@ -130,9 +140,11 @@ static void verify(const json_t *metadata, const json_t *answer, const char *que
         logic_broken(out, "metadata: query_expr is missing or no equation");
         return;
     }
-    bool fits = squeeze(find_equation(response), clean) && strlen(clean) == strlen(wanted);
-    for (size_t i = 0; fits && wanted[i] != '\0'; i++)
-        fits = wanted[i] == '?' ? clean[i] >= '0' && clean[i] <= '9' : clean[i] == wanted[i];
+    struct answer_span brackets, text = reading_short(response);
+    bool bracketed = find_brackets(response, &brackets);
+    /* a box, block or line after the brackets counts when it holds the equation */
+    bool fits = (!bracketed || text.at > brackets.at) && read_equation(text, wanted, clean);
+    fits = fits || (bracketed && read_equation(brackets, wanted, clean));
     if (!fits) {
         logic_wrong(out, "the equation is not the given one with digits for its question marks");
         return;

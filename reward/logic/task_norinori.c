@@ -19,7 +19,6 @@ enum {
 
 static const struct logic_knob knobs[] = {
     {"side", 4, 8, 5, "rows and columns"},
-    {"shadow", 0, 200, 200, "shadow cells, permille of the covered ones"},
     {0},
 };
 
@@ -247,7 +246,7 @@ static enum status generate(const struct logic_settings *settings, struct rng *r
     int side = settings->value[0], domino[CELLS_MAX] = {0};
     struct board board = {.rows = side, .columns = side};
     int dominoes = lay_dominoes(rng, &board, domino);
-    if (!draw_regions(rng, domino, dominoes, settings->value[1], &board))
+    if (!draw_regions(rng, domino, dominoes, draw_between(rng, 0, 250), &board))
         return STATUS_AGAIN;
     TRY(write_question(&board, &out->question));
     out->answer = dominoes_json(&board, domino, dominoes);

@@ -9,7 +9,7 @@
 #include "reward/area.h"
 
 /* Each has a `const struct reward_area NAME_area`. */
-#define REWARD_AREAS(ROW) ROW(swe)
+#define REWARD_AREAS(ROW) ROW(code) ROW(swe)
 
 #define ROW(name) extern const struct reward_area name##_area;
 REWARD_AREAS(ROW)

@@ -77,8 +77,10 @@ static int create(const json_t *config, const struct reward_tools *tools, void *
     struct code_settings *settings = memory_alloc(sizeof *settings);
     if (settings == NULL)
         return refuse(why, size, "no memory");
-    int code = read_settings(config, settings, why, size);
     settings->sandbox = tools->sandbox;
+    int code = read_settings(config, settings, why, size);
+    if (code == 0 && !code_exam_prepare(settings, why, size))
+        code = -1;
     if (code != 0)
         memory_free(settings);
     else
@@ -88,6 +90,8 @@ static int create(const json_t *config, const struct reward_tools *tools, void *
 
 static void destroy(void *instance)
 {
+    struct code_settings *settings = instance;
+    sandbox_result_free(&settings->exam.compiled);
     memory_free(instance);
 }
 

@@ -20,9 +20,8 @@ extern const char code_codec_py[], code_driver_py[], code_examiner_py[];
 struct exam {
     struct code_work *work;
     char nonce[2 * NONCE_BYTES + 1];
-    char *driver, *examiner; /* owned: codec and program */
-    char *task, *public;     /* jansson's */
-    double times;            /* the time limit is one test's; calls: of so many */
+    char *task, *public; /* jansson's */
+    double times;        /* the time limit is one test's; calls: of so many */
 };
 
 static char *joined(const char *one, const char *two)
@@ -65,18 +64,13 @@ static bool prepare(struct exam *exam)
                         problem->entry != NULL ? json_string(problem->entry) : json_null());
     exam->task = json_dumps(task, JSON_COMPACT | JSON_REAL_PRECISION(17));
     exam->public = json_dumps(public, JSON_COMPACT);
-    exam->driver = joined(code_codec_py, code_driver_py);
-    exam->examiner = joined(code_codec_py, code_examiner_py);
     json_decref(task);
     json_decref(public);
-    return exam->nonce[0] != '\0' && exam->task != NULL && exam->public != NULL &&
-           exam->driver != NULL && exam->examiner != NULL;
+    return exam->nonce[0] != '\0' && exam->task != NULL && exam->public != NULL;
 }
 
 static void drop(struct exam *exam)
 {
-    memory_free(exam->driver);
-    memory_free(exam->examiner);
     free(exam->task);   /* lint: allow(free): jansson's buffer */
     free(exam->public); /* lint: allow(free): jansson's buffer */
 }
@@ -123,7 +117,9 @@ static bool read_record(struct code_work *work, const json_t *record,
     work->total = (size_t)total;
     char words[300];
     enum code_verdict ended;
-    if (json_is_true(json_object_get(record, "gone")) &&
+    bool own_end =
+        candidate->outcome != SANDBOX_LIMIT || candidate->limit != SANDBOX_LIMIT_CANCELLED;
+    if (json_is_true(json_object_get(record, "gone")) && own_end &&
         !code_ended_well(work, candidate, &ended, words, sizeof words))
         code_fail(work, (size_t)first, ended, "%s", words);
     else if (verdict != CODE_AC || passed < total)
@@ -152,6 +148,61 @@ static bool no_record(struct code_work *work, const struct sandbox_result *exami
     return true;
 }
 
+/* Starts one of the two programs; files: three, of which the first ones are given. */
+static void set_program(const struct code_settings *settings, int which, struct sandbox_run *run,
+                        struct sandbox_file *files, size_t count)
+{
+    static const char *const argv[] = {"/usr/bin/python3", "/work/start.py", NULL};
+    static const char start[] = "import marshal\n"
+                                "exec(marshal.loads(open('/work/start.bin', 'rb').read()))\n";
+    const struct sandbox_found *program = &settings->exam.compiled.results[which];
+    files[count] =
+        (struct sandbox_file){.path = "start.bin", .bytes = program->bytes, .size = program->size};
+    files[count + 1] =
+        (struct sandbox_file){.path = "start.py", .bytes = start, .size = sizeof start - 1};
+    run->files = files;
+    run->file_count = count + 2;
+    run->argv = argv;
+    run->mode = settings->python;
+    run->python = settings->python == SANDBOX_ZYGOTE ? start : NULL;
+}
+
+bool code_exam_prepare(struct code_settings *settings, char *why, size_t size)
+{
+    static const char *const argv[] = {"/usr/bin/python3", "/work/compile.py", NULL},
+                             *const results[] = {"driver.bin", "examiner.bin", NULL};
+    static const char compile[] =
+        "import marshal\n"
+        "for name in ('driver', 'examiner'):\n"
+        "    code = compile(open('/work/%s.py' % name).read(), name + '.py', 'exec')\n"
+        "    open('/work/%s.bin' % name, 'wb').write(marshal.dumps(code))\n";
+    char *driver = joined(code_codec_py, code_driver_py),
+         *examiner = joined(code_codec_py, code_examiner_py);
+    bool good = false;
+    struct sandbox_result *made = &settings->exam.compiled;
+    snprintf(why, size, "no memory");
+    for (unsigned i = 0; i <= settings->retries && driver != NULL && examiner != NULL && !good;
+         i++) {
+        const struct sandbox_file files[] = {
+            {.path = "driver.py", .bytes = driver, .size = strlen(driver)},
+            {.path = "examiner.py", .bytes = examiner, .size = strlen(examiner)},
+            {.path = "compile.py", .bytes = compile, .size = sizeof compile - 1}};
+        struct sandbox_run run = {SANDBOX_RUN,     .argv = argv,       .files = files,
+                                  .file_count = 3, .results = results, .mode = SANDBOX_STRICT};
+        sandbox_result_free(made);
+        sandbox_execute(settings->sandbox, &run, made);
+        good = made->outcome == SANDBOX_EXITED && made->exit_code == 0 && made->result_count == 2 &&
+               made->results[0].found && made->results[1].found;
+        snprintf(why, size, "the driver of tests cannot be prepared: %s %.150s", made->text,
+                 made->error != NULL ? (const char *)made->error : "");
+    }
+    if (!good)
+        sandbox_result_free(made);
+    memory_free(driver);
+    memory_free(examiner);
+    return good;
+}
+
 static bool examine_once(struct exam *exam, unsigned attempt, bool *again)
 {
     struct code_work *work = exam->work;
@@ -159,36 +210,17 @@ static bool examine_once(struct exam *exam, unsigned attempt, bool *again)
     *again = false;
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets) != 0)
         return code_give_up(work, WEIR_REWARD_ERROR, "no socket pair");
-    const struct sandbox_file files[] = {
-        {.path = "solution.py", .bytes = work->program.at, .size = work->program.size},
-        {.path = "prompt.json", .bytes = exam->public, .size = strlen(exam->public)}};
-    const struct sandbox_file examiner_file = {
-        .path = "examiner.py", .bytes = exam->examiner, .size = strlen(exam->examiner)};
-    const struct sandbox_file driver_files[] = {
-        files[0],
-        files[1],
-        {.path = "driver.py", .bytes = exam->driver, .size = strlen(exam->driver)}};
-    static const char *const examiner_argv[] = {"/usr/bin/python3", "/work/examiner.py", NULL},
-                             *const driver_argv[] = {"/usr/bin/python3", "/work/driver.py", NULL};
-    bool zygote = work->settings->python == SANDBOX_ZYGOTE;
+    struct sandbox_file examiner_files[2],
+        files[4] = {{.path = "solution.py", .bytes = work->program.at, .size = work->program.size},
+                    {.path = "prompt.json", .bytes = exam->public, .size = strlen(exam->public)}};
     struct code_pair pair = {.runs = {{SANDBOX_RUN}, {SANDBOX_RUN}},
                              .ours = {{sockets[0], -1}, {sockets[1], -1}},
                              .first_decides = true};
     struct sandbox_run *examiner = &pair.runs[0], *candidate = &pair.runs[1];
-    *examiner = (struct sandbox_run){SANDBOX_RUN,
-                                     .argv = examiner_argv,
-                                     .python = zygote ? exam->examiner : NULL,
-                                     .files = &examiner_file,
-                                     .file_count = zygote ? 0 : 1,
-                                     .input = exam->task,
-                                     .input_size = strlen(exam->task),
-                                     .mode = work->settings->python};
-    *candidate = (struct sandbox_run){SANDBOX_RUN,
-                                      .argv = driver_argv,
-                                      .python = zygote ? exam->driver : NULL,
-                                      .files = zygote ? files : driver_files,
-                                      .file_count = zygote ? 2 : 3,
-                                      .mode = work->settings->python};
+    set_program(work->settings, 1, examiner, examiner_files, 0);
+    examiner->input = exam->task;
+    examiner->input_size = strlen(exam->task);
+    set_program(work->settings, 0, candidate, files, 2);
     examiner->channel = sockets[0];
     candidate->channel = sockets[1];
     candidate->limits = code_limits(work, exam->times);

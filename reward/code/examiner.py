@@ -396,6 +396,12 @@ def _loaded(tree):
     return {node.id for node in _ast.walk(tree) if isinstance(node, _ast.Name) and isinstance(node.ctx, _ast.Load)}
 
 
+def _absent(name):
+    import importlib.util
+
+    return importlib.util.find_spec(name) is None
+
+
 def _called_first(tree):
     """The function whose result the first assert looks at: what is under test when all names are builtins."""
     for node in tree.body:
@@ -482,8 +488,6 @@ class Examiner:
 
     def modules(self, tree):
         """Modules the tests import and nobody has: the candidate's."""
-        import importlib.util
-
         for node in _ast.walk(tree):
             names = [alias.name for alias in node.names] if isinstance(node, _ast.Import) else []
             if isinstance(node, _ast.ImportFrom):
@@ -492,7 +496,7 @@ class Examiner:
                 node.module = node.module or "solution"
             for name in names:
                 top = name.split(".")[0]
-                if name == self.task.get("module") or (name not in _sys.modules and importlib.util.find_spec(top) is None):
+                if name == self.task.get("module") or (name not in _sys.modules and _absent(top)):
                     star = isinstance(node, _ast.ImportFrom) and any(alias.name == "*" for alias in node.names)
                     self.add_module(name, star)
 
@@ -534,18 +538,30 @@ class Examiner:
         try:
             tree = _ast.parse(self.task.get("prompt") or "")
         except (SyntaxError, ValueError, RecursionError):
-            return
+            return set()
         tree.body = [node for node in tree.body if getattr(node, "name", None) != entry]
         try:
             exec(compile(tree, "<prompt>", "exec"), self.space)
         except Exception:
             pass
+        return {node.name for node in tree.body if isinstance(node, _ast.FunctionDef)}
 
     def run_asserts(self):
         entry = self.task.get("entry")
         tree = _parsed(self.task["test"], "test")
+        helpers = self.run_prompt()
+        self.run_with(tree, entry)
+        helpers &= _loaded(tree)
+        if helpers and self.first < 0 and self.total:
+            # A response may write the prompt's helpers again: the tests hold with ours, and with those.
+            self.passed = self.passed_first = self.total = 0
+            self.space = {"__name__": "tests", "__builtins__": _builtins}
+            self.run_prompt()
+            self.space.update(self.remote.ask("names", sorted(helpers)))
+            self.run_with(tree, entry)
+
+    def run_with(self, tree, entry):
         plain = entry if entry and entry.isidentifier() else None
-        self.run_prompt()
         self.modules(tree)
         self.run_setup()
         self.bind(tree, plain)
@@ -581,14 +597,13 @@ class Examiner:
 
     def run_collected(self, candidate):
         """check(candidate) of HumanEval, when the test did not call it; else test cases and test functions."""
-        import unittest
-
+        unittest = _sys.modules.get("unittest")
         check = self.space.get("check")
         if isinstance(check, _types.FunctionType) and candidate is not None and self.total == 0:
             self.attempt(check, candidate)
             return
         for name, value in list(self.space.items()):
-            if isinstance(value, type) and issubclass(value, unittest.TestCase) and value.__module__ == "tests":
+            if unittest and isinstance(value, type) and issubclass(value, unittest.TestCase) and value.__module__ == "tests":
                 self.run_suite(unittest.defaultTestLoader.loadTestsFromTestCase(value), unittest.TestResult)
             elif isinstance(value, type) and name.startswith("Test"):
                 for method in [method for method in dir(value) if method.startswith("test")]:

@@ -211,7 +211,9 @@ bool code_ended_well(const struct code_work *work, const struct sandbox_result *
     } else if (result->outcome == SANDBOX_SIGNALED) {
         snprintf(why, size, "killed by signal %d", result->signal);
     } else if (result->exit_code != 0) {
-        snprintf(why, size, "exited with %d: %.200s", result->exit_code, last_line(result));
+        const char *line = last_line(result);
+        snprintf(why, size, "exited with %d: %.*s", result->exit_code, (int)strcspn(line, "\n"),
+                 line);
     } else if (result->cpu_ms > cpu_ms + 50) { /* 50: what the interpreter's own start may cost */
         *verdict = CODE_TLE;
         snprintf(why, size, "used %lld ms of CPU of %lld", (long long)result->cpu_ms,

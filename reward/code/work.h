@@ -18,6 +18,12 @@ enum code_verdict {
 
 enum code_fraction { CODE_FRACTION_ALL, CODE_FRACTION_FIRST10, CODE_FRACTION_NONE };
 
+/* The two programs of an exam as the interpreter's own bytes: compiling them for each response would take longer than
+ * the rest of it. */
+struct code_exam_programs {
+    struct sandbox_result compiled; /* results: driver, examiner; owned */
+};
+
 /* Read-only after create. */
 struct code_settings {
     struct sandbox *sandbox; /* borrowed */
@@ -27,6 +33,7 @@ struct code_settings {
     unsigned retries;                 /* after an INFRA */
     bool untagged;                    /* a fence without a language counts */
     char c[256], cpp[256];            /* compilers */
+    struct code_exam_programs exam;   /* owned */
 };
 
 struct code_work {
@@ -95,6 +102,8 @@ void code_program_run(const struct code_work *work, const struct code_program *p
 
 void code_stdio(struct code_work *work);
 void code_exam(struct code_work *work);
+/* Compiles driver and examiner in the sandbox. False with a sentence. */
+bool code_exam_prepare(struct code_settings *settings, char *why, size_t size);
 /* Judges one output (Kattis 42/43). The validator is compiled once. */
 struct code_validating;
 bool code_validating_make(struct code_work *work, struct code_validating **validating);

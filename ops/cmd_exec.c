@@ -52,3 +52,8 @@ int cmd_judge(int argc, char **argv)
 {
     return become("judge", "weir-reward", "judge", argc, argv);
 }
+
+int cmd_plugin(int argc, char **argv)
+{
+    return become("plugin", "weir-reward", "plugin", argc, argv);
+}

@@ -10,7 +10,7 @@
 #include "core/wait.h"
 #include "reward/plugin_host_state.h"
 
-enum { CLOSE_MS_MAX = 5000, NUDGE_MS = 1000 };
+enum { CLOSE_MS_MAX = 5000, NUDGE_MS = 500 };
 
 /* ---- slots; mutex held ---- */
 

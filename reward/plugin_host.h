@@ -50,7 +50,7 @@ MUST_CHECK enum status plugin_host_open(struct plugin_host **host,
 void plugin_host_close(struct plugin_host **host, plugin_drop_fn drop);
 /* LIMIT: twice reward.queue jobs are inside (room for a store that was restarted and asks again). */
 MUST_CHECK enum status plugin_host_submit(struct plugin_host *host, struct plugin_job *job);
-/* Next finished or expired job, NULL when none. Call it at least once a second: it also drives hot reload. */
+/* Next finished or expired job, NULL when none. Call it several times a second: it also drives hot reload. */
 struct plugin_job *plugin_host_take(struct plugin_host *host, int64_t now_ns);
 
 /* Of the instance that takes new jobs. It changes in plugin_host_take only. */

@@ -1,6 +1,6 @@
 /* reward/plugin_host_watch.c - hot reload: a plugin file that changed is opened beside the running instance.
  *
- * The watchman looks once a second, when the caller nudges it. A change must look the same twice, so that a file is
+ * The watchman looks twice a second, when the caller nudges it. A change must look the same twice, so that a file is
  * not opened while somebody writes it. The new instance is created and passes its self-test before it takes over; one
  * that does not is refused with one line, and its file is not tried again until it changes once more. */
 #include <inttypes.h>

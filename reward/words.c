@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/log.h"
+#include "reward/plugin_command.h"
 #include "reward/rows.h"
 
 static const struct {
@@ -11,6 +12,7 @@ static const struct {
     int (*run)(int argc, char **argv); /* argv[0] is the word */
 } words[] = {
     {"rows", rows_command},
+    {"plugin", plugin_command},
 };
 
 int reward_word(int argc, char **argv)

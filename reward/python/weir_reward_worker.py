@@ -118,15 +118,30 @@ def detect(target):
     return None
 
 
+def place(path):
+    """Name and package of a file: one inside a package may import its neighbours, as `from . import gsm8k`."""
+    stem = os.path.splitext(os.path.basename(path))[0]
+    root, parts = os.path.dirname(path), []
+    while os.path.exists(os.path.join(root, "__init__.py")) and os.path.dirname(root) != root:
+        parts.insert(0, os.path.basename(root))
+        root = os.path.dirname(root)
+    package = ".".join(parts)
+    if stem == "__init__":
+        return package, package, root
+    name = stem if stem.isidentifier() and stem not in sys.modules else "weir_reward_function"
+    return package + "." + name if package else name, package, root
+
+
 def load(hello):
     """Runs the copy of the file that the host read, so that every worker of it runs the same text."""
     path, source = hello["file"], hello["source"]
-    name = os.path.splitext(os.path.basename(path))[0]
-    name = name if name.isidentifier() and name not in sys.modules else "weir_reward_function"
+    name, package, root = place(path)
     module = types.ModuleType(name)
-    module.__file__ = path
+    module.__file__, module.__package__ = path, package
+    if name == package and package:
+        module.__path__ = [os.path.dirname(path)]
     sys.modules[name] = module
-    sys.path.append(os.path.dirname(path))
+    sys.path.append(root)
     linecache.cache[path] = (len(source), None, source.splitlines(True), path)
     exec(compile(source, path, "exec", dont_inherit=True), module.__dict__)
     wanted = hello["function"]

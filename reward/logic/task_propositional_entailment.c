@@ -220,7 +220,7 @@ static int read_verdict(struct answer_span text)
         const char *word;
         enum verdict verdict;
     } words[] = {{"entailed", ENTAILED},         {"entails", ENTAILED},
-                 {"contradicts", CONTRADICTED},  {"contradiction", CONTRADICTED},
+                 {"contradicted", CONTRADICTED}, {"contradicts", CONTRADICTED},
                  {"undetermined", UNDETERMINED}, {"undecided", UNDETERMINED},
                  {"unknown", UNDETERMINED},      {"neither", UNDETERMINED}};
     unsigned found = 0;

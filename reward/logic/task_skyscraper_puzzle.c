@@ -5,7 +5,7 @@
 #include "reward/logic/draw.h"
 #include "reward/logic/logic.h"
 
-enum { SIDE_MAX = 9, NODES_MAX = 300000 };
+enum { SIDE_MAX = 9, NODES_MAX = 200000 };
 
 static const struct logic_knob knobs[] = {
     {"n", 3, 7, 4, "side of the grid"},
@@ -43,22 +43,24 @@ struct search {
     int cell[SIDE_MAX][SIDE_MAX];
 };
 
-static bool column_fits(const struct search *search, int c)
+/* The first `count` of n heights: complete lines fit both clues, others show no more buildings than the front one. */
+static bool start_fits(const int *height, int count, int n, int front, int back)
 {
-    int height[SIDE_MAX];
-    for (int r = 0; r < search->n; r++)
-        height[r] = search->cell[r][c];
-    return line_fits(height, search->n, search->clues->top[c], search->clues->bottom[c]);
+    if (count == n)
+        return line_fits(height, n, front, back);
+    return front == 0 || seen(height, count, 0, 1) <= front;
 }
 
 static bool cell_fits(const struct search *search, int r, int c)
 {
-    if (search->clues == NULL)
+    int column[SIDE_MAX];
+    const struct clues *clues = search->clues;
+    if (clues == NULL)
         return true;
-    if (c + 1 == search->n &&
-        !line_fits(search->cell[r], search->n, search->clues->left[r], search->clues->right[r]))
-        return false;
-    return r + 1 < search->n || column_fits(search, c);
+    for (int i = 0; i <= r; i++)
+        column[i] = search->cell[i][c];
+    return start_fits(search->cell[r], c + 1, search->n, clues->left[r], clues->right[r]) &&
+           start_fits(column, r + 1, search->n, clues->top[c], clues->bottom[c]);
 }
 
 /* Row by row; false: stop. The first solution stays in cell. */
@@ -67,7 +69,10 @@ static bool fill(struct search *search, int at)
     if (at == search->n * search->n)
         return ++search->solutions < search->solution_limit;
     int r = at / search->n, c = at % search->n, order[SIDE_MAX];
-    draw_permutation(search->rng, order, search->n);
+    for (int i = 0; i < search->n; i++)
+        order[i] = i;
+    if (search->rng != NULL)
+        draw_shuffle(search->rng, order, search->n);
     for (int i = 0; i < search->n; i++) {
         int value = order[i] + 1;
         unsigned bit = 1u << value;
@@ -154,7 +159,7 @@ static enum status generate(const struct logic_settings *settings, struct rng *r
     struct clues clues = {0};
     clues_of(&square, &clues);
     hide(&clues, settings->value[1], rng);
-    struct search search = {.clues = &clues, .rng = rng, .n = clues.n, .solution_limit = 2};
+    struct search search = {.clues = &clues, .n = clues.n, .solution_limit = 2};
     (void)fill(&search, 0);
     TRY(write_question(&clues, &out->question));
     json_t *solution = json_array();

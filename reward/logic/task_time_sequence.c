@@ -256,7 +256,7 @@ static void verify(const json_t *metadata, const json_t *answer, const char *que
         logic_broken(out, "answer is to be two whole numbers");
     else if (!read_pair(response, read))
         logic_wrong(out, "no two numbers were found");
-    else if (read[0] == wanted[0] && (read[1] == wanted[1] || wanted[0] == 0))
+    else if (read[0] == wanted[0] && (read[1] == wanted[1] || (read[0] == 0 && read[1] == 0)))
         out->correct = true;
     else
         logic_wrong(out, "the length or the number of choices is another");

@@ -410,13 +410,18 @@ static void test_logic_puzzles_same_seed_gives_the_same_row(void **state)
         const struct logic_task *task = logic_task_find(plans[i].task);
         struct logic_settings settings;
         logic_settings_default(task, &settings);
-        json_t *a = make_row(task, &settings, 3), *b = make_row(task, &settings, 3),
-               *c = make_row(task, &settings, 4);
+        json_t *a = make_row(task, &settings, 3), *b = make_row(task, &settings, 3);
+        bool differs = false; /* a small tower has few starts */
         assert_true(json_equal(a, b));
-        assert_false(json_equal(json_object_get(a, "question"), json_object_get(c, "question")));
+        for (uint64_t at = 4; at < 10; at++) {
+            json_t *c = make_row(task, &settings, at);
+            differs = differs ||
+                      !json_equal(json_object_get(a, "question"), json_object_get(c, "question"));
+            json_decref(c);
+        }
+        assert_true(differs);
         json_decref(a);
         json_decref(b);
-        json_decref(c);
     }
 }
 

@@ -150,13 +150,14 @@ static bool has_fact(const struct fact *facts, int count, struct fact fact)
     return false;
 }
 
-/* Leaves out what the others tell already: first what names a parent, so that the indirect facts are needed. */
-static int without_idle_facts(const struct tree *tree, struct fact *facts, int count, bool parents)
+/* Leaves out facts of that kind (KINDS: of any) that the others tell already. */
+static int without_idle_facts(const struct tree *tree, struct fact *facts, int count,
+                              enum kind kind)
 {
     struct knowledge knowledge;
     for (int i = count - 1; i >= 0; i--) {
         struct fact left_out = facts[i];
-        if (parents && left_out.kind != PARENT)
+        if (kind != KINDS && left_out.kind != kind)
             continue;
         facts[i] = facts[count - 1];
         if (understand(tree, facts, count - 1, &knowledge))
@@ -177,8 +178,10 @@ static int draw_facts(const struct tree *tree, int indirect, struct rng *rng, st
             continue;
         facts[count++] = fact;
         if (understand(tree, facts, count, &knowledge)) {
-            count = without_idle_facts(tree, facts, count, true);
-            return without_idle_facts(tree, facts, count, false);
+            /* first what tells most: then the indirect facts are needed */
+            bool children = draw_permille(rng, indirect);
+            count = without_idle_facts(tree, facts, count, children ? CHILDREN : PARENT);
+            return without_idle_facts(tree, facts, count, KINDS);
         }
     }
     return 0;

@@ -100,6 +100,8 @@ struct world {
     struct learner learner;
     uint64_t next_incarnation;
     uint32_t zero_variance_every; /* groups whose id is a multiple get equal rewards; 0 none */
+    uint32_t reward_caps;         /* of all reward workers */
+    uint64_t items_along;         /* items that came with a score, for the others of their group */
     uint32_t error_every;         /* scores that fail first; 0 none */
     uint64_t planned[4096];       /* version that planned a group, by group id */
     uint64_t consumed_tokens;
@@ -245,10 +247,21 @@ static inline void receive_reward(struct world *world, uint32_t index,
     struct reward *reward = &world->rewards[index];
     if (!reward->up || message->type != MESSAGE_score_work)
         return;
+    if ((world->reward_caps & SCORE_CAP_GROUP) != 0)
+        assert_int_equal(message->score_work.count, G);
     for (uint32_t i = 0; i < message->score_work.count; i++) {
         const struct score_item *item = &message->score_work.items[i];
         assert_true(reward->count < INBOX_MAX);
         assert_true(item->response_count > 0 && item->response_count <= BUDGET);
+        assert_int_equal(item->response_logprobs != NULL,
+                         (world->reward_caps & SCORE_CAP_LOGPROBS) != 0);
+        if ((world->reward_caps & SCORE_CAP_GROUP) != 0) {
+            assert_true(item->group_id == message->score_work.items[0].group_id);
+            assert_int_equal(item->sample, i);
+        }
+        world->items_along += item->scored;
+        if (item->scored)
+            continue;
         reward->work[reward->count++] = (struct work){item->group_id, item->sample, item->attempt};
     }
 }
@@ -441,7 +454,7 @@ static inline void start_reward(struct world *world, uint32_t i)
     *reward = (struct reward){.up = true, .incarnation = world->next_incarnation++};
     hello(world, REWARD_PEER + i, ROLE_REWARD, i, reward->incarnation);
     struct message message = {.type = MESSAGE_score_request,
-                              .score_request = {reward->incarnation, 8, 0}};
+                              .score_request = {reward->incarnation, 8, world->reward_caps}};
     deliver(world, REWARD_PEER + i, &message);
 }
 
@@ -680,8 +693,9 @@ static inline void restart_store(struct world *world)
         if (world->rewards[i].up) {
             struct reward *reward = &world->rewards[i];
             hello(world, REWARD_PEER + i, ROLE_REWARD, i, reward->incarnation);
-            struct message message = {.type = MESSAGE_score_request,
-                                      .score_request = {reward->incarnation, 8, 0}};
+            struct message message = {
+                .type = MESSAGE_score_request,
+                .score_request = {reward->incarnation, 8, world->reward_caps}};
             deliver(world, REWARD_PEER + i, &message);
         }
     if (world->learner.up)

@@ -30,6 +30,36 @@ static void test_book_sync_shuffled_schedules_same_plans(void **state)
     assert_true(first[1] != 0 && first[1] != first[2]);
 }
 
+/* Who scores decides nothing: plans are those of workers that take single samples. */
+static void test_book_whole_groups_to_one_worker_same_plans(void **state)
+{
+    (void)state;
+    uint64_t first[PLAN_MAX] = {0}, along = 0;
+    for (uint64_t seed = 0; seed < 30; seed++) {
+        struct world world;
+        struct trouble trouble = {.actor_dies = seed % 2 ? 3 : 0,
+                                  .reward_dies = seed % 3 ? 5 : 0,
+                                  .store_dies = seed % 4 == 3 ? 4 : 0,
+                                  .frame_lost = 20,
+                                  .duplicate = 20};
+        world_create(&world, seed_base() + seed, 0);
+        world.config.store.max_deaths = world.config.store.max_attempts = 1000;
+        book_destroy(&world.book);
+        must(book_create(&world.book, &world.config));
+        world.zero_variance_every = 5;
+        world.error_every = seed % 5 ? 6 : 0;
+        world.reward_caps = seed == 0 ? 0 : SCORE_CAP_GROUP | (seed % 2 ? SCORE_CAP_LOGPROBS : 0);
+        start_all(&world);
+        run_to_end(&world, &trouble, 200000);
+        if (seed == 0)
+            memcpy(first, world.learner.plan_hash, sizeof first);
+        assert_memory_equal(first, world.learner.plan_hash, sizeof first);
+        along += world.items_along;
+        world_destroy(&world);
+    }
+    assert_true(along > 0); /* some were scored before the rest of their group failed */
+}
+
 static void test_book_random_schedules_keep_invariants(void **state)
 {
     (void)state;
@@ -415,6 +445,7 @@ int main(void)
         cmocka_unit_test(test_book_over_age_mask_and_drop_end),
         cmocka_unit_test(test_book_control_answers_json),
         cmocka_unit_test(test_book_weight_controls_are_handed_on_and_not_kept),
+        cmocka_unit_test(test_book_whole_groups_to_one_worker_same_plans),
         cmocka_unit_test(test_book_random_schedules_keep_invariants),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -405,7 +405,7 @@ class Verifiers(Style):
             returns = inspect.signature(function).return_annotation
         except (TypeError, ValueError):
             returns = None
-        return bool(GROUP_NAMES & set(parameters(function))) or returns is list or str(returns).startswith(("list", "typing.List"))
+        return bool(GROUP_NAMES & set(parameters(function))) or returns is list
 
     @staticmethod
     def state(item):

@@ -329,12 +329,12 @@ static int add_sockets(scmp_filter_ctx filter)
     int error = 0;
     for (uint64_t family = 0; family < 64 && error == 0; family++) {
         bool fine = family == known[0] || family == known[1];
-        struct scmp_arg_cmp term = SCMP_A0_64(SCMP_CMP_EQ, family);
+        struct scmp_arg_cmp term = SCMP_A0_64(SCMP_CMP_EQ, family, 0);
         error =
             add(filter, fine ? SCMP_ACT_ALLOW : SCMP_ACT_ERRNO(EAFNOSUPPORT), "socket", 1, &term);
     }
-    struct scmp_arg_cmp more = SCMP_A0_64(SCMP_CMP_GE, 64);
-    struct scmp_arg_cmp unix_pair = SCMP_A0_64(SCMP_CMP_EQ, AF_UNIX);
+    struct scmp_arg_cmp more = SCMP_A0_64(SCMP_CMP_GE, 64, 0);
+    struct scmp_arg_cmp unix_pair = SCMP_A0_64(SCMP_CMP_EQ, AF_UNIX, 0);
     if (error == 0)
         error = add(filter, SCMP_ACT_ERRNO(EAFNOSUPPORT), "socket", 1, &more);
     return error != 0 ? error : add(filter, SCMP_ACT_ALLOW, "socketpair", 1, &unix_pair);
@@ -357,8 +357,8 @@ static int add_processes(scmp_filter_ctx filter)
             error = add(filter, SCMP_ACT_ERRNO(EPERM), "clone", 1, &one);
     }
     for (size_t i = 0; i < 2 && error == 0; i++) {
-        struct scmp_arg_cmp self = SCMP_A0_64(SCMP_CMP_EQ, 0);
-        struct scmp_arg_cmp other = SCMP_A0_64(SCMP_CMP_NE, 0);
+        struct scmp_arg_cmp self = SCMP_A0_64(SCMP_CMP_EQ, 0, 0);
+        struct scmp_arg_cmp other = SCMP_A0_64(SCMP_CMP_NE, 0, 0);
         error = add(filter, SCMP_ACT_ALLOW, own[i], 1, &self);
         if (error == 0)
             error = add(filter, SCMP_ACT_ERRNO(EPERM), own[i], 1, &other);

@@ -61,6 +61,15 @@ struct node *compare_solved_side(const struct node *equation)
     return last;
 }
 
+/* x = 5, f(x) = x, AB = 4; not AB = BA. */
+static bool is_assignment(const struct node *equation)
+{
+    const struct node *name = equation->child[0], *value = equation->child[1];
+    if (compare_is_name(value) && math_tree_is_constant(name))
+        return true; /* 5 = x */
+    return compare_is_name(name) && !(name->kind == NODE_MULTIPLY && compare_is_name(value));
+}
+
 /* ---- rewriting ---- */
 
 /* x \in S is S; {x | ...} is its condition for a gold. */
@@ -293,7 +302,7 @@ static bool same_with_relation(struct comparison *comparison, struct node *gold,
         return comparison->options->allow_set_relation_comp && compare_is_real_set(gold) &&
                compare_real_sets(comparison, gold, answer);
     if (compare_is_equation(gold))
-        return (compare_is_name(gold->child[0]) || sides_before_approximation(gold) > 2) &&
+        return (is_assignment(gold) || sides_before_approximation(gold) > 2) &&
                compare_trees(comparison, compare_solved_side(gold), answer);
     return compare_is_real_set(answer) && compare_real_sets(comparison, gold, answer);
 }

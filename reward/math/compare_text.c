@@ -8,11 +8,11 @@
 enum { PLAIN_MAX = 480 };
 
 struct plain {
-    char at[PLAIN_MAX]; /* letters and digits, in lower case */
-    size_t size, letters, words;
-    bool wrapped;   /* \text{...} */
-    bool bracketed; /* begins with ( */
-    bool other;     /* has something that is no word */
+    char at[PLAIN_MAX];                   /* letters and digits, in lower case */
+    size_t size, letters, words, longest; /* longest: letters of a word */
+    bool wrapped;                         /* \text{...} */
+    bool bracketed;                       /* begins with ( */
+    bool other;                           /* has something that is no word */
     bool comma;
     char first[2]; /* the first two letters as written */
 };
@@ -46,13 +46,13 @@ static size_t read_command(struct plain *plain, const char *at, size_t left)
 
 static void read_plain(struct answer_span text, struct plain *plain)
 {
-    bool in_word = false;
+    size_t word = 0;
     *plain = (struct plain){.size = 0};
     for (size_t i = 0; i < text.size;) {
         unsigned char c = (unsigned char)text.at[i];
         if (c == '\\') {
             i += read_command(plain, text.at + i, text.size - i);
-            in_word = false;
+            word = 0;
             continue;
         }
         i++;
@@ -64,13 +64,18 @@ static void read_plain(struct answer_span text, struct plain *plain)
             plain->other |= plain->size == PLAIN_MAX || isdigit(c);
             if (plain->size < PLAIN_MAX)
                 plain->at[plain->size++] = (char)tolower(c);
-            plain->words += in_word ? 0 : 1;
-            in_word = true;
+            plain->words += word == 0 ? 1 : 0;
+            word++;
+            if (word > plain->longest)
+                plain->longest = word;
         } else {
             plain->bracketed |= c == '(' && plain->size == 0;
             plain->comma |= c == ',';
             plain->other |= strchr("^_=+*/<>|&%!", c) != NULL;
-            in_word = in_word && c == '\'';
+            plain->other |= c == '-' && plain->size == 0; /* a sign, no hyphen */
+            plain->other |= c == '(' && word > 0;         /* f(x) */
+            if (c != '\'')
+                word = 0;
         }
     }
 }
@@ -109,12 +114,16 @@ static bool is_choice(struct answer_span answer, char letter)
 
 static bool is_words(const struct plain *gold, struct answer_span text)
 {
+    static const char *const known[] = {"yes",   "no",  "odd",  "even", "true",
+                                        "false", "all", "none", "not"};
     if (gold->other || gold->letters == 0 || (gold->comma && !gold->wrapped))
         return false;
-    if (gold->wrapped || gold->letters >= 4)
+    if (gold->wrapped || gold->longest >= 4)
         return gold->wrapped || gold->words > 1 || math_word(text.at, text.size) == NULL;
-    return gold->letters >= 2 && isupper((unsigned char)gold->first[0]) &&
-           islower((unsigned char)gold->first[1]);
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+        if (math_text_is(gold->at, gold->size, known[i]))
+            return true;
+    return false;
 }
 
 enum text_verdict compare_texts(struct answer_span gold, struct answer_span answer)

@@ -15,7 +15,7 @@ static bool may_go_on(struct evaluation *evaluation)
     return !evaluation->over;
 }
 
-/* A variable's value: (0.3, 2.7) in steps of 2^-30, fixed by its name and the point. */
+/* A variable's value: (0.3, 2.7) in steps of 2^-30, fixed by its name and the point; wide: four times that, of both signs. */
 static void variable_value(const struct evaluation *evaluation, const char *name, size_t size,
                            struct value *value)
 {
@@ -28,8 +28,8 @@ static void variable_value(const struct evaluation *evaluation, const char *name
         }
     uint64_t hash = value_hash(name, size, UINT64_C(0x5eed) + evaluation->point);
     slong step = (slong)(0.3 * (1 << 30)) + (slong)(hash % (uint64_t)(2.4 * (1 << 30)));
-    if (evaluation->negative && (hash >> 40) % 2 == 1)
-        step = -step;
+    if (evaluation->wide)
+        step *= (hash >> 40) % 2 == 1 ? -4 : 4;
     arb_set_si(acb_realref(value->ball), step);
     arb_mul_2exp_si(acb_realref(value->ball), acb_realref(value->ball), -30);
     arb_zero(acb_imagref(value->ball));

@@ -13,17 +13,43 @@ const struct math_options math_options_default = {
     .window = 4096,
 };
 
-/* The same tokens. */
+static bool same_token(const struct token *a, const struct token *b)
+{
+    bool named = a->kind != TOKEN_FRACTION && a->kind != TOKEN_BINOMIAL;
+    return a->kind == b->kind && a->value == b->value &&
+           (!named || (a->size == b->size && memcmp(a->text, b->text, a->size) == 0));
+}
+
+/* Braces around all of it. */
+static void unwrap(struct token_list *tokens)
+{
+    size_t depth = 0;
+    if (tokens->count < 4 || tokens->at[0].kind != '{' || tokens->at[tokens->count - 2].kind != '}')
+        return;
+    for (size_t i = 0; i + 2 < tokens->count; i++) {
+        depth += tokens->at[i].kind == '{' ? 1u : 0u;
+        depth -= tokens->at[i].kind == '}' ? 1u : 0u;
+        if (depth == 0)
+            return; /* {a}b{c} */
+    }
+    tokens->at++;
+    tokens->count -= 2;
+    tokens->at[tokens->count - 1].kind = TOKEN_END;
+}
+
+/* The same tokens: also for what cannot be parsed. */
 static bool same_as_written(struct arena *arena, struct answer_span gold, struct answer_span answer)
 {
     struct token_list a, b;
     struct math_notation notation = {.thousands = true};
-    if (!math_lex(arena, gold, notation, &a) || !math_lex(arena, answer, notation, &b) ||
-        a.count != b.count || a.count < 2)
+    if (!math_lex(arena, gold, notation, &a) || !math_lex(arena, answer, notation, &b))
         return false;
-    for (size_t i = 0; i < a.count; i++)
-        if (a.at[i].kind != b.at[i].kind || a.at[i].size != b.at[i].size ||
-            memcmp(a.at[i].text, b.at[i].text, a.at[i].size) != 0)
+    unwrap(&a);
+    unwrap(&b);
+    if (a.count != b.count || a.count < 2)
+        return false;
+    for (size_t i = 0; i + 1 < a.count; i++)
+        if (!same_token(&a.at[i], &b.at[i]))
             return false;
     return true;
 }
@@ -140,6 +166,28 @@ enum math_verdict math_compare(struct arena *arena, const struct math_extract *g
     return comparison.evaluation.over ? MATH_UNDECIDED : MATH_DIFFERENT;
 }
 
+/* Words that are no names of functions or units: two and more, or a long one beside a number. */
+static bool is_sentence(struct answer_span text)
+{
+    size_t words = 0, longest = 0, from = 0;
+    bool digit = false;
+    for (size_t i = 0; i <= text.size; i++) {
+        char c = i < text.size ? text.at[i] : ' ';
+        if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'))
+            continue;
+        digit |= c >= '0' && c <= '9';
+        size_t size = i - from;
+        bool command = from > 0 && (text.at[from - 1] == '\\' || text.at[from - 1] == '{');
+        if (size >= 3 && !command && math_word(text.at + from, size) == NULL &&
+            !math_word_is_unit(text.at + from, size)) {
+            words++;
+            longest = size > longest ? size : longest;
+        }
+        from = i + 1;
+    }
+    return words >= 2 || (digit && longest >= 4);
+}
+
 void math_check(struct arena *arena, struct answer_span gold, struct answer_span response,
                 const struct math_options *options, int64_t deadline_ns, struct math_result *result)
 {
@@ -153,7 +201,8 @@ void math_check(struct arena *arena, struct answer_span gold, struct answer_span
         return;
     /* "The answer is that she has 3 left": a sentence, of which only its number can be meant. */
     struct math_extract number;
-    if (answer.plain && parsed(arena, &answer, options, true) == NULL &&
+    if (answer.plain &&
+        (is_sentence(answer.text) || parsed(arena, &answer, options, true) == NULL) &&
         compare_texts(truth.text, answer.text) != TEXT_SAME &&
         math_extract_number(answer.text, &number))
         answer = number;

@@ -4,6 +4,7 @@
  * a data source to settings of its own. */
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "core/clock.h"
 #include "core/memory.h"
@@ -133,8 +134,13 @@ static void destroy(void *made)
 /* What a data set is known to need; settings and rows come after. */
 static void source_defaults(const char *source, struct math_options *options)
 {
-    if (strncmp(source, "gsm8k", 5) == 0 || strstr(source, "/gsm8k") != NULL)
+    bool gsm8k = strncmp(source, "gsm8k", 5) == 0 || strstr(source, "/gsm8k") != NULL;
+    bool math = strncasecmp(source, "math500", 7) == 0 || strncasecmp(source, "math-500", 8) == 0 ||
+                strstr(source, "MATH") != NULL;
+    if (gsm8k)
         options->last_number = true;
+    if (gsm8k || math) /* their golds leave the percent sign out */
+        options->percent_lenient = true;
 }
 
 /* Rows taken from Math-Verify's tests follow its policies (docs/math.md). */

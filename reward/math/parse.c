@@ -189,11 +189,24 @@ static struct node *parse_set_expression(struct parser *parser)
     return left;
 }
 
+/* "\text{The answer is } 5": words that lead to the value. */
+static bool leads(const struct token *token)
+{
+    const char *text = token->text;
+    size_t size = token->size;
+    if (token->kind != TOKEN_TEXT || size < 2)
+        return false;
+    return text[size - 1] == ':' || text[size - 1] == '=' ||
+           (size > 3 && memcmp(text + size - 3, " is", 3) == 0);
+}
+
 struct node *parse_relation(struct parser *parser)
 {
     struct node_list sides = {0};
     if (!parse_enter(parser))
         return NULL;
+    while (leads(parser->at))
+        parser->at++;
     while (parser->at->kind == TOKEN_RELATION && /* "= 5" */
            (parser->at->value == OPERATOR_EQUAL || parser->at->value == OPERATOR_APPROX))
         parser->at++;

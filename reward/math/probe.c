@@ -3,7 +3,7 @@
  * Constants: exact rationals are compared as such; else the difference is enclosed in a ball at growing precision: a
  * ball without zero proves them different, one that holds zero and is tiny in absolute terms at the highest
  * precision counts as equal. A difference that stays wide (huge numbers) proves nothing: then only the same tree is equal.
- * Variables: the same at POINTS fixed points in (0.3, 2.7), with negative ones when a side has |x| or a floor. */
+ * Variables: the same at POINTS fixed points in (0.3, 2.7), and at more and wider ones when a side has |x| or a floor. */
 #include <string.h>
 
 #include "reward/math/compare.h"
@@ -163,17 +163,18 @@ static bool same_functions(struct comparison *comparison, const struct node *gol
 {
     struct evaluation *evaluation = &comparison->evaluation;
     bool both_signs = is_sensitive_to_sign(gold) || is_sensitive_to_sign(answer);
-    int agreed = 0, wanted = both_signs ? POINTS * 2 : POINTS;
-    for (uint32_t i = 0; i < TRIES * 2u && agreed < wanted && !evaluation->over; i++) {
+    int agreed = 0, wanted = both_signs ? POINTS * 3 : POINTS;
+    for (uint32_t i = 0;
+         i < (both_signs ? TRIES * 2u : TRIES) && agreed < wanted && !evaluation->over; i++) {
         evaluation->point = i;
-        evaluation->negative = both_signs && i % 2 == 1;
+        evaluation->wide = both_signs && i % 4 != 0;
         int same = same_at_point(comparison, gold, answer, decimal);
         if (same == 0)
             break;
         agreed += same == 1 ? 1 : 0;
     }
     evaluation->point = 0;
-    evaluation->negative = false;
+    evaluation->wide = false;
     return agreed >= wanted;
 }
 
@@ -245,7 +246,7 @@ bool compare_proportion(struct comparison *comparison, struct node *const gold[2
     for (uint32_t i = 0; i < TRIES * 2u && agreed < POINTS * 2 && agreed >= 0 && !evaluation->over;
          i++) {
         evaluation->point = i;
-        evaluation->negative = i % 2 == 1;
+        evaluation->wide = i % 2 == 1;
         if (!ratio_at_point(comparison, gold, answer, agreed == 0 ? &first : &next))
             continue;
         arb_ptr real = acb_realref(first.ball);
@@ -259,7 +260,7 @@ bool compare_proportion(struct comparison *comparison, struct node *const gold[2
         agreed = fine ? agreed + 1 : -1;
     }
     evaluation->point = 0;
-    evaluation->negative = false;
+    evaluation->wide = false;
     value_clear(&first);
     value_clear(&next);
     return agreed >= POINTS;

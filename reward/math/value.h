@@ -38,7 +38,7 @@ struct value {
 struct evaluation {
     slong precision; /* bits of balls */
     uint32_t point;  /* which values variables take; a fixed function of it and of the name */
-    bool negative;   /* variables may be negative there */
+    bool wide;       /* variables go farther and may be negative there */
     bool log_is_10;  /* how \log without a base is read */
     bool angle;      /* inside a trigonometric function: degrees count */
     uint32_t levels; /* of recursion, now */

@@ -114,6 +114,7 @@ static void take_frame(const struct score_result *result)
         uint64_t number = result->scores[i].group_id - 1000;
         assert_true(number < store.sent);
         assert_int_equal(result->scores[i].sample, number % 7);
+        assert_true(result->scores[i].scorer != 0 || result->scores[i].status == SCORE_ERROR);
         assert_int_equal(result->scores[i].attempt, 2);
         store.items[number].scores += !again;
         store.items[number].score = result->scores[i];

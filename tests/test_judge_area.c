@@ -191,7 +191,7 @@ static char *prefers_good(const json_t *body)
 {
     const char *text = user_text(body), *b = strstr(text, "Answer B:");
     const char *good = strstr(text, "good"), *great = strstr(text, "great");
-    bool five = strstr(text, "[[A>>B]]") != NULL;
+    bool five = strstr(text, "A>>B") != NULL;
     if (great != NULL)
         return strdup(great < b ? "[[A>>B]]" : "[[B>>A]]");
     if (good == NULL)

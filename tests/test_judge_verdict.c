@@ -16,6 +16,7 @@
 #include "core/reward_shape.h"
 #include "core/rng.h"
 #include "reward/judge/calibrate.h"
+#include "reward/judge/prompts.h"
 #include "reward/judge/quote.h"
 #include "reward/judge/rows.h"
 #include "reward/judge/swiss.h"
@@ -169,6 +170,13 @@ static void test_quote_of_random_bytes_holds_no_verdict(void **state)
         json_decref(json);
         buffer_free(&out);
     }
+}
+
+static void test_prompts_hold_no_verdict(void **state)
+{
+    (void)state;
+    for (int mode = VERDICT_GRADE5; mode <= VERDICT_PAIR5; mode++)
+        assert_int_equal(read_as((enum verdict_mode)mode, prompts_words()), NONE);
 }
 
 static void test_quote_leaves_out_the_middle(void **state)
@@ -531,6 +539,7 @@ int main(void)
         cmocka_unit_test(test_verdict_pair_modes_read_their_own_marks),
         cmocka_unit_test(test_quote_takes_the_power_and_leaves_the_words),
         cmocka_unit_test(test_quote_of_random_bytes_holds_no_verdict),
+        cmocka_unit_test(test_prompts_hold_no_verdict),
         cmocka_unit_test(test_quote_leaves_out_the_middle),
         cmocka_unit_test(test_verdict_majority_needs_agreement),
         cmocka_unit_test(test_pair_watch_alarms_when_places_decide),

@@ -32,6 +32,8 @@ static bool is_mark(struct answer_span line, const char *mark)
 static bool read_name(struct answer_span line, char path[TREE_PATH_MAX])
 {
     line = answer_trimmed(line);
+    if (line.size >= 3 && memcmp(line.at, "```", 3) == 0) /* a fence and its language */
+        return false;
     while (line.size > 0 && strchr("#*` ", line.at[0]) != NULL) {
         line.at++;
         line.size--;

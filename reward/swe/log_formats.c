@@ -162,7 +162,7 @@ void log_read(json_t *outcomes, const char *text, size_t size)
         const char *newline = memchr(at, '\n', (size_t)(end - at));
         const char *stop = newline != NULL ? newline : end;
         struct span line = trimmed((struct span){at, (size_t)(stop - at)});
-        if (!read_pytest(outcomes, line) && !read_dots(outcomes, line) && !read_go(outcomes, line))
+        if (!read_dots(outcomes, line) && !read_pytest(outcomes, line) && !read_go(outcomes, line))
             (void)read_tap(outcomes, line);
         at = newline != NULL ? newline + 1 : end;
     }

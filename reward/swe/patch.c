@@ -1,7 +1,6 @@
 #include "reward/swe/patch.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "core/buffer.h"
@@ -83,36 +82,43 @@ static void hunk_free(struct hunk *hunk)
     *hunk = (struct hunk){0};
 }
 
-/* "-12,3" or "+12"; the count is 1 when it is left out. */
-static const char *read_range(const char *at, const char *end, char sign, size_t *start,
-                              size_t *count)
+bool patch_number(const char **at, const char *end, size_t *value)
 {
-    if (at == NULL || at >= end || *at != sign)
-        return NULL;
-    char *stop = NULL;
-    *start = strtoul(at + 1, &stop, 10);
-    if (stop == at + 1)
-        return NULL;
-    *count = 1;
-    if (*stop == ',') {
-        const char *digits = stop + 1;
-        *count = strtoul(digits, &stop, 10);
-        if (stop == digits)
-            return NULL;
+    const char *from = *at;
+    *value = 0;
+    for (; *at < end && **at >= '0' && **at <= '9'; ++*at) {
+        if (*value > SIZE_MAX / 20)
+            return false;
+        *value = *value * 10 + (size_t)(**at - '0');
     }
-    return stop;
+    return *at > from;
 }
 
-/* `text` ends with a NUL or a newline, so reading numbers stops in it. */
+/* "-12,3" or "+12"; the count is 1 when it is left out. */
+static bool read_range(const char **at, const char *end, char sign, size_t *start, size_t *count)
+{
+    if (*at >= end || **at != sign)
+        return false;
+    ++*at;
+    *count = 1;
+    if (!patch_number(at, end, start))
+        return false;
+    if (*at < end && **at == ',') {
+        ++*at;
+        return patch_number(at, end, count);
+    }
+    return true;
+}
+
 static enum status hunk_open(struct hunk *hunk, struct line header, size_t number)
 {
     const char *end = header.at + header.size;
     size_t new_start = 0;
     *hunk = (struct hunk){.line = number};
-    const char *at = header.size > 3 ? header.at + 3 : NULL;
-    at = read_range(at, end, '-', &hunk->old_start, &hunk->old_count);
-    at = read_range(at != NULL ? at + 1 : NULL, end, '+', &new_start, &hunk->new_count);
-    if (at == NULL || !begins((struct line){at, (size_t)(end - at)}, " @@") ||
+    const char *at = header.at + 3; /* after "@@ " */
+    bool read = read_range(&at, end, '-', &hunk->old_start, &hunk->old_count) && at < end &&
+                *at++ == ' ' && read_range(&at, end, '+', &new_start, &hunk->new_count);
+    if (!read || !begins((struct line){at, (size_t)(end - at)}, " @@") ||
         hunk->old_count > HUNK_LINES_MAX || hunk->new_count > HUNK_LINES_MAX)
         return FAIL(STATUS_INVALID, "line %zu of the patch is no hunk header", number);
     hunk->old = memory_array(hunk->old_count + 1, sizeof *hunk->old);

@@ -23,4 +23,11 @@ MUST_CHECK enum status patch_response(struct tree *tree, struct answer_span resp
  * lines, as a set: {"path": true, ...}. NULL: no memory. Owned by the caller. */
 json_t *patch_places(const struct tree *tree, const char *text, size_t size);
 
+/* Reads digits at *at and moves behind them; false: there are none, or they are no line number. */
+bool patch_number(const char **at, const char *end, size_t *value);
+
+/* A word that reaches for the test runner (frames, exits, code objects, unittest itself) which the work tree has and the
+ * pristine one has nowhere; NULL: none. Points to a literal. */
+const char *patch_suspicion(const struct tree *pristine, const struct tree *work);
+
 #endif

@@ -1,6 +1,5 @@
 /* Where a diff changes a tree, for bug localisation. */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "reward/swe/patch.h"
@@ -93,7 +92,9 @@ json_t *patch_places(const struct tree *tree, const char *text, size_t size)
             if (file != NULL)
                 json_object_set_new(places, file->path, json_true());
         } else if (n > 4 && memcmp(line, "@@ -", 4) == 0) {
-            old = strtoul(line + 4, NULL, 10);
+            const char *digits = line + 4;
+            if (!patch_number(&digits, text + end, &old))
+                old = 0;
         } else if (file != NULL && old > 0 && n > 0 && line[0] == '-') {
             add_function(places, file, old++);
         } else if (file != NULL && old > 1 && n > 0 && line[0] == '+' &&

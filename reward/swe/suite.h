@@ -18,7 +18,7 @@ struct suite_options {
 struct suite_report {
     json_t *
         outcomes; /* owned: test id -> "PASSED", "FAILED", "ERROR", "SKIPPED", "XFAIL", "TAMPERED" */
-    json_t *asserting; /* owned: of them, those with an assertion that passed, as a set */
+    json_t *asserting; /* owned: of them, those with an assertion in them, as a set */
     bool ended;        /* the runner said its last word; of shell commands: it exited */
     bool
         forged; /* the control, or the guard of the runner, found that results are made up; why says how */

@@ -16,6 +16,7 @@ struct swe {
     struct sandbox *sandbox;
     bool penalty; /* -1 for a patch that does not apply or that breaks a passing test */
     bool control;
+    bool report_suspicious; /* a patch with words of patch_suspicion is scored all the same */
     struct sandbox_limits limits;
 };
 
@@ -24,7 +25,14 @@ static int create(const json_t *config, const struct reward_tools *tools, void *
 {
     json_t *penalty = json_object_get(config, "penalty"),
            *control = json_object_get(config, "control"),
+           *suspicious = json_object_get(config, "suspicious"),
            *limit = json_object_get(config, "time_limit_s");
+    const char *policy = json_string_value(suspicious);
+    if (suspicious != NULL &&
+        (policy == NULL || (strcmp(policy, "refuse") != 0 && strcmp(policy, "report") != 0))) {
+        snprintf(why, size, "\"suspicious\" is \"refuse\" or \"report\"");
+        return 1;
+    }
     if ((penalty != NULL && !json_is_boolean(penalty)) ||
         (control != NULL && !json_is_boolean(control)) ||
         (limit != NULL && (!json_is_number(limit) || json_number_value(limit) <= 0 ||
@@ -42,6 +50,7 @@ static int create(const json_t *config, const struct reward_tools *tools, void *
     self->sandbox = tools->sandbox;
     self->penalty = json_is_true(penalty);
     self->control = !json_is_false(control);
+    self->report_suspicious = policy != NULL && strcmp(policy, "report") == 0;
     self->limits = sandbox_limits_default();
     self->limits.wall_ms = (int64_t)(seconds * 1000);
     self->limits.cpu_ms = self->limits.wall_ms;
@@ -274,7 +283,15 @@ static enum status score_repair(struct task *task)
     TRY(restore_tests(task));
     struct suite_report report;
     struct suite_options options = suite_of(task);
+    const char *word = patch_suspicion(&task->pristine, &task->work);
     status = suite_run(&task->work, &options, &report);
+    if (word != NULL)
+        put(task, "suspicious", json_string(word));
+    if (word != NULL && !task->swe->report_suspicious && !report.forged) {
+        report.forged = true;
+        snprintf(report.why, sizeof report.why,
+                 "the patch brings \"%s\", which reaches for the tests", word);
+    }
     if (status == STATUS_OK)
         grade(task, &report);
     suite_report_free(&report);

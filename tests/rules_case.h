@@ -2,8 +2,15 @@
 #ifndef TESTS_RULES_CASE_H
 #define TESTS_RULES_CASE_H
 
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "reward/rules/rules.h"

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,6 +42,14 @@ static const char default_rows[] =
     "{\"response\": \"#### 5\", \"ground_truth\": \"4\", \"prompt\": \"2 + 2 = ?\", \"answer\": "
     "\"4\"}\n"
     "{\"response\": \"\", \"ground_truth\": \"4\", \"prompt\": \"2 + 2 = ?\", \"answer\": \"4\"}\n";
+
+void plugin_say(const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    vfprintf(stdout, fmt, args); /* lint: allow(printf): a command answers on stdout */
+    va_end(args);
+}
 
 static int failed(const char *word)
 {
@@ -138,13 +147,13 @@ static enum status read_order(struct order *order, int argc, char **argv)
 static void say_plugin(const struct plugin_instance *plugin)
 {
     static const char *const caps[] = {"batch", "group", "ids", "logprobs", "threadsafe"};
-    fprintf(stdout, "plugin %s: ABI %u.%u, hash %016" PRIx64 ", caps", plugin->name,
-            plugin->table.abi_major, plugin->table.abi_minor, plugin->hash);
+    plugin_say("plugin %s: ABI %u.%u, hash %016" PRIx64 ", caps", plugin->name,
+               plugin->table.abi_major, plugin->table.abi_minor, plugin->hash);
     for (int i = 0; i < 5; i++)
         if ((plugin->table.caps >> i & 1) != 0)
-            fprintf(stdout, " %s", caps[i]);
-    fprintf(stdout, "%s; self-test %s\n", plugin->table.caps == 0 ? " none" : "",
-            plugin->table.selftest != NULL ? "passed" : "none");
+            plugin_say(" %s", caps[i]);
+    plugin_say("%s; self-test %s\n", plugin->table.caps == 0 ? " none" : "",
+               plugin->table.selftest != NULL ? "passed" : "none");
 }
 
 static bool say_row(const struct order *order, const struct plugin_job *job)
@@ -154,12 +163,11 @@ static bool say_row(const struct order *order, const struct plugin_job *job)
     bool differs = plugin_rows_differs(&order->rows.rows[index], &job->score, wanted);
     const char *detail = job->detail != NULL ? job->detail : "{}";
     if (order->json)
-        fprintf(stdout, "{\"row\":%u,\"status\":\"%s\",\"value\":%.17g,\"detail\":%s}\n", index + 1,
-                plugin_rows_status(job->score.status), job->score.value, detail);
+        plugin_say("{\"row\":%u,\"status\":\"%s\",\"value\":%.17g,\"detail\":%s}\n", index + 1,
+                   plugin_rows_status(job->score.status), job->score.value, detail);
     else
-        fprintf(stdout, "row %u: %s %.9g %s%s%s\n", index + 1,
-                plugin_rows_status(job->score.status), job->score.value, detail,
-                differs ? "  DIFFERS: " : "", differs ? wanted : "");
+        plugin_say("row %u: %s %.9g %s%s%s\n", index + 1, plugin_rows_status(job->score.status),
+                   job->score.value, detail, differs ? "  DIFFERS: " : "", differs ? wanted : "");
     return differs;
 }
 
@@ -244,9 +252,9 @@ static int run_check(struct order *order)
         return failed("check");
     bool stuck = plugin_host_stuck(host);
     if (!order->json)
-        fprintf(stdout, "%u rows: %u scored, %u skipped, %u failed, %u not as expected%s\n",
-                order->rows.count, tally.scored, tally.skipped, tally.failed, tally.different,
-                stuck ? "; submit did not return at its deadline" : "");
+        plugin_say("%u rows: %u scored, %u skipped, %u failed, %u not as expected%s\n",
+                   order->rows.count, tally.scored, tally.skipped, tally.failed, tally.different,
+                   stuck ? "; submit did not return at its deadline" : "");
     fflush(stdout);
     if (!stuck)
         plugin_host_close(&host, plugin_rows_drop);
@@ -299,14 +307,14 @@ static enum status bench_rows(struct plugin_host *host, const struct order *orde
     }
     double seconds = (double)(clock_now_ns() - begin_ns) / CLOCK_NS_PER_S;
     qsort(latency_ns, done, sizeof *latency_ns, compare);
-    fprintf(stdout,
-            "{\"bench\":\"plugin\",\"plugin\":\"%s\",\"items\":%zu,\"seconds\":%.3f,"
-            "\"items_per_s\":%.1f,\"p50_us\":%.1f,\"p99_us\":%.1f,\"in_flight\":%u,\"threads\":%u,"
-            "\"batch\":%u,\"failed\":%u}\n",
-            plugin_host_name(host), done, seconds, (double)done / seconds,
-            done > 0 ? (double)latency_ns[done / 2] / 1000 : 0,
-            done > 0 ? (double)latency_ns[done * 99 / 100] / 1000 : 0, most,
-            order->settings.reward.threads, order->settings.reward.batch, failures);
+    plugin_say(
+        "{\"bench\":\"plugin\",\"plugin\":\"%s\",\"items\":%zu,\"seconds\":%.3f,"
+        "\"items_per_s\":%.1f,\"p50_us\":%.1f,\"p99_us\":%.1f,\"in_flight\":%u,\"threads\":%u,"
+        "\"batch\":%u,\"failed\":%u}\n",
+        plugin_host_name(host), done, seconds, (double)done / seconds,
+        done > 0 ? (double)latency_ns[done / 2] / 1000 : 0,
+        done > 0 ? (double)latency_ns[done * 99 / 100] / 1000 : 0, most,
+        order->settings.reward.threads, order->settings.reward.batch, failures);
     memory_free(latency_ns);
     return STATUS_OK;
 }

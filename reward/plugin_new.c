@@ -130,7 +130,7 @@ static enum status write_new(const char *name, const char *end, const char *text
         status = file_replace(path, out.bytes, out.size);
     buffer_free(&out);
     if (status == STATUS_OK)
-        fprintf(stdout, "%s\n", path);
+        plugin_say("%s\n", path);
     return status;
 }
 
@@ -157,7 +157,7 @@ static enum status copy_header(const char *name)
         status = file_replace(to, text.bytes, text.size);
     buffer_free(&text);
     if (status == STATUS_OK)
-        fprintf(stdout, "%s\n", to);
+        plugin_say("%s\n", to);
     return status;
 }
 
@@ -201,12 +201,11 @@ int plugin_command_new(int argc, char **argv)
         return EXIT_CODE_FAILED;
     }
     if (python)
-        fprintf(stdout, "try it: weir plugin check %s%s.py:compute_score\n",
-                slash != NULL ? "" : "./", name);
+        plugin_say("try it: weir plugin check %s%s.py:compute_score\n", slash != NULL ? "" : "./",
+                   name);
     else
-        fprintf(stdout,
-                "build it: cc -shared -fPIC -O2 -Wall -o %s.so %s.c\n"
-                "try it:   weir plugin check %s%s.so\n",
-                name, name, slash != NULL ? "" : "./", name);
+        plugin_say("build it: cc -shared -fPIC -O2 -Wall -o %s.so %s.c\n"
+                   "try it:   weir plugin check %s%s.so\n",
+                   name, name, slash != NULL ? "" : "./", name);
     return EXIT_CODE_OK;
 }

@@ -12,6 +12,7 @@
 #include <ctype.h>
 #include <inttypes.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -486,7 +487,7 @@ static void test_logic_puzzles_garbage_scores_zero_quickly(void **state)
         struct logic_verdict verdict;
         assert_false(scores(row, ""));
         assert_false(scores(row, "I do not know."));
-        int64_t start = clock_now_ns();
+        clock_t start = clock(); /* of the processor: other work on the machine does not count */
         for (size_t p = 0; p < sizeof patterns / sizeof patterns[0]; p++) {
             fill(text, test_is_slow() ? HUGE_BYTES / 8 : HUGE_BYTES, patterns[p]);
             assert_false(scores(row, text));
@@ -495,7 +496,7 @@ static void test_logic_puzzles_garbage_scores_zero_quickly(void **state)
             text[b] = (char)rng_u32(&rng);
         logic_verify_row(row, text, HUGE_BYTES, &verdict);
         assert_false(verdict.correct);
-        int64_t took = (clock_now_ns() - start) / 1000000;
+        int64_t took = (int64_t)(clock() - start) * 1000 / CLOCKS_PER_SEC;
         print_message("%s: %zu hostile texts in %" PRId64 " ms\n", task->name,
                       sizeof patterns / sizeof patterns[0] + 1, took);
         assert_true(took < (test_is_slow() ? 60000 : 2000));

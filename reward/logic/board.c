@@ -1,5 +1,7 @@
 #include "reward/logic/board.h"
 
+#include <string.h>
+
 #include "reward/logic/literal.h"
 #include "reward/logic/reading.h"
 
@@ -38,11 +40,50 @@ static bool read_cells(const json_t *grid, int rows, int columns, struct board *
     return true;
 }
 
+/* Appends the text with the rows of a LaTeX matrix as lines: \\\\ is a line's end, \\begin{..} and \\end{..} nothing. */
+static enum status append_lines(struct answer_span text, struct buffer *lines)
+{
+    for (size_t at = 0; at < text.size;) {
+        size_t left = text.size - at;
+        const char *here = text.at + at;
+        if (left >= 2 && memcmp(here, "\\\\", 2) == 0) {
+            TRY(buffer_append(lines, "\n", 1));
+            at += 2;
+        } else if (left >= 5 &&
+                   (memcmp(here, "\\end{", 5) == 0 || memcmp(here, "\\begin", 5) == 0)) {
+            const char *close = memchr(here, '}', left);
+            at = close != NULL ? (size_t)(close + 1 - text.at) : text.size;
+        } else {
+            TRY(buffer_append(lines, here, 1));
+            at++;
+        }
+    }
+    return STATUS_OK;
+}
+
+/* The grid inside of the short answer. */
+static json_t *grid_in_short(struct answer_span response, size_t rows, size_t columns)
+{
+    json_t *grid = NULL;
+    struct buffer lines;
+    buffer_init(&lines, 0);
+    if (append_lines(reading_short(response), &lines) == STATUS_OK)
+        grid = reading_grid((struct answer_span){buffer_string(&lines), lines.size}, rows, columns);
+    buffer_free(&lines);
+    return grid;
+}
+
+json_t *board_grid(struct answer_span response, size_t rows, size_t columns)
+{
+    json_t *grid = grid_in_short(response, rows, columns);
+    return grid != NULL ? grid : reading_grid(response, rows, columns);
+}
+
 bool board_of_response(struct answer_span response, int rows, int columns, struct board *board)
 {
     board->rows = rows;
     board->columns = columns;
-    json_t *grid = reading_grid(response, (size_t)rows, (size_t)columns);
+    json_t *grid = board_grid(response, (size_t)rows, (size_t)columns);
     bool found = grid != NULL && read_cells(grid, rows, columns, board);
     json_decref(grid);
     return found;

@@ -19,6 +19,9 @@ struct board {
 /* Lists of equal length, none longer than the maximum. A cell that is no whole number ("X", null) becomes 0. */
 bool board_of_json(const json_t *rows, struct board *board);
 json_t *board_json(const struct board *board); /* NULL: out of memory */
+/* The last grid: what the short answer (reading_short) holds, also as a LaTeX matrix, else that of the whole response.
+ * A list of lists, the caller's; NULL: none. */
+json_t *board_grid(struct answer_span response, size_t rows, size_t columns);
 /* The last grid of a response with that many rows and columns, all whole numbers. */
 bool board_of_response(struct answer_span response, int rows, int columns, struct board *board);
 /* One line a row, cells separated by a space; 0 is written as `blank`. */

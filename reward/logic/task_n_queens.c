@@ -133,7 +133,7 @@ static bool read_columns(struct answer_span response, int n, int *columns)
     }
     if (found)
         return true;
-    json_t *grid = reading_grid(response, (size_t)n, (size_t)n);
+    json_t *grid = board_grid(response, (size_t)n, (size_t)n);
     found = grid != NULL && columns_of_board(grid, n, columns);
     json_decref(grid);
     if (found || grid != NULL)

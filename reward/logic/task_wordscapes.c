@@ -3,6 +3,7 @@
 #include <ctype.h>
 #include <string.h>
 
+#include "reward/logic/board.h"
 #include "reward/logic/draw.h"
 #include "reward/logic/logic.h"
 #include "reward/logic/reading.h"
@@ -342,7 +343,7 @@ static void verify(const json_t *metadata, const json_t *answer, const char *que
         logic_broken(out, "metadata lacks grid (at most 32 x 32), across_words or down_words");
         return;
     }
-    json_t *grid = reading_grid(response, (size_t)layout.rows, (size_t)layout.columns);
+    json_t *grid = board_grid(response, (size_t)layout.rows, (size_t)layout.columns);
     if (grid == NULL) {
         logic_wrong(out, "no grid of the puzzle's size was found");
         return;

@@ -3,10 +3,8 @@
 #include <string.h>
 
 #include "reward/areas.h"
+#include "reward/judge/client.h"
 #include "sandbox/sandbox.h"
-
-#pragma weak sandbox_open
-#pragma weak sandbox_close
 
 static enum status open_sandbox(struct sandbox **sandbox, const json_t *config)
 {
@@ -27,14 +25,21 @@ static enum status open_sandbox(struct sandbox **sandbox, const json_t *config)
 
 enum status reward_tools_open(struct reward_tools *tools, unsigned needs, const json_t *config)
 {
+    char why[512] = "";
+    const json_t *judge = json_object_get(config, "judge");
     *tools = (struct reward_tools){0};
     if (needs & REWARD_NEEDS_SANDBOX)
         TRY(open_sandbox(&tools->sandbox, json_object_get(config, "sandbox")));
+    if (needs & REWARD_NEEDS_JUDGE && judge != NULL &&
+        judge_create(judge, &tools->judge, why, sizeof why) != 0) {
+        reward_tools_close(tools);
+        return FAIL(STATUS_INVALID, "\"judge\": %s", why);
+    }
     return STATUS_OK;
 }
 
 void reward_tools_close(struct reward_tools *tools)
 {
-    if (tools->sandbox != NULL)
-        sandbox_close(&tools->sandbox);
+    sandbox_close(&tools->sandbox);
+    judge_destroy(&tools->judge);
 }

@@ -9,7 +9,10 @@
 #include "reward/area.h"
 
 /* Each has a `const struct reward_area NAME_area`. */
-#define REWARD_AREAS(ROW) ROW(code) ROW(swe)
+#define REWARD_AREAS(ROW)                                                               \
+    ROW(math)                                                                           \
+    ROW(logic) ROW(code) ROW(swe) ROW(ifeval) ROW(format) ROW(overlong) ROW(repetition) \
+        ROW(parity) ROW(judge)
 
 #define ROW(name) extern const struct reward_area name##_area;
 REWARD_AREAS(ROW)

@@ -1,11 +1,18 @@
 #include "reward/words.h"
 
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "core/log.h"
+#include "reward/logic/logic.h"
 #include "reward/plugin_command.h"
 #include "reward/rows.h"
+
+static int logic_word(int argc, char **argv)
+{
+    return logic_command(argc, argv, stdout);
+}
 
 static const struct {
     const char *word;
@@ -13,6 +20,7 @@ static const struct {
 } words[] = {
     {"rows", rows_command},
     {"plugin", plugin_command},
+    {"logic", logic_word},
 };
 
 int reward_word(int argc, char **argv)

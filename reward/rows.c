@@ -230,7 +230,10 @@ static enum status add_row(struct rows *rows, uint64_t line, const char *text, s
                     row == NULL ? error.text : "a row is an object");
     }
     const char *kind = json_string_value(json_object_get(row, "kind"));
-    kind = kind != NULL ? kind : options->kind;
+    if (kind == NULL && options->kind != NULL) { /* areas of several kinds look there */
+        kind = options->kind;
+        json_object_set_new(row, "kind", json_string(kind));
+    }
     const struct reward_area *area = kind != NULL ? reward_area_of_kind(kind) : NULL;
     struct open_area *opened = NULL;
     enum status status =

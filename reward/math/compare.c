@@ -98,6 +98,14 @@ static void add_item(struct comparison *comparison, struct items *items, struct 
     }
 }
 
+/* k \in \mathbb{Z} beside x = 2k\pi says what k is. */
+static bool is_range_of_index(const struct node *list, const struct node *item)
+{
+    return list->count > 1 && item->kind == NODE_RELATION && item->count == 2 &&
+           item->operators[0] == OPERATOR_IN && item->child[1]->kind == NODE_VARIABLE &&
+           item->child[1]->size > 6 && memcmp(item->child[1]->text, "mathbb", 6) == 0;
+}
+
 /* The elements of a list or set, or the tree itself; \pm gives two. */
 static void collect(struct comparison *comparison, struct node *tree, struct items *items)
 {
@@ -108,6 +116,8 @@ static void collect(struct comparison *comparison, struct node *tree, struct ite
         return;
     }
     for (uint32_t i = 0; i < tree->count && !items->too_many; i++) {
+        if (i > 0 && is_range_of_index(tree, tree->child[i]))
+            continue;
         struct node *child = simplified(tree->child[i]);
         if (child->kind == NODE_SET && tree->kind == NODE_SET && tree->count == 1) /* {{1, 2}} */
             collect(comparison, child, items);

@@ -36,8 +36,14 @@ static bool percent_follows(const char *at, const char *end)
 
 /* ---- formulas ---- */
 
+/* Before these places no formula of a kind ends: what keeps the search linear. */
+struct formula_search {
+    const char *none_before[4];
+};
+
 /* The formula that begins at `at`: its inside, and where it ends. NULL when none begins or ends. */
-static const char *formula_at(const char *at, const char *end, struct answer_span *inside)
+static const char *formula_at(struct formula_search *search, const char *at, const char *end,
+                              struct answer_span *inside)
 {
     static const struct {
         const char *open, *close;
@@ -48,9 +54,10 @@ static const char *formula_at(const char *at, const char *end, struct answer_spa
         size_t n = strlen(kinds[i].open);
         if ((size_t)(end - at) < n || memcmp(at, kinds[i].open, n) != 0)
             continue;
-        for (const char *to = at + n; to + n <= end; to++) {
-            if (!kinds[i].lines && *to == '\n')
-                return NULL;
+        const char *to = at + n;
+        if (search->none_before[i] != NULL && at < search->none_before[i])
+            return NULL;
+        for (; to + n <= end && (kinds[i].lines || *to != '\n'); to++) {
             if (memcmp(to, kinds[i].close, n) == 0) {
                 *inside = from_to(at + n, to);
                 return inside->size > 0 ? to + n : NULL;
@@ -58,6 +65,7 @@ static const char *formula_at(const char *at, const char *end, struct answer_spa
             if (*to == '\\' && to + 1 < end && to[1] != ']' && to[1] != ')')
                 to++;
         }
+        search->none_before[i] = to;
         return NULL;
     }
     return NULL;
@@ -66,7 +74,10 @@ static const char *formula_at(const char *at, const char *end, struct answer_spa
 /* Past a {...} group at `at`, NULL when there is none. */
 static const char *group_end(const char *at, const char *end)
 {
+    enum { GROUP_MAX = 200 };
     size_t depth = 0;
+    if (end - at > GROUP_MAX)
+        end = at + GROUP_MAX;
     for (; at < end && (depth > 0 || *at == '{'); at++) {
         depth += *at == '{' ? 1u : 0u;
         if (*at == '}' && --depth == 0)
@@ -135,6 +146,7 @@ static bool last_formula(struct arena *arena, struct answer_span text, struct ma
     struct answer_span parts[BOXES_MAX];
     size_t count = 0;
     const char *end = text.at + text.size, *last = NULL;
+    struct formula_search search = {.none_before = {NULL}};
     for (const char *at = text.at; at < end; at++) {
         struct answer_span inside;
         const char *to = NULL;
@@ -143,7 +155,7 @@ static bool last_formula(struct arena *arena, struct answer_span text, struct ma
             continue;
         }
         if (*at == '$' || *at == '\\')
-            to = formula_at(at, end, &inside);
+            to = formula_at(&search, at, end, &inside);
         if (to == NULL && *at == '\\' && (to = bare_fraction(at, end, &inside)) != NULL &&
             at > text.at && at[-1] == '-')
             inside = from_to(at - 1, to);
@@ -435,6 +447,11 @@ bool math_extract_gold(struct arena *arena, struct answer_span gold,
                        const struct math_options *options, struct math_extract *extract)
 {
     const char *after = NULL;
+    enum { GOLD_MAX = 1 << 16 };
+    if (gold.size > GOLD_MAX) {
+        gold.at += gold.size - GOLD_MAX;
+        gold.size = GOLD_MAX;
+    }
     gold = answer_trimmed(gold);
     *extract = (struct math_extract){gold, true, false};
     if (gold.size == 0)

@@ -202,6 +202,17 @@ static size_t joined_separator(const struct lexer *lexer, const char *from, size
     return size > 3 && memcmp(from, "and", 3) == 0 && math_word(from, size) == NULL ? 3 : 0;
 }
 
+/* The x of "3 x 10^8". */
+static bool is_times(const struct lexer *lexer, const char *from, size_t size)
+{
+    const char *after = from + size;
+    while (is_space(peek(lexer, after)))
+        after++;
+    return size == 1 && (*from == 'x' || *from == 'X') && lexer->count > 0 &&
+           lexer->tokens[lexer->count - 1].kind == TOKEN_NUMBER &&
+           skip(lexer, after, "10^") != NULL;
+}
+
 static void lex_letters(struct lexer *lexer)
 {
     const char *from = lexer->at;
@@ -211,6 +222,10 @@ static void lex_letters(struct lexer *lexer)
     if (joined > 0) {
         push(lexer, TOKEN_AND, 0, from, joined);
         lexer->at = from + joined;
+        return;
+    }
+    if (is_times(lexer, from, size)) {
+        push(lexer, '*', 0, from, 1);
         return;
     }
     const struct lex_command *word = size > 1 ? math_word(from, size) : NULL;

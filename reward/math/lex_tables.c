@@ -15,7 +15,7 @@ static const struct lex_command commands[] = {
     {"pm", TOKEN_PLUS_MINUS, 0, NULL}, {"mp", TOKEN_MINUS_PLUS, 0, NULL}, {"circ", TOKEN_DEGREE, 0, NULL},
     {"degree", TOKEN_DEGREE, 0, NULL}, {"degrees", TOKEN_DEGREE, 0, NULL},
     {"binom", TOKEN_BINOMIAL, 0, NULL}, {"dbinom", TOKEN_BINOMIAL, 0, NULL}, {"tbinom", TOKEN_BINOMIAL, 0, NULL},
-    {"choose", TOKEN_CHOOSE, 0, NULL},
+    {"choose", TOKEN_CHOOSE, 0, NULL}, {"over", TOKEN_CHOOSE, 1, NULL},
     {"begin", TOKEN_BEGIN, 0, NULL}, {"end", TOKEN_FINISH, 0, NULL},
     {"sin", TOKEN_FUNCTION, FUNCTION_SIN, NULL}, {"cos", TOKEN_FUNCTION, FUNCTION_COS, NULL},
     {"tan", TOKEN_FUNCTION, FUNCTION_TAN, NULL}, {"cot", TOKEN_FUNCTION, FUNCTION_COT, NULL},

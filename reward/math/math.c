@@ -76,6 +76,24 @@ static struct node *parsed(struct arena *arena, const struct math_extract *extra
     return tree;
 }
 
+/* "12 m", "15 m^2": for a gold without variables a letter that stands apart behind a number is a unit. */
+static struct node *without_unit(struct node *tree, struct answer_span text)
+{
+    const struct node *unit;
+    bool apart = false;
+    if (tree->kind != NODE_MULTIPLY || tree->count != 2 || !math_tree_is_constant(tree->child[0]))
+        return tree;
+    unit = tree->child[1]->kind == NODE_POWER ? tree->child[1]->child[0] : tree->child[1];
+    if (unit->kind != NODE_VARIABLE || unit->size != 1 ||
+        strchr("mgsLlhJNWVK", unit->text[0]) == NULL ||
+        (tree->child[1]->kind == NODE_POWER && tree->child[1]->child[1]->kind != NODE_NUMBER))
+        return tree;
+    for (size_t i = 1; i < text.size; i++)
+        apart |= text.at[i] == unit->text[0] &&
+                 (text.at[i - 1] == ' ' || text.at[i - 1] == ',' || text.at[i - 1] == '~');
+    return apart ? tree->child[0] : tree;
+}
+
 /* Variables of the answer in the order of the gold's, for comparisons that ignore names. */
 struct names {
     const struct node *at[8];
@@ -128,6 +146,8 @@ static bool same_in_a_reading(struct comparison *comparison, const struct math_e
     struct node *b = parsed(comparison->arena, answer, comparison->options, thousands);
     if (a == NULL || b == NULL)
         return false;
+    if (math_tree_is_constant(a))
+        b = without_unit(b, answer->text);
     if (!comparison->options->strict) {
         struct names from = {.count = 0}, to = {.count = 0};
         names_of(a, &to);
@@ -147,12 +167,29 @@ static bool same_in_a_reading(struct comparison *comparison, const struct math_e
     return same;
 }
 
+/* "all real numbers" is \mathbb{R}. */
+static struct answer_span named_set(struct answer_span text)
+{
+    static const char *const names[] = {"all real numbers", "all reals", "\\text{all real numbers}",
+                                        "\\text{All real numbers}", "All real numbers"};
+    text = answer_trimmed(text);
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (math_text_is(text.at, text.size, names[i]))
+            return (struct answer_span){"\\mathbb{R}", 10};
+    return text;
+}
+
 enum math_verdict math_compare(struct arena *arena, const struct math_extract *gold,
                                const struct math_extract *answer,
                                const struct math_options *options, int64_t deadline_ns)
 {
     struct comparison comparison = {.arena = arena, .options = options};
+    struct math_extract truth = *gold, given = *answer;
     comparison.evaluation.deadline_ns = deadline_ns;
+    truth.text = named_set(gold->text);
+    given.text = named_set(answer->text);
+    gold = &truth;
+    answer = &given;
     if (gold->percent == answer->percent && same_as_written(arena, gold->text, answer->text))
         return MATH_SAME;
     enum text_verdict text = compare_texts(gold->text, answer->text);

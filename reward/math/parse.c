@@ -157,11 +157,14 @@ struct node *parse_from_list(struct parser *parser, enum node_kind kind,
 static struct node *parse_ratio(struct parser *parser)
 {
     struct node *first = parse_sum(parser);
-    if (parser->at->kind == TOKEN_CHOOSE) {
+    if (parser->at->kind == TOKEN_CHOOSE) { /* {n \choose k}, {a \over b} */
+        bool fraction = parser->at->value == 1;
         parser->at++;
         struct node *second = parse_sum(parser);
-        return second != NULL ? parse_function_node(parser, FUNCTION_BINOMIAL, first, second)
-                              : NULL;
+        if (second == NULL)
+            return NULL;
+        return fraction ? parse_new_2(parser, NODE_DIVIDE, first, second)
+                        : parse_function_node(parser, FUNCTION_BINOMIAL, first, second);
     }
     if (parser->at->kind != ':' || parser->builder)
         return first;

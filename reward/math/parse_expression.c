@@ -232,14 +232,26 @@ static bool is_whole(const struct node *node)
            memchr(node->text, 'e', node->size) == NULL;
 }
 
-/* 1\frac{4}{5} and -1\frac{4}{5} are mixed numbers: a whole number, then a fraction of two whole numbers. */
+/* 1\frac{4}{5} and -1\frac{4}{5}\% are mixed numbers: a whole number, then a fraction of two whole numbers. */
 static bool is_mixed(const struct node *last, const struct node *next, const struct token *token)
 {
     if (last != NULL && last->kind == NODE_NEGATE)
         last = last->child[0];
+    if (next->kind == NODE_PERCENT || next->kind == NODE_DEGREE)
+        next = next->child[0];
     return token->kind == TOKEN_FRACTION && last != NULL && is_whole(last) &&
            token[-1].kind == TOKEN_NUMBER && next->kind == NODE_DIVIDE &&
            is_whole(next->child[0]) && is_whole(next->child[1]);
+}
+
+static struct node *mixed_number(struct parser *parser, struct node *left, struct node *next)
+{
+    bool negative = left->kind == NODE_NEGATE, marked = next->kind != NODE_DIVIDE;
+    struct node *sum = parse_new_2(parser, NODE_ADD, negative ? left->child[0] : left,
+                                   marked ? next->child[0] : next);
+    if (marked)
+        sum = parse_new_1(parser, (enum node_kind)next->kind, sum);
+    return negative ? parse_new_1(parser, NODE_NEGATE, sum) : sum;
 }
 
 /* One more factor beside the last one. */
@@ -251,10 +263,7 @@ static struct node *multiply_beside(struct parser *parser, struct node *left, st
         return NULL;
     if (left == *last && is_mixed(*last, next, token)) {
         *last = NULL;
-        if (left->kind != NODE_NEGATE)
-            return parse_new_2(parser, NODE_ADD, left, next);
-        return parse_new_1(parser, NODE_NEGATE,
-                           parse_new_2(parser, NODE_ADD, left->child[0], next));
+        return mixed_number(parser, left, next);
     }
     *last = next;
     return parse_product(parser, left, next);

@@ -120,12 +120,9 @@ static inline char *spoil_text(const char *task, const char *text, int way, stru
     if (strncmp(task, "object_", 7) == 0 || strcmp(task, "operation") == 0 ||
         strcmp(task, "buggy_tables") == 0 || strcmp(task, "dyck_language_errors") == 0)
         return spoil_number(text, way);
-    if (strcmp(task, "boolean_expressions") == 0) { /* one letter more, or less, or none of them */
-        if (asprintf(&made, "%s",
-                     way == 1   ? "Z"
-                     : size > 1 ? text + 2
-                                : "Z") < 0 ||
-            (way == 2 && asprintf(&made, "%s,Z", text) < 0))
+    if (strcmp(task, "boolean_expressions") == 0) { /* other letters, one more, one less */
+        const char *start = way == 2 ? text : way != 1 && size > 1 ? text + 2 : "";
+        if (asprintf(&made, "%s%s", start, way == 0 && size > 1 ? "" : ",Z") < 0)
             abort();
         return made;
     }

@@ -201,7 +201,7 @@ static void test_logic_hostile_responses_score_zero_in_time(void **state)
         "[",     "[1,",   "(",           "[[1],",        "{\"a\":",  "\\boxed{", "answer is ",
         "**",    "```\n", "\"answer\":", "1 ",           "((1,2),",  "\xff\xfe", "['",
         "[\"[",  "1+",    "=",           "[[1 2,2 1],",  "<answer>", "\\frac{",  "X X X X X\n",
-        "1=1\n", "A,",    "[(0,0)],",    "((('a','b'),", "-",        "%1",       "x[1,1]\n"};
+        "1=1\n", "Z,",    "[(0,0)],",    "((('a','b'),", "-",        "%1",       "x[1,1]\n"};
     char *text = malloc(HUGE_SIZE + 1);
     assert_non_null(text);
     struct rng rng;
@@ -213,7 +213,7 @@ static void test_logic_hostile_responses_score_zero_in_time(void **state)
         expect_zero(row, "\0\0\0", 3, "NULs");
         expect_zero(row, "<think>it is \\boxed{1}", 22, "thinking without an end");
         expect_zero(row, "I do not know.", 14, "no answer");
-        for (size_t p = 0; p < sizeof patterns / sizeof patterns[0]; p++) {
+        for (size_t p = 0; p < sizeof patterns / sizeof patterns[0]; p += test_times(1, 5)) {
             fill(text, patterns[p]);
             expect_zero(row, text, HUGE_SIZE, patterns[p]);
         }

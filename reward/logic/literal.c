@@ -315,6 +315,38 @@ static int levels(json_t *value)
     return deepest + 1;
 }
 
+/* Whether the brackets of a literal that starts here can close: no deeper than DEPTH_MAX, the right kinds, and before the
+ * end. Rules most starts of hostile text out before anything is allocated; never one that read_value would take. */
+static bool can_close(const char *at, const char *end)
+{
+    char close[DEPTH_MAX + 1];
+    int depth = 0;
+    bool fresh = true; /* an element may begin here: a quote opens a text */
+    for (; at < end; at++) {
+        char c = *at;
+        if (c == '[' || c == '(' || c == '{') {
+            if (depth == DEPTH_MAX)
+                return false;
+            close[depth++] = c == '[' ? ']' : c == '(' ? ')' : '}';
+            fresh = true;
+        } else if (c == ']' || c == ')' || c == '}') {
+            if (c != close[--depth])
+                return false;
+            if (depth == 0)
+                return true;
+            fresh = false;
+        } else if (fresh && (c == '"' || c == '\'')) {
+            for (at++; at < end && *at != c; at++)
+                at += *at == '\\';
+            fresh = false;
+        } else if (!is_space(c)) {
+            bool escape = c == '\\' && end - at > 1 && strchr("{}[]()", at[1]) != NULL;
+            fresh = c == ',' || c == ':' || (fresh && escape);
+        }
+    }
+    return false;
+}
+
 /* A start that fails is tried once; what it went through holds at most DEPTH_MAX - 1 more unclosed starts before it
  * would have failed, so every character is looked at DEPTH_MAX times at most. */
 json_t *literal_next(struct answer_span *rest, int depth, unsigned flags)
@@ -322,8 +354,8 @@ json_t *literal_next(struct answer_span *rest, int depth, unsigned flags)
     while (rest->size > 0) {
         const char *end = rest->at + rest->size;
         struct reader reader = {rest->at, end, flags, 0};
-        json_t *value =
-            strchr("[({", *rest->at) != NULL && *rest->at != '\0' ? read_value(&reader, ",") : NULL;
+        bool starts = *rest->at == '[' || *rest->at == '(' || *rest->at == '{';
+        json_t *value = starts && can_close(rest->at, end) ? read_value(&reader, ",") : NULL;
         const char *next = value != NULL ? reader.at : rest->at + 1;
         *rest = (struct answer_span){next, (size_t)(end - next)};
         if (value != NULL && levels(value) >= depth)

@@ -130,6 +130,8 @@ static bool read_letters(struct answer_span text, unsigned *letters)
     static const char *const words[] = {"text",   "and",    "option", "options",
                                         "mathrm", "textbf", "或",     "和"};
     *letters = 0;
+    if (text.size > 256) /* no list of letters is that long */
+        return false;
     for (size_t i = 0; i < text.size;) {
         size_t length = 0;
         while (i + length < text.size &&

@@ -149,26 +149,42 @@ static enum status write_sum(const struct sum *sum, const long long *numbers, st
     return STATUS_OK;
 }
 
-/* Tells letters until one solution is left. */
-static void draw_hints(struct rng *rng, const struct sum *sum, const long long *numbers,
+static bool is_unique(struct search *search)
+{
+    search->nodes = search->solutions = 0;
+    search->complete = true;
+    (void)search_on(search, 0, 0, 0);
+    return search->complete && search->solutions == 1;
+}
+
+/* The digit that a letter stands for. */
+static int digit_behind(const struct sum *sum, const long long *numbers, char letter)
+{
+    for (int i = 0; i < sum->words; i++) {
+        char digits[24];
+        (void)snprintf(digits, sizeof digits, "%lld", numbers[i]);
+        const char *at = strchr(sum->word[i], letter);
+        if (at != NULL)
+            return digits[at - sum->word[i]] - '0';
+    }
+    return -1;
+}
+
+/* Tells letters until one solution is left, and takes back those that were not needed; false: too many nodes. */
+static bool draw_hints(struct rng *rng, const struct sum *sum, const long long *numbers,
                        struct search *search)
 {
     int order[10];
     draw_permutation(rng, order, search->count);
-    for (int told = 0; told <= search->count; told++) {
-        search->nodes = search->solutions = 0;
-        search->complete = true;
-        (void)search_on(search, 0, 0, 0);
-        if ((search->complete && search->solutions == 1) || told == search->count)
-            return;
-        for (int i = 0; i < sum->words; i++) {
-            char digits[24];
-            (void)snprintf(digits, sizeof digits, "%lld", numbers[i]);
-            const char *at = strchr(sum->word[i], search->letter[order[told]]);
-            if (at != NULL)
-                search->fixed[order[told]] = digits[at - sum->word[i]] - '0';
-        }
+    for (int i = 0; i < search->count && !is_unique(search); i++)
+        search->fixed[order[i]] = digit_behind(sum, numbers, search->letter[order[i]]);
+    for (int i = 0; i < search->count; i++) {
+        int told = search->fixed[order[i]];
+        search->fixed[order[i]] = -1;
+        if (told >= 0 && !is_unique(search))
+            search->fixed[order[i]] = told;
     }
+    return is_unique(search);
 }
 
 static enum status write_hints(const struct search *search, struct buffer *text)
@@ -210,8 +226,7 @@ static enum status generate(const struct logic_settings *settings, struct rng *r
         return STATUS_AGAIN;
     write_words(rng, numbers, &sum);
     weigh(&sum, &search);
-    draw_hints(rng, &sum, numbers, &search);
-    if (!search.complete || search.solutions != 1)
+    if (!draw_hints(rng, &sum, numbers, &search))
         return STATUS_AGAIN;
     struct buffer equation;
     buffer_init(&equation, 0);

@@ -9,11 +9,10 @@
 #include "reward/logic/literal.h"
 #include "reward/logic/reading.h"
 
-enum { NUMBERS_MAX = 6, LIST_MAX = 32, NODES_MAX = 100000, TEXT_MAX = 128 };
+enum { NUMBERS_MAX = 6, LIST_MAX = 32, NODES_MAX = 100000, TEXT_MAX = 128, LARGEST = 10 };
 
 static const struct logic_knob knobs[] = {
     {"numbers", 3, 6, 4, "how many numbers"},
-    {"largest", 6, 25, 9, "numbers are 1..largest"},
     {"result", 10, 100, 24, "the number to reach"},
     {0},
 };
@@ -70,9 +69,9 @@ static enum status generate(const struct logic_settings *settings, struct rng *r
 {
     int count = settings->value[0], numbers[NUMBERS_MAX];
     struct part parts[NUMBERS_MAX];
-    struct search search = {.result = settings->value[2], .complete = true};
+    struct search search = {.result = settings->value[1], .complete = true};
     for (int i = 0; i < count; i++) {
-        numbers[i] = draw_between(rng, 1, settings->value[1]);
+        numbers[i] = draw_between(rng, 1, LARGEST);
         parts[i].value = (struct fraction){numbers[i], 1};
         (void)snprintf(parts[i].text, TEXT_MAX, "%d", numbers[i]);
     }

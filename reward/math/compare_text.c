@@ -105,6 +105,8 @@ static bool is_choice(struct answer_span answer, char letter)
     const char *rest = at + 1;
     if (*rest != '\0' && !(bracket ? *rest == ')' : strchr(").:", *rest) != NULL))
         return false;
+    if (*rest != '\0' && rest[1] == ',') /* a list */
+        return false;
     for (; *rest != '\0'; rest++) /* another choice: "(C) or (D)" */
         if (isupper((unsigned char)rest[0]) && (rest[-1] == '(' || rest[-1] == ' ') &&
             (rest[1] == ')' || rest[1] == '.' || rest[1] == '\0'))

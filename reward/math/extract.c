@@ -456,8 +456,10 @@ bool math_extract_gold(struct arena *arena, struct answer_span gold,
     *extract = (struct math_extract){gold, true, false};
     if (gold.size == 0)
         return false;
-    if (gold.size > MATH_TEXT_MAX || memmem(gold.at, gold.size, "\\boxed", 6) != NULL ||
-        memmem(gold.at, gold.size, "####", 4) != NULL)
+    bool has_box = memmem(gold.at, gold.size, "\\boxed", 6) != NULL;
+    if (!has_box && memmem(gold.at, gold.size, "####", 4) != NULL)
+        return hashed(gold, extract);
+    if (gold.size > MATH_TEXT_MAX || has_box)
         return extract_from(arena, gold, options, extract) && extract->text.size > 0;
     if (options->last_formula && last_formula(arena, gold, extract, &after))
         return true;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/log.h"
+#include "reward/judge/judge_command.h"
 #include "reward/logic/logic.h"
 #include "reward/plugin_command.h"
 #include "reward/rows.h"
@@ -14,6 +15,11 @@ static int logic_word(int argc, char **argv)
     return logic_command(argc, argv, stdout);
 }
 
+static int judge_word(int argc, char **argv)
+{
+    return judge_command(argc, argv, stdout);
+}
+
 static const struct {
     const char *word;
     int (*run)(int argc, char **argv); /* argv[0] is the word */
@@ -21,6 +27,7 @@ static const struct {
     {"rows", rows_command},
     {"plugin", plugin_command},
     {"logic", logic_word},
+    {"judge", judge_word},
 };
 
 int reward_word(int argc, char **argv)

@@ -100,7 +100,7 @@ static int send_work(const struct init_job *job)
 static void program_begin(const struct init_job *job, bool zygote, struct start *start)
 {
     const char *step = "";
-    if (program_prepare(job, &step) != 0) {
+    if (program_prepare(job, zygote, &step) != 0) {
         start->step = step;
         start->error = errno;
         _exit(126);
@@ -126,13 +126,13 @@ __attribute__((noinline)) static pid_t spawn(const struct init_job *job, struct 
 }
 
 /* CPU time, resident bytes and threads of one process out of /proc/PID/stat. */
-static bool sample_one(const char *pid, struct init_message *sum)
+static void sample_one(const char *pid, int64_t shared_bytes, struct init_message *sum)
 {
     char path[64], text[1024];
     snprintf(path, sizeof path, "/proc/%.20s/stat", pid);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
-        return false;
+        return;
     ssize_t size = read(fd, text, sizeof text - 1);
     close(fd);
     text[size > 0 ? size : 0] = 0;
@@ -146,21 +146,23 @@ static bool sample_one(const char *pid, struct init_message *sum)
         if (i + 1 == STAT_THREADS)
             sum->threads += value;
         if (i + 1 == STAT_PAGES)
-            sum->bytes += value * sysconf(_SC_PAGESIZE);
+            sum->bytes += value * sysconf(_SC_PAGESIZE) > shared_bytes
+                              ? value * sysconf(_SC_PAGESIZE) - shared_bytes
+                              : 0;
     }
     sum->cpu_ns += ticks * (1000000000 / sysconf(_SC_CLK_TCK));
-    return true;
 }
 
 static void sample(const struct init_job *job)
 {
-    struct init_message sum = {.word = INIT_SAMPLE};
+    struct init_message sum = {.word = INIT_SAMPLE}, own = {0};
+    sample_one("1", 0, &own); /* what all have from the zygote is not of their making */
     DIR *folder = opendir("/proc");
     if (folder == NULL)
         return;
     for (struct dirent *entry; (entry = readdir(folder)) != NULL;)
         if (entry->d_name[0] >= '1' && entry->d_name[0] <= '9')
-            sample_one(entry->d_name, &sum);
+            sample_one(entry->d_name, own.bytes, &sum);
     closedir(folder);
     send(job->fd_status, &sum, sizeof sum, MSG_DONTWAIT | MSG_NOSIGNAL);
 }

@@ -21,7 +21,13 @@
 
 #include "sandbox/protocol.h"
 
-enum { INSIDE_ID = 1000, GROUPS_MAX = 4, PATH_TEXT_MAX = 1024, MESSAGE_FDS_MAX = 16 };
+enum {
+    INSIDE_ID = 1000,
+    GROUPS_MAX = 4,
+    PATH_TEXT_MAX = 1024,
+    MESSAGE_FDS_MAX = 16,
+    SHOWN_MAX = 32
+};
 #define WORK_FOLDER "/work"
 #define HOST_NAME   "sandbox"
 
@@ -65,6 +71,7 @@ struct init_job {
     int fd_stdin, fd_stdout, fd_stderr, fd_status, fd_channel;
     int fd_go;   /* strict: a byte comes when the user map is written */
     int fd_base; /* a detached mount of base; tree_build opens it when the launcher did not */
+    int fd_shown[SHOWN_MAX];  /* likewise of the shown folders */
     int fd_tasks[GROUPS_MAX]; /* of its groups; it joins by writing 0 */
     int group_count;
     bool prepared; /* inside a keeper's sandbox: the tree stands already */
@@ -77,7 +84,7 @@ extern struct sock_fprog launcher_filter;
 void init_main(struct init_job *job, bool zygote);
 
 /* ---- program.c ---- */
-int program_prepare(const struct init_job *job, const char **step);
+int program_prepare(const struct init_job *job, bool zygote, const char **step);
 int capabilities_drop(void);
 
 /* ---- tree.c ---- */

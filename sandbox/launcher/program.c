@@ -86,7 +86,7 @@ static void signals_reset(void)
     sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-int program_prepare(const struct init_job *job, const char **step)
+int program_prepare(const struct init_job *job, bool zygote, const char **step)
 {
 #define STEP(name, call) \
     do {                 \
@@ -95,7 +95,8 @@ int program_prepare(const struct init_job *job, const char **step)
             return -1;   \
     } while (0)
     STEP("setsid", setsid());
-    signals_reset();
+    if (!zygote) /* a Python keeps those that it set when it started */
+        signals_reset();
     umask(022);
     STEP("chdir to the work folder", chdir(WORK_FOLDER));
     STEP("descriptors", descriptors_set(job));

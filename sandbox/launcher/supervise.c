@@ -137,9 +137,9 @@ static int owner_namespace(uid_t owner, gid_t group)
     return fd;
 }
 
-/* base as a detached mount in which the sandbox's user owns what its owner owns, so that it may be written (a copy of
+/* A folder of the host as a detached mount in which the sandbox's user owns what its owner owns, so that it may be written (a copy of
  * it, above). Only root can; -1: init opens the path itself. */
-static int base_open(const char *path)
+static int folder_open(const char *path)
 {
     struct stat info;
     if (!launcher.root || stat(path, &info) != 0)
@@ -176,7 +176,12 @@ static int run_open(struct run *run, const struct run_descriptors *given, const 
     job->fd_status = pair[1];
     job->fd_channel = given->channel;
     if (run->items.base != NULL)
-        job->fd_base = base_open(run->items.base);
+        job->fd_base = folder_open(run->items.base);
+    const uint8_t *at = run->items.shown;
+    for (uint32_t i = 0; i < run->head->shown_count && i < SHOWN_MAX; i++) {
+        uint64_t size;
+        job->fd_shown[i] = folder_open(run_item_next(&at, &size));
+    }
     bool pooled = run->head->mode != SANDBOX_STRICT;
     if (group_begin(&run->group, &run->head->limits, pooled, step) != 0)
         return -1;
@@ -490,6 +495,8 @@ static void close_theirs(struct run *run)
     descriptor_close(&run->job.fd_stderr);
     descriptor_close(&run->job.fd_status);
     descriptor_close(&run->job.fd_base);
+    for (int i = 0; i < SHOWN_MAX; i++)
+        descriptor_close(&run->job.fd_shown[i]);
 }
 
 static void finish(struct run *run)
@@ -532,6 +539,7 @@ void supervise(const struct run_head *head, const uint8_t *body,
                              .fd_channel = -1,
                              .fd_go = -1,
                              .fd_base = -1};
+    memset(job->fd_shown, 0xff, sizeof job->fd_shown); /* -1 */
     memset(answer, 0, sizeof *answer);
     memset(&run.group, 0xff, sizeof run.group); /* no descriptor */
     run.group.pooled = true;

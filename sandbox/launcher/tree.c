@@ -20,7 +20,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { SOURCES_MAX = 96 };
+enum { SOURCES_MAX = 32 };
 
 struct source {
     const char *path; /* absolute */
@@ -74,18 +74,19 @@ static const struct {
             return -1;   \
     } while (0)
 
-/* open_tree and the flags of the copy: read-only unless a device, which needs no "nodev". */
-static int source_open(struct source *source)
+/* open_tree, unless `mount` is one already, and the flags of the copy: read-only, and "nodev" unless a device. */
+static int source_open(struct source *source, int mount)
 {
     struct stat info;
-    if (lstat(source->path, &info) != 0)
+    if (mount >= 0 ? fstat(mount, &info) != 0 : lstat(source->path, &info) != 0)
         return -1;
-    source->mount = -1;
+    source->mount = mount;
     if (S_ISLNK(info.st_mode))
         return 0;
     source->file = !S_ISDIR(info.st_mode);
-    source->mount = (int)syscall(SYS_open_tree, AT_FDCWD, source->path,
-                                 OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
+    if (mount < 0)
+        source->mount = (int)syscall(SYS_open_tree, AT_FDCWD, source->path,
+                                     OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
     if (source->mount < 0)
         return -1;
     struct mount_attr attributes = {.attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID};
@@ -149,32 +150,58 @@ static bool already_shown(const char *path)
     return strncmp(path, "/usr/", 5) == 0 || strcmp(path, "/usr") == 0;
 }
 
-static int sources_open(struct source *sources, size_t *count, struct init_job *job,
-                        const char **step)
+static int sources_open(struct source *sources, size_t *count, const char **step)
 {
     *count = 0;
     for (size_t i = 0; i < sizeof usual / sizeof usual[0]; i++) {
         struct source source = {.path = usual[i].path, .device = usual[i].device};
         *step = source.path;
-        if (source_open(&source) == 0)
+        if (source_open(&source, -1) == 0)
             sources[(*count)++] = source;
         else if (usual[i].needed || errno != ENOENT)
             return -1;
     }
-    if (job != NULL && job->items.base != NULL && job->fd_base < 0)
+    return 0;
+}
+
+/* Folders of one run: detached before anything is covered, those that the launcher did not open itself. */
+static int folders_open(struct init_job *job, const char **step)
+{
+    if (job->items.base != NULL && job->fd_base < 0)
         STEP("base", job->fd_base = (int)syscall(SYS_open_tree, AT_FDCWD, job->items.base,
                                                  OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC));
-    const uint8_t *at = job == NULL ? NULL : job->items.shown;
-    for (uint32_t i = 0; job != NULL && i < job->head.shown_count; i++) {
+    const uint8_t *at = job->items.shown;
+    for (uint32_t i = 0; i < job->head.shown_count; i++) {
         uint64_t size;
         struct source source = {.path = run_item_next(&at, &size)};
+        *step = source.path;
+        errno = i < SHOWN_MAX ? EINVAL : E2BIG;
+        if (i >= SHOWN_MAX || source.path[0] != '/')
+            return -1;
         if (already_shown(source.path))
             continue;
-        *step = source.path;
-        errno = EINVAL;
-        if (source.path[0] != '/' || *count == SOURCES_MAX || source_open(&source) != 0)
+        if (job->fd_shown[i] < 0)
+            job->fd_shown[i] = (int)syscall(SYS_open_tree, AT_FDCWD, source.path,
+                                            OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
+        if (job->fd_shown[i] < 0 || source_open(&source, job->fd_shown[i]) != 0)
             return -1;
-        sources[(*count)++] = source;
+    }
+    return 0;
+}
+
+/* Last, so that one below /tmp is not covered. */
+static int folders_place(const struct init_job *job, const char **step)
+{
+    struct stat info;
+    const uint8_t *at = job->items.shown;
+    for (uint32_t i = 0; i < job->head.shown_count; i++) {
+        uint64_t size;
+        struct source source = {.path = run_item_next(&at, &size), .mount = job->fd_shown[i]};
+        if (already_shown(source.path))
+            continue;
+        STEP(source.path, fstat(source.mount, &info));
+        source.file = !S_ISDIR(info.st_mode);
+        STEP(source.path, source_place(&source));
     }
     return 0;
 }
@@ -212,7 +239,7 @@ int tree_build(struct init_job *job, const char **step)
     struct source sources[SOURCES_MAX];
     size_t count;
     STEP("private mounts", mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL));
-    if (sources_open(sources, &count, job, step) != 0)
+    if (sources_open(sources, &count, step) != 0 || (job != NULL && folders_open(job, step) != 0))
         return -1;
     STEP("a tmpfs for the root", cover_some_folder());
     static const char *const folders[] = {"etc", "dev", "dev/shm", "proc", "tmp", "work"};
@@ -284,7 +311,7 @@ int tree_private(const struct init_job *job, const char **step)
     const struct sandbox_limits *limits = &job->head.limits;
     unsigned long flags = MS_NOSUID | MS_NODEV | (job->head.execute_work ? 0 : MS_NOEXEC);
     snprintf(options, sizeof options, "size=%lld,nr_inodes=%u,mode=755",
-             (long long)limits->disk_bytes, limits->inodes + 5); /* five folders are ours */
+             (long long)limits->disk_bytes, limits->inodes + 4); /* four folders are ours */
     STEP("the tmpfs of the work folder", mount("work", "tmp", "tmpfs", flags, options));
     STEP("work", mkdir("tmp/work", 0755));
     STEP("shm", mkdir("tmp/shm", 0755));
@@ -295,6 +322,8 @@ int tree_private(const struct init_job *job, const char **step)
         return -1;
     STEP("shm", mount("tmp/shm", "dev/shm", NULL, MS_BIND, NULL));
     STEP("tmp", mount("tmp/tmp", "tmp", NULL, MS_BIND, NULL));
+    if (!job->prepared && folders_place(job, step) != 0)
+        return -1;
     return tree_proc(step);
 }
 

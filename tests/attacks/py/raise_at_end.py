@@ -1,0 +1,3 @@
+import atexit
+atexit.register(lambda: print("at the end"))
+raise ValueError("on purpose")

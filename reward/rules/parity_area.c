@@ -191,7 +191,7 @@ static void score_row(const json_t *row, const char *name, struct reward_outcome
     if (outcome->status ==
         WEIR_REWARD_OK) { /* of a batch the first is the value, and all are listed */
         outcome->value = json_real_value(json_array_get(list, 0));
-        if (samples > 1)
+        if (samples > 0)
             json_object_set(outcome->fields, "list", list);
     }
     json_decref(list);

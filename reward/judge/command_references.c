@@ -54,26 +54,30 @@ static int play_game(struct judge *judge, const struct judge_command_options *op
     return result.score + 1;
 }
 
+static void add_bye(json_t *games, const struct swiss_game *game)
+{
+    json_array_append_new(games, json_pack("{s:i,s:i,s:b}", "round", (int)game->round + 1, "player",
+                                           (int)game->a, "bye", 1));
+}
+
 static bool play_all(struct judge *judge, const struct judge_command_options *options,
                      const json_t *row, struct swiss *swiss, json_t *games, double *cost, char *why,
                      size_t size)
 {
-    uint32_t count, next = 0;
-    while (!swiss_finished(swiss)) {
-        const struct swiss_game *game = &swiss_games(swiss, &count)[next];
-        if (game->result != SWISS_OPEN) { /* a bye */
-            json_array_append_new(games, json_pack("{s:i,s:i,s:b}", "round", (int)game->round + 1,
-                                                   "player", (int)game->a, "bye", 1));
-            next++;
+    uint32_t count;
+    for (uint32_t next = 0;; next++) {
+        const struct swiss_game *all = swiss_games(swiss, &count); /* a result may add games */
+        if (next == count)
+            return true;
+        const struct swiss_game game = all[next];
+        if (game.result != SWISS_OPEN) {
+            add_bye(games, &game);
             continue;
         }
-        int half_points = play_game(judge, options, row, game, games, cost, why, size);
+        int half_points = play_game(judge, options, row, &game, games, cost, why, size);
         if (half_points < 0 || swiss_report(swiss, next, half_points) != STATUS_OK)
             return false;
-        next++;
     }
-    swiss_games(swiss, &count);
-    return true;
 }
 
 static void add_places(const struct swiss *swiss, size_t players, const json_t *candidates,

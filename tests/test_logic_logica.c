@@ -198,10 +198,10 @@ static void test_logic_hostile_responses_score_zero_in_time(void **state)
 {
     (void)state;
     static const char *const patterns[] = {
-        "[",     "[1,",   "(",           "[[1],",        "{\"a\":",  "\\boxed{", "answer is ",
-        "**",    "```\n", "\"answer\":", "1 ",           "((1,2),",  "\xff\xfe", "['",
-        "[\"[",  "1+",    "=",           "[[1 2,2 1],",  "<answer>", "\\frac{",  "X X X X X\n",
-        "1=1\n", "Z,",    "[(0,0)],",    "((('a','b'),", "-",        "%1",       "x[1,1]\n"};
+        "[",    "[1,",   "(",           "[[1],",        "{\"a\":",  "\\boxed{", "answer is ",
+        "**",   "```\n", "\"answer\":", "1 ",           "((1,2),",  "\xff\xfe", "['",
+        "[\"[", "1+",    "=",           "[[1 2,2 1],",  "<answer>", "\\frac{",  "X X X X X\n",
+        "1=\n", "Z,",    "[(0,0)],",    "((('a','b'),", "-",        "%1",       "x[1,1]\n"};
     char *text = malloc(HUGE_SIZE + 1);
     assert_non_null(text);
     struct rng rng;

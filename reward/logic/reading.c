@@ -459,7 +459,21 @@ static bool collect_pairs(json_t *value, int depth, json_t *pairs)
     return true;
 }
 
-/* All pairs (or lists of them) of the last line that has any. */
+/* Whether only commas, spaces or "and" stand before the next bracket. */
+static bool is_joined(struct answer_span rest)
+{
+    for (size_t i = 0; i < rest.size; i++) {
+        if (strchr("[({", rest.at[i]) != NULL && rest.at[i] != '\0')
+            return true;
+        if (i + 3 <= rest.size && memcmp(rest.at + i, "and", 3) == 0)
+            i += 2;
+        else if (!is_space(rest.at[i]) && rest.at[i] != ',' && rest.at[i] != ';')
+            return false;
+    }
+    return false;
+}
+
+/* The pairs (or lists of them) of the last line that has any; words between two of them start anew. */
 static json_t *pairs_of_lines(struct answer_span text)
 {
     json_t *last = NULL;
@@ -468,11 +482,16 @@ static json_t *pairs_of_lines(struct answer_span text)
         const char *newline = memchr(at, '\n', (size_t)(end - at));
         struct answer_span rest = span_of(at, newline != NULL ? newline : end);
         json_t *pairs = json_array(), *value;
+        bool joined = false;
         at = newline != NULL ? newline + 1 : end;
         while ((value = literal_next(&rest, 1, LITERAL_WORDS)) != NULL) {
             json_t *one = json_array(), *list = is_pair(value) ? json_pack("[O]", value) : NULL;
-            if (collect_pairs(list != NULL ? list : value, 2, one))
+            if (collect_pairs(list != NULL ? list : value, 2, one)) {
+                if (!joined)
+                    json_array_clear(pairs);
                 json_array_extend(pairs, one);
+            }
+            joined = is_joined(rest);
             json_decref(list);
             json_decref(one);
             json_decref(value);

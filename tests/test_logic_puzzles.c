@@ -540,6 +540,201 @@ static void test_logic_puzzles_broken_rows_are_not_scored(void **state)
     }
 }
 
+/* ---- other spellings of an answer ---- */
+
+struct spelling {
+    bool right;
+    const char *response;
+};
+
+static void assert_spellings(const char *row_text, const struct spelling *spellings)
+{
+    json_t *row = json_loads(row_text, 0, NULL);
+    assert_non_null(row);
+    for (int i = 0; spellings[i].response != NULL; i++)
+        if (scores(row, spellings[i].response) != spellings[i].right) {
+            print_error("%s\nexpected %d: %s\n", row_text, spellings[i].right,
+                        spellings[i].response);
+            fail();
+        }
+    json_decref(row);
+}
+
+static void test_logic_puzzles_names_and_roles_may_be_spelled_in_many_ways(void **state)
+{
+    (void)state;
+    /* Ada: "Ben is a knave."; Ben: "Ada and Cleo are of different kinds."; Cleo: "Ada is a knave or Ben a knight" */
+    static const struct spelling roles[] = {
+        {true, "So \\boxed{Ada is a knave, Ben is a knight, Cleo is a knight}"},
+        {true, "Ada: knave; Ben: knight; Cleo: knight"},
+        {true, "```json\n{\"ada\": \"Knave\", \"ben\": \"Knight\", \"cleo\": \"Knight\"}\n```"},
+        {true, "If Ada were a knight ... no.\n\nAnswer: Ben and Cleo are knights, Ada is a knave."},
+        {true, "- **Ada**: knave\n- **Ben**: knight\n- **Cleo**: knight"},
+        {true, "Ada is not a knight. Ben is a knight. Cleo is not a knave."},
+        {false, "Ada is a knight, Ben is a knave, Cleo is a knight"},
+        {false, "Answer: Ada is a knave, Ben is a knight"},
+        {false, "Answer: Ada is a knave, Ben is a knight, Cleo is a knight or a knave"},
+        {false, "Ada, Ben, Cleo: knights"},
+        {false, NULL},
+    };
+    assert_spellings(
+        "{\"task\": \"knights_knaves\", \"metadata\": {\"names\": [\"Ada\", \"Ben\", "
+        "\"Cleo\"], \"claims\": [[0, 0, 1, 0, 1, 0], [1, 4, 0, 1, 2, 1], [2, 2, 0, 0, 1, "
+        "1]]}}",
+        roles);
+    static const struct spelling lies[] = {
+        {true, "**yes, no, yes**"},
+        {true, "The answer is **Yes,No,Yes**."},
+        {true, "\\boxed{\\text{yes}, \\text{no}, \\text{yes}}"},
+        {true, "答案是 **是，否，是**。"},
+        {true, "[True, False, True]"},
+        {true, "First I thought **no, no, no**, but the answer is **yes, no, yes**."},
+        {false, "**yes, no**"},
+        {false, "**yes, no, yes, yes**"},
+        {false, "**no, yes, yes**"},
+        {false, "The answer is **yes, no, yes**. No: the answer is **yes, yes, yes**."},
+        {false, "yes or no, no, yes"},
+        {false, NULL},
+    };
+    assert_spellings("{\"task\": \"web_of_lies\", \"answer\": \"yes, no, yes\"}", lies);
+    static const struct spelling zebra[] = {
+        {true,
+         "```json\n{\"House 1\": {\"name\": \"Ann\", \"pet\": \"cat\"}, \"House 2\": {\"name\": "
+         "\"Bob\", \"pet\": \"dog\"}}\n```"},
+        {true,
+         "{'house 2': {'Pet': 'Dog', 'Name': 'bob'}, 'house 1': {'Pet': 'Cat', 'Name': 'ann'}}"},
+        {false,
+         "{'House 1': {'name': 'Bob', 'pet': 'cat'}, 'House 2': {'name': 'Ann', 'pet': 'dog'}}"},
+        {false, "{'House 1': {'name': 'Ann', 'pet': 'cat'}}"},
+        {false, NULL},
+    };
+    assert_spellings("{\"task\": \"zebra_puzzle\", \"answer\": \"{\\\"House 1\\\": {\\\"name\\\": "
+                     "\\\"Ann\\\", \\\"pet\\\": \\\"cat\\\"}, \\\"House 2\\\": {\\\"name\\\": "
+                     "\\\"Bob\\\", \\\"pet\\\": \\\"dog\\\"}}\"}",
+                     zebra);
+}
+
+static void test_logic_puzzles_moves_and_boards_may_be_spelled_in_many_ways(void **state)
+{
+    (void)state;
+    static const struct spelling tower[] = {
+        {true, "```python\n[[1, 'A', 'B'], [2, 'A', 'C'], [1, 'B', 'C']]\n```"},
+        {true,
+         "1. Move disk 1 from A to B\n2. Move disk 2 from A to C\n3. Move disk 1 from B to C\n"},
+        {true, "\\boxed{[(1, A, B), (2, A, C), (1, B, C)]}"},
+        {true,
+         "[{\"disk\": 1, \"from\": \"A\", \"to\": \"B\"}, {\"disk\": 2, \"from\": \"A\", \"to\": "
+         "\"C\"}, {\"disk\": 1, \"from\": \"B\", \"to\": \"C\"}]"},
+        {false, "[[1, 'A', 'C'], [2, 'A', 'B'], [1, 'C', 'B']]"}, /* ends on B */
+        {false, "[[2, 'A', 'C'], [1, 'A', 'C']]"},                /* disk 2 is not on top */
+        {false, "[[1, 'A', 'C'], [1, 'C', 'B'], [2, 'A', 'C'], [1, 'B', 'C']]"}, /* too many */
+        {false, "[]"},
+        {false, NULL},
+    };
+    assert_spellings(
+        "{\"task\": \"tower_of_hanoi\", \"metadata\": {\"disks\": 2, \"pegs\": 3, \"start\": "
+        "[0, 0], \"target\": 2, \"limit\": 3}}",
+        tower);
+    static const struct spelling queens[] = {
+        {true, "[2, 4, 1, 3]"},
+        {true, "```\n. Q . .\n. . . Q\nQ . . .\n. . Q .\n```"},
+        {true, "\\boxed{2, 4, 1, 3}"},
+        {true, "[[0, 1, 0, 0], [0, 0, 0, 1], [1, 0, 0, 0], [0, 0, 1, 0]]"},
+        {false, "[3, 1, 4, 2]"}, /* right without the given queen */
+        {false, "[1, 2, 3, 4]"},
+        {false, "I tried [2, 4, 1, 3]; the answer is [2, 4, 1, 1]"},
+        {false, NULL},
+    };
+    assert_spellings("{\"task\": \"n_queens\", \"metadata\": {\"n\": 4, \"given\": [2, 0, 0, 0]}}",
+                     queens);
+    static const struct spelling way[] = {
+        {true, "\\boxed{RRDD}"},        {true, "The way is: right, right, down, down."},
+        {true, "Answer: R, R, D, D"},   {true, "→ → ↓ ↓"},
+        {true, "['R','R','D','D']"},    {false, "\\boxed{DDRR}"}, /* a wall */
+        {false, "\\boxed{RRDDUD}"},     {false, "\\boxed{RRD}"},
+        {false, "\\boxed{RRDD or so}"}, {false, NULL},
+    };
+    assert_spellings("{\"task\": \"maze_shortest_path\", \"metadata\": {\"maze\": [\"S..\", \"#.."
+                     "\", \"..G\"]}}",
+                     way);
+    static const struct spelling stars[] = {
+        {true, "```python\n{'A': [(1, 2)], 'B': [(2, 4)], 'C': [(3, 1)], 'D': [(4, 3)]}\n```"},
+        {true, "[[A(1,2)\n\nB(2,4)\n\nC(3,1)\n\nD(4,3)]]"},
+        {true, "\\boxed{D: (4, 3), A: (1, 2), C: (3, 1), B: (2, 4)}"},
+        {false, "{'A': [(1, 2)], 'C': [(2, 4)], 'B': [(3, 1)], 'D': [(4, 3)]}"}, /* other regions */
+        {false, "{'A': [(1, 2)], 'B': [(2, 4)], 'C': [(3, 1)]}"},
+        {false, "{'A': [(1, 3)], 'B': [(2, 1)], 'C': [(3, 4)], 'D': [(4, 2)]}"},
+        {false, NULL},
+    };
+    assert_spellings(
+        "{\"task\": \"star_placement_puzzle\", \"metadata\": {\"n\": 4, \"k\": 1, "
+        "\"region_grid\": [[\"A\", \"A\", \"B\", \"B\"], [\"C\", \"A\", \"B\", \"B\"], "
+        "[\"C\", \"C\", \"D\", \"D\"], [\"C\", \"C\", \"D\", \"D\"]]}}",
+        stars);
+}
+
+static void test_logic_puzzles_words_and_numbers_may_be_spelled_in_many_ways(void **state)
+{
+    (void)state;
+    static const struct spelling made[] = {
+        {true, "```python\n(8 - 4) * 6 / 1\n```"},
+        {true, "$(8-4) \\times 6$"},
+        {true, "(8 - 4) * 6 = 24"},
+        {true, "24 = 6 * (8 - 4)"},
+        {true, "\\boxed{6 * 4}"},
+        {false, "(8 - 4) * 6 + 0"},
+        {false, "8 * 3"},
+        {false, "4 * 4 + 8"},
+        {false, "24"},
+        {false, "8 + 6 + 4 * 1"},
+        {false, NULL},
+    };
+    assert_spellings(
+        "{\"task\": \"mathador\", \"metadata\": {\"numbers\": [1, 4, 6, 8], \"result\": 24, "
+        "\"use_all\": false}}",
+        made);
+    static const struct spelling verdict[] = {
+        {true, "\\boxed{entailed}"},
+        {true, "The answer is: Entailed."},
+        {true, "It follows. **entailed**"},
+        {false, "\\boxed{not entailed}"},
+        {false, "\\boxed{undetermined}"},
+        {false, "\\boxed{entailed or contradicted}"},
+        {false, NULL},
+    };
+    assert_spellings("{\"task\": \"propositional_entailment\", \"answer\": \"entailed\"}", verdict);
+    static const struct spelling sorted[] = {
+        {true, "\\boxed{fig,apple,pear}"},
+        {true, "\\boxed{\\text{fig}, \\text{apple}, \\text{pear}}"},
+        {true, "['fig', 'apple', 'pear']"},
+        {true, "Sorted words: FIG, Apple, pear"},
+        {true, "fig < apple < pear"},
+        {true, "```\nfig\napple\npear\n```"},
+        {false, "\\boxed{apple,fig,pear}"},
+        {false, "\\boxed{fig,apple}"},
+        {false, "\\boxed{fig,apple,pear,pear}"},
+        {false, NULL},
+    };
+    assert_spellings(
+        "{\"task\": \"word_sorting\", \"answer\": \"wrong, stored, text\", \"metadata\": "
+        "{\"words\": [\"apple\", \"pear\", \"fig\"], \"front_letters\": \"f\", \"order\": 1}}",
+        sorted);
+    static const struct spelling step[] = {
+        {true, "\\boxed{No}"}, {true, "No mistake."},   {true, "\\boxed{None}"},
+        {false, "\\boxed{1}"}, {false, "\\boxed{Yes}"}, {false, "Thought 2"},
+        {false, NULL},
+    };
+    assert_spellings("{\"task\": \"word_sorting_mistake\", \"answer\": null}", step);
+    static const struct spelling text[] = {
+        {true, "```python\n[[\"HELLO WORLD\"]]\n```"},
+        {true, "\\boxed{HELLOWORLD}"},
+        {true, "The message was: Hello, world!"},
+        {false, "\\boxed{HELLOWORLDS}"},
+        {false, NULL},
+    };
+    assert_spellings("{\"task\": \"cipher\", \"answer\": \"[[HELLO WORLD]]\"}", text);
+}
+
 /* ---- stored rows of other generators ---- */
 
 static void judge_file(const char *path, const struct plan *plan, struct rng *rng)
@@ -593,6 +788,9 @@ int main(void)
         cmocka_unit_test(test_logic_puzzles_every_knob_works_at_its_ends),
         cmocka_unit_test(test_logic_puzzles_garbage_scores_zero_quickly),
         cmocka_unit_test(test_logic_puzzles_broken_rows_are_not_scored),
+        cmocka_unit_test(test_logic_puzzles_names_and_roles_may_be_spelled_in_many_ways),
+        cmocka_unit_test(test_logic_puzzles_moves_and_boards_may_be_spelled_in_many_ways),
+        cmocka_unit_test(test_logic_puzzles_words_and_numbers_may_be_spelled_in_many_ways),
         cmocka_unit_test(test_logic_puzzles_stored_rows_are_judged),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

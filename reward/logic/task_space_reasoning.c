@@ -13,7 +13,7 @@ enum { WAYPOINTS_MAX = 12, LEG_MAX = 4, SQUARE = 0, TRIANGLE = 1 };
 
 static const struct logic_knob knobs[] = {
     {"n", 3, 15, 8, "size of the net"},
-    {"num_waypoints", 2, 12, 3, "things that are named"},
+    {"num_waypoints", 2, 12, 3, "things that are named; at most half of the corners"},
     {"walk", 1, 40, 6, "parts of the walk that is asked about, besides those that lead to its end"},
     {"unknown", 0, 1000, 100, "share of walks that end where nothing was named, permille"},
     {0},
@@ -187,9 +187,10 @@ static enum status generate(const struct logic_settings *settings, struct rng *r
                       .out = &out->question,
                       .before = ""};
     struct story story = {.count = 0};
-    int end;
+    int side = net.n + 1, corners = net.shape == SQUARE ? side * side : side * (side + 1) / 2;
+    int things = settings->value[1] < corners / 2 ? settings->value[1] : corners / 2, end;
     TRY(write_net(&net));
-    TRY(tell(&net, rng, settings->value[1], &story));
+    TRY(tell(&net, rng, things, &story));
     TRY(ask(&net, rng, settings->value[2], draw_permille(rng, settings->value[3]), &story, &end));
     out->answer = json_string(end < 0 ? "unknown" : words_things[story.things[end]]);
     out->metadata =

@@ -9,7 +9,13 @@
 #include "reward/logic/logic.h"
 #include "reward/logic/reading.h"
 
-enum { SIDE_MAX = 16, STARS_MAX = 2 * SIDE_MAX, DRAWS = 60, NODES_MAX = 20000 };
+enum {
+    SIDE_MAX = 26,
+    STARS_EACH_MAX = 6,
+    STARS_MAX = STARS_EACH_MAX * SIDE_MAX,
+    DRAWS = 60,
+    NODES_MAX = 20000
+};
 
 static const struct logic_knob knobs[] = {
     {"n", 4, 9, 6, "side of the grid, and the number of regions"},
@@ -356,7 +362,8 @@ static bool read_field(const json_t *metadata, struct field *field)
     const json_t *grid = json_object_get(metadata, "region_grid");
     memset(field, 0, sizeof *field);
     if (!board_member(metadata, "n", 1, SIDE_MAX, &field->n) ||
-        !board_member(metadata, "k", 1, 2, &field->k) || json_array_size(grid) != (size_t)field->n)
+        !board_member(metadata, "k", 1, STARS_EACH_MAX, &field->k) ||
+        json_array_size(grid) != (size_t)field->n)
         return false;
     for (int r = 0; r < field->n; r++)
         for (int c = 0; c < field->n; c++) {

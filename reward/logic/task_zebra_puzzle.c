@@ -17,7 +17,7 @@ enum { DEPTH_MAX = 6 };
 static const struct logic_knob knobs[] = {
     {"houses", 2, 6, 4, "houses"},
     {"attributes", 2, 6, 3, "things to find out about each house, the name included"},
-    {"easy", 0, 900, 400, "share of clues about one house only, permille"},
+    {"easy", 100, 900, 400, "share of clues about one house only, permille"},
     {0},
 };
 

@@ -4,7 +4,7 @@
 
 #include "reward/logic/draw.h"
 
-enum { NODES_MAX = 5000 };
+enum { NODES_MAX = 400 };
 
 struct search {
     const struct zebra *zebra;

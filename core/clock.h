@@ -21,6 +21,11 @@ struct clock {
     int64_t (*wall_ns)(void *self); /* since 1970, UTC */
 };
 
+static inline int64_t clock_after_ms(int64_t now_ns, int64_t ms)
+{
+    return now_ns + ms * CLOCK_NS_PER_MS;
+}
+
 const struct clock *clock_system(void);
 int64_t clock_now_ns(void); /* of the system clock */
 int64_t clock_wall_ns(void);

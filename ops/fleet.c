@@ -12,11 +12,6 @@
 
 enum { ROOM_FIRST = 16 };
 
-static int64_t after_ms(int64_t now_ns, int64_t ms)
-{
-    return now_ns + ms * CLOCK_NS_PER_MS;
-}
-
 /* ---- places ---- */
 
 enum status fleet_open(struct fleet *fleet, const struct settings *settings,
@@ -151,8 +146,9 @@ static void take_drained(struct fleet *fleet, bool ok, int64_t now_ns)
 {
     struct process *process = &fleet->processes[fleet->asked_about];
     if (process->place == PLACE_LEAVING && process->terminate_at_ns != 0)
-        process->terminate_at_ns =
-            ok && fleet_scales(process, "actors") ? after_ms(now_ns, FLEET_DRAINED_MS) : now_ns;
+        process->terminate_at_ns = ok && fleet_scales(process, "actors")
+                                       ? clock_after_ms(now_ns, FLEET_DRAINED_MS)
+                                       : now_ns;
 }
 
 /* With its connection, or in a way that we do not know of; a busy store is not asked twice for that. */
@@ -211,7 +207,7 @@ static void ask(struct fleet *fleet, struct supervisor *supervisor, int64_t now_
     watch_asked(&supervisor->watch); /* not even reached counts as not answered */
     if (store_query_start(fleet->query, "status", "{}") != STATUS_OK)
         return; /* no connection yet */
-    fleet->next_ask_ns = after_ms(now_ns, FLEET_ASK_MS);
+    fleet->next_ask_ns = clock_after_ms(now_ns, FLEET_ASK_MS);
     fleet->asked = ASKED_STATUS;
     fleet->asked_at_ns = now_ns;
     fleet->asked_reconnects = store_query_reconnects(fleet->query);

@@ -10,11 +10,6 @@
 
 enum { DRAIN_ANSWER_MS = 1000 }; /* the store's answer to a drain; then SIGTERM does it */
 
-static int64_t after_ms(int64_t now_ns, int64_t ms)
-{
-    return now_ns + ms * CLOCK_NS_PER_MS;
-}
-
 bool fleet_scales(const struct process *process, const char *scaled)
 {
     const char *name = fleet_scaled_name(process);
@@ -36,9 +31,9 @@ static void dismiss(struct fleet *fleet, struct process *process, int64_t now_ns
     } else {
         process->place = PLACE_LEAVING;
         process->drain_asked = false;
-        process->terminate_at_ns = after_ms(now_ns, DRAIN_ANSWER_MS);
+        process->terminate_at_ns = clock_after_ms(now_ns, DRAIN_ANSWER_MS);
         process->kill_at_ns =
-            after_ms(now_ns, FLEET_DRAINED_MS + (int64_t)fleet->settings->run.drain_s * 1000);
+            clock_after_ms(now_ns, FLEET_DRAINED_MS + (int64_t)fleet->settings->run.drain_s * 1000);
     }
 }
 

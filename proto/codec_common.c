@@ -91,3 +91,10 @@ const struct wire_shape shape_control = SHAPE(control, weir__control__descriptor
 const struct wire_shape shape_control_reply =
     SHAPE(control_reply, weir__control_reply__descriptor, NULL);
 const struct wire_shape shape_ack = SHAPE(ack, weir__ack__descriptor, NULL);
+
+const char *role_name(enum role role)
+{
+    static const char *const names[ROLE_COUNT] = {"nobody", "store",   "actor",
+                                                  "reward", "learner", "control"};
+    return (unsigned)role < ROLE_COUNT ? names[role] : "nobody";
+}

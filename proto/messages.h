@@ -46,6 +46,7 @@ enum role {
     ROLE_CONTROL,
     ROLE_COUNT
 };
+const char *role_name(enum role role); /* "actor"; "nobody" for what is none */
 enum purpose { PURPOSE_TRAIN, PURPOSE_EVAL, PURPOSE_SERVE, PURPOSE_COUNT };
 enum span_source { SPAN_PROMPT, SPAN_MODEL, SPAN_ENV, SPAN_SOURCE_COUNT };
 enum segment_status {

@@ -36,7 +36,7 @@ static struct peer *find_process(const struct book *book, const char *name)
         char own[WIRE_NAME_MAX];
         if (peer == NULL || peer->role == ROLE_CONTROL || peer->leaving)
             continue;
-        snprintf(own, sizeof own, "%s.%" PRIu32, book_role_name(peer->role), peer->index);
+        snprintf(own, sizeof own, "%s.%" PRIu32, role_name(peer->role), peer->index);
         if (strcmp(own, name) == 0)
             return peer;
     }
@@ -53,7 +53,7 @@ static enum status say_unknown(struct book *book, const char *name)
         const struct peer *peer = book->peers[i];
         if (peer == NULL || peer->role == ROLE_CONTROL || peer->leaving)
             continue;
-        status = buffer_printf(&text, "%s %s.%" PRIu32, some ? "," : "", book_role_name(peer->role),
+        status = buffer_printf(&text, "%s %s.%" PRIu32, some ? "," : "", role_name(peer->role),
                                peer->index);
         some = true;
     }

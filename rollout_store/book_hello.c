@@ -161,7 +161,7 @@ static enum status keep_waiting(struct book *book, uint32_t id, const struct hel
              " ms and was heard %" PRId64
              " ms ago: a second process of that name has no place; stop one of the two, or start "
              "this one with another index",
-             book_role_name(holder->role), holder->index, holder->pid, holder->host,
+             role_name(holder->role), holder->index, holder->pid, holder->host,
              (book->now_ns - holder->hello_ns) / CLOCK_NS_PER_MS,
              (book->now_ns - holder->heard_ns) / CLOCK_NS_PER_MS);
     book_newcomer_gone(book, id);
@@ -213,7 +213,7 @@ static enum status take_place(struct book *book, uint32_t id, const struct hello
     snprintf(why, sizeof why,
              "your connection was dead or you were silent for too long, and process %" PRIu32
              " on host %s took your place as %s.%" PRIu32,
-             hello->pid, hello->host != NULL ? hello->host : "", book_role_name(hello->role),
+             hello->pid, hello->host != NULL ? hello->host : "", role_name(hello->role),
              hello->index);
     for (uint32_t i = 0; i < book->peer_limit; i++) {
         struct peer *other = book->peers[i];

@@ -6,13 +6,6 @@
 #include "core/checksum.h"
 #include "rollout_store/book_state.h"
 
-const char *book_role_name(enum role role)
-{
-    static const char *const names[ROLE_COUNT] = {"nobody", "store",   "actor",
-                                                  "reward", "learner", "control"};
-    return (unsigned)role < ROLE_COUNT ? names[role] : "nobody";
-}
-
 /* ---- silence ---- */
 
 enum status book_expire_holder(struct book *book, struct book_out *out, struct holder *holder,

@@ -38,7 +38,7 @@ enum status book_count_poison(struct book *book, struct peer *peer, enum refusal
              "%d messages of %s.%" PRIu32
              " in a row held something refused, the last because %s: what they held is given to "
              "others; quarantine.jsonl of the run lists it",
-             BOOK_POISON_FRAMES, book_role_name(peer->role), peer->index, refusal_sentence(poison));
+             BOOK_POISON_FRAMES, role_name(peer->role), peer->index, refusal_sentence(poison));
     return book_refuse(book, out, peer, why);
 }
 

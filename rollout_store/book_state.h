@@ -285,7 +285,6 @@ MUST_CHECK enum status book_send_notice(struct book *book, struct book_out *out,
 /* Between the learner and an actor it names; to one who is not there it is forgotten. */
 MUST_CHECK enum status book_hand_on(struct book *book, const struct peer *from,
                                     const struct weight_control *control, struct book_out *out);
-const char *book_role_name(enum role role);
 
 /* ---- book_lease.c ---- */
 MUST_CHECK enum status book_segment_frame(struct book *book, struct peer *peer,

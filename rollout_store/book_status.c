@@ -71,7 +71,7 @@ static enum status write_peer(const struct book *book, struct peer *peer, struct
     TRY(buffer_printf(json,
                       "{\"role\":\"%s\",\"index\":%" PRIu32 ",\"pid\":%" PRIu32
                       ",\"incarnation\":\"%016" PRIx64 "\",\"host\":",
-                      book_role_name(peer->role), peer->index, peer->pid, peer->incarnation));
+                      role_name(peer->role), peer->index, peer->pid, peer->incarnation));
     TRY(buffer_json_text(json, peer->host));
     TRY(buffer_printf(json, ",\"connected\":%s,\"disconnected_ms\":%" PRId64 ",\"draining\":%s",
                       peer->connected ? "true" : "false",
@@ -103,7 +103,7 @@ static enum status write_newcomers(const struct book *book, struct buffer *json)
         const struct newcomer *newcomer = &book->newcomers[i];
         TRY(buffer_printf(
             json, "%s{\"role\":\"%s\",\"index\":%" PRIu32 ",\"pid\":%" PRIu32 ",\"host\":",
-            i > 0 ? "," : "", book_role_name(newcomer->role), newcomer->index, newcomer->pid));
+            i > 0 ? "," : "", role_name(newcomer->role), newcomer->index, newcomer->pid));
         TRY(buffer_json_text(json, newcomer->host));
         TRY(buffer_printf(json, ",\"waits_ms\":%" PRId64 "}", since_ms(book, newcomer->first_ns)));
     }

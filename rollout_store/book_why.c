@@ -91,7 +91,7 @@ void book_hold_for(struct book *book, int64_t now_ns, const char *what)
 
 static void name_peer(const struct peer *peer, char name[NODE_MAX])
 {
-    snprintf(name, NODE_MAX, "%s.%" PRIu32, book_role_name(peer->role), peer->index);
+    snprintf(name, NODE_MAX, "%s.%" PRIu32, role_name(peer->role), peer->index);
 }
 
 static uint32_t count_role(const struct book *book, enum role role)
@@ -185,7 +185,7 @@ static void add_peers(const struct book *book, struct graph *graph)
                 left_ms = 2 * (int64_t)book->config.store.lease_ms - since_ms;
         snprintf(who, sizeof who, "newcomer (pid %" PRIu32 " on host %.40s)", newcomer->pid,
                  newcomer->host);
-        snprintf(whom, sizeof whom, "%s.%" PRIu32, book_role_name(newcomer->role), newcomer->index);
+        snprintf(whom, sizeof whom, "%s.%" PRIu32, role_name(newcomer->role), newcomer->index);
         add(graph, WORKS, who, whom, since_ms, left_ms > 0 ? left_ms : 0,
             "it wants the place of %s, whose process lives", whom);
     }
@@ -475,9 +475,8 @@ static enum status write_processes(const struct book *book, struct buffer *json)
         if (peer == NULL || peer->role == ROLE_CONTROL)
             continue;
         json_t *own = json_loads(buffer_string(&peer->waits), 0, NULL);
-        TRY(buffer_printf(json, "%s\"%s.%" PRIu32 "\":%s", first ? "" : ",",
-                          book_role_name(peer->role), peer->index,
-                          json_is_array(own) ? buffer_string(&peer->waits) : "[]"));
+        TRY(buffer_printf(json, "%s\"%s.%" PRIu32 "\":%s", first ? "" : ",", role_name(peer->role),
+                          peer->index, json_is_array(own) ? buffer_string(&peer->waits) : "[]"));
         json_decref(own);
         first = false;
     }

@@ -76,12 +76,8 @@ static enum status begin_line(struct buffer *line, enum refusal kind, const char
 static enum status write_refusal(struct quarantine *quarantine, const struct book_refusal *refusal,
                                  struct buffer *line)
 {
-    static const char *const roles[ROLE_COUNT] = {"nobody", "store",   "actor",
-                                                  "reward", "learner", "control"};
     char peer[WIRE_NAME_MAX];
-    snprintf(peer, sizeof peer, "%s.%" PRIu32,
-             (unsigned)refusal->role < ROLE_COUNT ? roles[refusal->role] : roles[0],
-             refusal->index);
+    snprintf(peer, sizeof peer, "%s.%" PRIu32, role_name(refusal->role), refusal->index);
     TRY(begin_line(line, refusal->kind, peer));
     TRY(buffer_printf(line,
                       ",\"incarnation\":\"%016" PRIx64 "\",\"group\":%" PRIu64 ",\"lease\":%" PRIu64

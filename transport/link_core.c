@@ -108,11 +108,6 @@ void link_core_set_silence(struct link_core *core, int64_t silent_limit_ms)
 
 /* ---- sending ---- */
 
-static int64_t after_ms(int64_t now_ns, int64_t ms)
-{
-    return now_ns + ms * CLOCK_NS_PER_MS;
-}
-
 static enum status send_now(struct link_core *core, const struct message *message)
 {
     buffer_clear(&core->bytes);
@@ -138,7 +133,8 @@ static enum status send_hello(struct link_core *core, int64_t now_ns)
 {
     struct message message = {.type = MESSAGE_hello, .hello = core->hello};
     enum status status = send_now(core, &message);
-    core->next_hello_ns = after_ms(now_ns, status == STATUS_AGAIN ? HELLO_FULL_MS : HELLO_EVERY_MS);
+    core->next_hello_ns =
+        clock_after_ms(now_ns, status == STATUS_AGAIN ? HELLO_FULL_MS : HELLO_EVERY_MS);
     return status;
 }
 
@@ -150,7 +146,7 @@ static enum status send_heartbeat(struct link_core *core, int64_t now_ns)
                                             .waits_json = "[]"}};
     if (core->fill != NULL)
         core->fill(core->fill_self, &message.heartbeat);
-    core->next_heartbeat_ns = after_ms(now_ns, heartbeat_every_ms(core));
+    core->next_heartbeat_ns = clock_after_ms(now_ns, heartbeat_every_ms(core));
     return send_now(core, &message);
 }
 
@@ -190,7 +186,7 @@ int64_t link_core_due_ns(const struct link_core *core)
 {
     int64_t due_ns = core->welcomed ? core->next_heartbeat_ns : core->next_hello_ns;
     if (core->silent_limit_ms > 0 && core->asked_ns != INT64_MIN) {
-        int64_t silent_ns = after_ms(core->asked_ns, core->silent_limit_ms);
+        int64_t silent_ns = clock_after_ms(core->asked_ns, core->silent_limit_ms);
         due_ns = silent_ns < due_ns ? silent_ns : due_ns;
     }
     return due_ns;
@@ -244,7 +240,7 @@ static enum status absorb(struct link_core *core, int64_t now_ns, const struct m
         core->reconnects += core->ever_welcomed ? 1 : 0;
         core->welcomed = core->ever_welcomed = true;
         core->heartbeat_ms = message->welcome.heartbeat_ms;
-        core->next_heartbeat_ns = after_ms(now_ns, heartbeat_every_ms(core));
+        core->next_heartbeat_ns = clock_after_ms(now_ns, heartbeat_every_ms(core));
     }
     return STATUS_OK;
 }

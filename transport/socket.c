@@ -29,13 +29,6 @@ static bool planned_failure(void)
     return true;
 }
 
-const char *role_name(enum role role)
-{
-    static const char *const names[ROLE_COUNT] = {"none",   "store",   "actor",
-                                                  "reward", "learner", "control"};
-    return (unsigned)role < ROLE_COUNT ? names[role] : "unknown";
-}
-
 void socket_identity(enum role role, uint32_t index, uint64_t incarnation,
                      char out[SOCKET_IDENTITY_MAX])
 {

@@ -38,7 +38,6 @@ void socket_close(void **context,
 /* Text identity "actor.3.0123456789abcdef" of a peer. */
 void socket_identity(enum role role, uint32_t index, uint64_t incarnation,
                      char out[SOCKET_IDENTITY_MAX]);
-const char *role_name(enum role role); /* "actor" */
 
 /* Never blocks. identity_size 0: no identity frame (DEALER). AGAIN full, NETWORK peer gone. */
 MUST_CHECK enum status socket_send(void *socket, const void *identity, size_t identity_size,

@@ -18,9 +18,10 @@ bool compare_trees(struct comparison *comparison, struct node *gold, struct node
 /* Numbers and expressions: equal values, at points when there are variables. */
 bool compare_scalars(struct comparison *comparison, const struct node *gold,
                      const struct node *answer);
-/* Whether left - right of both are in a constant proportion; sign: which one is asked for (0: either). */
+/* Whether left - right of both are in a constant proportion; sign: which one is asked for (0: either); unit: the
+ * proportion is 1 or -1. */
 bool compare_proportion(struct comparison *comparison, struct node *const gold[2],
-                        struct node *const answer[2], int sign);
+                        struct node *const answer[2], int sign, bool unit);
 bool compare_relations(struct comparison *comparison, struct node *gold, struct node *answer);
 /* Whether a tree is a set of numbers in more than name: intervals, unions, the empty set, the reals. */
 bool compare_is_real_set(const struct node *tree);

@@ -43,7 +43,11 @@ static bool same_pair(struct comparison *comparison, const struct pair *gold,
         if (gold->side[i]->kind > NODE_DEGREE || answer->side[i]->kind > NODE_DEGREE)
             return false;
     int sign = gold->operator== OPERATOR_LESS || gold->operator== OPERATOR_LESS_EQUAL ? 1 : 0;
-    return compare_proportion(comparison, gold->side, answer->side, sign);
+    /* A gold x > 5 is solved: 2x > 10 may be the question. */
+    bool solved = false;
+    for (int i = 0; i < 2; i++)
+        solved |= compare_is_name(gold->side[i]) && math_tree_is_constant(gold->side[1 - i]);
+    return compare_proportion(comparison, gold->side, answer->side, sign, solved);
 }
 
 static bool same_chains(struct comparison *comparison, const struct node *gold,
@@ -163,7 +167,7 @@ static bool same_equations(struct comparison *comparison, struct node *gold, str
     /* A gold x = 5 is no equation to be transformed: 2x = 10 may be the question. */
     if (solved && math_tree_is_constant(a[1]) && !solved_answer)
         return false;
-    return compare_proportion(comparison, a, b, 0);
+    return compare_proportion(comparison, a, b, 0, false);
 }
 
 bool compare_relations(struct comparison *comparison, struct node *gold, struct node *answer)

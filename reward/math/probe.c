@@ -232,8 +232,20 @@ static bool ratio_at_point(struct comparison *comparison, struct node *const gol
     return ratio->kind == VALUE_BALL;
 }
 
+/* Not zero; of the sign that is asked for; 1 or -1 when it must be a unit. */
+static bool is_factor(const struct value *ratio, int sign, bool unit)
+{
+    arb_srcptr real = acb_realref(ratio->ball);
+    if (acb_contains_zero(ratio->ball))
+        return false;
+    if (sign != 0 &&
+        (!acb_is_real(ratio->ball) || (sign > 0 ? !arb_is_positive(real) : !arb_is_negative(real))))
+        return false;
+    return !unit || arb_contains_si(real, 1) || arb_contains_si(real, -1);
+}
+
 bool compare_proportion(struct comparison *comparison, struct node *const gold[2],
-                        struct node *const answer[2], int sign)
+                        struct node *const answer[2], int sign, bool unit)
 {
     struct evaluation *evaluation = &comparison->evaluation;
     struct value first, next;
@@ -249,11 +261,7 @@ bool compare_proportion(struct comparison *comparison, struct node *const gold[2
         evaluation->wide = i % 2 == 1;
         if (!ratio_at_point(comparison, gold, answer, agreed == 0 ? &first : &next))
             continue;
-        arb_ptr real = acb_realref(first.ball);
-        bool fine = agreed > 0 ||
-                    (!acb_contains_zero(first.ball) &&
-                     (sign == 0 || (acb_is_real(first.ball) &&
-                                    (sign > 0 ? arb_is_positive(real) : arb_is_negative(real)))));
+        bool fine = agreed > 0 || is_factor(&first, sign, unit);
         if (agreed > 0)
             fine = judge(&first, &next, comparison->options->float_rounding, decimal, true,
                          PRECISION_POINT) == 1;

@@ -118,6 +118,7 @@
     ROW(u32,    threads,                "2",        1, 256,         "",          "Submit calls at a time of a plugin that says THREADSAFE; processes of a Python reward.") \
     ROW(u32,    batch,                  "16",       1, 4096,        "items",     "Most items of one submit of a plugin that says BATCH; they share one deadline.") \
     ROW(flag,   reload,                 "true",     0, 0,           "",          "A plugin file that changes is opened beside the old one, tested, and takes the new items.") \
+    ROW(text,   judge,                  "",         0, 0,           "JSON",      "The judge that plugins may ask (weir_reward_host.judge): its settings as an object; empty: none.") \
     ROW(choice, style,                  "auto",     0, 0,           "auto|verl|verl_batch|trl|verifiers|openrlhf|areal|slime", "How a Python reward function is called; auto: by the names of its parameters.") \
     ROW(text,   python,                 "python3",  0, 0,           "path",      "Interpreter of Python rewards, 3.8 or newer; that of a virtual environment for its packages.") \
     ROW(flag,   python_network,         "false",    0, 0,           "",          "Python rewards may use the network; false: a network namespace of their own where the system allows it.")

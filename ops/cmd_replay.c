@@ -366,7 +366,12 @@ static int replay_rollout(struct replay *replay, uint64_t group_id, uint64_t sam
     int code = extract(replay, "rollout", group_id, sample, replay->rollout);
     if (code != EXIT_CODE_OK)
         return code;
-    enum status status = read_needed(replay, needed, &count);
+    char log[FILE_PATH_MAX]; /* the score and who gave it */
+    enum status status = file_path(log, "%s/store.log", replay->temporary);
+    if (status == STATUS_OK)
+        show_log(log);
+    if (status == STATUS_OK)
+        status = read_needed(replay, needed, &count);
     if (status != STATUS_OK)
         return command_failed("replay", status);
     code = make_weights(replay, needed, count);

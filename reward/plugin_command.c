@@ -20,6 +20,7 @@
 #include "core/wait.h"
 #include "reward/plugin_instance.h"
 #include "reward/plugin_rows.h"
+#include "reward/plugin_services.h"
 
 enum { OVERRIDES_MAX = 64, LIMIT_MS = 120000, ROWS_BYTES_MAX = 256 << 20 };
 
@@ -240,7 +241,8 @@ static int run_check(struct order *order)
     struct plugin_host *host = NULL;
     struct plugin_instance *plugin = NULL;
     struct tally tally = {0};
-    if (plugin_instance_open(&plugin, &order->settings.reward) != STATUS_OK)
+    if (plugin_services_open(order->settings.reward.judge) != STATUS_OK ||
+        plugin_instance_open(&plugin, &order->settings.reward) != STATUS_OK)
         return failed("check");
     if (!order->json)
         say_plugin(plugin);
@@ -322,7 +324,9 @@ static enum status bench_rows(struct plugin_host *host, const struct order *orde
 static int run_bench(struct order *order)
 {
     struct plugin_host *host = NULL;
-    enum status status = plugin_host_open(&host, &order->settings.reward);
+    enum status status = plugin_services_open(order->settings.reward.judge);
+    if (status == STATUS_OK)
+        status = plugin_host_open(&host, &order->settings.reward);
     if (status == STATUS_OK)
         status = bench_rows(host, order);
     fflush(stdout);

@@ -2,20 +2,16 @@
 #ifndef REWARD_PLUGIN_SERVICES_H
 #define REWARD_PLUGIN_SERVICES_H
 
+#include "core/status.h"
 #include "reward/weir_reward.h"
 
-/* Never NULL; any thread. run_sandboxed and judge return ENOTSUP until plugin_services_give. */
+/* Never NULL; any thread. run_sandboxed and judge return ENOTSUP unless plugin_services_open was called. */
 const weir_reward_host *plugin_services(void);
 
-/* Sandbox and judge of this process, borrowed until its end; NULL: not available. Before the first plugin opens. */
-struct plugin_services_given {
-    int (*run_sandboxed)(const weir_reward_host *host, const weir_reward_run *run,
-                         weir_reward_run_result *result);
-    void (*run_release)(const weir_reward_host *host, weir_reward_run_result *result);
-    int (*judge)(const weir_reward_host *host, weir_reward_str request_json, int64_t deadline_ns,
-                 weir_reward_str *answer_json);
-    void (*judge_release)(const weir_reward_host *host, weir_reward_str *answer_json);
-};
-void plugin_services_give(const struct plugin_services_given *given);
+/* From now on plugins have a sandbox, opened when the first of them runs a program (ENOTSUP then on a machine that
+ * cannot have one), and the judge of judge_config (reward.judge, a JSON object; "" for none). INVALID with the judge's
+ * sentence. Call it before the first plugin opens; plugin_services_close when the last is closed. */
+MUST_CHECK enum status plugin_services_open(const char *judge_config);
+void plugin_services_close(void);
 
 #endif

@@ -12,6 +12,7 @@
 #include "reward/desk.h"
 #include "reward/job.h"
 #include "reward/plugin_host.h"
+#include "reward/plugin_services.h"
 #include "reward/reward_metrics.h"
 #include "text/tokenizer.h"
 #include "transport/link.h"
@@ -190,6 +191,7 @@ enum status reward_worker_create(struct reward_worker **out,
     worker->index = options->index;
     snprintf(worker->run, sizeof worker->run, "%s", options->run);
     enum status status;
+    TRY_GOTO(fail, plugin_services_open(settings->reward.judge));
     TRY_GOTO(fail, plugin_host_open(&worker->host, &settings->reward));
     TRY_GOTO(fail, check_queue(worker));
     TRY_GOTO(fail, tokenizer_open(&worker->tokenizer, settings->model.path,
@@ -222,7 +224,10 @@ void reward_worker_destroy(struct reward_worker **pointer)
     char kept[STATUS_TEXT_MAX];
     status_keep(kept);
     link_close(&worker->link, "leaving");
+    bool stuck = worker->host != NULL && plugin_host_stuck(worker->host);
     plugin_host_close(&worker->host, reward_job_drop);
+    if (!stuck) /* else its thread may still be inside a service */
+        plugin_services_close();
     reward_desk_close(&worker->desk);
     tokenizer_close(&worker->tokenizer);
     redis_view_close(&worker->redis);

@@ -516,6 +516,21 @@ enum status replay_steps(const struct replay_source *source, uint64_t base, uint
 
 /* ---- one rollout ---- */
 
+/* What the ledger says of its score; `weir replay` shows this line. */
+static void say_score(const struct score *score, uint64_t group_id, uint32_t number)
+{
+    static const char *const names[SCORE_STATUS_COUNT] = {"ok",    "fail", "timeout",
+                                                          "error", "skip", "unscorable"};
+    if (score->attempt == 0)
+        fprintf(stderr, "rollout %" PRIu64 ".%" PRIu32 ": no score\n", group_id, number);
+    else if (score->scorer == 0)
+        fprintf(stderr, "rollout %" PRIu64 ".%" PRIu32 ": score %s %.9g\n", group_id, number,
+                names[score->status], score->value);
+    else
+        fprintf(stderr, "rollout %" PRIu64 ".%" PRIu32 ": score %s %.9g by plugin %016" PRIx64 "\n",
+                group_id, number, names[score->status], score->value, score->scorer);
+}
+
 static enum status put_rollout(struct reader *reader, uint64_t group_id, uint32_t number)
 {
     const struct sampling_settings *sampling = &reader->source->settings->sampling;
@@ -576,6 +591,8 @@ enum status replay_rollout(const struct replay_source *source, uint64_t group_id
         status = fill_groups(&reader);
     if (status == STATUS_OK)
         status = put_rollout(&reader, group_id, sample);
+    if (status == STATUS_OK)
+        say_score(&find_group(&reader, group_id)->samples[sample].score, group_id, sample);
     reader_close(&reader);
     return status;
 }

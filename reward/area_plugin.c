@@ -210,9 +210,11 @@ static int submit(void *pointer, const weir_reward_item *items, uint32_t n,
 
 /* ---- one plugin an area ---- */
 
+/* Items of one submit share a deadline, so those that run programs or ask a judge come one by one. */
 static uint64_t caps_of(unsigned needs)
 {
-    return WEIR_REWARD_CAP_THREADSAFE | WEIR_REWARD_CAP_BATCH |
+    bool slow = (needs & (REWARD_NEEDS_SANDBOX | REWARD_NEEDS_JUDGE)) != 0;
+    return WEIR_REWARD_CAP_THREADSAFE | (slow ? 0u : WEIR_REWARD_CAP_BATCH) |
            (needs & REWARD_NEEDS_GROUP ? WEIR_REWARD_CAP_GROUP : 0u) |
            (needs & REWARD_NEEDS_IDS ? WEIR_REWARD_CAP_NEEDS_IDS : 0u);
 }

@@ -18,6 +18,7 @@
 
 #include "core/buffer.h"
 #include "core/check.h"
+#include "core/memory.h"
 #include "reward/area.h"
 #include "sandbox/sandbox.h"
 
@@ -31,18 +32,18 @@ struct code_bed {
 /* cmocka group set-up. No sandbox on this machine: every test of the group skips, with the reason. */
 static inline int code_bed_open_with(struct code_bed **bed, const char *config, uint32_t jobs)
 {
-    static struct code_bed made;
     struct reward_tools tools = {0};
     char why[256] = "";
-    made = (struct code_bed){0};
-    *bed = &made;
-    if (sandbox_open(&made.sandbox, &(struct sandbox_options){.jobs = jobs}) != STATUS_OK) {
+    struct code_bed *made = memory_alloc(sizeof *made);
+    CHECK(made != NULL);
+    *bed = made;
+    if (sandbox_open(&made->sandbox, &(struct sandbox_options){.jobs = jobs}) != STATUS_OK) {
         printf("skipped: %s\n", status_last_error());
         return 0;
     }
-    tools.sandbox = made.sandbox;
+    tools.sandbox = made->sandbox;
     json_t *settings = json_loads(config, 0, NULL);
-    int code = code_area.create(settings, &tools, &made.instance, why, sizeof why);
+    int code = code_area.create(settings, &tools, &made->instance, why, sizeof why);
     json_decref(settings);
     if (code != 0)
         printf("create: %s\n", why);
@@ -63,6 +64,7 @@ static inline int code_bed_close(void **state)
     if (bed->instance != NULL)
         code_area.destroy(bed->instance);
     sandbox_close(&bed->sandbox);
+    memory_free(bed);
     return 0;
 }
 

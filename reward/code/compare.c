@@ -34,7 +34,7 @@ static bool read_number(struct code_text token, double *number)
     if (token.size == 0 || token.size > NUMBER_MAX)
         return false;
     for (size_t i = 0; i < token.size; i++)
-        if (strchr("0123456789+-.eEinfINF", token.at[i]) == NULL || token.at[i] == '\0')
+        if (strchr("0123456789+-.eEinftyINFTY", token.at[i]) == NULL || token.at[i] == '\0')
             return false;
     memcpy(text, token.at, token.size);
     text[token.size] = '\0';

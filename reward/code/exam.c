@@ -48,13 +48,14 @@ static bool draw_nonce(struct exam *exam)
 static bool prepare(struct exam *exam)
 {
     const struct code_problem *problem = exam->work->problem;
-    bool stop = exam->work->settings->fraction == CODE_FRACTION_NONE;
+    bool stop = exam->work->settings->fraction == CODE_FRACTION_NONE ||
+                json_is_true(json_object_get(problem->task, "stop"));
     size_t calls = json_array_size(json_object_get(problem->task, "calls"));
     json_t *task = json_copy(problem->task), *public = json_object();
     exam->times = 1;
     if (calls > 0) {
         exam->times = calls < CALLS_TIMES_MAX ? (double)calls : CALLS_TIMES_MAX;
-        json_object_set_new(task, "each_s", json_real(problem->time_limit_s * 1.5 + 0.5));
+        json_object_set_new(task, "each_s", json_real(problem->time_limit_s * 2 + 2));
     }
     if (draw_nonce(exam))
         json_object_set_new(task, "nonce", json_string(exam->nonce));

@@ -568,7 +568,7 @@ class Examiner:
         candidate = self.remote.ask("find", entry) if entry else None
         if entry and "candidate" in _loaded(tree) - _stored(tree):
             self.space["candidate"] = candidate
-        for node in tree.body:
+        for place, node in enumerate(tree.body):
             part = _ast.Module([node], [])
             code = compile(part, "<test>", "exec")
             if isinstance(node, _ast.Assert):
@@ -576,6 +576,7 @@ class Examiner:
             else:
                 self.step(node, code)
             if self.first >= 0 and self.task["stop"]:
+                self.total += sum(isinstance(later, _ast.Assert) for later in tree.body[place + 1 :])
                 return
         self.run_collected(candidate)
 
@@ -816,8 +817,8 @@ def _main():
     except Gone as error:
         examiner.total = max(examiner.total, 1)
         slow = isinstance(error, Slow)
+        found["gone"] = not slow and examiner.first < 0
         examiner.failed("TLE" if slow else "RE", str(error))
-        found["gone"] = not slow
     except Unsupported as error:
         found["unscorable"] = "the test needs what cannot cross: %s" % error
     except BadTest as error:

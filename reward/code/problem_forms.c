@@ -246,6 +246,13 @@ static bool make_exam(struct reading *reading, const char *test)
     return true;
 }
 
+/* A test program ends where it fails, as it would by itself. */
+static bool make_program(struct reading *reading, const char *test)
+{
+    return make_exam(reading, test) &&
+           json_object_set_new(reading->problem->task, "stop", json_true()) == 0;
+}
+
 /* Asserts, one a line or several arrays of them. */
 static bool read_asserts(struct reading *reading, const json_t *list, const json_t *more)
 {
@@ -355,7 +362,7 @@ static bool read_form(struct reading *reading)
     if ((value = member(reading, "test_list")) != NULL)
         return read_asserts(reading, value, member(reading, "challenge_test_list"));
     if ((value = member(reading, "test")) != NULL)
-        return json_is_string(value)  ? make_exam(reading, json_string_value(value))
+        return json_is_string(value)  ? make_program(reading, json_string_value(value))
                : json_is_array(value) ? read_asserts(reading, value, NULL)
                                       : code_refuse(reading->why, reading->size,
                                                     "\"test\" is a text or an array of asserts");
@@ -369,14 +376,14 @@ static bool read_form(struct reading *reading)
                                                         : read_test_list(reading, value);
     }
     if (json_is_string(tests))
-        return make_exam(reading, json_string_value(tests));
+        return make_program(reading, json_string_value(tests));
     bool found = false;
     if (!read_several(reading, &found))
         return false;
     if (found)
         return true;
     if (json_is_string(reading->input->truth) && reading->truth == NULL)
-        return make_exam(reading, json_string_value(reading->input->truth));
+        return make_program(reading, json_string_value(reading->input->truth));
     return code_refuse(
         reading->why, reading->size,
         "the row has no tests (\"tests\", \"test\", \"test_list\", \"input_output\")");

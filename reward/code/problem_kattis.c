@@ -7,7 +7,7 @@
 #include "reward/code/problem.h"
 
 /* TIME: a package has no limit of its own, it is measured on accepted programs. */
-#define PACKAGE_TIME_S 4.0
+#define PACKAGE_TIME_S 5.0
 
 static bool ends_with(const char *text, const char *tail)
 {
@@ -18,6 +18,26 @@ static bool ends_with(const char *text, const char *tail)
 static struct code_text text_of(const json_t *value)
 {
     return (struct code_text){json_string_value(value), json_string_length(value)};
+}
+
+/* A link of the package, written down as the path it holds: what it points to. */
+static struct code_text followed(const json_t *files, const char *path, const json_t *value)
+{
+    const char *text = json_string_value(value), *end = strrchr(path, '/');
+    if (end == NULL || json_string_length(value) > 200 || strncmp(text, "../", 3) != 0)
+        return text_of(value);
+    size_t folder = (size_t)(end - path);
+    while (strncmp(text, "../", 3) == 0) {
+        text += 3;
+        while (folder > 0 && path[folder - 1] != '/')
+            folder--;
+        folder -= folder > 0;
+    }
+    char target[1024];
+    snprintf(target, sizeof target, "%.*s/%.*s", (int)folder, path, (int)strcspn(text, "\r\n"),
+             text);
+    const json_t *found = json_object_get(files, target);
+    return text_of(json_is_string(found) ? found : value);
 }
 
 static int by_path(const void *one, const void *two)
@@ -41,7 +61,7 @@ static bool collect(struct code_problem *problem, const json_t *files, const cha
         if (strncmp(path, below, strlen(below)) == 0 && ends_with(path, tail) &&
             json_is_string(value)) {
             (*found)[*count].path = (struct code_text){path, strlen(path)};
-            (*found)[(*count)++].text = text_of(value);
+            (*found)[(*count)++].text = followed(files, path, value);
         }
     }
     qsort(*found, *count, sizeof **found, by_path);
@@ -140,7 +160,7 @@ static bool read_tests(struct code_problem *problem, const json_t *files, char *
             if (!json_is_string(answer))
                 return code_refuse(why, size, "the package has no %.200s", path);
             problem->tests[problem->test_count++] =
-                (struct code_test){inputs[j].text, text_of(answer)};
+                (struct code_test){inputs[j].text, followed(files, path, answer)};
         }
     }
     return problem->test_count > 0 || code_refuse(why, size, "the package has no tests");

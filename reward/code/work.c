@@ -9,7 +9,13 @@
 #include "core/clock.h"
 
 /* OUTPUT: allowed beyond what a program needs. */
-enum { OUTPUT_BYTES = 16 << 20, STACK_BYTES = 256 << 20, WALL_MIN_MS = 10 };
+enum {
+    OUTPUT_BYTES = 16 << 20,
+    STACK_BYTES = 256 << 20,
+    WALL_MIN_MS = 10,
+    WALL_MORE_MS = 2000,
+    SLEPT_MS = 500
+};
 
 const char *code_verdict_name(enum code_verdict verdict)
 {
@@ -45,7 +51,7 @@ struct sandbox_limits code_limits(const struct code_work *work, double times)
     struct sandbox_limits limits = sandbox_limits_default();
     const struct code_problem *problem = work->problem;
     limits.cpu_ms = (int64_t)(problem->time_limit_s * times * 1000);
-    limits.wall_ms = limits.cpu_ms + limits.cpu_ms / 2 + 500;
+    limits.wall_ms = 2 * limits.cpu_ms + WALL_MORE_MS;
     limits.memory_bytes = (int64_t)(problem->memory_limit_mb * 1048576);
     limits.stack_bytes =
         limits.memory_bytes < STACK_BYTES ? limits.memory_bytes : (int64_t)STACK_BYTES;
@@ -217,6 +223,11 @@ bool code_ended_well(const struct code_work *work, const struct sandbox_result *
     } else if (result->cpu_ms > cpu_ms + 50) { /* 50: what the interpreter's own start may cost */
         *verdict = CODE_TLE;
         snprintf(why, size, "used %lld ms of CPU of %lld", (long long)result->cpu_ms,
+                 (long long)cpu_ms);
+    } else if (result->wall_ms > cpu_ms + cpu_ms / 2 + SLEPT_MS &&
+               result->cpu_ms < result->wall_ms / 5) { /* a busy machine would not explain it */
+        *verdict = CODE_TLE;
+        snprintf(why, size, "took %lld ms of %lld, most of them idle", (long long)result->wall_ms,
                  (long long)cpu_ms);
     } else {
         return true;

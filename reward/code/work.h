@@ -58,7 +58,8 @@ void code_fail(struct code_work *work, size_t test, enum code_verdict verdict, c
 bool code_give_up(struct code_work *work, int32_t status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* CPU as the problem says; half as much again and half a second of wall time, for a busy machine. */
+/* CPU as the problem says; twice that and two seconds of wall time, for a busy machine. A program that was mostly idle
+ * gets less: code_ended_well. */
 struct sandbox_limits code_limits(const struct code_work *work, double times);
 /* One run, tried again after INFRA. False after code_give_up: no result to free. A run that the deadline cut short is
  * TIMEOUT, not the program's fault. */

@@ -647,6 +647,20 @@ static void test_logic_puzzles_moves_and_boards_may_be_spelled_in_many_ways(void
     };
     assert_spellings("{\"task\": \"n_queens\", \"metadata\": {\"n\": 4, \"given\": [2, 0, 0, 0]}}",
                      queens);
+    static const struct spelling heights[] = {
+        {true, "[[2, 1], [1, 2]]"},
+        {true, "```\n2 1\n1 2\n```"},
+        {true, "\\boxed{\\begin{pmatrix} 2 & 1 \\\\ 1 & 2 \\end{pmatrix}}"},
+        {true, "First [[1, 2], [2, 1]], but then\n\n```python\n[[2, 1], [1, 2]]\n```"},
+        {false, "First [[2, 1], [1, 2]], but then\n\n```python\n[[1, 2], [2, 1]]\n```"},
+        {false, "First [[2, 1], [1, 2]], but then\n\n```python\n[[2, 1]]\n```"},
+        {false, "[[2, 2], [1, 1]]"},
+        {false, "[[2.5, 1], [1, 2]]"},
+        {false, NULL},
+    };
+    assert_spellings("{\"task\": \"skyscraper_puzzle\", \"metadata\": {\"n\": 2, \"top\": [1, 2], "
+                     "\"bottom\": [2, 1], \"left\": [1, 2], \"right\": [2, 1]}}",
+                     heights);
     static const struct spelling way[] = {
         {true, "\\boxed{RRDD}"},        {true, "The way is: right, right, down, down."},
         {true, "Answer: R, R, D, D"},   {true, "→ → ↓ ↓"},

@@ -76,7 +76,11 @@ static json_t *grid_in_short(struct answer_span response, size_t rows, size_t co
 json_t *board_grid(struct answer_span response, size_t rows, size_t columns)
 {
     json_t *grid = grid_in_short(response, rows, columns);
-    return grid != NULL ? grid : reading_grid(response, rows, columns);
+    if (grid != NULL)
+        return grid;
+    json_t *other = literal_last(reading_short(response), 2, LITERAL_WORDS);
+    json_decref(other); /* a final answer of another shape: what came before is none */
+    return other != NULL ? NULL : reading_grid(response, rows, columns);
 }
 
 bool board_of_response(struct answer_span response, int rows, int columns, struct board *board)

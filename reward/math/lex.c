@@ -122,6 +122,11 @@ static void append(struct number_text *number, const char *from, const char *to)
     number->size += (size_t)(to - from);
 }
 
+static void append_one(struct number_text *number, char c)
+{
+    number->at[number->size++] = c;
+}
+
 static void lex_integer_part(struct lexer *lexer, struct number_text *number)
 {
     const char *from = lexer->at, *to = digits(lexer, from);
@@ -150,12 +155,12 @@ static void lex_fraction_part(struct lexer *lexer, struct number_text *number)
     const char *after = repeating(lexer, end, &from, &to);
     if (end == fraction && after == NULL)
         return; /* a sentence's period */
-    append(number, ".", "." + 1);
+    append_one(number, '.');
     append(number, fraction, end);
     if (after != NULL) {
-        append(number, "(", "(" + 1);
+        append_one(number, '(');
         append(number, from, to);
-        append(number, ")", ")" + 1);
+        append_one(number, ')');
     }
     lexer->at = after != NULL ? after : end;
 }

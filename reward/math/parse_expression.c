@@ -109,22 +109,21 @@ static bool parse_mark(struct parser *parser, struct node **base)
     bool braced = parse_take(parser, '{');
     int kind = parser->at->kind;
     const char *name = parser->at->text;
+    size_t size = parser->at->size;
     bool known = kind == TOKEN_DEGREE || kind == '*' || kind == TOKEN_PRIME ||
                  ((kind == '+' || kind == '-') &&
                   (parser->at[1].kind == '}' || !starts_atom(parser->at[1].kind)));
-    if (known && !braced && (kind == '+' || kind == '-'))
-        known = true;
     if (known) {
         parser->at++;
         while (parse_take(parser, TOKEN_PRIME))
-            name = "''";
+            name = "''", size = 2;
     }
     if (!known || (braced && !parse_take(parser, '}'))) {
         parser->at = from;
         return false;
     }
     *base = kind == TOKEN_DEGREE ? parse_new_1(parser, NODE_DEGREE, *base)
-                                 : parse_call(parser, name, strlen(name), *base, NULL);
+                                 : parse_call(parser, name, size, *base, NULL);
     return true;
 }
 

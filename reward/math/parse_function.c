@@ -34,6 +34,13 @@ static struct node *parse_open_argument(struct parser *parser)
     return negative ? parse_new_1(parser, NODE_NEGATE, argument) : argument;
 }
 
+static struct node *binomial_of_groups(struct parser *parser, const struct node *node)
+{
+    struct node *below = parse_bracketed(parser);
+    return below != NULL ? parse_function_node(parser, FUNCTION_BINOMIAL, node->child[0], below)
+                         : NULL;
+}
+
 /* The arguments as children of `node`: (a, b), {a}, \{a, b\} or an open one. */
 static struct node *parse_arguments(struct parser *parser, struct node *node)
 {
@@ -50,13 +57,13 @@ static struct node *parse_arguments(struct parser *parser, struct node *node)
     node->child = list.at;
     node->count = list.count;
     node->depth = (uint16_t)(inside->depth + 1);
-    bool takes_many = node->function == FUNCTION_GCD || node->function == FUNCTION_LCM ||
-                      node->function == FUNCTION_MIN || node->function == FUNCTION_MAX ||
-                      node->function == FUNCTION_BINOMIAL;
-    return node->count == 1 ||
-                   (takes_many && (node->function != FUNCTION_BINOMIAL || node->count == 2))
-               ? node
-               : parse_fail(parser);
+    if (node->function == FUNCTION_BINOMIAL) {
+        if (node->count == 1 && parser->at->kind == '{') /* binom{n}{k} */
+            return binomial_of_groups(parser, node);
+        return node->count == 2 ? node : parse_fail(parser);
+    }
+    bool takes_many = node->function >= FUNCTION_GCD && node->function <= FUNCTION_MAX;
+    return node->count == 1 || takes_many ? node : parse_fail(parser);
 }
 
 static bool is_minus_one(const struct node *node)

@@ -21,30 +21,12 @@
 #include <time.h>
 #include <unistd.h>
 
-struct sock_fprog launcher_filter;
-
 enum { SAMPLE_MS = 10, STAT_CPU = 14, STAT_THREADS = 20, STAT_PAGES = 24 };
-
-/* How far the program's process came; in memory that it shares with init until it runs hostile code. */
-struct start {
-    const char *volatile step;
-    volatile int error, exec_error;
-};
 
 __attribute__((noreturn)) static void fail(const struct init_job *job, const char *step, int error)
 {
-    struct init_message message = {.word = INIT_FAILED};
-    snprintf(message.text, sizeof message.text, "%s: %s", step, strerror(error));
-    send_message(job->fd_status, &message, sizeof message, NULL, 0);
+    say_failed(job->fd_status, step, error);
     _exit(1);
-}
-
-static int join_groups(const struct init_job *job)
-{
-    for (int i = 0; i < job->group_count; i++)
-        if (write(job->fd_tasks[i], "0", 1) != 1)
-            return -1;
-    return 0;
 }
 
 static int strict_begin(struct init_job *job, const char **step)
@@ -96,17 +78,15 @@ static int send_work(const struct init_job *job)
     return 0;
 }
 
-/* In the program's process; comes back in a zygote only. */
-static void program_begin(const struct init_job *job, bool zygote, struct start *start)
+/* In the program's process. */
+__attribute__((noreturn)) static void program_begin(const struct init_job *job, struct start *start)
 {
     const char *step = "";
-    if (program_prepare(job, zygote, &step) != 0) {
+    if (program_prepare(job, false, &step) != 0) {
         start->step = step;
         start->error = errno;
         _exit(126);
     }
-    if (zygote)
-        return;
     static const char *const usual[] = {"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=" WORK_FOLDER,
                                         "LANG=C.UTF-8", "TMPDIR=/tmp", NULL};
     const char *const *env = job->head.has_env ? job->items.env : usual;
@@ -121,7 +101,7 @@ __attribute__((noinline)) static pid_t spawn(const struct init_job *job, struct 
 {
     pid_t pid = vfork(); /* shares our memory until execve: nothing to copy */
     if (pid == 0)
-        program_begin(job, false, start);
+        program_begin(job, start);
     return pid;
 }
 
@@ -155,34 +135,36 @@ static void sample_one(const char *pid, int64_t shared_bytes, struct init_messag
 
 static void sample(const struct init_job *job)
 {
-    struct init_message sum = {.word = INIT_SAMPLE}, own = {0};
-    sample_one("1", 0, &own); /* what all have from the zygote is not of their making */
+    struct init_message sum = {.word = INIT_SAMPLE};
     DIR *folder = opendir("/proc");
     if (folder == NULL)
         return;
     for (struct dirent *entry; (entry = readdir(folder)) != NULL;)
         if (entry->d_name[0] >= '1' && entry->d_name[0] <= '9')
-            sample_one(entry->d_name, own.bytes, &sum);
+            sample_one(entry->d_name, job->shared_bytes, &sum);
     closedir(folder);
     send(job->fd_status, &sum, sizeof sum, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
+/* The program's status; reaps what else comes. program -1: for ever. */
 static int wait_program(const struct init_job *job, pid_t program)
 {
     sigset_t child;
     struct timespec pause = {.tv_nsec = SAMPLE_MS * 1000000L};
+    bool blocks = !job->sampled && program >= 0;
     sigemptyset(&child);
     sigaddset(&child, SIGCHLD);
-    if (job->sampled)
+    if (!blocks)
         sigprocmask(SIG_BLOCK, &child, NULL);
     for (;;) {
         int status;
-        pid_t pid = waitpid(-1, &status, job->sampled ? WNOHANG : 0);
-        if (pid == program)
+        pid_t pid = waitpid(-1, &status, blocks ? 0 : WNOHANG);
+        if (pid > 0 && pid == program)
             return status;
-        if (pid == 0) {
-            sample(job);
-            sigtimedwait(&child, NULL, &pause);
+        if (pid == 0 || (pid < 0 && errno == ECHILD && program < 0)) {
+            if (job->sampled)
+                sample(job);
+            sigtimedwait(&child, NULL, job->sampled ? &pause : NULL);
         } else if (pid < 0 && errno != EINTR) {
             fail(job, "waiting for the program", errno);
         }
@@ -193,43 +175,43 @@ __attribute__((noreturn)) static void watch(struct init_job *job, pid_t program,
                                             struct start *start)
 {
     /* Only the socket stays open, so that whoever reads the program's output sees its end. */
-    if (dup2(job->fd_status, 0) < 0 || close_range(1, ~0U, 0) != 0 || capabilities_drop() != 0) {
+    if (dup2(job->fd_status, 0) < 0 || close_range(1, ~0U, 0) != 0 || capabilities_drop() != 0)
         fail(job, "init's own descriptors and capabilities", errno);
-    }
     job->fd_status = 0;
     int status = wait_program(job, program);
     if (start->error != 0)
         fail(job, start->step, start->error);
     if (job->sampled)
         sample(job);
-    struct init_message message = {
-        .word = INIT_ENDED, .status = status, .exec_error = start->exec_error};
-    struct rusage usage;
-    if (getrusage(RUSAGE_CHILDREN, &usage) == 0)
-        message.cpu_ns = (usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * INT64_C(1000000000) +
-                         (usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) * INT64_C(1000);
-    send_message(job->fd_status, &message, sizeof message, NULL, 0);
+    say_ended(job->fd_status, status, start->exec_error);
     _exit(0);
 }
 
-void init_main(struct init_job *job, bool zygote)
+/* The namespaces that the zygote's child is to enter; init itself may open them, nobody else may. */
+static int send_ready(const struct init_job *job)
+{
+    struct init_message message = {.word = INIT_READY};
+    int spaces[] = {open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC),
+                    open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC)};
+    return spaces[0] < 0 || spaces[1] < 0 ||
+                   send_message(job->fd_status, &message, sizeof message, spaces, 2) < 0
+               ? -1
+               : 0;
+}
+
+void init_main(struct init_job *job)
 {
     const char *step = "";
     if (prepare(job, &step) != 0)
         fail(job, step, errno);
     if (job->head.result_count > 0 && send_work(job) != 0)
         fail(job, "the work folder's descriptor", errno);
-    struct start *start =
-        mmap(NULL, sizeof *start, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (start == MAP_FAILED)
+    struct start *start = start_map();
+    if (start == NULL)
         fail(job, "memory", errno);
-    if (!zygote)
+    if (!job->waits)
         watch(job, spawn(job, start), start);
-    pid_t program = fork();
-    if (program < 0)
-        fail(job, "fork", errno);
-    if (program > 0)
-        watch(job, program, start);
-    program_begin(job, true, start);
-    munmap(start, sizeof *start);
+    if (send_ready(job) != 0)
+        fail(job, "init's own namespaces in /proc", errno);
+    watch(job, -1, start);
 }

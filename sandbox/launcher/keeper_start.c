@@ -23,8 +23,9 @@ enum { READY_WAIT_MS = 60000, IMPORTS_MAX = 256, FD_FILTER = 5 };
 extern const char zygote_driver[];
 
 static struct keeper {
-    pid_t pid; /* 0: not started */
-    int control;
+    pid_t pid;           /* 0: not started */
+    int control, zygote; /* sockets; zygote -1: it has none */
+    int64_t shared_bytes;
 } keepers[2];
 
 /* All capabilities of the user namespace, kept over execve although the user is not 0. */
@@ -38,10 +39,11 @@ static int keep_capabilities(void)
         data[i].inheritable = data[i].permitted;
     if (syscall(SYS_capset, &head, data) != 0)
         return -1;
-    return prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_SYS_ADMIN, 0, 0) == 0 &&
-                   prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_SETPCAP, 0, 0) == 0
-               ? 0
-               : -1;
+    static const int kept[] = {CAP_SYS_ADMIN, CAP_SYS_CHROOT, CAP_SETPCAP};
+    for (size_t i = 0; i < sizeof kept / sizeof kept[0]; i++)
+        if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, kept[i], 0, 0) != 0)
+            return -1;
+    return 0;
 }
 
 static int filter_file(void)
@@ -110,26 +112,37 @@ static int keeper_prepare(int go, const char **step)
     return 0;
 }
 
-__attribute__((noreturn)) static void keeper_main(int control, int go, bool zygote)
+__attribute__((noreturn)) static void say_and_exit(int control, const char *step)
 {
     struct init_message message = {.word = INIT_FAILED};
-    const char *step = "";
-    int error = 0;
-    if (keeper_prepare(go, &step) == 0) {
-        if (zygote) {
-            zygote_exec(control, &step);
-        } else if (tree_seal(&step) == 0) {
-            int mine = fcntl(control, F_DUPFD_CLOEXEC, 64);
-            dup2(mine, LAUNCHER_FD_CONTROL); /* the caller's socket must end with the launcher */
-            close_range(LAUNCHER_FD_CONTROL + 1, ~0U, 0);
-            send_message(LAUNCHER_FD_CONTROL, &error, sizeof error, NULL, 0);
-            keeper_serve(LAUNCHER_FD_CONTROL);
-        }
-    }
     snprintf(message.text, sizeof message.text, "%s: %s", step, strerror(errno));
-    send_message(zygote ? LAUNCHER_FD_CONTROL : control, &message, sizeof message, NULL, 0);
     send_message(control, &message, sizeof message, NULL, 0);
     _exit(1);
+}
+
+/* zygote: its end of the socket, or -1. */
+__attribute__((noreturn)) static void keeper_main(int control, int go, int zygote)
+{
+    const char *step = "";
+    int64_t nothing = 0;
+    if (keeper_prepare(go, &step) != 0 || tree_seal(&step) != 0)
+        say_and_exit(control, step);
+    if (zygote >= 0) {
+        pid_t pid = fork();
+        if (pid == 0) {
+            prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+            zygote_exec(zygote, &step);
+            say_and_exit(LAUNCHER_FD_CONTROL, step);
+        }
+        if (pid < 0)
+            say_and_exit(control, "fork of the zygote");
+    }
+    int mine = fcntl(control, F_DUPFD_CLOEXEC, 64);
+    if (dup2(mine, LAUNCHER_FD_CONTROL) < 0) /* the caller's socket must end with the launcher */
+        _exit(1);
+    close_range(LAUNCHER_FD_CONTROL + 1, ~0U, 0);
+    send_message(LAUNCHER_FD_CONTROL, &nothing, sizeof nothing, NULL, 0);
+    keeper_serve(LAUNCHER_FD_CONTROL);
 }
 
 static void keeper_stop(struct keeper *keeper)
@@ -137,6 +150,7 @@ static void keeper_stop(struct keeper *keeper)
     if (keeper->pid <= 0)
         return;
     descriptor_close(&keeper->control);
+    descriptor_close(&keeper->zygote);
     kill(keeper->pid, SIGKILL);
     waitpid(keeper->pid, NULL, 0);
     keeper->pid = 0;
@@ -148,76 +162,121 @@ void keepers_stop(void)
         keeper_stop(&keepers[i]);
 }
 
-/* An answer of the keeper within its time: how many bytes, and a descriptor. */
-static ssize_t hear(const struct keeper *keeper, void *bytes, size_t size, int *fd)
+/* An answer on `socket` within its time: how many bytes, and a descriptor. */
+static ssize_t hear(int socket, void *bytes, size_t size, int *fd)
 {
-    struct pollfd polls = {.fd = keeper->control, .events = POLLIN};
+    struct pollfd polls = {.fd = socket, .events = POLLIN};
     int fds[MESSAGE_FDS_MAX], count = 0;
     errno = ETIMEDOUT;
     if (poll(&polls, 1, READY_WAIT_MS) <= 0)
         return -1;
-    ssize_t got = receive_message(keeper->control, bytes, size, fds, &count);
+    ssize_t got = receive_message(socket, bytes, size, fds, &count);
     if (got == 0)
         errno = EPIPE;
     *fd = count > 0 ? fds[0] : -1;
     return got;
 }
 
-static int keeper_start(struct keeper *keeper, bool zygote, const char **step)
+/* The first word: how many bytes each of its children shares, or why there is none. */
+static int hear_ready(int socket, int64_t *shared_bytes, const char **step)
 {
     static struct init_message message;
-    int pair[2], go[2], none, error = 0;
-    *step = "a keeper's socket";
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0 ||
-        pipe2(go, O_CLOEXEC) != 0)
+    int none;
+    ssize_t got = hear(socket, &message, sizeof message, &none);
+    if (got == sizeof *shared_bytes) {
+        memcpy(shared_bytes, &message, sizeof *shared_bytes);
+        return 0;
+    }
+    if (got == sizeof message) {
+        *step = message.text;
+        errno = 0;
+    }
+    return -1;
+}
+
+static int keeper_clone_itself(struct keeper *keeper, bool zygote, const char **step)
+{
+    int control[2], python[2] = {-1, -1}, go[2], error = 0;
+    *step = "a keeper's sockets";
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, control) != 0 ||
+        pipe2(go, O_CLOEXEC) != 0 ||
+        (zygote && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, python) != 0))
         return -1;
     *step = "clone3 with new user, mount, pid, net, ipc and uts namespaces";
     keeper->pid = clone_process(RUN_NAMESPACES, NULL, -1);
     if (keeper->pid == 0) {
         close(go[1]);
-        close(pair[0]);
-        keeper_main(pair[1], go[0], zygote);
+        close(control[0]);
+        descriptor_close(&python[0]);
+        keeper_main(control[1], go[0], python[1]);
     }
-    keeper->control = pair[0];
-    close(pair[1]);
+    keeper->control = control[0];
+    keeper->zygote = python[0];
+    close(control[1]);
+    descriptor_close(&python[1]);
     close(go[0]);
-    *step = "the map of its users";
-    if (keeper->pid < 0 || map_user(keeper->pid, launcher.outside, launcher.outside_group) != 0 ||
-        write(go[1], "g", 1) != 1)
+    if (keeper->pid < 0) {
         error = errno;
-    close(go[1]);
-    if (error == 0) {
-        *step = zygote ? "the zygote's Python does not start" : "the keeper does not start";
-        ssize_t got = hear(keeper, &message, sizeof message, &none);
-        if (got == sizeof(int))
-            return 0;
-        error = errno;
-        if (got == sizeof message) {
-            *step = message.text;
-            error = 0;
-        }
+    } else {
+        *step = "the map of its users";
+        if (map_user(keeper->pid, launcher.outside, launcher.outside_group) != 0 ||
+            write(go[1], "g", 1) != 1)
+            error = errno;
     }
+    close(go[1]);
+    errno = error;
+    return error == 0 ? 0 : -1;
+}
+
+static int keeper_start(struct keeper *keeper, bool zygote, const char **step)
+{
+    bool fine = keeper_clone_itself(keeper, zygote, step) == 0;
+    if (fine) {
+        *step = "the keeper does not start";
+        fine = hear_ready(keeper->control, &keeper->shared_bytes, step) == 0;
+    }
+    if (fine && zygote) {
+        *step = "the zygote's Python does not start";
+        fine = hear_ready(keeper->zygote, &keeper->shared_bytes, step) == 0;
+    }
+    if (fine)
+        return 0;
+    int error = errno;
     keeper_stop(keeper);
     errno = error;
     return -1;
 }
 
-static int ask(const struct keeper *keeper, const struct init_job *job, int fd_body, int *pidfd)
+/* The descriptors of a request; how many. */
+static int collect(const struct init_job *job, int fd_body, int *fds)
 {
-    struct keeper_request request = {.head = job->head,
-                                     .group_count = job->group_count,
-                                     .has_channel = job->fd_channel >= 0,
-                                     .sampled = job->sampled};
-    int fds[MESSAGE_FDS_MAX] = {fd_body, job->fd_stdin, job->fd_stdout, job->fd_stderr,
-                                job->fd_status};
-    int count = 5, error = 0;
+    int count = 0;
+    const int first[] = {fd_body, job->fd_stdin, job->fd_stdout, job->fd_stderr, job->fd_status};
+    for (size_t i = 0; i < sizeof first / sizeof first[0]; i++)
+        fds[count++] = first[i];
     for (int i = 0; i < job->group_count; i++)
         fds[count++] = job->fd_tasks[i];
     if (job->fd_channel >= 0)
         fds[count++] = job->fd_channel;
-    if (send_message(keeper->control, &request, sizeof request, fds, count) < 0)
-        return -1;
-    if (hear(keeper, &error, sizeof error, pidfd) != sizeof error)
+    return count;
+}
+
+static struct keeper_request request_of(const struct init_job *job)
+{
+    return (struct keeper_request){.head = job->head,
+                                   .group_count = job->group_count,
+                                   .shared_bytes = job->shared_bytes,
+                                   .has_channel = job->fd_channel >= 0,
+                                   .sampled = job->sampled,
+                                   .waits = job->waits};
+}
+
+static int ask(const struct keeper *keeper, const struct init_job *job, int fd_body, int *pidfd)
+{
+    struct keeper_request request = request_of(job);
+    int fds[MESSAGE_FDS_MAX], error = 0, count = collect(job, fd_body, fds);
+    if (send_message(keeper->control, &request, sizeof request, fds, count) < 0 ||
+        hear(keeper->control, &error, sizeof error, pidfd) != sizeof error)
         return -1;
     if (error != 0 || *pidfd < 0) {
         errno = error != 0 ? error : EPROTO;
@@ -226,14 +285,15 @@ static int ask(const struct keeper *keeper, const struct init_job *job, int fd_b
     return 0;
 }
 
-int keeper_clone(const struct init_job *job, int fd_body, bool zygote, int *pidfd,
-                 const char **step)
+int keeper_clone(struct init_job *job, int fd_body, bool zygote, int *pidfd, const char **step)
 {
     struct keeper *keeper = &keepers[zygote];
     for (int attempt = 0; attempt < 2; attempt++) {
-        if (keeper->pid == 0 && keeper_start(keeper, zygote, step) != 0)
+        if (keeper->pid <= 0 && keeper_start(keeper, zygote, step) != 0)
             return -1;
-        *step = zygote ? "the zygote does not answer" : "the keeper does not answer";
+        job->waits = zygote;
+        job->shared_bytes = keeper->shared_bytes;
+        *step = "the keeper does not answer";
         if (ask(keeper, job, fd_body, pidfd) == 0)
             return 0;
         int error = errno;
@@ -241,4 +301,23 @@ int keeper_clone(const struct init_job *job, int fd_body, bool zygote, int *pidf
         errno = error;
     }
     return -1;
+}
+
+int zygote_fork(const struct init_job *job, int fd_body, const int spaces[2])
+{
+    struct keeper_request request = request_of(job);
+    int fds[MESSAGE_FDS_MAX], count = collect(job, fd_body, fds);
+    fds[count++] = spaces[0];
+    fds[count++] = spaces[1];
+    return send_message(keepers[true].zygote, &request, sizeof request, fds, count) < 0 ? -1 : 0;
+}
+
+int zygote_socket(void)
+{
+    return keepers[true].pid > 0 ? keepers[true].zygote : -1;
+}
+
+void zygote_lost(void)
+{
+    keeper_stop(&keepers[true]);
 }

@@ -7,10 +7,11 @@
  * init.c           pid 1 of a run: mounts, files, start of the program, its exit status
  * program.c        the last steps in the program's own process: descriptors, limits, capabilities, filter
  * keeper.c         pooled and zygote: a process inside a prepared sandbox that clones the inits
+ * zygote.c         beside it a Python that forks the programs; zygote.py is its text
  *
  * A single-threaded static program without a heap: blocks come from mmap and go back after each run, so nothing of
- * one run is in memory when the next one starts. init.c, tree.c, program.c and keeper.c are also the shared library
- * that the Python of a zygote loads. Failed steps return -1 with errno and the step's name in *step. */
+ * one run is in memory when the next one starts. zygote.c and what it needs are the shared library that the Python of a
+ * zygote loads. Failed steps return -1 with errno and the step's name in *step. */
 #ifndef SANDBOX_LAUNCHER_LAUNCHER_H
 #define SANDBOX_LAUNCHER_LAUNCHER_H
 
@@ -54,7 +55,7 @@ void block_unmap(void *block, size_t bytes);
 
 /* ---- init.c ---- */
 
-enum init_word { INIT_FAILED, INIT_WORK, INIT_ENDED, INIT_SAMPLE };
+enum init_word { INIT_FAILED, INIT_WORK, INIT_READY, INIT_ENDED, INIT_SAMPLE };
 struct init_message {
     enum init_word word;
     int status;                     /* INIT_ENDED: of wait(2) */
@@ -74,14 +75,27 @@ struct init_job {
     int fd_shown[SHOWN_MAX];  /* likewise of the shown folders */
     int fd_tasks[GROUPS_MAX]; /* of its groups; it joins by writing 0 */
     int group_count;
-    bool prepared; /* inside a keeper's sandbox: the tree stands already */
-    bool sampled;  /* no cgroup counts: init does */
+    int64_t shared_bytes; /* what each process has from its zygote */
+    bool prepared;        /* inside a keeper's sandbox: the tree stands already */
+    bool waits;           /* for a program of the zygote, which enters from outside */
+    bool sampled;         /* no cgroup counts: init does */
 };
 
 extern struct sock_fprog launcher_filter;
 
-/* pid 1 of a run. Does not return, but for `zygote`: in the process that is to be the program. */
-void init_main(struct init_job *job, bool zygote);
+/* How far the program's process came; in memory that it shares with its starter until it runs hostile code. */
+struct start {
+    const char *volatile step;
+    volatile int error, exec_error;
+};
+struct start *start_map(void); /* NULL: no memory */
+
+/* pid 1 of a run. */
+__attribute__((noreturn)) void init_main(struct init_job *job);
+/* INIT_ENDED with what wait(2) said and the CPU time of the children. */
+void say_ended(int fd_status, int status, int exec_error);
+void say_failed(int fd_status, const char *step, int error);
+int join_groups(const struct init_job *job);
 
 /* ---- program.c ---- */
 int program_prepare(const struct init_job *job, bool zygote, const char **step);
@@ -114,9 +128,20 @@ void descriptor_close(int *fd);
 struct keeper_request {
     struct run_head head;
     int group_count;
-    bool has_channel, sampled;
+    int64_t shared_bytes;
+    bool has_channel, sampled, waits;
 };
-/* Serves until its socket ends; returns in a program of a zygote only, with the items of its run. */
-struct init_job *keeper_serve(int fd);
+enum keeper_descriptor {
+    KEEPER_BODY,
+    KEEPER_STDIN,
+    KEEPER_STDOUT,
+    KEEPER_STDERR,
+    KEEPER_STATUS,
+    KEEPER_TASKS
+};
+/* then the tasks of its groups, the channel; for a zygote also its pid and its mount namespace */
+
+/* Serves until its socket ends. */
+__attribute__((noreturn)) void keeper_serve(int control);
 
 #endif

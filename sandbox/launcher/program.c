@@ -5,11 +5,16 @@
 #include <linux/close_range.h>
 #include <linux/seccomp.h>
 #include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+struct sock_fprog launcher_filter;
 
 enum { CAPABILITIES = 64, QUEUED_SIGNALS = 256 };
 
@@ -40,6 +45,8 @@ static int limits_set(const struct init_job *job)
     const struct sandbox_limits *limits = &job->head.limits;
     uint64_t cpu_s = (uint64_t)(limits->cpu_ms + 999) / 1000 + 1;
     struct rlimit cpu = {.rlim_cur = cpu_s, .rlim_max = cpu_s + 1};
+    /* processes of ours with the same user: init; a keeper; a zygote */
+    uint64_t ours = 1 + (uint64_t)job->prepared + (uint64_t)(job->head.mode == SANDBOX_ZYGOTE);
     const struct {
         __rlimit_resource_t which;
         uint64_t value;
@@ -47,7 +54,7 @@ static int limits_set(const struct init_job *job)
         {RLIMIT_FSIZE, (uint64_t)limits->file_bytes},
         {RLIMIT_NOFILE, limits->open_files},
         {RLIMIT_STACK, (uint64_t)limits->stack_bytes},
-        {RLIMIT_NPROC, (uint64_t)limits->processes + 1}, /* init is one */
+        {RLIMIT_NPROC, (uint64_t)limits->processes + ours},
         {RLIMIT_SIGPENDING, QUEUED_SIGNALS},
         {RLIMIT_CORE, 0},
         {RLIMIT_MEMLOCK, 0},
@@ -106,4 +113,36 @@ int program_prepare(const struct init_job *job, bool zygote, const char **step)
     STEP("the seccomp filter", prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &launcher_filter, 0, 0));
 #undef STEP
     return 0;
+}
+
+int join_groups(const struct init_job *job)
+{
+    for (int i = 0; i < job->group_count; i++)
+        if (write(job->fd_tasks[i], "0", 1) != 1)
+            return -1;
+    return 0;
+}
+
+struct start *start_map(void)
+{
+    struct start *start =
+        mmap(NULL, sizeof *start, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    return start == MAP_FAILED ? NULL : start;
+}
+
+void say_failed(int fd_status, const char *step, int error)
+{
+    struct init_message message = {.word = INIT_FAILED};
+    snprintf(message.text, sizeof message.text, "%s: %s", step, strerror(error));
+    send_message(fd_status, &message, sizeof message, NULL, 0);
+}
+
+void say_ended(int fd_status, int status, int exec_error)
+{
+    struct init_message message = {.word = INIT_ENDED, .status = status, .exec_error = exec_error};
+    struct rusage usage;
+    if (getrusage(RUSAGE_CHILDREN, &usage) == 0)
+        message.cpu_ns = (usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * INT64_C(1000000000) +
+                         (usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) * INT64_C(1000);
+    send_message(fd_status, &message, sizeof message, NULL, 0);
 }

@@ -21,7 +21,15 @@
 #include "sandbox/launcher/group.h"
 
 enum { CHECK_NS_LEAST = 1000000, CHECK_NS_MOST = 50000000, PIPE_CHUNK = 65536 };
-enum poll_row { POLL_INIT, POLL_CONTROL, POLL_STATUS, POLL_OUTPUT, POLL_ERROR, POLL_ROWS };
+enum poll_row {
+    POLL_INIT,
+    POLL_CONTROL,
+    POLL_STATUS,
+    POLL_OUTPUT,
+    POLL_ERROR,
+    POLL_ZYGOTE,
+    POLL_ROWS
+};
 
 struct run {
     const struct run_head *head;
@@ -31,6 +39,7 @@ struct run {
     struct init_job job;
     int pidfd, status, output, error, work; /* our ends */
     pid_t pid;                              /* strict: our child */
+    int body;                               /* of the request, borrowed */
     int64_t begin_ns, check_ns;
     enum sandbox_limit killed; /* why we killed it */
     bool ended, failed;        /* init said so */
@@ -202,7 +211,7 @@ static int strict_clone(struct run *run, const char **step)
     run->pid = clone_process(RUN_NAMESPACES, &run->pidfd, -1);
     if (run->pid == 0) {
         close(go[1]); /* or the end of the launcher would not be seen */
-        init_main(&run->job, false);
+        init_main(&run->job);
     }
     close(go[0]);
     int error = errno;
@@ -224,7 +233,7 @@ static int strict_clone(struct run *run, const char **step)
 
 static void stop(struct run *run, enum sandbox_limit why)
 {
-    if (run->killed == SANDBOX_LIMIT_NONE)
+    if (run->killed == SANDBOX_LIMIT_NONE && !run->ended)
         run->killed = why;
     syscall(SYS_pidfd_send_signal, run->pidfd, SIGKILL, NULL, 0);
 }
@@ -250,6 +259,65 @@ static bool collect(struct run *run, int fd, struct block *block)
     }
 }
 
+static void close_theirs(struct run *run)
+{
+    descriptor_close(&run->job.fd_stdin);
+    descriptor_close(&run->job.fd_stdout);
+    descriptor_close(&run->job.fd_stderr);
+    descriptor_close(&run->job.fd_status);
+    descriptor_close(&run->job.fd_base);
+    for (int i = 0; i < SHOWN_MAX; i++)
+        descriptor_close(&run->job.fd_shown[i]);
+}
+
+static void zygote_failed(struct run *run)
+{
+    run->failed = true;
+    say(run, SANDBOX_INFRA, "the zygote is gone", 0);
+    stop(run, SANDBOX_LIMIT_NONE);
+}
+
+/* Init has its tree: now the program, out of the zygote. */
+static void init_ready(struct run *run, int *spaces, int count)
+{
+    if (count != 2 || zygote_fork(&run->job, run->body, spaces) != 0)
+        zygote_failed(run);
+    for (int i = 0; i < count; i++)
+        close(spaces[i]);
+    close_theirs(run);
+}
+
+static void init_said(struct run *run, const struct init_message *message, int *fds, int count)
+{
+    switch (message->word) {
+    case INIT_WORK:
+        run->work = count == 1 ? fds[0] : -1;
+        break;
+    case INIT_READY:
+        init_ready(run, fds, count);
+        break;
+    case INIT_FAILED:
+        run->failed = true;
+        say(run, SANDBOX_INFRA, message->text, 0);
+        stop(run, SANDBOX_LIMIT_NONE);
+        break;
+    case INIT_SAMPLE:
+        run->sampled_cpu_ns = message->cpu_ns;
+        if (message->bytes > run->sampled_bytes)
+            run->sampled_bytes = message->bytes;
+        break;
+    case INIT_ENDED:
+        run->ended = true;
+        run->wait_status = message->status;
+        run->exec_error = message->exec_error;
+        if (!run->job.waits && message->cpu_ns > run->sampled_cpu_ns)
+            run->sampled_cpu_ns = message->cpu_ns;
+        if (run->job.waits) /* its init does not know; it ends now, and all with it */
+            stop(run, SANDBOX_LIMIT_NONE);
+        break;
+    }
+}
+
 static void read_status(struct run *run)
 {
     struct init_message message;
@@ -257,24 +325,7 @@ static void read_status(struct run *run)
     while (recv(run->status, &message, 1, MSG_DONTWAIT | MSG_PEEK) > 0) {
         if (receive_message(run->status, &message, sizeof message, fds, &count) != sizeof message)
             return;
-        if (message.word == INIT_WORK && count == 1)
-            run->work = fds[0];
-        if (message.word == INIT_FAILED) {
-            run->failed = true;
-            say(run, SANDBOX_INFRA, message.text, 0);
-        }
-        if (message.word == INIT_SAMPLE) {
-            run->sampled_cpu_ns = message.cpu_ns;
-            if (message.bytes > run->sampled_bytes)
-                run->sampled_bytes = message.bytes;
-        }
-        if (message.word == INIT_ENDED) {
-            run->ended = true;
-            run->wait_status = message.status;
-            run->exec_error = message.exec_error;
-            if (message.cpu_ns > run->sampled_cpu_ns)
-                run->sampled_cpu_ns = message.cpu_ns;
-        }
+        init_said(run, &message, fds, count);
     }
 }
 
@@ -321,9 +372,12 @@ static void hear_caller(struct run *run)
 static void watch(struct run *run)
 {
     struct pollfd polls[POLL_ROWS] = {
-        [POLL_INIT] = {run->pidfd, POLLIN, 0},    [POLL_CONTROL] = {launcher.control, POLLIN, 0},
-        [POLL_STATUS] = {run->status, POLLIN, 0}, [POLL_OUTPUT] = {run->output, POLLIN, 0},
+        [POLL_INIT] = {run->pidfd, POLLIN, 0},
+        [POLL_CONTROL] = {launcher.control, POLLIN, 0},
+        [POLL_STATUS] = {run->status, POLLIN, 0},
+        [POLL_OUTPUT] = {run->output, POLLIN, 0},
         [POLL_ERROR] = {run->error, POLLIN, 0},
+        [POLL_ZYGOTE] = {run->job.waits ? zygote_socket() : -1, 0, 0},
     };
     int64_t deadline = run->begin_ns + run->head->limits.wall_ms * CLOCK_NS_PER_MS;
     run->check_ns = run->begin_ns + CHECK_NS_LEAST * 10;
@@ -355,6 +409,10 @@ static void watch(struct run *run)
             read_status(run);
             if ((polls[POLL_STATUS].revents & POLLHUP) != 0)
                 polls[POLL_STATUS].fd = -1;
+        }
+        if (polls[POLL_ZYGOTE].revents != 0) {
+            zygote_failed(run);
+            polls[POLL_ZYGOTE].fd = -1;
         }
         if (polls[POLL_INIT].revents != 0)
             return;
@@ -488,17 +546,6 @@ static void judge(struct run *run)
     }
 }
 
-static void close_theirs(struct run *run)
-{
-    descriptor_close(&run->job.fd_stdin);
-    descriptor_close(&run->job.fd_stdout);
-    descriptor_close(&run->job.fd_stderr);
-    descriptor_close(&run->job.fd_status);
-    descriptor_close(&run->job.fd_base);
-    for (int i = 0; i < SHOWN_MAX; i++)
-        descriptor_close(&run->job.fd_shown[i]);
-}
-
 static void finish(struct run *run)
 {
     struct run_tail *tail = &run->answer->tail;
@@ -549,16 +596,20 @@ void supervise(const struct run_head *head, const uint8_t *body,
     }
     job->items = run.items;
     job->sampled = (launcher.features & FEATURE_SAMPLED) != 0;
+    run.body = given->body;
     bool started = false;
     if (run_open(&run, given, &step) == 0) {
+        bool zygote = head->mode == SANDBOX_ZYGOTE;
         run.begin_ns = clock_now_ns();
         started = (head->mode == SANDBOX_STRICT
                        ? strict_clone(&run, &step)
-                       : keeper_clone(job, given->body, head->mode == SANDBOX_ZYGOTE, &run.pidfd,
-                                      &step)) == 0;
+                       : keeper_clone(job, given->body, zygote, &run.pidfd, &step)) == 0;
+        if (zygote)
+            run.begin_ns = clock_now_ns(); /* the first one waits for the interpreter's start */
     }
     int error = errno;
-    close_theirs(&run);
+    if (!started || !job->waits)
+        close_theirs(&run);
     if (started) {
         watch(&run);
         finish(&run);
@@ -569,6 +620,9 @@ void supervise(const struct run_head *head, const uint8_t *body,
             waitpid(run.pid, NULL, 0);
         }
     }
+    close_theirs(&run);
+    if (job->waits && run.failed)
+        zygote_lost(); /* a new one next time */
     int *ours[] = {&run.pidfd, &run.status, &run.output, &run.error, &run.work};
     for (size_t i = 0; i < sizeof ours / sizeof ours[0]; i++)
         descriptor_close(ours[i]);

@@ -44,8 +44,11 @@ void answer_free(struct answer *answer);
 
 /* ---- keepers (keeper_start.c) ---- */
 /* Clones pid 1 of the run inside the keeper's sandbox. 0, or -1 with the step; the keeper is started at need. */
-int keeper_clone(const struct init_job *job, int fd_body, bool zygote, int *pidfd,
-                 const char **step);
+int keeper_clone(struct init_job *job, int fd_body, bool zygote, int *pidfd, const char **step);
+/* Has the zygote fork the program into the run's pid and mount namespaces; -1: it is gone. */
+int zygote_fork(const struct init_job *job, int fd_body, const int spaces[2]);
+int zygote_socket(void); /* hangs up when it is gone; -1: not started */
+void zygote_lost(void);
 void keepers_stop(void);
 
 #endif

@@ -1,8 +1,12 @@
 # What the Python of a zygote runs: loads the modules, then serves; the process of a program comes out of zygote_serve.
+import atexit
 import ctypes
 import gc
+import linecache
 import os
 import sys
+import threading
+import traceback
 
 
 def become_program():
@@ -41,8 +45,6 @@ def become_program():
 
 
 def show_error():
-    import linecache
-    import traceback
     kind, error, trace = sys.exc_info()
     lines = source.decode("utf-8", "replace").splitlines(True)
     linecache.cache[main.__file__] = (len(source), None, lines, main.__file__)
@@ -54,8 +56,6 @@ def show_error():
 
 def leave(code):
     """The end of a Python program without taking the interpreter apart: that would touch, and so copy, all of it."""
-    import atexit
-    import threading
     try:
         threading._shutdown()
         atexit._run_exitfuncs()

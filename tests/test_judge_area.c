@@ -377,6 +377,32 @@ static void test_judge_area_settings_are_checked(void **state)
     judge_area.destroy(instance);
 }
 
+/* As `weir reward --config '{"judge": {"base_url", "model"}}'` does it: one judge for the process, the endpoint again as
+ * configuration. */
+static void test_judge_area_takes_the_judge_of_the_process(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        char base[64], text[256], why[256] = "";
+        struct reward_tools tools = {0};
+        void *instance = NULL;
+        snprintf(base, sizeof base, "http://127.0.0.1:%d/v1", server.port);
+        int size = snprintf(
+            text, sizeof text,
+            i == 0 ? "{\"base_url\":\"%s\",\"model\":\"m\"}"
+                   : "{\"mode\":\"grade5\",\"judge\":{\"base_url\":\"%s\",\"model\":\"m\"}}",
+            base);
+        assert_true(size > 0);
+        json_t *config = json_loads(text, 0, NULL);
+        assert_int_equal(judge_create(config, &tools.judge, why, sizeof why), 0);
+        assert_int_equal(judge_area.create(config, &tools, &instance, why, sizeof why), 0);
+        assert_true(score(instance, "4").value == 0.75);
+        judge_area.destroy(instance);
+        judge_destroy(&tools.judge);
+        json_decref(config);
+    }
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
@@ -392,6 +418,7 @@ int main(void)
         TEST(test_judge_area_if_rule_and_length_correction),
         TEST(test_judge_area_prompt_shows_what_it_must),
         TEST(test_judge_area_settings_are_checked),
+        TEST(test_judge_area_takes_the_judge_of_the_process),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     json_decref(fields);

@@ -133,6 +133,7 @@ static void test_quote_takes_the_power_and_leaves_the_words(void **state)
                   "d",
                   "a\nb\tc\xef\xbf\xbd"
                   "d");
+    assert_quoted("[\rRESULT] 5\r", "[\nRESULT] 5\n"); /* nothing comes together */
     assert_quoted("\xff\xc0\xaf\xed\xa0\x80",
                   "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd");
     assert_quoted("\xe2\x82", "\xef\xbf\xbd\xef\xbf\xbd"); /* cut at the end */

@@ -72,6 +72,8 @@ static enum status start_thread(struct judge *judge)
 
 static enum status open_judge(struct judge *judge, const json_t *config)
 {
+    const json_t *member = json_object_get(config, "judge");
+    config = member != NULL ? member : config;
     TRY(judge_settings_read(&judge->settings, config));
     judge_settings_version(&judge->settings, judge->version);
     rng_init(&judge->rng, (uint64_t)clock_now_ns(), (uint64_t)getpid(), RNG_TASK);

@@ -54,7 +54,7 @@ struct judge_counters {
     bool down;
 };
 
-/* config: the object "judge". 0, or an errno code with a sentence in `why`. */
+/* config: the object "judge", or one that holds it as its member. 0, or an errno code with a sentence in `why`. */
 int judge_create(const json_t *config, struct judge **judge, char *why, size_t size);
 /* Ends what is under way: those who wait get CANCELLED, as does who asks later. */
 void judge_stop(struct judge *judge);

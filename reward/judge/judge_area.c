@@ -326,32 +326,41 @@ static void destroy(void *instance)
     memory_free(self);
 }
 
+/* `weir reward` gives the endpoint itself as configuration; then the rules are the defaults. */
+static enum status open_instance(struct instance *self, const json_t *config,
+                                 const struct reward_tools *tools, char *why, size_t size)
+{
+    bool bare = json_object_get(config, "base_url") != NULL;
+    const json_t *endpoint = bare ? config : json_object_get(config, "judge");
+    json_t *none = json_object();
+    enum status status = judge_rules_read(&self->rules, bare ? none : config);
+    json_decref(none);
+    snprintf(why, size, "%s", status != STATUS_OK ? status_sentence(status_last_error()) : "");
+    TRY(status);
+    if (tools != NULL && tools->judge != NULL) {
+        self->judge = tools->judge;
+    } else if (endpoint != NULL) {
+        self->owned = judge_create(endpoint, &self->judge, why, size) == 0;
+        return self->owned ? STATUS_OK : FAIL(STATUS_INVALID, "%s", why);
+    } else if (json_object_size(config) > 0) {
+        snprintf(why, size, "\"judge\" is missing: {\"base_url\": ..., \"model\": ...}");
+        return FAIL(STATUS_INVALID, "%s", why);
+    }
+    return STATUS_OK;
+}
+
 static int create(const json_t *config, const struct reward_tools *tools, void **instance,
                   char *why, size_t size)
 {
-    const json_t *endpoint = json_object_get(config, "judge");
     struct instance *self = memory_alloc(sizeof *self);
-    int code = self == NULL ? ENOMEM : 0;
-    if (code != 0) {
+    if (self == NULL) {
         snprintf(why, size, "no memory");
-        return code;
+        return ENOMEM;
     }
     pthread_mutex_init(&self->mutex, NULL);
-    if (judge_rules_read(&self->rules, config) != STATUS_OK) {
-        snprintf(why, size, "%s", status_sentence(status_last_error()));
-        code = EINVAL;
-    } else if (endpoint != NULL) {
-        code = judge_create(endpoint, &self->judge, why, size);
-        self->owned = code == 0;
-    } else if (tools != NULL && tools->judge != NULL) {
-        self->judge = tools->judge;
-    } else if (json_object_size(config) > 0) {
-        snprintf(why, size, "\"judge\" is missing: {\"base_url\": ..., \"model\": ...}");
-        code = EINVAL;
-    }
-    if (code != 0) {
+    if (open_instance(self, config, tools, why, size) != STATUS_OK) {
         destroy(self);
-        return code;
+        return EINVAL;
     }
     if (self->judge != NULL)
         snprintf(self->version, sizeof self->version, "%s", judge_version(self->judge));

@@ -55,6 +55,14 @@ static size_t broken_at(const char *at, size_t size)
     return 0;
 }
 
+/* What stands for a character that is not let through. Nothing vanishes: what stood apart must not come together. */
+static const char *stand_in(const char *text, size_t size)
+{
+    if (text[0] != '\r')
+        return "\xef\xbf\xbd";
+    return size > 1 && text[1] == '\n' ? "" : "\n"; /* a line's end of Windows, of old Macs */
+}
+
 static enum status append_disarmed(struct buffer *out, const char *text, size_t size)
 {
     size_t from = 0, at = 0;
@@ -63,21 +71,22 @@ static enum status append_disarmed(struct buffer *out, const char *text, size_t 
         unsigned char c = (unsigned char)text[at];
         bool strange = length == 0 || (c < 0x20 && c != '\n' && c != '\t') || c == 0x7f;
         size_t broken = strange ? 0 : broken_at(text + at, size - at);
-        at += strange ? 0 : broken > 0 ? broken : length;
-        if (!strange && broken == 0)
+        if (!strange && broken == 0) {
+            at += length;
             continue;
-        TRY(buffer_append(out, text + from, at - from));
-        TRY(buffer_text(out, strange ? (c == '\r' && length > 0 ? "" : "\xef\xbf\xbd") : " "));
-        at += strange ? 1 : 0;
-        from = at;
+        }
+        size_t kept = at + broken;
+        TRY(buffer_append(out, text + from, kept - from));
+        TRY(buffer_text(out, strange ? stand_in(text + at, size - at) : " "));
+        at = from = strange ? at + 1 : kept;
     }
     return buffer_append(out, text + from, at - from);
 }
 
 /* Does not cut a character in two: moves back to its start. */
-static size_t character_start(const char *text, size_t at)
+static size_t character_start(const char *text, size_t size, size_t at)
 {
-    for (int i = 0; i < 3 && at > 0 && ((unsigned char)text[at] & 0xc0) == 0x80; i++)
+    for (int i = 0; i < 3 && at > 0 && at < size && ((unsigned char)text[at] & 0xc0) == 0x80; i++)
         at--;
     return at;
 }
@@ -86,9 +95,9 @@ enum status quote_append(struct buffer *out, const char *text, size_t size, size
 {
     if (size <= most)
         return append_disarmed(out, text, size);
-    size_t head = character_start(text, most / 4);
+    size_t head = character_start(text, size, most / 4);
     size_t tail =
-        character_start(text, size - (most - most / 4)); /* the answer stands at the end */
+        character_start(text, size, size - (most - most / 4)); /* the answer stands at the end */
     TRY(append_disarmed(out, text, head));
     TRY(buffer_printf(out, "\n(... %zu bytes left out ...)\n", tail - head));
     return append_disarmed(out, text + tail, size - tail);

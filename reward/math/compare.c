@@ -168,6 +168,15 @@ static bool same_as_sets(struct comparison *comparison, const struct items *gold
     return answer->count > 0;
 }
 
+/* x_1 and x_2 are two of the same. */
+static bool same_family(const struct node *a, const struct node *b)
+{
+    const char *mark = a->kind == NODE_VARIABLE ? memchr(a->text, '_', a->size) : NULL;
+    size_t size = mark != NULL ? (size_t)(mark - a->text) + 1 : 0;
+    return size > 0 && b->kind == NODE_VARIABLE && b->size >= size &&
+           memcmp(a->text, b->text, size) == 0;
+}
+
 /* x = 1, y = 2: different names, so that their order or their names matter. */
 static bool are_assignments(const struct items *items)
 {
@@ -175,7 +184,8 @@ static bool are_assignments(const struct items *items)
         if (!compare_is_equation(items->at[i]) || !compare_is_name(items->at[i]->child[0]))
             return false;
         for (uint32_t j = 0; j < i; j++)
-            if (math_tree_same(items->at[i]->child[0], items->at[j]->child[0]))
+            if (math_tree_same(items->at[i]->child[0], items->at[j]->child[0]) ||
+                same_family(items->at[i]->child[0], items->at[j]->child[0]))
                 return false;
     }
     return items->count > 1;
@@ -197,8 +207,9 @@ static bool same_tuple(struct comparison *comparison, struct node *gold, struct 
     if (list->kind != NODE_LIST || gold->count != answer->count)
         return false;
     collect(comparison, list, &items);
-    if (gold->kind == NODE_BRACKET ? !comparison->options->tuple_without_brackets
-                                   : !are_assignments(&items) && comparison->options->strict)
+    bool bare = gold->kind == NODE_BRACKET ? comparison->options->tuple_without_brackets
+                                           : !comparison->options->strict;
+    if (!bare && !are_assignments(&items))
         return false;
     return same_in_order(comparison, gold->child, answer->child, gold->count);
 }

@@ -403,7 +403,8 @@ static bool same_flat(struct comparison *comparison, struct node *gold, struct n
 bool compare_real_sets(struct comparison *comparison, struct node *gold, struct node *answer)
 {
     struct pieces a = {.relations = true},
-                  b = {.relations = comparison->options->allow_set_relation_comp};
+                  b = {.relations = comparison->options->allow_set_relation_comp ||
+                                    gold->kind == NODE_RELATION || gold->kind == NODE_LIST};
     if (gold->kind == NODE_BRACKET && answer->kind == NODE_BRACKET)
         return false; /* compared before, part by part */
     pieces_of(comparison, gold, &a);

@@ -137,8 +137,10 @@ static void source_defaults(const char *source, struct math_options *options)
     bool gsm8k = strncmp(source, "gsm8k", 5) == 0 || strstr(source, "/gsm8k") != NULL;
     bool math = strncasecmp(source, "math500", 7) == 0 || strncasecmp(source, "math-500", 8) == 0 ||
                 strstr(source, "MATH") != NULL;
-    if (gsm8k)
+    if (gsm8k) {
         options->last_number = true;
+        options->float_rounding = 2; /* money */
+    }
     if (gsm8k || math) /* their golds leave the percent sign out */
         options->percent_lenient = true;
 }

@@ -203,6 +203,14 @@ static bool leads(const struct token *token)
            (size > 3 && memcmp(text + size - 3, " is", 3) == 0);
 }
 
+bool parse_is_mid(const struct parser *parser)
+{
+    const struct token *token = parser->at;
+    return parser->builder &&
+           (token->kind == '|' || token->kind == ':' ||
+            (token->kind == TOKEN_RELATION && math_text_is(token->text, token->size, "mid")));
+}
+
 struct node *parse_relation(struct parser *parser)
 {
     struct node_list sides = {0};
@@ -214,7 +222,7 @@ struct node *parse_relation(struct parser *parser)
            (parser->at->value == OPERATOR_EQUAL || parser->at->value == OPERATOR_APPROX))
         parser->at++;
     bool fine = parse_push(parser, &sides, parse_set_expression(parser), 0);
-    while (fine && parser->at->kind == TOKEN_RELATION) {
+    while (fine && parser->at->kind == TOKEN_RELATION && !parse_is_mid(parser)) {
         struct token *operator= parser->at++;
         uint8_t tag = (uint8_t) operator->value;
         fine = parse_push(parser, &sides, parse_set_expression(parser), tag);

@@ -53,6 +53,7 @@ struct node *parse_large(struct parser *parser);       /* at TOKEN_SUM, _PRODUCT
 struct node *parse_environment(struct parser *parser); /* at TOKEN_BEGIN */
 struct node *parse_name(struct parser *parser);        /* at TOKEN_LETTER, _CONSTANT, _WORD */
 struct node *parse_bracketed(struct parser *parser);   /* at ( [ ] { \{ \langle */
+bool parse_is_mid(const struct parser *parser);        /* the bar of {x | ...} */
 bool parse_starts_factor(const struct parser *parser);
 bool parse_is_unit(const struct parser *parser);
 void parse_skip_unit(struct parser *parser);

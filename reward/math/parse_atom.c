@@ -172,12 +172,7 @@ static struct node *parse_set(struct parser *parser)
     bool outer = parser->builder;
     parser->builder = true;
     struct node *items = parse_items(parser);
-    bool mid = parser->at->kind == '|' || parser->at->kind == ':';
-    if (items != NULL && items->kind == NODE_RELATION && items->count == 2 &&
-        items->operators[0] == OPERATOR_OTHER &&
-        math_text_is(items->child[1]->text, items->child[1]->size, "mid"))
-        items = parse_new_2(parser, NODE_BUILDER, items->child[0], items->child[1]->child[0]);
-    else if (items != NULL && mid) {
+    if (items != NULL && parse_is_mid(parser)) {
         parser->at++;
         parser->builder = false;
         items = parse_new_2(parser, NODE_BUILDER, items, parse_items(parser));

@@ -533,9 +533,19 @@ static enum status parse(const struct reader *reader, const char *text, size_t s
     return status;
 }
 
+/* libfyaml guesses at encodings and may never return from bytes that are no text. */
+static bool is_text(const char *text, size_t size)
+{
+    json_t *probe = memchr(text, 0, size) == NULL ? json_stringn(text, size) : NULL;
+    json_decref(probe);
+    return probe != NULL;
+}
+
 enum status compose_read(struct compose **out, const char *path, const char *text, size_t size)
 {
     *out = NULL;
+    if (size > 0 && !is_text(text, size))
+        return FAIL(STATUS_INVALID, "%s:1: is not UTF-8 text; save it as UTF-8", path);
     struct compose *recipe = memory_alloc(sizeof *recipe);
     if (recipe == NULL)
         return FAIL(STATUS_NO_MEMORY, "recipe %s", path);

@@ -29,7 +29,8 @@ static const uint64_t MEMORY_MAX = 1ULL << 30;
 struct seat {
     struct python_process process;
     bool taken;
-    uint32_t requests; /* since it started */
+    uint32_t requests;    /* since it started */
+    int64_t hello_due_ns; /* it was started and has not said hello; 0: it has */
 };
 
 struct python_host {
@@ -148,19 +149,36 @@ static enum status check_hello(const struct python_host *host, json_t *answer, j
     return status;
 }
 
-/* *answer: what the process said about the function, owned by the caller. */
-static enum status start(struct python_host *host, struct seat *seat, int64_t deadline_ns,
-                         json_t **answer)
+/* Starts a process and lets it load the file, without waiting for it. */
+static enum status begin_start(struct python_host *host, struct seat *seat)
 {
-    json_t *said = NULL;
     TRY(python_process_start(host->keeper, &seat->process));
     seat->requests = 0;
+    seat->hello_due_ns = clock_now_ns() + (int64_t)HELLO_MS * CLOCK_NS_PER_MS;
     enum status status =
-        python_process_send(&seat->process, host->hello, strlen(host->hello), deadline_ns);
+        python_process_send(&seat->process, host->hello, strlen(host->hello), seat->hello_due_ns);
+    if (status != STATUS_OK) {
+        python_process_kill(host->keeper, &seat->process);
+        seat->hello_due_ns = 0;
+    }
+    return status;
+}
+
+/* *answer: what the process said about the function, owned by the caller. TIMEOUT: it still loads, and is left to it,
+ * unless its own time is over. */
+static enum status end_start(struct python_host *host, struct seat *seat, int64_t deadline_ns,
+                             json_t **answer)
+{
+    json_t *said = NULL;
+    enum status status = python_process_wait(
+        &seat->process, deadline_ns < seat->hello_due_ns ? deadline_ns : seat->hello_due_ns);
+    if (status == STATUS_TIMEOUT && clock_now_ns() < seat->hello_due_ns)
+        return status;
     if (status == STATUS_OK)
-        status = python_process_receive(&seat->process, deadline_ns, &said);
+        status = python_process_receive(&seat->process, seat->hello_due_ns, &said);
     if (status == STATUS_OK)
         status = check_hello(host, said, answer);
+    seat->hello_due_ns = 0;
     if (status != STATUS_OK)
         python_process_kill(host->keeper, &seat->process);
     return status;
@@ -168,12 +186,19 @@ static enum status start(struct python_host *host, struct seat *seat, int64_t de
 
 static enum status ensure_running(struct python_host *host, struct seat *seat, int64_t deadline_ns)
 {
-    if (seat->process.pid > 0)
-        return STATUS_OK;
     json_t *answer = NULL;
-    TRY(start(host, seat, deadline_ns, &answer));
+    if (seat->process.pid <= 0)
+        TRY(begin_start(host, seat));
+    if (seat->hello_due_ns == 0)
+        return STATUS_OK;
+    TRY(end_start(host, seat, deadline_ns, &answer));
     json_decref(answer);
     return STATUS_OK;
+}
+
+static bool is_ready(const struct seat *seat)
+{
+    return seat->process.pid > 0 && seat->hello_due_ns == 0;
 }
 
 static enum status take_seat(struct python_host *host, int64_t deadline_ns, struct seat **out)
@@ -182,9 +207,9 @@ static enum status take_seat(struct python_host *host, int64_t deadline_ns, stru
     struct seat *seat = NULL;
     pthread_mutex_lock(&host->mutex);
     while (seat == NULL && status == STATUS_OK) {
-        for (uint32_t i = 0; i < host->seat_count; i++) /* running ones first */
+        for (uint32_t i = 0; i < host->seat_count; i++) /* ready ones first */
             if (!host->seats[i].taken &&
-                (seat == NULL || (seat->process.pid <= 0 && host->seats[i].process.pid > 0)))
+                (seat == NULL || (!is_ready(seat) && is_ready(&host->seats[i]))))
                 seat = &host->seats[i];
         if (seat == NULL)
             status =
@@ -203,6 +228,9 @@ static void leave_seat(struct python_host *host, struct seat *seat)
                                          python_process_memory(&seat->process) > MEMORY_MAX);
     if (old)
         python_process_kill(host->keeper, &seat->process);
+    if (seat->process.pid <= 0 && begin_start(host, seat) != STATUS_OK) /* for the next request */
+        LOG_WARN("python", "cannot be started anew", "plugin=\"%s\" why=\"%s\"", host->name,
+                 status_sentence(status_last_error()));
     pthread_mutex_lock(&host->mutex);
     seat->taken = false;
     pthread_cond_signal(&host->freed);
@@ -264,12 +292,17 @@ static enum status ask(struct python_host *host, const weir_reward_item *items, 
         status = ask_once(host, seat, items, count, deadline_ns, answer);
         if (status == STATUS_OK)
             break;
+        if (seat->hello_due_ns > 0)
+            break; /* it still loads */
         LOG_WARN("python", status == STATUS_TIMEOUT ? "killed at the deadline" : "request failed",
                  "plugin=\"%s\" pid=%d why=\"%s\"", host->name, (int)seat->process.pid,
                  status_sentence(status_last_error()));
         python_process_kill(host->keeper, &seat->process);
     }
+    char kept[STATUS_TEXT_MAX];
+    status_keep(kept);
     leave_seat(host, seat);
+    status_restore(kept);
     return status;
 }
 
@@ -368,9 +401,12 @@ static enum status open_host(struct plugin_instance *instance, struct python_hos
     buffer_free(&source);
     TRY(status);
     TRY(open_seats(host, settings));
-    TRY(start(host, &host->seats[0], clock_now_ns() + (int64_t)HELLO_MS * CLOCK_NS_PER_MS, &said));
+    TRY(begin_start(host, &host->seats[0]));
+    TRY(end_start(host, &host->seats[0], INT64_MAX, &said));
     fill_table(instance, host, said);
     json_decref(said);
+    for (uint32_t i = 1; i < host->seat_count; i++)
+        TRY(begin_start(host, &host->seats[i]));
     return STATUS_OK;
 }
 

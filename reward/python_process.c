@@ -415,6 +415,11 @@ static enum status receive_all(struct python_process *process, uint8_t *bytes, s
     return STATUS_OK;
 }
 
+enum status python_process_wait(struct python_process *process, int64_t deadline_ns)
+{
+    return wait_socket(process, POLLIN, deadline_ns);
+}
+
 enum status python_process_receive(struct python_process *process, int64_t deadline_ns,
                                    json_t **message)
 {

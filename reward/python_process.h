@@ -45,6 +45,8 @@ uint64_t python_process_memory(const struct python_process *process);
 /* TIMEOUT at deadline_ns; NETWORK: it is gone. */
 MUST_CHECK enum status python_process_send(struct python_process *process, const void *json,
                                            size_t size, int64_t deadline_ns);
+/* Waits until something is there to receive. TIMEOUT, NETWORK. */
+MUST_CHECK enum status python_process_wait(struct python_process *process, int64_t deadline_ns);
 /* *message: owned by the caller (json_decref). CORRUPT: no frame of ours. */
 MUST_CHECK enum status python_process_receive(struct python_process *process, int64_t deadline_ns,
                                               json_t **message);

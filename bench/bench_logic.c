@@ -40,7 +40,7 @@ static void bench_task(const struct logic_task *task, uint64_t problems, uint64_
     for (uint64_t i = 0; i < problems; i++) {
         json_t *row = NULL;
         int64_t start = clock_now_ns();
-        MUST(logic_row(task, &settings, seed, i, &row));
+        must(logic_row(task, &settings, seed, i, &row), task->name);
         int64_t took = clock_now_ns() - start;
         made += took;
         worst = took > worst ? took : worst;

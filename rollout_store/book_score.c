@@ -35,6 +35,14 @@ static enum status close_group(struct book *book, struct book_out *out, struct g
     return book_emit(book, out, &record);
 }
 
+/* A plugin, judge or sandbox that fails at once would be asked thousands of times a second: 100 ms after the first failure,
+ * twice as long after each further one, at most 6.4 s. */
+static int64_t retry_pause_ns(uint32_t attempts)
+{
+    uint32_t doublings = attempts < 7 ? attempts - 1 : 6;
+    return (INT64_C(100) << doublings) * CLOCK_NS_PER_MS;
+}
+
 /* A status that is no score is tried again, or ends the group. */
 static enum status record_score(struct book *book, struct book_out *out, struct sample *sample,
                                 const struct score *score)
@@ -55,6 +63,7 @@ static enum status record_score(struct book *book, struct book_out *out, struct 
     default:
         if (sample->scoring_attempts >= book->config.store.max_attempts)
             return book_drop(book, out, group, DROP_SCORING_FAILED);
+        sample->score_after_ns = book->now_ns + retry_pause_ns(sample->scoring_attempts);
         return STATUS_OK;
     }
 }
@@ -262,12 +271,13 @@ static enum status charge_losses(struct book *book, struct book_out *out, struct
 }
 
 /* The next sample that nobody scores yet, from *group and *number on. */
-static struct sample *next_unscored(struct group **group, uint32_t *number)
+static struct sample *next_unscored(const struct book *book, struct group **group, uint32_t *number)
 {
     for (; *group != NULL; *group = (*group)->next, *number = 0)
         for (; (*group)->unscored > 0 && *number < (*group)->size; (*number)++) {
             struct sample *sample = &(*group)->samples[*number];
-            if (sample->state == SAMPLE_FINISHED && !sample->scoring)
+            if (sample->state == SAMPLE_FINISHED && !sample->scoring &&
+                sample->score_after_ns <= book->now_ns)
                 return sample;
         }
     return NULL;
@@ -303,11 +313,12 @@ static void assign(struct book *book, struct peer *peer, struct sample *sample)
 }
 
 /* Every sample has its tokens, and no worker has one of them. */
-static bool is_whole(const struct group *group)
+static bool is_whole(const struct book *book, const struct group *group)
 {
     for (uint32_t i = 0; i < group->size; i++) {
         const struct sample *sample = &group->samples[i];
-        if (sample->scoring || (sample->state != SAMPLE_FINISHED && sample->state != SAMPLE_SCORED))
+        if (sample->scoring || sample->score_after_ns > book->now_ns ||
+            (sample->state != SAMPLE_FINISHED && sample->state != SAMPLE_SCORED))
             return false;
     }
     return true;
@@ -333,7 +344,7 @@ static enum status send_groups(struct book *book, struct peer *peer, struct book
 {
     for (struct group *group = book->lists[GROUP_OPEN].first;
          group != NULL && peer->credit > 0 && book->unassigned > 0; group = group->next)
-        if (group->unscored > 0 && group->unscored <= peer->credit && is_whole(group))
+        if (group->unscored > 0 && group->unscored <= peer->credit && is_whole(book, group))
             TRY(send_group(book, peer, group, out));
     return STATUS_OK;
 }
@@ -347,7 +358,8 @@ static enum status send_samples(struct book *book, struct peer *peer, struct gro
     if (items == NULL)
         return FAIL(STATUS_LIMIT, "no room for %" PRIu64 " items", most);
     uint32_t count = 0;
-    for (struct sample *sample; count < most && (sample = next_unscored(group, number)) != NULL;) {
+    for (struct sample *sample;
+         count < most && (sample = next_unscored(book, group, number)) != NULL;) {
         assign(book, peer, sample);
         TRY(describe_item(book, sample, peer->caps, out, &items[count++]));
     }

@@ -68,6 +68,7 @@ struct sample {
     bool scoring;           /* transient: handed to a reward worker */
     uint32_t scorer_peer;   /* transient: which one */
     uint32_t scorer_losses; /* transient: workers that died with it */
+    int64_t score_after_ns; /* transient: after a failed score nobody is asked before */
 };
 
 struct group {

@@ -369,7 +369,7 @@ static void test_book_snapshot_knows_every_field(void **state)
 {
     (void)state;
 #if defined(__x86_64__)
-    assert_int_equal(sizeof(struct sample), 168);
+    assert_int_equal(sizeof(struct sample), 176);
     assert_int_equal(sizeof(struct group), 96);
     assert_int_equal(sizeof(struct holder), 88);
     assert_int_equal(sizeof(struct stored_plan), 112);

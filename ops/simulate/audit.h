@@ -20,6 +20,7 @@ struct audit_sample {
     size_t piece_count, piece_capacity;
     uint32_t failures, deaths; /* of generation; deaths since the last token */
     uint32_t scorings;         /* that gave no score */
+    bool voided;               /* had a score that a rescoring took back */
     enum segment_status finish;
     enum score_status score_status;
     double reward;

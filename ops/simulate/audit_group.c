@@ -188,8 +188,10 @@ void audit_reopened(struct world *world, const struct record *record)
     }
     group->state = AUDIT_OPEN;
     for (uint32_t i = 0; i < world->setup->settings.store.group_size; i++)
-        if (group->samples[i].state == AUDIT_SCORED)
+        if (group->samples[i].state == AUDIT_SCORED) {
             group->samples[i].state = AUDIT_FINISHED;
+            group->samples[i].voided = true;
+        }
 }
 
 /* ---- plans ---- */

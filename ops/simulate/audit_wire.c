@@ -158,7 +158,7 @@ static void check_score_claim(struct world *world, const struct audit_claim *cla
     if (group == NULL || group->state != AUDIT_OPEN || !claim->good)
         return;
     const struct audit_sample *sample = &group->samples[claim->sample];
-    if (sample->attempt == claim->attempt && sample->state == AUDIT_FINISHED)
+    if (sample->attempt == claim->attempt && sample->state == AUDIT_FINISHED && !sample->voided)
         sim_violation(world, "ack_before_commit",
                       "the score of group %" PRIu64 " sample %u is acknowledged and not on disk",
                       claim->group, claim->sample);

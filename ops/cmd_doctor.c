@@ -152,6 +152,21 @@ static void check_limits(void)
     line(fine, "limits", text);
 }
 
+/* Only informs: rewards that run programs need it, others do not. */
+static void check_sandbox(void)
+{
+    char path[FILE_PATH_MAX], command[FILE_PATH_MAX + 32], said[256] = "";
+    if (program_path("weir-sandbox", path) != STATUS_OK)
+        return line(false, "weir-sandbox", error_sentence());
+    snprintf(command, sizeof command, "'%s' check 2>&1", path);
+    FILE *check = popen(command, "r");
+    if (check == NULL || fgets(said, sizeof said, check) == NULL)
+        snprintf(said, sizeof said, "weir sandbox check says nothing");
+    said[strcspn(said, "\n")] = 0;
+    bool fine = check != NULL && pclose(check) == 0;
+    printf("%-8s%-16s%s\n", fine ? "ok" : "without", "sandbox", said);
+}
+
 int cmd_doctor(int argc, char **argv)
 {
     (void)argv;
@@ -165,6 +180,7 @@ int cmd_doctor(int argc, char **argv)
     check_gpus();
     check_limits();
     check_port();
+    check_sandbox();
     if (lacking == 0)
         return EXIT_CODE_OK;
     fprintf(stderr, "weir doctor: %u thing%s missing, see above\n", lacking,

@@ -21,6 +21,7 @@ static struct {
     char own[64];                /* "weir.<pid>.<start>" */
     int parent[HIERARCHY_COUNT]; /* of ours; -1: no such hierarchy */
     int ours[HIERARCHY_COUNT];
+    char made[HIERARCHY_COUNT][PATH_TEXT_MAX]; /* "<mount>/weir": goes when it is empty */
     bool unified_memory, unified_pids;
     uint64_t next;
     struct group pooled;
@@ -115,9 +116,10 @@ static int try_parent(enum hierarchy which, const char *path)
     }
     if (parent < 0)
         return -1;
-    if (which == GROUP_UNIFIED)
-        write_at(parent, "cgroup.subtree_control",
-                 "+memory +pids"); /* refused where they are absent */
+    if (which == GROUP_UNIFIED) { /* refused where they are absent */
+        write_at(parent, "cgroup.subtree_control", "+memory");
+        write_at(parent, "cgroup.subtree_control", "+pids");
+    }
     if (mkdirat(parent, groups.own, 0755) != 0) {
         close(parent);
         return -1;
@@ -139,11 +141,13 @@ static int try_parent(enum hierarchy which, const char *path)
 
 static void leave(enum hierarchy which)
 {
-    if (groups.ours[which] < 0)
-        return;
-    descriptor_close(&groups.ours[which]);
-    unlinkat(groups.parent[which], groups.own, AT_REMOVEDIR);
-    descriptor_close(&groups.parent[which]);
+    if (groups.ours[which] >= 0) {
+        descriptor_close(&groups.ours[which]);
+        unlinkat(groups.parent[which], groups.own, AT_REMOVEDIR);
+        descriptor_close(&groups.parent[which]);
+    }
+    if (groups.made[which][0] != 0)
+        rmdir(groups.made[which]);
 }
 
 static bool unified_has(const char *name)
@@ -168,6 +172,8 @@ static void find_parent(enum hierarchy which, const char *mounted, const char *w
     }
     int fallback = -1;
     for (int i = 0; i < count; i++) {
+        if (i == 1)
+            memcpy(groups.made[which], path[i], sizeof groups.made[which]);
         if (try_parent(which, path[i]) != 0)
             continue;
         if (which != GROUP_UNIFIED || unified_has("memory"))
@@ -176,6 +182,8 @@ static void find_parent(enum hierarchy which, const char *mounted, const char *w
             fallback = i;
         leave(which); /* perhaps the next has the controllers */
     }
+    if (fallback != 1)
+        leave(which); /* the second one, if it was made */
     if (fallback >= 0 && try_parent(which, path[fallback]) != 0)
         leave(which);
 }

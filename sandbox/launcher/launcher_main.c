@@ -8,9 +8,11 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -62,6 +64,34 @@ static bool user_works(uid_t uid, gid_t gid)
     return fine;
 }
 
+/* No user namespace may be made in a chroot, whose root is not the root of its mount namespace. As root: a mount namespace
+ * of our own, with the chroot's tree on top of everything. */
+static int leave_chroot(void)
+{
+    enum { DEPTH = 64 };
+    if (unshare(CLONE_NEWNS) != 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0)
+        if (errno != EINVAL) /* "/" is no mount point: the usual chroot */
+            return -1;
+    int here = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int tree = (int)syscall(SYS_open_tree, AT_FDCWD, "/",
+                            OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
+    if (here < 0 || tree < 0 || chroot("/usr") != 0 || fchdir(here) != 0)
+        return -1;
+    for (int i = 0; i < DEPTH; i++)
+        if (chdir("..") != 0)
+            return -1;
+    if (chroot(".") != 0)
+        return -1;
+    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL);
+    if (syscall(SYS_move_mount, tree, "", AT_FDCWD, ".", MOVE_MOUNT_F_EMPTY_PATH) != 0)
+        return -1;
+    close(tree);
+    close(here);
+    return chdir("/..") == 0 && chroot(".") == 0 && chdir("/") == 0
+               ? 0
+               : -1; /* ".." crosses into the mount on top */
+}
+
 static bool choose_user(struct launcher_hello *hello)
 {
     if (geteuid() != 0) {
@@ -76,6 +106,8 @@ static bool choose_user(struct launcher_hello *hello)
             strerror(errno));
         return false;
     }
+    if (!user_works(NOBODY, NOBODY) && errno == EPERM)
+        leave_chroot();
     const uid_t tries[] = {OUTSIDE_HIGH + launcher.slot, OUTSIDE_LOW + launcher.slot, NOBODY};
     for (size_t i = 0; i < sizeof tries / sizeof tries[0]; i++)
         if (user_works(tries[i], tries[i])) {
@@ -87,7 +119,7 @@ static bool choose_user(struct launcher_hello *hello)
         }
     snprintf(hello->text, sizeof hello->text,
              "no user namespace (%s): a container must allow clone3 and mount (--privileged, or "
-             "seccomp and apparmor unconfined with CAP_SYS_ADMIN); a chroot must be a mount point",
+             "seccomp and apparmor unconfined with CAP_SYS_ADMIN)",
              strerror(errno));
     return false;
 }

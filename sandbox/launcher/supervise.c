@@ -559,7 +559,7 @@ static void finish(struct run *run)
     tail->wall_ns = clock_now_ns() - run->begin_ns;
     tail->cpu_ns = cpu_of(run);
     tail->memory_peak_bytes = group_memory_peak(&run->group);
-    if (tail->memory_peak_bytes < 0 && run->job.sampled)
+    if (tail->memory_peak_bytes < 0 && run->sampled_bytes > 0)
         tail->memory_peak_bytes = run->sampled_bytes;
     find_files(run);
     judge(run);

@@ -12,6 +12,7 @@ bool verdict_mode_named(const char *name, enum verdict_mode *mode)
     } modes[] = {{"grade5", VERDICT_GRADE5},
                  {"prometheus", VERDICT_PROMETHEUS},
                  {"pair", VERDICT_PAIR},
+                 {"pairwise", VERDICT_PAIR},
                  {"pair5", VERDICT_PAIR5}};
     for (size_t i = 0; i < sizeof modes / sizeof modes[0]; i++)
         if (strcmp(name, modes[i].name) == 0) {
@@ -127,19 +128,20 @@ static const char *after_thinking(const char *text, const char *end)
 
 bool verdict_read(enum verdict_mode mode, const char *text, size_t size, int *verdict)
 {
-    const char *end = text + size, *at = after_thinking(text, end);
-    bool found = false;
-    while (at != NULL && (at = memchr(at, '[', (size_t)(end - at))) != NULL) {
+    const char *end = text + size, *from = after_thinking(text, end), *at = end;
+    bool result = mode == VERDICT_GRADE5 || mode == VERDICT_PROMETHEUS;
+    if (from == NULL)
+        return false;
+    while ((at = memrchr(from, '[', (size_t)(at - from))) !=
+           NULL) { /* the last mark is the first found */
         int read = 0;
-        bool result = mode == VERDICT_GRADE5 || mode == VERDICT_PROMETHEUS;
         if ((mode != VERDICT_PROMETHEUS && bracketed(mode, at, end, &read)) ||
             (result && prometheus(at, end, &read))) {
             *verdict = read;
-            found = true;
+            return true;
         }
-        at++;
     }
-    return found;
+    return false;
 }
 
 bool verdict_majority(const int *verdicts, const bool *readable, size_t votes, size_t least,

@@ -1,12 +1,13 @@
 /* links: reward_math */
 /* Comparing maths answers, as JSON lines: median and 99th percentile over answers of many forms (limit: median 200 us), the
- * worst of hostile answers (limit: the 50 ms of a case, doubled for a busy machine) and of responses of 1 MB.
+ * worst of hostile answers (limit: the 50 ms of a case and 10 for the rest) and of responses of 1 MB.
  * Napkin: two texts of 30 bytes are 100 tokens and nodes at 10 ns, a few balls of 96 bits at 1 us each, one arena: about
  * 10 us for numbers, 100 us where a function is evaluated at 4 points and 768 bits. */
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "bench/must.h"
 #include "core/memory.h"
@@ -113,23 +114,36 @@ static void answers(void *instance)
            (int)PAIRS, right, ROUNDS, all[n / 2], medians[PAIRS - 1], all[n * 99 / 100]);
 }
 
+static double cpu_ms(void)
+{
+    struct rusage usage;
+    getrusage(RUSAGE_THREAD, &usage);
+    return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1e3 +
+           (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e3;
+}
+
+/* The limit is CPU time: on a busy machine the clock may show up to ten times as much. */
 static void hostile_answers(void *instance)
 {
-    double worst = 0, value;
+    double worst = 0, worst_wall = 0, value;
     const char *which = "";
     for (size_t i = 0; i < sizeof hostile / sizeof hostile[0]; i++)
         for (int r = 0; r < 3; r++) {
-            double us = boxed_us(instance, r == 1 ? "x^2+1" : "5", hostile[i], &value);
-            if (us > worst) {
-                worst = us;
+            double begin = cpu_ms();
+            double wall = boxed_us(instance, r == 1 ? "x^2+1" : "5", hostile[i], &value) / 1e3;
+            double used = cpu_ms() - begin;
+            worst_wall = wall > worst_wall ? wall : worst_wall;
+            if (used > worst) {
+                worst = used;
                 which = hostile[i];
             }
         }
     json_t *name = json_string(which);
     char *text = json_dumps(name, JSON_ENCODE_ANY);
-    printf("{\"bench\": \"math.hostile\", \"cases\": %zu, \"worst_ms\": %.2f, \"case\": %s, "
-           "\"limit_ms\": 100}\n",
-           sizeof hostile / sizeof hostile[0], worst / 1e3, text);
+    printf("{\"bench\": \"math.hostile\", \"cases\": %zu, \"worst_cpu_ms\": %.2f, "
+           "\"limit_cpu_ms\": 60, "
+           "\"worst_wall_ms\": %.2f, \"limit_wall_ms\": 500, \"case\": %s}\n",
+           sizeof hostile / sizeof hostile[0], worst, worst_wall, text);
     free(text);
     json_decref(name);
 }

@@ -181,11 +181,11 @@ static struct answer_span named_set(struct answer_span text)
 
 enum math_verdict math_compare(struct arena *arena, const struct math_extract *gold,
                                const struct math_extract *answer,
-                               const struct math_options *options, int64_t deadline_ns)
+                               const struct math_options *options, const struct math_time *time)
 {
     struct comparison comparison = {.arena = arena, .options = options};
     struct math_extract truth = *gold, given = *answer;
-    comparison.evaluation.deadline_ns = deadline_ns;
+    evaluation_start(&comparison.evaluation, time);
     truth.text = named_set(gold->text);
     given.text = named_set(answer->text);
     gold = &truth;
@@ -226,7 +226,8 @@ static bool is_sentence(struct answer_span text)
 }
 
 void math_check(struct arena *arena, struct answer_span gold, struct answer_span response,
-                const struct math_options *options, int64_t deadline_ns, struct math_result *result)
+                const struct math_options *options, const struct math_time *time,
+                struct math_result *result)
 {
     struct math_extract truth, answer;
     *result = (struct math_result){.verdict = MATH_DIFFERENT};
@@ -244,5 +245,5 @@ void math_check(struct arena *arena, struct answer_span gold, struct answer_span
         math_extract_number(answer.text, &number))
         answer = number;
     result->answer = answer.text;
-    result->verdict = math_compare(arena, &truth, &answer, options, deadline_ns);
+    result->verdict = math_compare(arena, &truth, &answer, options, time);
 }

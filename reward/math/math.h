@@ -1,9 +1,9 @@
 /* reward/math/math.h - whether an answer is the right one: extraction, parsing and comparison behind one call.
  *
  *     struct math_result result;
- *     math_check(arena, gold, response, &options, deadline_ns, &result);
+ *     math_check(arena, gold, response, &options, &time, &result);
  *
- * Pure apart from the clock; any thread; bounded in time by the deadline and by the bounds of tree.h and value.h.
+ * Pure apart from the clock; any thread; bounded in time by `time` and by the bounds of tree.h and value.h.
  * The rules are in docs/math.md. */
 #ifndef REWARD_MATH_MATH_H
 #define REWARD_MATH_MATH_H
@@ -36,7 +36,7 @@ struct math_result {
 extern const struct math_options math_options_default;
 
 void math_check(struct arena *arena, struct answer_span gold, struct answer_span response,
-                const struct math_options *options, int64_t deadline_ns,
+                const struct math_options *options, const struct math_time *time,
                 struct math_result *result);
 
 /* One text as it was found. */
@@ -55,6 +55,6 @@ bool math_extract_gold(struct arena *arena, struct answer_span gold,
                        const struct math_options *options, struct math_extract *extract);
 enum math_verdict math_compare(struct arena *arena, const struct math_extract *gold,
                                const struct math_extract *answer,
-                               const struct math_options *options, int64_t deadline_ns);
+                               const struct math_options *options, const struct math_time *time);
 
 #endif

@@ -18,7 +18,8 @@ enum {
     TIME_MS = 50,
     TIME_MS_MAX = 5000,
     WINDOW_MAX = 1 << 16,
-    SHOWN_MAX = 200
+    SHOWN_MAX = 200,
+    WALL_FACTOR = 10 /* the wall clock may take so much longer than the CPU time */
 };
 
 struct math_instance {
@@ -223,7 +224,7 @@ static void show_answer(struct reward_outcome *outcome, struct answer_span answe
 }
 
 static void score_gold(struct arena *arena, const struct reward_case *one, const json_t *gold,
-                       const struct math_options *options, int64_t deadline_ns,
+                       const struct math_options *options, const struct math_time *time,
                        struct reward_outcome *outcome)
 {
     char space[40];
@@ -235,8 +236,7 @@ static void score_gold(struct arena *arena, const struct reward_case *one, const
         return;
     }
     math_check(arena, (struct answer_span){text, strlen(text)},
-               (struct answer_span){one->response, one->response_size}, options, deadline_ns,
-               &result);
+               (struct answer_span){one->response, one->response_size}, options, time, &result);
     if (result.gold_empty) {
         reward_outcome_not(outcome, WEIR_REWARD_UNSCORABLE, "the ground truth holds no answer");
         return;
@@ -268,9 +268,9 @@ static void score_case(const struct math_instance *instance, const struct reward
         reward_outcome_not(outcome, WEIR_REWARD_UNSCORABLE, why);
         return;
     }
-    int64_t deadline_ns = clock_now_ns() + instance->time_ns;
-    if (deadline_ns > one->deadline_ns)
-        deadline_ns = one->deadline_ns;
+    struct math_time time = {instance->time_ns, clock_now_ns() + WALL_FACTOR * instance->time_ns};
+    if (time.deadline_ns > one->deadline_ns)
+        time.deadline_ns = one->deadline_ns;
     size_t count = json_is_array(truth) ? json_array_size(truth) : 1;
     for (size_t i = 0; i < count; i++) {
         if (arena_create(&arena, ARENA_BYTES) != STATUS_OK) {
@@ -278,7 +278,7 @@ static void score_case(const struct math_instance *instance, const struct reward
             return;
         }
         score_gold(arena, one, json_is_array(truth) ? json_array_get(truth, i) : truth, &options,
-                   deadline_ns, outcome);
+                   &time, outcome);
         arena_destroy(&arena);
         if (outcome->status != WEIR_REWARD_OK || outcome->value > 0)
             break;

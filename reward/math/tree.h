@@ -123,6 +123,11 @@ struct math_notation {
     bool thousands;     /* "1,000" is one number outside brackets */
 };
 
+/* What one comparison may use: its thread's CPU time, and at the very latest a moment of CLOCK_MONOTONIC. */
+struct math_time {
+    int64_t cpu_ns, deadline_ns;
+};
+
 /* NULL when the text cannot be read or breaks a bound. Borrows `text`. */
 struct node *math_parse(struct arena *arena, struct answer_span text,
                         struct math_notation notation);

@@ -43,7 +43,9 @@ struct evaluation {
     bool angle;      /* inside a trigonometric function: degrees count */
     uint32_t levels; /* of recursion, now */
     uint32_t work;
-    int64_t deadline_ns;
+    int64_t cpu_ns, cpu_begin_ns; /* of this thread: what it may use, what it had used */
+    int64_t check_ns;             /* until then there is certainly time */
+    int64_t deadline_ns;          /* CLOCK_MONOTONIC, whatever was used */
     bool over;
     const struct node *const *alias_from; /* [alias_count] variables that are read as others */
     const struct node *const *alias_to;
@@ -56,6 +58,7 @@ struct evaluation {
     } bound[VALUE_BOUND_MAX];
 };
 
+void evaluation_start(struct evaluation *evaluation, const struct math_time *time);
 void value_init(struct value *value);
 void value_clear(struct value *value);
 void value_set_integer(struct value *value, slong number);

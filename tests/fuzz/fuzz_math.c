@@ -17,8 +17,9 @@ static enum math_verdict check(struct answer_span gold, struct answer_span respo
 {
     struct arena *arena = NULL;
     struct math_result result;
+    struct math_time time = {CLOCK_NS_PER_S / 2, clock_now_ns() + CLOCK_NS_PER_S};
     CHECK(arena_create(&arena, 8 << 20) == STATUS_OK);
-    math_check(arena, gold, response, options, clock_now_ns() + CLOCK_NS_PER_S / 2, &result);
+    math_check(arena, gold, response, options, &time, &result);
     CHECK(result.verdict <= MATH_UNDECIDED);
     arena_destroy(&arena);
     return result.verdict;
@@ -49,7 +50,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
     CHECK(first == second || first == MATH_UNDECIDED || second == MATH_UNDECIDED);
     struct arena *arena = NULL;
     CHECK(arena_create(&arena, 8 << 20) == STATUS_OK);
-    math_compare(arena, &truth, &whole, &options, clock_now_ns() + CLOCK_NS_PER_S / 2);
+    struct math_time time = {CLOCK_NS_PER_S / 2, clock_now_ns() + CLOCK_NS_PER_S};
+    math_compare(arena, &truth, &whole, &options, &time);
     arena_destroy(&arena);
     flint_cleanup();
     CHECK(memory_blocks_live() == blocks);

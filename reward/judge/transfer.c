@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 
 enum { RETRY_AFTER_MAX_S = 86400 };
 
@@ -28,6 +29,14 @@ static size_t receive(char *bytes, size_t one, size_t count, void *self)
     return 0;
 }
 
+/* Programs that this process starts inherit no connection with a key in it. */
+static curl_socket_t open_socket(void *self, curlsocktype purpose, struct curl_sockaddr *address)
+{
+    (void)self;
+    (void)purpose;
+    return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+}
+
 enum status transfer_prepare(struct transfer *transfer, const struct judge_settings *settings,
                              struct curl_slist *headers, const char *body, size_t size,
                              int64_t timeout_ms)
@@ -48,6 +57,7 @@ enum status transfer_prepare(struct transfer *transfer, const struct judge_setti
     SET(CURLOPT_POSTFIELDS, body);
     SET(CURLOPT_WRITEFUNCTION, receive);
     SET(CURLOPT_WRITEDATA, transfer);
+    SET(CURLOPT_OPENSOCKETFUNCTION, open_socket);
     SET(CURLOPT_ERRORBUFFER, transfer->error);
     SET(CURLOPT_NOSIGNAL, 1L);
     SET(CURLOPT_TIMEOUT_MS, (long)(timeout_ms > 0 ? timeout_ms : 1));

@@ -507,3 +507,38 @@ out:
     arena_destroy(&arena);
     return status;
 }
+
+static enum status read_whole(const char *path, bool newest, uint64_t *before,
+                              ledger_replay_fn replay, void *self, struct arena *arena)
+{
+    struct mapping mapping;
+    struct ledger_judgement judgement;
+    TRY(map_file(&mapping, path));
+    enum status status =
+        ledger_judge(mapping.bytes, mapping.size, newest, *before, replay, self, arena, &judgement);
+    if (status == STATUS_OK && judgement.verdict == LEDGER_DAMAGED)
+        status = damage(path, &judgement);
+    *before += mapping.size;
+    unmap_file(&mapping);
+    return status;
+}
+
+enum status ledger_read(const char *folder, ledger_replay_fn replay, void *self)
+{
+    struct arena *arena = NULL;
+    uint32_t count = 0;
+    uint64_t before = 0;
+    TRY(count_files(folder, &count));
+    if (count == 0)
+        return FAIL(STATUS_NOT_FOUND, "%s holds no ledger", folder);
+    TRY(arena_create(&arena, LEDGER_ARENA_BYTES));
+    enum status status = STATUS_OK;
+    for (uint32_t number = 0; status == STATUS_OK && number < count; number++) {
+        char path[FILE_PATH_MAX];
+        status = file_name(path, folder, number);
+        if (status == STATUS_OK)
+            status = read_whole(path, number + 1 == count, &before, replay, self, arena);
+    }
+    arena_destroy(&arena);
+    return status;
+}

@@ -37,5 +37,8 @@ bool ledger_wants_snapshot(const struct ledger *ledger, uint64_t snapshot_bytes)
  * ledger_offset gave after a sync). Takes no lock. */
 MUST_CHECK enum status ledger_scan(const char *folder, uint64_t from, uint64_t to,
                                    ledger_replay_fn replay, void *self);
+/* Every record from file 0 on, of a ledger that nobody writes; what a crash cut off at the end is left out. Takes no lock and
+ * changes nothing. NOT_FOUND: no file; CORRUPT names file and byte. */
+MUST_CHECK enum status ledger_read(const char *folder, ledger_replay_fn replay, void *self);
 
 #endif

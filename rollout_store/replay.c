@@ -1,6 +1,5 @@
 #include "rollout_store/replay.h"
 
-#include <dirent.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,88 +9,12 @@
 #include "core/memory.h"
 #include "core/program.h"
 #include "proto/codec.h"
+#include "rollout_store/ledger.h"
 #include "rollout_store/prompts.h"
 #include "rollout_store/record.h"
 #include "text/tokenizer.h"
 
-static const size_t RECORD_ARENA_BYTES = (size_t)1 << 30;
 static const size_t KEPT_ARENA_BYTES = (size_t)256 << 30; /* limit; taken as needed */
-
-/* ---- every record, from the first file on ---- */
-
-typedef enum status (*record_fn)(void *self, const struct record *record);
-
-static enum status read_records(const char *path, const struct buffer *bytes, struct arena *arena,
-                                record_fn take, void *self, bool *cut)
-{
-    *cut = false;
-    for (size_t at = 0, used = 0; at < bytes->size; at += used) {
-        struct record record;
-        arena_reset(arena);
-        enum status status =
-            record_unpack(&record, arena, bytes->bytes + at, bytes->size - at, &used);
-        *cut = status == STATUS_AGAIN;
-        if (*cut)
-            return STATUS_OK;
-        if (status != STATUS_OK) {
-            char why[512];
-            snprintf(why, sizeof why, "%s", status_last_error());
-            return FAIL(status, "%s, byte %zu: %s", path, at, why);
-        }
-        TRY(take(self, &record));
-    }
-    return STATUS_OK;
-}
-
-static int ledger_file(const struct dirent *entry)
-{
-    const char *digits = entry->d_name + strlen("ledger.");
-    return strncmp(entry->d_name, "ledger.", strlen("ledger.")) == 0 && digits[0] != 0 &&
-           strspn(digits, "0123456789") == strlen(digits);
-}
-
-static int by_number(const struct dirent **a, const struct dirent **b)
-{
-    size_t skip = strlen("ledger.");
-    unsigned long long x = strtoull((*a)->d_name + skip, NULL, 10);
-    unsigned long long y = strtoull((*b)->d_name + skip, NULL, 10);
-    return (x > y) - (x < y);
-}
-
-static enum status read_file(const char *folder, const char *name, struct arena *arena,
-                             record_fn take, void *self, bool *cut)
-{
-    char path[FILE_PATH_MAX];
-    struct buffer bytes;
-    TRY(file_path(path, "%s/%s", folder, name));
-    buffer_init(&bytes, 0);
-    enum status status = file_read(path, &bytes);
-    if (status == STATUS_OK)
-        status = read_records(path, &bytes, arena, take, self, cut);
-    buffer_free(&bytes);
-    return status;
-}
-
-static enum status read_ledger(const char *folder, record_fn take, void *self)
-{
-    struct dirent **entries = NULL;
-    struct arena *arena = NULL;
-    int count = scandir(folder, &entries, ledger_file, by_number);
-    enum status status = count > 0 ? arena_create(&arena, RECORD_ARENA_BYTES)
-                                   : FAIL(STATUS_NOT_FOUND, "%s holds no ledger", folder);
-    for (int i = 0; i < count; i++) {
-        bool cut = false;
-        if (status == STATUS_OK)
-            status = read_file(folder, entries[i]->d_name, arena, take, self, &cut);
-        if (status == STATUS_OK && cut && i + 1 < count)
-            status = FAIL(STATUS_CORRUPT, "%s/%s is cut off, and is not the newest file", folder,
-                          entries[i]->d_name);
-        free(entries[i]); /* lint: allow(free): scandir's */
-    }
-    free(entries); /* lint: allow(free): scandir's */
-    arena_destroy(&arena);
-    return status;
-}
 
 /* ---- what is kept ---- */
 
@@ -187,8 +110,9 @@ static enum status check_run(const struct reader *reader, const struct record *r
     return STATUS_OK;
 }
 
-static enum status take_history(void *self, const struct record *record)
+static enum status take_history(void *self, const struct record *record, uint64_t offset)
 {
+    (void)offset;
     struct reader *reader = self;
     struct kept_version *kept;
     switch (record->type) {
@@ -266,8 +190,9 @@ static enum status keep_segment(struct reader *reader, const struct segment *seg
     return STATUS_OK;
 }
 
-static enum status take_groups(void *self, const struct record *record)
+static enum status take_groups(void *self, const struct record *record, uint64_t offset)
 {
+    (void)offset;
     struct reader *reader = self;
     struct kept_group *group;
     struct kept_sample *sample;
@@ -303,7 +228,7 @@ static enum status reader_open(struct reader *reader, const struct replay_source
     TRY(tokenizer_open(&reader->tokenizer, settings->model.path, settings->model.tokenizer));
     TRY(prompts_load(&reader->prompts, &settings->data, settings->model.chat_format,
                      reader->tokenizer));
-    return read_ledger(source->ledger_folder, take_history, reader);
+    return ledger_read(source->ledger_folder, take_history, reader);
 }
 
 static void reader_close(struct reader *reader)
@@ -341,7 +266,7 @@ static enum status fill_groups(struct reader *reader)
 {
     if (reader->group_count > 0)
         qsort(reader->groups, reader->group_count, sizeof *reader->groups, compare_groups);
-    return read_ledger(reader->source->ledger_folder, take_groups, reader);
+    return ledger_read(reader->source->ledger_folder, take_groups, reader);
 }
 
 static enum status prompt_of(const struct reader *reader, const struct kept_group *group,

@@ -1,5 +1,6 @@
 /* One run over the socket of a launcher: the request out, the verdict in. */
 #include <errno.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -10,6 +11,9 @@
 #include "sandbox/sandbox_internal.h"
 
 enum { CANCEL_LOOK_MS = 5 };
+#define TIME_MS_MAX INT64_C(1000000000)
+#define BYTES_MAX   (INT64_C(1) << 32)
+#define COUNT_MAX   (INT64_C(1) << 22)
 
 static uint32_t count_of(const char *const *list)
 {
@@ -55,9 +59,31 @@ static enum status check(const struct sandbox_run *run)
         limits->open_files < 4)
         return FAIL(STATUS_INVALID, "a limit of the run is not above 0 (open_files: 4); start from "
                                     "sandbox_limits_default()");
+    if (limits->wall_ms > TIME_MS_MAX || limits->cpu_ms > TIME_MS_MAX ||
+        limits->output_bytes > BYTES_MAX || limits->file_bytes > BYTES_MAX ||
+        limits->inodes > COUNT_MAX || limits->processes > COUNT_MAX)
+        return FAIL(STATUS_INVALID,
+                    "a limit of the run is above what can be kept: %" PRId64 " ms, %" PRId64
+                    " bytes of output or of a file, %" PRId64 " inodes or processes",
+                    TIME_MS_MAX, BYTES_MAX, COUNT_MAX);
     if (run->file_count > RUN_ITEMS_MAX / 2)
         return FAIL(STATUS_INVALID, "%zu files, at most %d", run->file_count, RUN_ITEMS_MAX / 2);
     return STATUS_OK;
+}
+
+/* Member by member: the gaps of the caller's structure hold whatever its stack held. */
+static void limits_copy(struct sandbox_limits *to, const struct sandbox_limits *from)
+{
+    to->wall_ms = from->wall_ms;
+    to->cpu_ms = from->cpu_ms;
+    to->memory_bytes = from->memory_bytes;
+    to->output_bytes = from->output_bytes;
+    to->disk_bytes = from->disk_bytes;
+    to->file_bytes = from->file_bytes;
+    to->stack_bytes = from->stack_bytes;
+    to->inodes = from->inodes;
+    to->processes = from->processes;
+    to->open_files = from->open_files;
 }
 
 static enum status request(const struct sandbox_run *run, struct run_head *head,
@@ -66,7 +92,7 @@ static enum status request(const struct sandbox_run *run, struct run_head *head,
     TRY(check(run));
     memset(head, 0, sizeof *head);
     head->mark = RUN_MARK;
-    head->limits = run->limits;
+    limits_copy(&head->limits, &run->limits);
     head->mode = run->mode;
     head->execute_work = run->execute_work;
     head->has_env = run->env != NULL;
@@ -162,7 +188,7 @@ static enum status await(const struct slot *slot, const struct sandbox_run *run)
         int ready = poll(&polls, 1, said ? -1 : CANCEL_LOOK_MS);
         if (ready > 0)
             return STATUS_OK;
-        if (!said && *run->cancelled) {
+        if (!said && __atomic_load_n(run->cancelled, __ATOMIC_RELAXED)) {
             said = true;
             if (send(slot->control, &(char){RUN_CANCEL}, 1, MSG_NOSIGNAL) != 1)
                 return gone();

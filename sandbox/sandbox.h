@@ -97,8 +97,8 @@ struct sandbox_run {
         beside; /* this run talks to one that is running: it gets a place of its own beyond options.jobs and
                   * never waits for one (two such runs that waited for each other would wait for ever) */
     int input_fd, output_fd; /* instead of input and the collected stdout; or -1 */
-    const volatile bool
-        *cancelled; /* set by another thread: the run ends with LIMIT_CANCELLED; or NULL */
+    const volatile bool *
+        cancelled; /* set by another thread (__atomic_store_n): the run ends with LIMIT_CANCELLED; or NULL */
 };
 
 #define SANDBOX_RUN \

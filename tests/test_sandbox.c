@@ -386,7 +386,7 @@ static void test_sandbox_program_talks_over_given_descriptors(void **state)
 static void *cancel_soon(void *flag)
 {
     clock_sleep_ms(50);
-    *(volatile bool *)flag = true;
+    __atomic_store_n((bool *)flag, true, __ATOMIC_RELAXED);
     return NULL;
 }
 

@@ -15,7 +15,12 @@
 #include "core/clock.h"
 #include "sandbox/launcher/launcher.h"
 
-enum { MOUNTINFO_MAX = 1 << 18, EMPTY_WAIT_MS = 2000, PARENT_TRIES = 3 };
+enum {
+    MOUNTINFO_MAX = 1 << 18,
+    EMPTY_WAIT_MS = 2000,
+    PARENT_TRIES = 3,
+    LEFT_BYTES_MOST = 16 << 20
+};
 
 static struct {
     char own[64];                /* "weir.<pid>.<start>" */
@@ -293,17 +298,6 @@ void groups_open(const char *parent, uint32_t *features)
     *features |= memory && cpu ? 0 : FEATURE_SAMPLED;
 }
 
-void groups_close(void)
-{
-    for (int i = 0; i < HIERARCHY_COUNT; i++) {
-        descriptor_close(&groups.pooled.folder[i]);
-        descriptor_close(&groups.pooled.tasks[i]);
-        if (groups.ours[i] >= 0)
-            remove_children(groups.ours[i]);
-        leave((enum hierarchy)i);
-    }
-}
-
 /* ---- one run ---- */
 
 static int make(struct group *group)
@@ -372,10 +366,48 @@ static int64_t oom_now(const struct group *group)
                : -1;
 }
 
+static int remove_group(struct group *group)
+{
+    int left = 0;
+    for (int i = 0; i < HIERARCHY_COUNT; i++)
+        if (group->folder[i] >= 0)
+            left |= unlinkat(groups.ours[i], group->name, AT_REMOVEDIR) != 0 && errno != ENOENT;
+    return left;
+}
+
+static void close_group(struct group *group)
+{
+    for (int i = 0; i < HIERARCHY_COUNT; i++) {
+        descriptor_close(&group->tasks[i]);
+        descriptor_close(&group->folder[i]);
+    }
+}
+
+/* Memory that the last run left in the pooled groups for a moment (its tmpfs goes with its mount namespace, which the
+ * kernel may put off) would count against the next one: then it gets new groups. */
+static bool holds_memory(const struct group *group)
+{
+    int64_t bytes = 0;
+    if (group->folder[GROUP_MEMORY] >= 0)
+        bytes = number_at(group->folder[GROUP_MEMORY], "memory.usage_in_bytes", "");
+    else if (groups.unified_memory)
+        bytes = number_at(group->folder[GROUP_UNIFIED], "memory.current", "");
+    return bytes > LEFT_BYTES_MOST;
+}
+
+static void retire_pooled(void)
+{
+    remove_group(&groups.pooled);
+    close_group(&groups.pooled);
+    groups.pooled.pooled = false;
+}
+
 int group_begin(struct group *group, const struct sandbox_limits *limits, bool pooled,
                 const char **step)
 {
     *step = "making the run's cgroups";
+    if (pooled && groups.pooled.pooled && holds_memory(&groups.pooled))
+        retire_pooled();
     if (pooled && groups.pooled.pooled) {
         *group = groups.pooled;
         if (group->folder[GROUP_MEMORY] >= 0)
@@ -384,7 +416,7 @@ int group_begin(struct group *group, const struct sandbox_limits *limits, bool p
         memset(group, 0, sizeof *group);
         group->pooled = pooled;
         if (pooled)
-            snprintf(group->name, sizeof group->name, "p");
+            snprintf(group->name, sizeof group->name, "p%" PRIu64, groups.next++);
         else
             snprintf(group->name, sizeof group->name, "%" PRIu64, groups.next++);
         if (make(group) != 0)
@@ -437,15 +469,6 @@ static bool is_empty(const struct group *group)
     return true;
 }
 
-static int remove_group(struct group *group)
-{
-    int left = 0;
-    for (int i = 0; i < HIERARCHY_COUNT; i++)
-        if (group->folder[i] >= 0)
-            left |= unlinkat(groups.ours[i], group->name, AT_REMOVEDIR) != 0 && errno != ENOENT;
-    return left;
-}
-
 int group_end(struct group *group)
 {
     int64_t until = clock_now_ns() + EMPTY_WAIT_MS * INT64_C(1000000);
@@ -455,9 +478,17 @@ int group_end(struct group *group)
         group_kill(group);
         clock_sleep_ms(1);
     }
-    for (int i = 0; !group->pooled && i < HIERARCHY_COUNT; i++) {
-        descriptor_close(&group->tasks[i]);
-        descriptor_close(&group->folder[i]);
-    }
+    if (!group->pooled)
+        close_group(group);
     return left ? -1 : 0;
+}
+
+void groups_close(void)
+{
+    retire_pooled();
+    for (int i = 0; i < HIERARCHY_COUNT; i++) {
+        if (groups.ours[i] >= 0)
+            remove_children(groups.ours[i]);
+        leave((enum hierarchy)i);
+    }
 }

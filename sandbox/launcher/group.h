@@ -1,7 +1,7 @@
 /* sandbox/launcher/group.h - the cgroups of a launcher: whatever of v1 and v2 is mounted and may be written.
  *
  *     <mount>/<parent>/weir.<pid>.<start>/       one per launcher, locked while it lives
- *     <mount>/<parent>/weir.<pid>.<start>/<n>    one per run; "p": the pooled one, used again
+ *     <mount>/<parent>/weir.<pid>.<start>/<n>    one per run; "p<n>": the pooled one, used again
  *
  * What a launcher that was killed left is removed by the next one. */
 #ifndef SANDBOX_LAUNCHER_GROUP_H

@@ -42,6 +42,10 @@ const struct command commands[] = {
      "new NAME [--python] | check FILE [--rows F] [--json] [reward.name=value ...] | bench FILE "
      "[--seconds N] [reward.name=value ...]",
      "a template of a reward of your own; try one on sample rows; how fast it is"},
+    {"logic", cmd_logic, "list | generate --task T --count N [--seed S] [--knob k=v] [--out FILE]",
+     "logic problems with a proven solution, as training data"},
+    {"judge", cmd_judge, "references|check --in FILE --out FILE --judge JSON",
+     "choose references by Swiss rounds; how good a judge is"},
     {"rescore", cmd_rescore, "[RUN] [--source GLOB]",
      "after a judge was recalibrated: score open groups again"},
     {"sandbox", cmd_sandbox,

@@ -126,7 +126,9 @@ static void number_groups(struct plugin_rows *rows)
         const json_t *group = json_object_get(rows->rows[i].json, "group");
         item->group_id = i;
         item->group_size = 1;
-        for (uint32_t other = 0; group != NULL && other < i; other++)
+        if (group == NULL)
+            continue;
+        for (uint32_t other = 0; other < i; other++)
             if (json_equal(json_object_get(rows->rows[other].json, "group"), group)) {
                 item->group_id = rows->rows[other].item.group_id;
                 break;

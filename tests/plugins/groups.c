@@ -14,16 +14,10 @@ static int create(const char *config_json, const weir_reward_host *host, void **
 {
     weir_reward_run run = {.struct_size = sizeof run};
     weir_reward_run_result result = {.struct_size = sizeof result};
-    const char *const argv[] = {"/bin/true", NULL};
-    weir_reward_str answer = {NULL, 0};
     failing = strstr(config_json, "selftest") != NULL;
     *instance = NULL;
     if (host->now_ns() <= 0 || host->run_sandboxed(host, &run, &result) != EINVAL)
         return snprintf(err, errlen, "the services of the host are not as promised");
-    run.argv = argv;
-    if (host->run_sandboxed(host, &run, &result) != ENOTSUP ||
-        host->judge(host, (weir_reward_str){"{}", 2}, INT64_MAX, &answer) != ENOTSUP)
-        return snprintf(err, errlen, "a host without sandbox and judge says so");
     return 0;
 }
 

@@ -301,6 +301,15 @@ struct node *parse_items(struct parser *parser)
                                 : parse_from_list(parser, NODE_LIST, &items);
 }
 
+/* "2x for x > 0" is 2x; "5 if n is odd, 7 otherwise" is not 5. */
+static bool is_one_condition(const struct token *token)
+{
+    for (token++; token->kind != TOKEN_END; token++)
+        if (is_separator(token->kind) || token->kind == TOKEN_IF || token->kind == TOKEN_TEXT)
+            return false;
+    return true;
+}
+
 struct node *math_parse(struct arena *arena, struct answer_span text, struct math_notation notation)
 {
     struct token_list tokens;
@@ -308,7 +317,8 @@ struct node *math_parse(struct arena *arena, struct answer_span text, struct mat
         return NULL;
     struct parser parser = {.arena = arena, .at = tokens.at, .first = tokens.at};
     struct node *tree = parse_items(&parser);
-    if (tree != NULL && parser.at->kind == TOKEN_IF && parser.at > parser.first)
-        return tree; /* "2x for x > 0" */
+    if (tree != NULL && parser.at->kind == TOKEN_IF && parser.at > parser.first &&
+        is_one_condition(parser.at))
+        return tree;
     return tree != NULL && !parser.failed && parser.at->kind == TOKEN_END ? tree : NULL;
 }

@@ -1,6 +1,7 @@
 /* Sums, products (with and without a sign), signs, powers and what follows an atom. */
 #include "reward/math/parse.h"
 
+#include <ctype.h>
 #include <string.h>
 
 static bool starts_atom(int kind)
@@ -45,11 +46,23 @@ bool parse_starts_factor(const struct parser *parser)
 
 /* ---- units: what follows a value and says only of what it is ---- */
 
+/* "5 \text{ (or 7)}" */
+static bool offers_another(const struct token *token)
+{
+    bool word = false;
+    for (size_t i = 0; i + 2 <= token->size; i++) {
+        char after = i + 2 < token->size ? token->text[i + 2] : ' ';
+        bool begins = i == 0 || !isalpha((unsigned char)token->text[i - 1]);
+        word |= begins && memcmp(token->text + i, "or", 2) == 0 && !isalpha((unsigned char)after);
+    }
+    return word;
+}
+
 bool parse_is_unit(const struct parser *parser)
 {
     const struct token *token = parser->at;
     if (token->kind == TOKEN_TEXT)
-        return true;
+        return !offers_another(token);
     if (token->kind != TOKEN_WORD || parser->at == parser->first)
         return false;
     int before = token[-1].kind;

@@ -9,10 +9,11 @@
 #include "reward/area.h"
 
 /* Each has a `const struct reward_area NAME_area`. */
-#define REWARD_AREAS(ROW)                                                               \
-    ROW(math)                                                                           \
-    ROW(logic) ROW(code) ROW(swe) ROW(ifeval) ROW(format) ROW(overlong) ROW(repetition) \
-        ROW(parity) ROW(judge)
+// clang-format off
+#define REWARD_AREAS(ROW) \
+    ROW(math) ROW(logic) ROW(code) ROW(swe) ROW(judge) \
+    ROW(ifeval) ROW(format) ROW(overlong) ROW(repetition) ROW(parity)
+// clang-format on
 
 #define ROW(name) extern const struct reward_area name##_area;
 REWARD_AREAS(ROW)

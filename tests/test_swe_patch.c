@@ -159,7 +159,7 @@ static void test_swe_logs_of_known_programs_are_read(void **state)
                               "test module::ten ... FAILED\n"
                               "ok 1 - eleven\n"
                               "not ok 2 - twelve\n"
-                              "not ok 3 - thirteen # TODO later\n"
+                              "not ok 3 - thirteen # todo later\n"
                               "ok so far\n"
                               "FAILED tests/b.py::T::test_three - again\n";
     static const struct {

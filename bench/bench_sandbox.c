@@ -4,6 +4,7 @@
  * Usage: bench_sandbox [seconds of each = 3] | bench_sandbox --leaks [runs = 10000] */
 #include <dirent.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -121,6 +122,22 @@ static void rates(double seconds)
 
 /* ---- what is left behind ---- */
 
+enum { LAUNCHERS_MAX = 64 };
+static pid_t
+    launchers[LAUNCHERS_MAX]; /* of this run, so that other sandboxes of the machine do not count */
+static long launcher_count;
+
+static bool is_ours(const char *name)
+{
+    for (long i = 0; i < launcher_count; i++) {
+        char own[32];
+        snprintf(own, sizeof own, "weir.%d.", launchers[i]);
+        if (strncmp(name, own, strlen(own)) == 0)
+            return true;
+    }
+    return false;
+}
+
 static long entries(const char *path, bool cgroups)
 {
     DIR *folder = opendir(path);
@@ -135,7 +152,7 @@ static long entries(const char *path, bool cgroups)
         } else if (entry->d_type == DT_DIR) {
             char below[4096];
             snprintf(below, sizeof below, "%s/%s", path, entry->d_name);
-            count += (strstr(entry->d_name, "weir") != NULL) + entries(below, true);
+            count += is_ours(entry->d_name) + entries(below, true);
         }
     }
     closedir(folder);
@@ -153,8 +170,8 @@ static long lines(const char *path)
     return count;
 }
 
-/* Processes that have us as an ancestor: children of this process, zombies too. */
-static long children(void)
+/* Children of this process, zombies too. */
+static long children(pid_t *pids)
 {
     long count = 0;
     DIR *folder = opendir("/proc");
@@ -167,7 +184,8 @@ static long children(void)
         size_t size = fread(text, 1, sizeof text - 1, file);
         text[size] = 0;
         const char *name = strrchr(text, ')');
-        count += name != NULL && strtol(name + 4, NULL, 10) == getpid();
+        if (name != NULL && strtol(name + 4, NULL, 10) == getpid() && count < LAUNCHERS_MAX)
+            pids[count++] = (pid_t)strtol(entry->d_name, NULL, 10);
         fclose(file);
     }
     closedir(folder);
@@ -180,7 +198,8 @@ struct state {
 
 static struct state look(void)
 {
-    return (struct state){children(), entries("/sys/fs/cgroup", true),
+    pid_t pids[LAUNCHERS_MAX];
+    return (struct state){children(pids), entries("/sys/fs/cgroup", true),
                           lines("/proc/self/mountinfo"), entries("/proc/self/fd", false)};
 }
 
@@ -188,6 +207,7 @@ static int leaks(uint64_t runs, const struct sandbox_options *options)
 {
     struct state before = look();
     must(sandbox_open(&sandbox, options), "sandbox_open");
+    launcher_count = children(launchers);
     static const enum kind kinds[] = {STRICT, POOLED, ZYGOTE};
     for (size_t i = 0; i < 3; i++)
         play(kinds[i], 0, runs / 3 + 1);

@@ -172,6 +172,8 @@ static enum status receive_all(int fd, void *bytes, size_t size)
 {
     for (size_t done = 0; done < size;) {
         ssize_t got = recv(fd, (uint8_t *)bytes + done, size - done, MSG_WAITALL);
+        if (got == 0)
+            errno = ECONNRESET;
         if (got == 0 || (got < 0 && errno != EINTR))
             return gone();
         done += got > 0 ? (size_t)got : 0;

@@ -392,6 +392,10 @@ int tree_files(const struct init_job *job, const char **step)
         /* the first byte says whether it may be executed */
         STEP(path, file_put(work, path, bytes + 1, size - 1, bytes[0] == 1 ? 0755 : 0644));
     }
+    if (job->waits &&
+        job->items.python != NULL) /* for programs that read themselves; a file of the run wins */
+        if (faccessat(work, "main.py", F_OK, AT_SYMLINK_NOFOLLOW) != 0)
+            file_put(work, "main.py", job->items.python, job->items.python_size, 0644);
     close(work);
     return 0;
 }

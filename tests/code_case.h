@@ -136,9 +136,9 @@ static inline void code_case_section(json_t *row, const char *key, const char *v
     json_t *text = json_stringn(body, size);
     CHECK(text != NULL);
     if (strcmp(key, "limit") == 0)
-        json_object_set_new(row, "time_limit_s", json_real(atof(value)));
+        json_object_set_new(row, "time_limit_s", json_real(strtod(value, NULL)));
     else if (strcmp(key, "memory") == 0)
-        json_object_set_new(row, "memory_limit_mb", json_real(atof(value)));
+        json_object_set_new(row, "memory_limit_mb", json_real(strtod(value, NULL)));
     else if (strcmp(key, "language") == 0 || strcmp(key, "checker") == 0 ||
              strcmp(key, "module") == 0)
         json_object_set_new(row, key, json_string(value));

@@ -1,4 +1,4 @@
-# reward/code/codec.py - values between the candidate's process and the examiner's. First half of both programs.
+# reward/code/codec.py - values between the candidate's process and the examiner's. First part of both programs.
 #
 # A frame is four bytes of length and a JSON text. None, bool, int, float and str stand for themselves; everything else is
 # a list that begins with a tag. Closed: what is not in this file does not cross, except as a handle (an object that stays

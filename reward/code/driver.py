@@ -1,4 +1,4 @@
-# reward/code/driver.py - runs in the sandbox beside the candidate: loads /work/solution.py and answers calls on descriptor 3.
+# reward/code/driver.py - runs in the sandbox beside the candidate: loads solution.py of its folder and answers calls on descriptor 3.
 #
 # It belongs to the candidate: whatever is in here may have been replaced by the program. All it can do is answer with
 # values, like any return statement. It knows no test, no expected value and no nonce.
@@ -199,17 +199,17 @@ class Driver:
     # ---- the program ----
     def load(self, solution, prompt, entry):
         module = self.module = _types.ModuleType("solution")
-        module.__file__ = "/work/solution.py"
+        module.__file__ = "solution.py"
         _sys.modules["solution"] = module
         public = _preamble(prompt, entry)
         if public is not None and entry and not _defines(solution, entry):
             whole = prompt + solution if solution[:1] in " \t" else prompt + "\n" + solution
             try:
-                compile(whole, "/work/solution.py", "exec")
+                compile(whole, "solution.py", "exec")
                 solution = whole
             except SyntaxError:
                 pass
-        code = compile(solution, "/work/solution.py", "exec")
+        code = compile(solution, "solution.py", "exec")
         if public is not None:
             try:
                 exec(compile(public, "<prompt>", "exec"), module.__dict__)
@@ -254,9 +254,9 @@ def _defines(source, name):
 
 def _main():
     driver = Driver(Channel(3))
-    with open("/work/solution.py", encoding="utf-8", errors="surrogateescape", newline="") as file:
+    with open("solution.py", encoding="utf-8", errors="surrogateescape", newline="") as file:
         solution = file.read()
-    with open("/work/prompt.json", encoding="utf-8") as file:
+    with open("prompt.json", encoding="utf-8") as file:
         public = _json.loads(file.read())
     _sys.setrecursionlimit(_sys.getrecursionlimit() + 32)
     _sys.argv = ["solution.py"]

@@ -15,7 +15,7 @@ enum { NONCE_BYTES = 16, BESIDE_MS = 3000, RECORD_MAX = 16384, CALLS_TIMES_MAX =
 #define EXAMINER_MEMORY (INT64_C(1) << 30)
 
 /* Embedded by the build. */
-extern const char code_codec_py[], code_driver_py[], code_examiner_py[];
+extern const char code_codec_py[], code_driver_py[], code_proxies_py[], code_examiner_py[];
 
 struct exam {
     struct code_work *work;
@@ -24,14 +24,12 @@ struct exam {
     double times;        /* the time limit is one test's; calls: of so many */
 };
 
-static char *joined(const char *one, const char *two)
+static char *joined(const char *one, const char *two, const char *three)
 {
-    size_t size = strlen(one), more = strlen(two);
-    char *text = memory_alloc(size + more + 1);
-    if (text != NULL) {
-        memcpy(text, one, size);
-        memcpy(text + size, two, more);
-    }
+    size_t size = strlen(one) + strlen(two) + strlen(three) + 1;
+    char *text = memory_alloc(size);
+    if (text != NULL)
+        snprintf(text, size, "%s%s%s", one, two, three);
     return text;
 }
 
@@ -153,9 +151,9 @@ static bool no_record(struct code_work *work, const struct sandbox_result *exami
 static void set_program(const struct code_settings *settings, int which, struct sandbox_run *run,
                         struct sandbox_file *files, size_t count)
 {
-    static const char *const argv[] = {"/usr/bin/python3", "/work/start.py", NULL};
+    static const char *const argv[] = {"/usr/bin/python3", "start.py", NULL};
     static const char start[] = "import marshal\n"
-                                "exec(marshal.loads(open('/work/start.bin', 'rb').read()))\n";
+                                "exec(marshal.loads(open('start.bin', 'rb').read()))\n";
     const struct sandbox_found *program = &settings->exam.compiled.results[which];
     files[count] =
         (struct sandbox_file){.path = "start.bin", .bytes = program->bytes, .size = program->size};
@@ -170,15 +168,17 @@ static void set_program(const struct code_settings *settings, int which, struct 
 
 bool code_exam_prepare(struct code_settings *settings, char *why, size_t size)
 {
-    static const char *const argv[] = {"/usr/bin/python3", "/work/compile.py", NULL},
-                             *const results[] = {"driver.bin", "examiner.bin", NULL};
+    static const char *const argv[] = {"/usr/bin/python3", "compile.py", NULL}, *const results[] = {
+                                                                                    "driver.bin",
+                                                                                    "examiner.bin",
+                                                                                    NULL};
     static const char compile[] =
         "import marshal\n"
         "for name in ('driver', 'examiner'):\n"
-        "    code = compile(open('/work/%s.py' % name).read(), name + '.py', 'exec')\n"
-        "    open('/work/%s.bin' % name, 'wb').write(marshal.dumps(code))\n";
-    char *driver = joined(code_codec_py, code_driver_py),
-         *examiner = joined(code_codec_py, code_examiner_py);
+        "    code = compile(open('%s.py' % name).read(), name + '.py', 'exec')\n"
+        "    open('%s.bin' % name, 'wb').write(marshal.dumps(code))\n";
+    char *driver = joined(code_codec_py, code_driver_py, ""),
+         *examiner = joined(code_codec_py, code_proxies_py, code_examiner_py);
     bool good = false;
     struct sandbox_result *made = &settings->exam.compiled;
     snprintf(why, size, "no memory");

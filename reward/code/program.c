@@ -117,9 +117,9 @@ void code_program_free(struct code_program *program)
 void code_program_run(const struct code_work *work, const struct code_program *program,
                       struct sandbox_run *run, struct sandbox_file *file)
 {
-    static const char *const native[] = {"/work/program", NULL}, *const python[] = {
-                                                                     "/usr/bin/python3",
-                                                                     "/work/solution.py", NULL};
+    static const char *const native[] = {"./program", NULL}, *const python[] = {"/usr/bin/python3",
+                                                                                "solution.py",
+                                                                                NULL};
     run->files = file;
     run->file_count = 1;
     if (program->language == CODE_PYTHON) {

@@ -43,13 +43,13 @@ static bool make_arguments(struct code_work *work, struct code_validating *valid
         return code_give_up(work, WEIR_REWARD_ERROR, "no memory");
     if (validating->program.language == CODE_PYTHON) {
         add_argument(validating, "/usr/bin/python3");
-        add_argument(validating, "/work/solution.py");
+        add_argument(validating, "solution.py");
     } else {
-        add_argument(validating, "/work/program");
+        add_argument(validating, "./program");
     }
-    add_argument(validating, "/work/input");
-    add_argument(validating, "/work/answer");
-    add_argument(validating, "/work/feedback/");
+    add_argument(validating, "input");
+    add_argument(validating, "answer");
+    add_argument(validating, "feedback/");
     char *rest = validating->flags;
     for (char *word;
          validating->argument_count < FLAGS_MAX && (word = strsep(&rest, " \t")) != NULL;)

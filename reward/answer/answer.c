@@ -6,11 +6,14 @@
 /* The last place of `what` in [at, at + size), NULL when there is none. */
 static const char *find_last(const char *at, size_t size, const char *what)
 {
-    size_t length = strlen(what);
-    const char *found = NULL, *next = at;
-    while ((next = memmem(next, size - (size_t)(next - at), what, length)) != NULL)
-        found = next++;
-    return found;
+    size_t length = strlen(what), left = size >= length ? size - length + 1 : 0;
+    while (left > 0) { /* from the end: what is sought stands near it */
+        const char *next = memrchr(at, what[0], left);
+        if (next == NULL || memcmp(next, what, length) == 0)
+            return next;
+        left = (size_t)(next - at);
+    }
+    return NULL;
 }
 
 bool answer_after_thinking(const char *text, size_t size, struct answer_span *answer)

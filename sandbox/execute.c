@@ -95,6 +95,7 @@ static enum status request(const struct sandbox_run *run, struct run_head *head,
     limits_copy(&head->limits, &run->limits);
     head->mode = run->mode;
     head->execute_work = run->execute_work;
+    head->file_locks = run->file_locks;
     head->has_env = run->env != NULL;
     head->has_base = run->base != NULL;
     head->has_python = run->python != NULL;

@@ -281,6 +281,10 @@ static const uint64_t fcntls[] = {
     F_GETPIPE_SZ, F_SETPIPE_SZ,    F_ADD_SEALS, F_GET_SEALS, F_GETOWN, F_GETSIG,
 };
 
+/* For runs that ask: a database on disk wants them. Only a writer's lock can be felt by others, and no file that several
+ * runs see can be opened for writing; who asks (F_GETLK) would see readers, so nobody may. */
+static const uint64_t lock_fcntls[] = {F_SETLK, F_SETLKW, F_OFD_SETLK, F_OFD_SETLKW};
+
 static const uint64_t prctls[] = {
     PR_SET_NAME,         PR_GET_NAME,
     PR_GET_DUMPABLE,     PR_SET_DUMPABLE,
@@ -366,7 +370,7 @@ static int add_processes(scmp_filter_ctx filter)
     return error != 0 ? error : add_values(filter, "personality", 0, personalities, 3);
 }
 
-static int add_rules(scmp_filter_ctx filter)
+static int add_rules(scmp_filter_ctx filter, bool locks)
 {
 #define LIST(list) list, sizeof list / sizeof list[0]
     int error = add_all(filter, SCMP_ACT_ALLOW, LIST(allowed));
@@ -374,6 +378,8 @@ static int add_rules(scmp_filter_ctx filter)
     error = error != 0 ? error : add_all(filter, SCMP_ACT_ERRNO(0), LIST(ignored));
     error = error != 0 ? error : add_values(filter, "ioctl", 1, LIST(ioctls));
     error = error != 0 ? error : add_values(filter, "fcntl", 1, LIST(fcntls));
+    if (locks)
+        error = error != 0 ? error : add_values(filter, "fcntl", 1, LIST(lock_fcntls));
     error = error != 0 ? error : add_values(filter, "prctl", 0, LIST(prctls));
     error = error != 0 ? error : add_sockets(filter);
     return error != 0 ? error : add_processes(filter);
@@ -397,14 +403,14 @@ close(fd);
 return status;
 }
 
-enum status filter_make(struct buffer *instructions)
+enum status filter_make(struct buffer *instructions, bool locks)
 {
     scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ERRNO(ENOSYS));
     if (filter == NULL)
         return FAIL(STATUS_UNSUPPORTED, "libseccomp has no filter for this machine");
     seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
     seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2); /* a tree, not a list */
-    int error = add_rules(filter);
+    int error = add_rules(filter, locks);
     enum status status = STATUS_OK;
     if (error != 0)
         status = FAIL(STATUS_UNSUPPORTED, "libseccomp refuses the filter: %s", strerror(-error));

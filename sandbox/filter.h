@@ -4,10 +4,13 @@
 #ifndef SANDBOX_FILTER_H
 #define SANDBOX_FILTER_H
 
+#include <stdbool.h>
+
 #include "core/buffer.h"
 #include "core/status.h"
 
-/* Appends struct sock_filter instructions. UNSUPPORTED when libseccomp cannot say it. */
-MUST_CHECK enum status filter_make(struct buffer *instructions);
+/* Appends struct sock_filter instructions. `locks`: fcntl may set locks, but not ask for those of others.
+ * UNSUPPORTED when libseccomp cannot say it. */
+MUST_CHECK enum status filter_make(struct buffer *instructions, bool locks);
 
 #endif

@@ -35,7 +35,7 @@ enum launcher_feature {
 };
 
 struct launcher_setup {
-    uint32_t slot, filter_count; /* struct sock_filter, follow */
+    uint32_t slot, filter_counts[2]; /* struct sock_filter, follow: the usual one, one with locks */
     char cgroup[256];
     char imports[2048];
 };
@@ -53,7 +53,7 @@ struct run_head {
     uint32_t mark;
     struct sandbox_limits limits;
     enum sandbox_mode mode;
-    bool execute_work, has_env, has_base, has_python;
+    bool execute_work, file_locks, has_env, has_base, has_python;
     bool has_channel, has_input_fd, has_output_fd; /* their order in the control message */
     uint32_t argv_count, env_count, file_count, result_count, shown_count;
     uint64_t body_size;

@@ -1,5 +1,6 @@
 #include "sandbox/sandbox.h"
 
+#include <linux/filter.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -51,7 +52,12 @@ static enum status make(struct sandbox *made, const struct sandbox_options *opti
                     sizeof made->setup.cgroup - 1);
     snprintf(made->setup.imports, sizeof made->setup.imports, "%s", imports);
     snprintf(made->setup.cgroup, sizeof made->setup.cgroup, "%s", cgroup);
-    TRY(filter_make(&made->filter));
+    for (int locks = 0; locks < 2; locks++) {
+        size_t before = made->filter.size;
+        TRY(filter_make(&made->filter, locks == 1));
+        made->setup.filter_counts[locks] =
+            (uint32_t)((made->filter.size - before) / sizeof(struct sock_filter));
+    }
     for (uint32_t i = 0; i < made->slot_count; i++)
         TRY(slot_start(made, i));
     return options->no_self_test ? STATUS_OK : sandbox_self_test(made);
@@ -134,7 +140,8 @@ static enum status as_strict(const struct sandbox_run *run, struct sandbox_run *
     static const char *const python[] = {"/usr/bin/python3", ".main.py", NULL};
     *strict = *run;
     *files = NULL;
-    if (run->mode == SANDBOX_STRICT || (run->base == NULL && !has_any(run->shown)))
+    bool locks = run->mode == SANDBOX_ZYGOTE && run->file_locks; /* the zygote knows one filter */
+    if (run->mode == SANDBOX_STRICT || (run->base == NULL && !has_any(run->shown) && !locks))
         return STATUS_OK;
     strict->mode = SANDBOX_STRICT;
     if (run->mode != SANDBOX_ZYGOTE || run->python == NULL)

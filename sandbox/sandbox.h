@@ -92,6 +92,8 @@ struct sandbox_run {
     struct sandbox_limits limits;
     enum sandbox_mode mode;
     bool execute_work; /* programs in /work may be run */
+    bool
+        file_locks; /* fcntl may lock files, as a database on disk wants; made strictly in zygote mode */
     int channel; /* an open descriptor that is the program's 3, or -1; the caller keeps its own */
     bool
         beside; /* this run talks to one that is running: it gets a place of its own beyond options.jobs and

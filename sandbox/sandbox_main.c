@@ -22,7 +22,7 @@ enum { FILES_MAX = 256, LISTED_MAX = 64, FILE_BYTES_MAX = 1 << 30 };
 static const char usage[] = "usage: weir sandbox run [--mode strict|pooled|zygote] [--limit "
                             "NAME=VALUE ...] [--file HOST:PATH ...]\n"
                             "                        [--base FOLDER] [--show FOLDER ...] [--result "
-                            "PATH ...] [--execute-work] [--stdin FILE]\n"
+                            "PATH ...] [--execute-work] [--file-locks] [--stdin FILE]\n"
                             "                        -- PROGRAM [ARGUMENT ...]      (zygote: "
                             "PROGRAM is a Python file of the host)\n"
                             "       weir sandbox check\n"
@@ -147,6 +147,11 @@ static enum status parse(struct request *request, int argc, char **argv)
     struct sandbox_run *run = &request->run;
     int at = 0;
     while (at < argc && strcmp(argv[at], "--") != 0 && argv[at][0] == '-') {
+        if (strcmp(argv[at], "--file-locks") == 0) {
+            run->file_locks = true;
+            at++;
+            continue;
+        }
         if (strcmp(argv[at], "--execute-work") == 0) {
             run->execute_work = true;
             at++;

@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/filter.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -83,7 +82,6 @@ static enum status greet(struct sandbox *sandbox, struct slot *slot, uint32_t in
     struct launcher_setup setup = sandbox->setup;
     struct launcher_hello hello;
     setup.slot = index;
-    setup.filter_count = (uint32_t)(sandbox->filter.size / sizeof(struct sock_filter));
     TRY(say(slot->control, &setup, sizeof setup));
     TRY(say(slot->control, sandbox->filter.bytes, sandbox->filter.size));
     ssize_t got;

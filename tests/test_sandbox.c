@@ -506,6 +506,33 @@ static void test_sandbox_zygote_with_a_shown_folder_is_made_anew(void **state)
     sandbox_result_free(&result);
 }
 
+static void test_sandbox_file_locks_are_for_runs_that_ask(void **state)
+{
+    (void)state;
+    static const char *const argv[] = {"/usr/bin/python3", "main.py", NULL};
+    static const char text[] = "import fcntl, os\n"
+                               "def lock(call):\n    try:\n        call()\n        return 1\n    "
+                               "except OSError:\n        return 0\n"
+                               "f = open('db', 'w')\n"
+                               "print(lock(lambda: fcntl.lockf(f, fcntl.LOCK_EX)), lock(lambda: "
+                               "fcntl.flock(f, fcntl.LOCK_SH)),\n"
+                               "      lock(lambda: fcntl.fcntl(f, fcntl.F_GETLK, b'\\0' * 32)))\n";
+    struct sandbox_file file = {"main.py", text, sizeof text - 1, false};
+    for (int mode = SANDBOX_STRICT; mode <= SANDBOX_ZYGOTE; mode++)
+        for (int asked = 0; asked < 2; asked++) {
+            struct sandbox_run run = shell(argv);
+            run.mode = (enum sandbox_mode)mode;
+            run.python = text;
+            run.files = &file;
+            run.file_count = 1;
+            run.file_locks = asked == 1;
+            struct sandbox_result result = execute(&run);
+            assert_exited(&result, 0);
+            assert_string_equal((const char *)result.output, asked == 1 ? "1 0 0\n" : "0 0 0\n");
+            sandbox_result_free(&result);
+        }
+}
+
 static _Atomic int wrong;
 
 static void *many(void *argument)
@@ -653,6 +680,7 @@ int main(void)
         cmocka_unit_test(test_sandbox_base_is_shown_and_stays_as_it_was),
         cmocka_unit_test(test_sandbox_zygote_runs_python_as_main),
         cmocka_unit_test(test_sandbox_zygote_with_a_shown_folder_is_made_anew),
+        cmocka_unit_test(test_sandbox_file_locks_are_for_runs_that_ask),
         cmocka_unit_test(test_sandbox_many_callers_get_their_own_answers),
         cmocka_unit_test(test_sandbox_launcher_that_was_killed_is_replaced),
         cmocka_unit_test(test_sandbox_nothing_is_left_when_it_is_closed),

@@ -48,9 +48,9 @@ static int keep_capabilities(void)
 
 static int filter_file(void)
 {
-    size_t bytes = launcher_filter.len * sizeof(struct sock_filter);
+    size_t bytes = launcher_filters[0].len * sizeof(struct sock_filter);
     int fd = memfd_create("filter", MFD_CLOEXEC);
-    return fd >= 0 && write(fd, launcher_filter.filter, bytes) == (ssize_t)bytes ? fd : -1;
+    return fd >= 0 && write(fd, launcher_filters[0].filter, bytes) == (ssize_t)bytes ? fd : -1;
 }
 
 /* Descriptors of the Python: 3 the socket, 4 the library, 5 the filter. Returns on failure only. */
@@ -71,7 +71,7 @@ static int zygote_exec(int control, const char **step)
     *step = "capabilities of the zygote";
     if (keep_capabilities() != 0)
         return -1;
-    snprintf(bytes, sizeof bytes, "%zu", launcher_filter.len * sizeof(struct sock_filter));
+    snprintf(bytes, sizeof bytes, "%zu", launcher_filters[0].len * sizeof(struct sock_filter));
     const char *const head[] = {PYTHON, "-s", "-E", "-B", "-c", zygote_driver, bytes};
     for (size_t i = 0; i < sizeof head / sizeof head[0]; i++)
         arguments[count++] = head[i];

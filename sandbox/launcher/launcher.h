@@ -81,7 +81,7 @@ struct init_job {
     bool sampled;         /* no cgroup counts: init does */
 };
 
-extern struct sock_fprog launcher_filter;
+extern struct sock_fprog launcher_filters[2]; /* the usual one, one with locks */
 
 /* How far the program's process came; in memory that it shares with its starter until it runs hostile code. */
 struct start {

@@ -130,11 +130,13 @@ static bool begin(void)
     static struct launcher_hello hello;
     if (!read_all(&setup, sizeof setup))
         return false;
-    size_t bytes = setup.filter_count * sizeof(struct sock_filter);
-    launcher_filter.filter = block_map(bytes);
-    launcher_filter.len = (unsigned short)setup.filter_count;
-    if (launcher_filter.filter == NULL || !read_all(launcher_filter.filter, bytes))
-        return false;
+    for (int i = 0; i < 2; i++) {
+        size_t bytes = setup.filter_counts[i] * sizeof(struct sock_filter);
+        launcher_filters[i].filter = block_map(bytes);
+        launcher_filters[i].len = (unsigned short)setup.filter_counts[i];
+        if (launcher_filters[i].filter == NULL || !read_all(launcher_filters[i].filter, bytes))
+            return false;
+    }
     launcher.slot = setup.slot;
     memcpy(launcher.imports, setup.imports, sizeof launcher.imports);
     hello.fine = choose_user(&hello);

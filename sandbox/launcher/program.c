@@ -14,7 +14,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-struct sock_fprog launcher_filter;
+struct sock_fprog launcher_filters[2];
 
 enum { CAPABILITIES = 64, QUEUED_SIGNALS = 256 };
 
@@ -110,7 +110,8 @@ int program_prepare(const struct init_job *job, bool zygote, const char **step)
     STEP("rlimits", limits_set(job));
     STEP("dropping capabilities", capabilities_drop());
     STEP("no_new_privs", prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
-    STEP("the seccomp filter", prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &launcher_filter, 0, 0));
+    STEP("the seccomp filter",
+         prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &launcher_filters[job->head.file_locks], 0, 0));
 #undef STEP
     return 0;
 }

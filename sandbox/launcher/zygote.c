@@ -114,10 +114,10 @@ int zygote_serve(int control, int filter, size_t filter_bytes, hook *before, hoo
 {
     struct rusage usage;
     struct start *start = start_map();
-    launcher_filter.filter = block_map(filter_bytes);
-    launcher_filter.len = (unsigned short)(filter_bytes / sizeof(struct sock_filter));
-    if (start == NULL || launcher_filter.filter == NULL ||
-        pread(filter, launcher_filter.filter, filter_bytes, 0) != (ssize_t)filter_bytes ||
+    launcher_filters[0].filter = block_map(filter_bytes);
+    launcher_filters[0].len = (unsigned short)(filter_bytes / sizeof(struct sock_filter));
+    if (start == NULL || launcher_filters[0].filter == NULL ||
+        pread(filter, launcher_filters[0].filter, filter_bytes, 0) != (ssize_t)filter_bytes ||
         prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0 ||
         getrusage(RUSAGE_SELF, &usage) != 0)
         return -1;

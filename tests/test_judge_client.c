@@ -241,7 +241,8 @@ static void test_judge_client_down_fails_fast_and_comes_back(void **state)
     uint16_t port = server.port;
     char text[100];
     struct judge_counters counts;
-    struct judge *judge = open_judge("{\"down_after\":3,\"down_ms\":300,\"retries\":10}");
+    struct judge *judge =
+        open_judge("{\"down_after\":3,\"down_ms\":300,\"retries\":10,\"wait_when_down\":false}");
     judge_server_stop(&server);
     assert_int_equal(ask_for(judge, 10000, text, sizeof text), STATUS_TIMEOUT);
     assert_non_null(strstr(status_last_error(), "down"));
@@ -262,12 +263,11 @@ static void test_judge_client_down_fails_fast_and_comes_back(void **state)
     judge_destroy(&judge);
 }
 
-static void test_judge_client_waits_when_told_to(void **state)
+static void test_judge_client_waits_for_one_that_is_down(void **state)
 {
     (void)state;
     char text[100];
-    struct judge *judge =
-        open_judge("{\"down_after\":2,\"down_ms\":100,\"retries\":10,\"wait_when_down\":true}");
+    struct judge *judge = open_judge("{\"down_after\":2,\"down_ms\":100,\"retries\":10}");
     server.habit = JUDGE_500;
     server.bad = 4;
     assert_int_equal(ask_for(judge, 10000, text, sizeof text), STATUS_OK);
@@ -631,7 +631,7 @@ int main(void)
         TEST(test_judge_client_attempt_timeout_is_retried),
         TEST(test_judge_client_slow_judge_answers_in_the_end),
         TEST(test_judge_client_down_fails_fast_and_comes_back),
-        TEST(test_judge_client_waits_when_told_to),
+        TEST(test_judge_client_waits_for_one_that_is_down),
         TEST(test_judge_client_many_threads_share_few_connections),
         TEST(test_judge_client_full_queue_is_a_limit),
         TEST(test_judge_client_cached_answer_costs_no_call),

@@ -195,7 +195,7 @@ enum status judge_settings_read(struct judge_settings *settings, const json_t *c
     struct texts texts = {0};
     const char *key;
     json_t *value;
-    *settings = (struct judge_settings){.has_seed = true};
+    *settings = (struct judge_settings){.has_seed = true, .wait_when_down = true};
 #define ROW(type, name, fallback, least, most, meaning) settings->name = fallback;
     JUDGE_NUMBERS(ROW)
 #undef ROW

@@ -126,7 +126,7 @@ static const char *const units[] = {
     "sec", "min", "hr", "hrs", "day", "days", "week", "weeks", "year", "years", "hour", "hours", "minute", "minutes",
     "second", "seconds", "month", "months", "cent", "cents", "dollar", "dollars", "euro", "euros", "yuan", "USD", "usd", "Rs",
     "EUR", "unit", "units", "sq", "square", "cubic", "meter", "meters", "metre", "metres", "inch", "inches", "foot",
-    "feet", "mile", "miles", "yard", "yards", "gram", "grams", "liter", "liters", "litre", "litres", "people", "ways", "way", "pts",
+    "per", "each", "feet", "mile", "miles", "yard", "yards", "gram", "grams", "liter", "liters", "litre", "litres", "people", "ways", "way", "pts",
     "men", "cups", "cup", "eggs", "pm", "am", "PM", "AM", "Hz", "kHz", "kW", "kWh", "ms", "rad", "radians", "bps", "GB", "MB", "kB",
     "am", "rpm", "psi", "atm", "mol", "Pa", "kPa", "eV", "kJ", "dB",
 };

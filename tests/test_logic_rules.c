@@ -36,6 +36,9 @@ static const struct rule_case cases[] = {
      "[['T','X','T'],['C','X','C']]", 1, ""},
     {"campsite", "{'grid':[['T','X','X'],['X','X','T']],'row_constraints':[1,1],'col_constraints':[1,1,0]}",
      "[['T','C','X'],['C','X','T']]", 0, "tents touch at a corner"},
+    {"campsite", "{'grid':[['T','X'],['X','T']],'row_constraints':[1,1],'col_constraints':[1,1]}", "[['T','C'],['C','T']]", 0,
+     "tents touch, else all is right"},
+    {"campsite", "{'grid':[['T','X','T']],'row_constraints':[1],'col_constraints':[0,1,0]}", "[['T','C','T']]", 0, "a tree without a tent"},
     {"campsite", "{'grid':[['X','T','X'],['X','X','X'],['X','X','T']],'row_constraints':[2,0,0],'col_constraints':[1,0,1]}",
      "[['C','T','C'],['X','X','X'],['X','X','T']]", 0, "two tents share a tree"},
 #define FUTO "{'grid_size':2,'puzzle':[[0,0],[0,1]],'constraints':[[[0,0],[0,1],'<']]}"
@@ -108,6 +111,8 @@ static const struct rule_case cases[] = {
     {"game_of_24", GAME("'+','-','*','/'"), "12*34/17", 0, "numbers joined"},
     {"game_of_24", GAME("'+','-','*','/'"), "1+2+3+4 = 24", 0, "a false equation"},
     {"game_of_24", GAME("'+','-','*','/'"), "24 = 24", 0, "no formula"},
+    {"boolean_expressions", "{'true_options':['A','C']}", "The true ones are: A, C", 1, ""},
+    {"boolean_expressions", "{'true_options':['A','C']}", "The true ones are: A, B", 0, "a letter"},
     {"math_path", "{'query_expr':'?+?*2 = 9'}", "[[1+4*2 = 9]]", 1, ""},
     {"math_path", "{'query_expr':'?+?*2 = 9'}", "[[3+3*2 = 9]]", 1, "other digits"},
     {"math_path", "{'query_expr':'?+?*2 = 9'}", "[[1+3*2 = 9]]", 0, "not true"},
@@ -123,6 +128,7 @@ static const struct rule_case cases[] = {
     {"cryptarithm", "{'letter_words':['A','A','B'],'operators':['+'],'hints':{'A':3}}", "2 + 2 = 4", 0, "a hint"},
     {"cryptarithm", "{'letter_words':['AB','C','AB'],'operators':['+']}", "12 + 0 = 12", 1, "a lone 0"},
     {"cryptarithm", "{'letter_words':['AB','C','AB'],'operators':['+']}", "01 + 0 = 01", 0, "a leading 0"},
+    {"cryptarithm", "{'letter_words':['AB','C','AD'],'operators':['+']}", "01 + 2 = 03", 0, "a leading 0, else all is right"},
     {"cryptarithm", "{'letter_words':['A','B','C','DC'],'operators':['*','+']}", "3 * 5 + 1 = 16", 0, "another letter"},
     {"cryptarithm", "{'letter_words':['A','B','C','DE'],'operators':['*','+']}", "4 * 3 + 8 = 20", 1, "product first"},
 };

@@ -171,7 +171,14 @@ static void verify(const json_t *metadata, const json_t *answer, const char *que
             return;
         }
     }
-    bool read = read_letters(reading_short(response), &letters);
+    struct answer_span text = reading_short(response);
+    bool read = read_letters(text, &letters);
+    const char *colon = text.size > 0 ? memrchr(text.at, ':', text.size) : NULL;
+    if (!read && colon != NULL) { /* "The true ones are: A, C" */
+        text.size -= (size_t)(colon + 1 - text.at);
+        text.at = colon + 1;
+        read = read_letters(text, &letters);
+    }
     out->correct = read && letters == wanted;
     out->why = out->correct ? NULL
                : read       ? "not the true statements"

@@ -45,3 +45,23 @@ def misbehaves(data_source, solution_str, ground_truth, extra_info=None):
 def by_source(data_sources, solution_strs, ground_truths, extra_infos):
     """verl's batch reward manager."""
     return [len(solution_strs) + (s == g) for s, g in zip(solution_strs, ground_truths)]
+
+
+CALLS = 0
+
+
+def counts(solution_str):
+    """How often this process was asked."""
+    global CALLS
+    CALLS += 1
+    return CALLS / 1000
+
+
+def connects(solution_str, ground_truth):
+    """1 when a port of this machine answers."""
+    import socket
+    try:
+        with socket.create_connection(("127.0.0.1", int(ground_truth)), timeout=5):
+            return 1
+    except OSError:
+        return 0

@@ -6,13 +6,10 @@
 /* The last place of `what` in [at, at + size), NULL when there is none. */
 static const char *find_last(const char *at, size_t size, const char *what)
 {
-    size_t length = strlen(what), left = size >= length ? size - length + 1 : 0;
-    while (left > 0) { /* from the end: what is sought stands near it */
-        const char *next = memrchr(at, what[0], left);
-        if (next == NULL || memcmp(next, what, length) == 0)
-            return next;
-        left = (size_t)(next - at);
-    }
+    size_t length = strlen(what);
+    for (size_t left = size >= length ? size - length + 1 : 0; left > 0; left--)
+        if (at[left - 1] == what[0] && memcmp(at + left - 1, what, length) == 0)
+            return at + left - 1; /* from the end: what is sought stands near it */
     return NULL;
 }
 

@@ -175,7 +175,7 @@ __attribute__((noreturn)) static void watch(struct init_job *job, pid_t program,
                                             struct start *start)
 {
     /* Only the socket stays open, so that whoever reads the program's output sees its end. */
-    if (dup2(job->fd_status, 0) < 0 || close_range(1, ~0U, 0) != 0 || capabilities_drop() != 0)
+    if (dup2(job->fd_status, 0) < 0 || close_range(1, ~0U, 0) != 0 || capabilities_drop(false) != 0)
         fail(job, "init's own descriptors and capabilities", errno);
     job->fd_status = 0;
     int status = wait_program(job, program);

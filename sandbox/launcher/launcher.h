@@ -99,7 +99,7 @@ int join_groups(const struct init_job *job);
 
 /* ---- program.c ---- */
 int program_prepare(const struct init_job *job, bool zygote, const char **step);
-int capabilities_drop(void);
+int capabilities_drop(bool executes); /* executes: the bounding set too */
 
 /* ---- tree.c ---- */
 /* From the host's tree to the sandbox's, read-only but for the mount points of tree_private. `job` may be NULL. The

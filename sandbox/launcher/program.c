@@ -1,6 +1,7 @@
 /* The last steps before hostile code: everything here is one way. */
 #include "sandbox/launcher/launcher.h"
 
+#include <errno.h>
 #include <linux/capability.h>
 #include <linux/close_range.h>
 #include <linux/seccomp.h>
@@ -18,12 +19,14 @@ struct sock_fprog launcher_filters[2];
 
 enum { CAPABILITIES = 64, QUEUED_SIGNALS = 256 };
 
-int capabilities_drop(void)
+int capabilities_drop(bool executes)
 {
-    if (prctl(PR_CAPBSET_READ, CAP_SYS_ADMIN, 0, 0, 0) == 1)
-        for (int i = 0; i < CAPABILITIES; i++)
-            if (prctl(PR_CAPBSET_DROP, i, 0, 0, 0) != 0 && i <= CAP_SYS_ADMIN)
+    for (int i = 0; executes && i < CAPABILITIES; i++)
+        if (prctl(PR_CAPBSET_DROP, i, 0, 0, 0) != 0) {
+            if (errno != EINVAL || i <= CAP_SYS_ADMIN)
                 return -1;
+            break; /* the kernel knows no more of them */
+        }
     prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
     struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
     struct __user_cap_data_struct none[2] = {{0}, {0}};
@@ -33,10 +36,11 @@ int capabilities_drop(void)
 static int limit_set(__rlimit_resource_t which, uint64_t value)
 {
     struct rlimit now, wanted = {.rlim_cur = value, .rlim_max = value};
-    if (getrlimit(which, &now) != 0)
+    if (setrlimit(which, &wanted) == 0)
+        return 0;
+    if (errno != EPERM || getrlimit(which, &now) != 0 || now.rlim_max >= value)
         return -1;
-    if (now.rlim_max < value) /* never above what the host gave us */
-        wanted.rlim_cur = wanted.rlim_max = now.rlim_max;
+    wanted.rlim_cur = wanted.rlim_max = now.rlim_max; /* never above what the host gave us */
     return setrlimit(which, &wanted);
 }
 
@@ -86,9 +90,8 @@ static int descriptors_set(const struct init_job *job)
 static void signals_reset(void)
 {
     sigset_t none;
-    struct sigaction usual = {.sa_handler = SIG_DFL};
-    for (int i = 1; i < NSIG; i++)
-        sigaction(i, &usual, NULL);
+    signal(SIGPIPE, SIG_DFL); /* the launcher starts with all of them so, and changes these */
+    signal(SIGCHLD, SIG_DFL);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
 }
@@ -108,7 +111,7 @@ int program_prepare(const struct init_job *job, bool zygote, const char **step)
     STEP("chdir to the work folder", chdir(WORK_FOLDER));
     STEP("descriptors", descriptors_set(job));
     STEP("rlimits", limits_set(job));
-    STEP("dropping capabilities", capabilities_drop());
+    STEP("dropping capabilities", capabilities_drop(true));
     STEP("no_new_privs", prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
     STEP("the seccomp filter",
          prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &launcher_filters[job->head.file_locks], 0, 0));

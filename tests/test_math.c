@@ -1,9 +1,8 @@
 /* links: reward_math Threads::Threads */
 /* label: unit */
 /* timeout: 30 */
-/* valgrind: no */
 /* Maths answers: rows in every notation with the verdict they must get, settings, hostile inputs (each returns within the
- * deadline of a case, none hangs), threads, and nothing left in memory. Memcheck runs test_math_small. */
+ * deadline of a case, none hangs), threads, and nothing left in memory. */
 #include <pthread.h>
 
 #include "core/memory.h"

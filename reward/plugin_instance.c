@@ -105,6 +105,11 @@ static enum status open_shared_object(struct plugin_instance *self,
     if (area != NULL)
         return open_area(self, settings, area);
     TRY(plugin_file_path(settings->plugin, path));
+    if (strchr(settings->plugin, '/') == NULL && !file_exists(path))
+        return FAIL(STATUS_NOT_FOUND,
+                    "reward.plugin=%s is none of the built-in ones (%saddition gsm8k), and %s: No "
+                    "such file; a file of your own is named with its folder, as ./mine.so",
+                    settings->plugin, reward_area_names(), path);
     TRY(plugin_instance_watch(self, path));
     TRY(plugin_file_open(&self->file, settings->plugin));
     size_t size = self->file.plugin->struct_size;

@@ -14,6 +14,7 @@
 #include "core/file.h"
 #include "reward/compose.h"
 #include "tests/plugin_case.h"
+#include "tests/python_case.h"
 
 static struct compose *read_recipe(const char *text)
 {
@@ -250,6 +251,8 @@ static void check(struct plugin_host *host, const char *source, const char *resp
 static void test_compose_recipe_of_python_parts_scores(void **state)
 {
     (void)state;
+    if (!python_is_here())
+        skip();
     struct plugin_host *host = open_recipe(SOURCE_DIR "/tests/recipes/gated.yaml");
     assert_string_equal(plugin_host_name(host), "gated recipe");
     check(host, "any", "right", SCORE_OK, 1.25,

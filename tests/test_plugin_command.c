@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "core/file.h"
+#include "tests/python_case.h"
 
 #define FOLDER BUILD_DIR "/test_plugin_command.files"
 
@@ -81,6 +82,8 @@ static void test_plugin_command_c_template_compiles_and_scores(void **state)
 static void test_plugin_command_python_template_scores(void **state)
 {
     (void)state;
+    if (!python_is_here())
+        skip();
     check(WEIR "new soft --python", 0, "soft.py:compute_score");
     check(WEIR "check ./soft.py:compute_score", 0, "3 rows: 3 scored");
     write_text("rows.jsonl", "{\"response\": \"5\", \"ground_truth\": 4, \"expected\": 1}\n");

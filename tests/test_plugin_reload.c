@@ -16,6 +16,7 @@
 
 #include "core/file.h"
 #include "tests/plugin_case.h"
+#include "tests/python_case.h"
 
 enum { PATIENCE_MS = 15000 };
 
@@ -152,6 +153,8 @@ static void test_plugin_reload_broken_file_is_refused_and_the_old_one_stays(void
 static void test_plugin_reload_python_file_and_recipe_are_watched(void **state)
 {
     (void)state;
+    if (!python_is_here())
+        skip();
     write_text("f.py", "def f(solution_str): return 0.25\n");
     write_text("r.yaml", "parts: [{name: a, plugin: \"f.py:f\"}]\n");
     struct plugin_host *host = open_host("r.yaml", true);

@@ -19,6 +19,7 @@
 #include <cmocka.h>
 
 #include "tests/plugin_case.h"
+#include "tests/python_case.h"
 #include "tests/slow.h"
 
 #define PYTHON(file) SOURCE_DIR "/tests/python_rewards/" file
@@ -424,5 +425,7 @@ int main(void)
         cmocka_unit_test(test_python_host_network_is_there_when_asked_for),
         cmocka_unit_test(test_python_host_close_leaves_no_process),
     };
+    if (!python_is_here())
+        return 77;
     return cmocka_run_group_tests_name("python_host", tests, NULL, NULL);
 }

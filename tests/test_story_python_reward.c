@@ -3,6 +3,7 @@
 /* timeout: 240 */
 /* The same reward as a shared object, as a Python function whose process dies again and again, and as a recipe that
  * also reads whole groups: the same run, digest by digest. */
+#include "tests/python_case.h"
 #include "tests/story.h"
 
 enum { STEPS = 5, LIMIT_MS = 60000 };
@@ -53,6 +54,8 @@ static void test_story_python_reward_runs_are_the_same(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {STORY_TEST(test_story_python_reward_runs_are_the_same)};
+    if (!python_is_here())
+        return 77;
     story_begin("python_reward");
     story_make_model(&(struct story_model){14, true});
     return story_end(cmocka_run_group_tests(tests, NULL, NULL));

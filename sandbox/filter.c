@@ -329,16 +329,18 @@ static int add_values(scmp_filter_ctx filter, const char *name, unsigned which,
 /* socket: inet and inet6 streams and datagrams; any other family is unknown here. socketpair: unix, which has no name. */
 static int add_sockets(scmp_filter_ctx filter)
 {
-    static const uint64_t known[] = {AF_INET, AF_INET6};
     int error = 0;
-    for (uint64_t family = 0; family < 64 && error == 0; family++) {
-        bool fine = family == known[0] || family == known[1];
-        struct scmp_arg_cmp term = SCMP_A0_64(SCMP_CMP_EQ, family, 0);
+    for (uint64_t family = AF_INET; family <= AF_INET6 && error == 0; family++) {
+        bool fine = family == AF_INET || family == AF_INET6;
+        struct scmp_arg_cmp term = SCMP_A0_64(SCMP_CMP_EQ, family);
         error =
             add(filter, fine ? SCMP_ACT_ALLOW : SCMP_ACT_ERRNO(EAFNOSUPPORT), "socket", 1, &term);
     }
-    struct scmp_arg_cmp more = SCMP_A0_64(SCMP_CMP_GE, 64, 0);
+    struct scmp_arg_cmp less = SCMP_A0_64(SCMP_CMP_LT, AF_INET);
+    struct scmp_arg_cmp more = SCMP_A0_64(SCMP_CMP_GT, AF_INET6);
     struct scmp_arg_cmp unix_pair = SCMP_A0_64(SCMP_CMP_EQ, AF_UNIX, 0);
+    if (error == 0)
+        error = add(filter, SCMP_ACT_ERRNO(EAFNOSUPPORT), "socket", 1, &less);
     if (error == 0)
         error = add(filter, SCMP_ACT_ERRNO(EAFNOSUPPORT), "socket", 1, &more);
     return error != 0 ? error : add(filter, SCMP_ACT_ALLOW, "socketpair", 1, &unix_pair);

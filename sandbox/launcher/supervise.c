@@ -242,6 +242,9 @@ static void stop(struct run *run, enum sandbox_limit why)
 static bool collect(struct run *run, int fd, struct block *block)
 {
     size_t limit = (size_t)run->head->limits.output_bytes;
+    struct pollfd ready = {.fd = fd, .events = POLLIN};
+    if (poll(&ready, 1, 0) > 0 && (ready.revents & POLLIN) == 0)
+        return true; /* it ended without a word: no memory for it */
     if (!block_room(block, limit + 1))
         return true;
     for (;;) {

@@ -45,7 +45,7 @@ _BASE_VALUE = {
 class Driver:
     def __init__(self, channel):
         self.channel = channel
-        self.codec = Codec(self.opaque, self.reference)
+        self.codec = Codec(self.opaque, self.reference, False)
         self.objects, self.numbers = [], {}
         self.module = None
         self.whole = None
@@ -253,7 +253,7 @@ def _defines(source, name):
 
 
 def _main():
-    driver = Driver(Channel(3))
+    driver = Driver(Channel(3, False))
     with open("solution.py", encoding="utf-8", errors="surrogateescape", newline="") as file:
         solution = file.read()
     with open("prompt.json", encoding="utf-8") as file:

@@ -208,8 +208,8 @@ static void test_compose_parts_are_chosen_by_data_source(void **state)
     static const struct {
         const char *source;
         uint32_t parts;
-    } cases[] = {{"gsm8k", 5}, {"gsm8k_test", 1}, {"math/500", 6},
-                 {"mathx", 0}, {"other", 1},      {"", 1}};
+    } cases[] = {{"gsm8k", 5},  {"gsm8k_test", 1}, {"math/500", 6}, {"mathx", 0},
+                 {"gsm8kx", 1}, {"other", 1},      {"", 1}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
         assert_int_equal(compose_in_effect(recipe, cases[i].source, strlen(cases[i].source)),
                          cases[i].parts);

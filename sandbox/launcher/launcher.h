@@ -1,6 +1,7 @@
 /* sandbox/launcher/launcher.h - the parts of weir-sandbox-launcher, and what they share.
  *
  * launcher_main.c  reads runs, answers with verdicts
+ * run_open.c       what a run starts with
  * supervise.c      one run from its start to the verdict: clone, output, limits, death, results
  * group.c          cgroups v1 and v2
  * tree.c           the file tree a program sees

@@ -42,6 +42,12 @@ void supervise(const struct run_head *head, const uint8_t *body,
                const struct run_descriptors *given, struct answer *answer);
 void answer_free(struct answer *answer);
 
+/* ---- what a run starts with (run_open.c); -1 and errno ---- */
+int stdin_of(const struct run_items *items);
+int output_pipe(int *ours, int *theirs);
+/* A folder of the host as a detached mount, its owner being the sandbox's user; -1: init opens the path itself. */
+int folder_open(const char *path);
+
 /* ---- keepers (keeper_start.c) ---- */
 /* Clones pid 1 of the run inside the keeper's sandbox. 0, or -1 with the step; the keeper is started at need. */
 int keeper_clone(struct init_job *job, int fd_body, bool zygote, int *pidfd, const char **step);

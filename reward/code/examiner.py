@@ -247,7 +247,7 @@ class Examiner:
         """check(candidate) of HumanEval, when the test did not call it; else test cases and test functions."""
         unittest = _sys.modules.get("unittest")
         check = self.space.get("check")
-        if isinstance(check, _types.FunctionType) and candidate is not None and self.total == 0:
+        if isinstance(check, _types.FunctionType) and self.task.get("entry") and self.total == 0:
             self.attempt(check, candidate)
             return
         for name, value in list(self.space.items()):

@@ -130,7 +130,7 @@ int rows_command(int argc, char **argv)
     long processors = sysconf(_SC_NPROCESSORS_ONLN);
     struct arguments arguments = {
         .options = {.jobs = processors > 0 && processors < 64 ? (uint32_t)processors : 1,
-                    .timeout_ms = 60000,
+                    .timeout_ms = 300000, /* a dozen slow tests of a program */
                     .progress = isatty(STDERR_FILENO) != 0}};
     enum status status = STATUS_OK;
     int code = read_arguments(argc, argv, &arguments, &status);

@@ -81,17 +81,17 @@ struct sandbox_run {
     const void *input; /* stdin; input_fd wins */
     size_t input_size;
     const struct sandbox_file
-        *files; /* [file_count] put below /work, the program's folder, before the start */
+        *files; /* [file_count] put below /box, the program's folder, before the start */
     size_t file_count;
     const char
-        *base; /* a folder of the host whose contents /work shows too, copy on write; or NULL */
+        *base; /* a folder of the host whose contents /box shows too, copy on write; or NULL */
     const char *const
-        *results; /* paths below /work, NULL-terminated: read when every process is dead */
+        *results; /* paths below /box, NULL-terminated: read when every process is dead */
     const char *const *
         shown; /* more host folders, NULL-terminated, shown read-only at the same path (a compiler, a virtual environment) */
     struct sandbox_limits limits;
     enum sandbox_mode mode;
-    bool execute_work; /* programs in /work may be run */
+    bool execute_work; /* programs in /box may be run */
     bool
         file_locks; /* fcntl may lock files, as a database on disk wants; made strictly in zygote mode */
     int channel; /* an open descriptor that is the program's 3, or -1; the caller keeps its own */
@@ -106,7 +106,7 @@ struct sandbox_run {
 #define SANDBOX_RUN \
     .limits = sandbox_limits_default(), .channel = -1, .input_fd = -1, .output_fd = -1
 
-/* A regular file the program left, opened below /work without following any link. */
+/* A regular file the program left, opened below /box without following any link. */
 struct sandbox_found {
     bool found; /* false: absent, not a regular file, longer than file_bytes, or behind a link */
     uint8_t *bytes; /* [size], owned by the result; a NUL follows */

@@ -87,7 +87,7 @@ static bool find_module(const struct tree *tree, const char *word, char name[TRE
 static void add_module(json_t *modules, const char *name, const char *path)
 {
     char full[TREE_PATH_MAX + 16];
-    snprintf(full, sizeof full, "/work/%s", path);
+    snprintf(full, sizeof full, "/box/%s", path);
     json_array_append_new(modules, json_pack("[s, s]", name, full));
 }
 
@@ -116,7 +116,7 @@ static void discover(const struct tree *tree, const struct words *words, size_t 
     }
     if (length > 0) {
         char top[TREE_PATH_MAX + 16];
-        snprintf(top, sizeof top, "/work/%.*s", (int)length, start);
+        snprintf(top, sizeof top, "/box/%.*s", (int)length, start);
         json_object_set_new(order, "top", json_string(top));
     }
 }
@@ -135,7 +135,7 @@ static json_t *unittest_order(const struct tree *tree, const char *command)
     if (at + 1 >= words.count)
         return NULL;
     json_t *modules = json_array();
-    json_t *order = json_pack("{s:s, s:o}", "folder", "/work", "modules", modules);
+    json_t *order = json_pack("{s:s, s:o}", "folder", "/box", "modules", modules);
     size_t named = 0;
     for (at += 2; order != NULL && at < words.count; at++) {
         char name[TREE_PATH_MAX], path[TREE_PATH_MAX];
@@ -259,6 +259,7 @@ static enum status execute(const struct tree *tree, const struct suite_options *
         SANDBOX_RUN,         .argv = argv, .env = env, .files = files, .file_count = tree->count,
         .execute_work = true};
     run.channel = channel;
+    run.file_locks = true; /* sqlite and build tools want them; the tree is this run's alone */
     run.limits = options->limits;
     sandbox_execute(options->sandbox, &run, result);
     memory_free(files);

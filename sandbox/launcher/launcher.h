@@ -30,7 +30,7 @@ enum {
     MESSAGE_FDS_MAX = 16,
     SHOWN_MAX = 32
 };
-#define WORK_FOLDER "/work"
+#define WORK_FOLDER "/box"
 #define HOST_NAME   "sandbox"
 
 /* ---- run.c: the body of a run, and descriptors over sockets ---- */

@@ -422,7 +422,7 @@ static void limit_said(struct run *run, enum sandbox_limit limit)
     }
 }
 
-/* A program that cannot be started is its own fault below /work and our machine's elsewhere. */
+/* A program that cannot be started is its own fault below /box and our machine's elsewhere. */
 static void exec_failed(struct run *run)
 {
     struct run_tail *tail = &run->answer->tail;

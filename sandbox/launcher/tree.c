@@ -4,7 +4,7 @@
  *     /usr ...     the host's, read-only
  *     /dev         null zero full random urandom and names of /proc/self/fd
  *     /proc        of the run's own pid namespace, processes only where the kernel can
- *     /work /tmp /dev/shm   three folders of one tmpfs with the run's limits; /work over `base` when there is one
+ *     /box /tmp /dev/shm   three folders of one tmpfs with the run's limits; /box over `base` when there is one
  *
  * Host folders are taken as detached copies of their mounts (open_tree) before anything is covered, so it does not
  * matter where they lie. */
@@ -242,7 +242,7 @@ int tree_build(struct init_job *job, const char **step)
     if (sources_open(sources, &count, step) != 0 || (job != NULL && folders_open(job, step) != 0))
         return -1;
     STEP("a tmpfs for the root", cover_some_folder());
-    static const char *const folders[] = {"etc", "dev", "dev/shm", "proc", "tmp", "work"};
+    static const char *const folders[] = {"etc", "dev", "dev/shm", "proc", "tmp", "box"};
     for (size_t i = 0; i < sizeof folders / sizeof folders[0]; i++)
         STEP(folders[i], mkdir(folders[i], 0755));
     for (size_t i = 0; i < count; i++)
@@ -291,7 +291,7 @@ int tree_proc(const char **step)
     return errno == EPERM ? 0 : -1; /* the host's own /proc is masked: the sandbox has none */
 }
 
-/* /work as a copy-on-write view of base: the upper layer lies in the run's tmpfs, which is at "tmp" now. */
+/* /box as a copy-on-write view of base: the upper layer lies in the run's tmpfs, which is at "tmp" now. */
 static int base_mount(const struct init_job *job, unsigned long flags, const char **step)
 {
     char options[128];
@@ -300,8 +300,8 @@ static int base_mount(const struct init_job *job, unsigned long flags, const cha
     STEP("base", (int)syscall(SYS_move_mount, job->fd_base, "", AT_FDCWD, "tmp/low",
                               MOVE_MOUNT_F_EMPTY_PATH));
     snprintf(options, sizeof options,
-             "lowerdir=tmp/low,upperdir=tmp/work,workdir=tmp/aside,userxattr");
-    STEP("an overlay over base", mount("work", "work", "overlay", flags, options));
+             "lowerdir=tmp/low,upperdir=tmp/box,workdir=tmp/aside,userxattr");
+    STEP("an overlay over base", mount("box", "box", "overlay", flags, options));
     return 0;
 }
 
@@ -312,12 +312,12 @@ int tree_private(const struct init_job *job, const char **step)
     unsigned long flags = MS_NOSUID | MS_NODEV | (job->head.execute_work ? 0 : MS_NOEXEC);
     snprintf(options, sizeof options, "size=%lld,nr_inodes=%u,mode=755",
              (long long)limits->disk_bytes, limits->inodes + 4); /* four folders are ours */
-    STEP("the tmpfs of the work folder", mount("work", "tmp", "tmpfs", flags, options));
-    STEP("work", mkdir("tmp/work", 0755));
+    STEP("the tmpfs of the work folder", mount("box", "tmp", "tmpfs", flags, options));
+    STEP("box", mkdir("tmp/box", 0755));
     STEP("shm", mkdir("tmp/shm", 0755));
     STEP("tmp", mkdir("tmp/tmp", 0755));
     if (job->items.base == NULL)
-        STEP("work", mount("tmp/work", "work", NULL, MS_BIND, NULL));
+        STEP("box", mount("tmp/box", "box", NULL, MS_BIND, NULL));
     else if (base_mount(job, flags, step) != 0)
         return -1;
     STEP("shm", mount("tmp/shm", "dev/shm", NULL, MS_BIND, NULL));
@@ -383,8 +383,8 @@ static int file_put(int work, const char *path, const char *bytes, uint64_t size
 int tree_files(const struct init_job *job, const char **step)
 {
     const uint8_t *at = job->items.files;
-    int work = open("work", O_PATH | O_DIRECTORY | O_CLOEXEC);
-    STEP("work", work);
+    int work = open("box", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    STEP("box", work);
     for (uint32_t i = 0; i < job->head.file_count; i++) {
         uint64_t size, path_size;
         const char *path = run_item_next(&at, &path_size);

@@ -1,4 +1,4 @@
-/* Commands that another program of ours does: `weir` holds no model, no simulator and no rewards. */
+/* Commands that another program of ours does: `weir` holds no model, no simulator, no rewards and no sandbox. */
 #include <errno.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -7,13 +7,13 @@
 
 #include "ops/cmd.h"
 
-enum { EXEC_ARGUMENTS_MAX = 512 };
+enum { EXEC_ARGUMENTS_MAX = 4096 };
 
 /* Becomes `program [word] arguments...`; returns only when it cannot. */
 static int become(const char *name, const char *program, const char *word, int argc, char **argv)
 {
     char path[FILE_PATH_MAX];
-    const char *arguments[EXEC_ARGUMENTS_MAX];
+    static const char *arguments[EXEC_ARGUMENTS_MAX];
     if (argc + 3 > EXEC_ARGUMENTS_MAX)
         return command_usage(name, "more than %d arguments", EXEC_ARGUMENTS_MAX - 3);
     if (program_path(program, path) != STATUS_OK) {
@@ -56,4 +56,9 @@ int cmd_judge(int argc, char **argv)
 int cmd_plugin(int argc, char **argv)
 {
     return become("plugin", "weir-reward", "plugin", argc, argv);
+}
+
+int cmd_sandbox(int argc, char **argv)
+{
+    return become("sandbox", "weir-sandbox", NULL, argc, argv);
 }

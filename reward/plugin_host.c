@@ -368,10 +368,22 @@ static bool may_expire(enum slot_state state)
            state == SLOT_GATHERED;
 }
 
+/* An item whose plugin is told that nobody waits for it any more; the generation is kept for that long. */
+struct cancelled {
+    struct generation *generation; /* NULL: nobody is told */
+    uint64_t id;
+};
+
 /* Its deadline has passed. */
-static struct plugin_job *expire(struct plugin_host *host, struct slot *slot)
+static struct plugin_job *expire(struct plugin_host *host, struct slot *slot,
+                                 struct cancelled *cancelled)
 {
     struct plugin_job *job = slot->job;
+    if (slot->state == SLOT_WAITING && !slot->answered &&
+        slot->generation->plugin->table.cancel != NULL) {
+        *cancelled = (struct cancelled){slot->generation, slot->id};
+        slot->generation->jobs++;
+    }
     if (!slot->answered)
         job->score.status = SCORE_TIMEOUT;
     if (slot->state == SLOT_SUBMITTING) {
@@ -386,7 +398,8 @@ static struct plugin_job *expire(struct plugin_host *host, struct slot *slot)
 }
 
 /* The next slot whose deadline has passed. Mutex held. */
-static struct plugin_job *take_expired(struct plugin_host *host, int64_t now_ns)
+static struct plugin_job *take_expired(struct plugin_host *host, int64_t now_ns,
+                                       struct cancelled *cancelled)
 {
     if (now_ns <= host->earliest_ns)
         return NULL;
@@ -397,7 +410,7 @@ static struct plugin_job *take_expired(struct plugin_host *host, int64_t now_ns)
         if (!may_expire(slot->state))
             continue;
         if (now_ns > slot->deadline_ns && slot->state != SLOT_RETRYING)
-            return expire(host, slot);
+            return expire(host, slot, cancelled);
         plugin_slot_watch(host, slot->deadline_ns);
     }
     host->scan_at = 0;
@@ -405,10 +418,23 @@ static struct plugin_job *take_expired(struct plugin_host *host, int64_t now_ns)
     return NULL;
 }
 
+/* Without the mutex: the plugin may answer from in there. */
+static void tell_cancelled(struct plugin_host *host, const struct cancelled *cancelled)
+{
+    if (cancelled->generation == NULL)
+        return;
+    const struct plugin_instance *plugin = cancelled->generation->plugin;
+    plugin->table.cancel(plugin->instance, cancelled->id);
+    pthread_mutex_lock(&host->mutex);
+    cancelled->generation->jobs--;
+    pthread_mutex_unlock(&host->mutex);
+}
+
 struct plugin_job *plugin_host_take(struct plugin_host *host, int64_t now_ns)
 {
     void *item = NULL;
     struct plugin_job *job = NULL;
+    struct cancelled cancelled = {0};
     adopt(host);
     nudge(host, now_ns);
     bool ready = queue_depth(host->results) > 0 && queue_pop(host->results, 0, &item) == STATUS_OK;
@@ -417,9 +443,10 @@ struct plugin_job *plugin_host_take(struct plugin_host *host, int64_t now_ns)
         job = item;
         slot_free(host, plugin_slot(host, job->item.item_id));
     } else {
-        job = take_expired(host, now_ns);
+        job = take_expired(host, now_ns, &cancelled);
     }
     pthread_mutex_unlock(&host->mutex);
+    tell_cancelled(host, &cancelled);
     return job;
 }
 

@@ -1,7 +1,7 @@
 /* reward/plugin_host_watch.c - hot reload: a plugin file that changed is opened beside the running instance.
  *
  * The watchman looks twice a second, when the caller nudges it. A change must look the same twice, so that a file is
- * not opened while somebody writes it. The new instance is created and passes its self-test before it takes over; one
+ * not opened while somebody writes it. A plugin whose health is not 0 is replaced by a new instance of the same file. The new instance is created and passes its self-test before it takes over; one
  * that does not is refused with one line, and its file is not tried again until it changes once more. */
 #include <inttypes.h>
 #include <stdio.h>
@@ -11,6 +11,8 @@
 #include "core/log.h"
 #include "core/wait.h"
 #include "reward/plugin_host_state.h"
+
+enum { REPLACE_MS = 5000 };
 
 /* Under the mutex. The shape of the store's events. */
 static void say(struct plugin_host *host, const char *kind, const char *name, uint64_t hash,
@@ -42,7 +44,7 @@ static void refuse(struct plugin_host *host, const struct generation *running)
     pthread_mutex_unlock(&host->mutex);
 }
 
-static void open_beside(struct plugin_host *host, const struct generation *running)
+static void open_beside(struct plugin_host *host, const struct generation *running, int sick)
 {
     struct generation *fresh = NULL;
     if (plugin_generation_open(&fresh, &host->settings) != STATUS_OK) {
@@ -50,11 +52,16 @@ static void open_beside(struct plugin_host *host, const struct generation *runni
         return;
     }
     bool same = fresh->plugin->hash == running->plugin->hash;
-    LOG_INFO("plugin", same ? "touched, not changed" : "changed, reloaded",
-             "name=\"%s\" hash=%016" PRIx64, fresh->plugin->name, fresh->plugin->hash);
+    LOG_INFO("plugin",
+             sick != 0 ? "not well, replaced"
+             : same    ? "touched, not changed"
+                       : "changed, reloaded",
+             "name=\"%s\" hash=%016" PRIx64 " health=%d", fresh->plugin->name, fresh->plugin->hash,
+             sick);
     pthread_mutex_lock(&host->mutex);
-    if (!same)
-        say(host, "plugin_reloaded", fresh->plugin->name, fresh->plugin->hash, "");
+    if (!same || sick != 0)
+        say(host, sick != 0 ? "plugin_replaced" : "plugin_reloaded", fresh->plugin->name,
+            fresh->plugin->hash, "");
     host->loaded = fresh; /* also when it is the same: it knows the new stamp */
     pthread_mutex_unlock(&host->mutex);
 }
@@ -89,11 +96,18 @@ static bool wait_nudge(struct plugin_host *host, struct generation **running)
     return goes_on;
 }
 
+/* 0: well, or it cannot say. */
+static int health_of(const struct plugin_instance *plugin)
+{
+    return plugin->table.health != NULL ? plugin->table.health(plugin->instance) : 0;
+}
+
 void *plugin_watch_thread(void *self)
 {
     struct plugin_host *host = self;
     struct generation *running = NULL;
     uint64_t seen = 0, tried = 0;
+    int64_t well_until_ns = 0; /* a replaced one gets time before it is asked again */
     while (wait_nudge(host, &running)) {
         for (struct generation *idle; (idle = take_idle(host)) != NULL;)
             plugin_generation_close(&idle);
@@ -101,9 +115,12 @@ void *plugin_watch_thread(void *self)
             continue;
         uint64_t now = plugin_instance_stamp(running->plugin, true);
         bool changed = now != plugin_instance_stamp(running->plugin, false);
-        if (changed && now == seen && now != tried) {
+        int sick = clock_now_ns() >= well_until_ns ? health_of(running->plugin) : 0;
+        if (sick != 0)
+            well_until_ns = clock_after_ms(clock_now_ns(), REPLACE_MS);
+        if (sick != 0 || (changed && now == seen && now != tried)) {
             tried = now;
-            open_beside(host, running);
+            open_beside(host, running, sick);
         }
         seen = now;
     }

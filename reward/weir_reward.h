@@ -163,8 +163,11 @@ typedef struct {
      * submit_group. Without CAP_BATCH and CAP_GROUP n is 1. */
     int (*submit)(void *instance, const weir_reward_item *items, uint32_t n,
                   weir_reward_done_fn done, void *user);
-    void (*cancel)(void *instance, uint64_t item_id); /* may be NULL */
-    int (*health)(void *instance);                    /* 0 = fine; may be NULL */
+    /* Nobody waits for this item any more: its deadline passed after submit had returned. May be NULL. */
+    void (*cancel)(void *instance, uint64_t item_id);
+    /* 0 = fine. Asked twice a second while reward.reload is on; anything else, and a new instance of the same file takes
+     * over while this one finishes its items. May be NULL. */
+    int (*health)(void *instance);
     void (*destroy)(void *instance);
     /* ---- 1.1: read when struct_size says they are there ---- */
     /* May be NULL. Before an instance gets work: 0, or a sentence in err and it gets none. `weir plugin check` and

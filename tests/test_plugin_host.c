@@ -174,6 +174,43 @@ static void test_plugin_host_missing_answer_times_out(void **state)
     plugin_host_close(&host, case_drop);
 }
 
+static void test_plugin_host_plugin_hears_that_nobody_waits(void **state)
+{
+    (void)state;
+    struct plugin_host *host = open_host(100);
+    check_score(host, "how many were cancelled", SCORE_OK, 0);
+    check_score(host, "never", SCORE_TIMEOUT, 0);
+    check_score(host, "how many were cancelled", SCORE_OK, 1);
+    check_score(host, "always again", SCORE_TIMEOUT, 0); /* it never took this one */
+    check_score(host, "how many were cancelled", SCORE_OK, 1);
+    plugin_host_close(&host, case_drop);
+}
+
+static void test_plugin_host_plugin_that_is_not_well_is_replaced(void **state)
+{
+    (void)state;
+    struct plugin_host *host = NULL;
+    struct reward_settings settings = case_settings(FIXTURE("behaves"), "{}");
+    settings.timeout_ms = 2000;
+    settings.reload = true;
+    assert_int_equal(plugin_host_open(&host, &settings), STATUS_OK);
+    char event[PLUGIN_EVENT_MAX] = "";
+    check_score(host, "be sick", SCORE_OK, 1);
+    for (int i = 0; i < 1000 && !plugin_host_event(host, event); i++) {
+        assert_null(case_take(host, 0));
+        clock_sleep_ms(10);
+    }
+    if (strstr(event, "plugin_replaced") == NULL)
+        fail_msg("event \"%s\"", event);
+    check_score(host, "ok", SCORE_OK, 1);
+    for (int i = 0; i < 150; i++) { /* the new one is well */
+        assert_null(case_take(host, 0));
+        assert_false(plugin_host_event(host, event));
+        clock_sleep_ms(10);
+    }
+    plugin_host_close(&host, case_drop);
+}
+
 static void test_plugin_host_answer_after_the_deadline_is_counted_late(void **state)
 {
     (void)state;
@@ -484,6 +521,8 @@ int main(void)
         cmocka_unit_test(test_plugin_host_metrics_and_detail_are_json),
         cmocka_unit_test(test_plugin_host_missing_answer_times_out),
         cmocka_unit_test(test_plugin_host_answer_after_the_deadline_is_counted_late),
+        cmocka_unit_test(test_plugin_host_plugin_hears_that_nobody_waits),
+        cmocka_unit_test(test_plugin_host_plugin_that_is_not_well_is_replaced),
         cmocka_unit_test(test_plugin_host_many_silent_items_all_time_out),
         cmocka_unit_test(test_plugin_host_hanging_submit_is_reported_at_the_deadline),
         cmocka_unit_test(test_plugin_host_close_drops_what_is_left),

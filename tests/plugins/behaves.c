@@ -15,6 +15,21 @@ static void sleep_ms(int ms)
     nanosleep(&pause, NULL);
 }
 
+static int cancelled, sick;
+
+static void cancel(void *instance, uint64_t item_id)
+{
+    (void)instance;
+    (void)item_id;
+    cancelled++;
+}
+
+static int health(void *instance)
+{
+    (void)instance;
+    return sick;
+}
+
 static int create(const char *config_json, const weir_reward_host *host, void **instance, char *err,
                   size_t errlen)
 {
@@ -121,6 +136,10 @@ static int submit(void *instance, const weir_reward_item *items, uint32_t n,
     (void)n;
     if (says(item, "ok"))
         answer(id, 1, done, user);
+    else if (says(item, "how many were cancelled"))
+        answer(id, cancelled, done, user);
+    else if (says(item, "be sick"))
+        sick = 7, answer(id, 1, done, user);
     else if (says(item, "read after"))
         read_after_answer(item, done, user);
     else if (says(item, "later"))
@@ -165,6 +184,8 @@ const weir_reward_plugin *weir_reward_query(uint32_t host_major, uint32_t host_m
                                               .version = "0.1",
                                               .create = create,
                                               .submit = submit,
+                                              .cancel = cancel,
+                                              .health = health,
                                               .destroy = destroy};
     (void)host_major;
     (void)host_minor;

@@ -140,3 +140,11 @@ bool board_member(const json_t *object, const char *name, int min, int max, int 
 {
     return literal_int(json_object_get(object, name), value) && *value >= min && *value <= max;
 }
+
+int board_neighbour(const struct board *board, int at, int direction)
+{
+    static const int step_row[4] = {0, 1, 0, -1}, step_column[4] = {1, 0, -1, 0};
+    int r = at / board->columns + step_row[direction],
+        c = at % board->columns + step_column[direction];
+    return r < 0 || c < 0 || r >= board->rows || c >= board->columns ? -1 : r * board->columns + c;
+}

@@ -24,6 +24,8 @@ json_t *board_json(const struct board *board); /* NULL: out of memory */
 json_t *board_grid(struct answer_span response, size_t rows, size_t columns);
 /* The last grid of a response with that many rows and columns, all whole numbers. */
 bool board_of_response(struct answer_span response, int rows, int columns, struct board *board);
+/* The cell (row * columns + column) to the right of, below, left of or above (direction 0 to 3) a cell; -1: outside. */
+int board_neighbour(const struct board *board, int at, int direction);
 /* One line a row, cells separated by a space; 0 is written as `blank`. */
 MUST_CHECK enum status board_print(const struct board *board, const char *blank,
                                    struct buffer *out);

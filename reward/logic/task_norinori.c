@@ -22,21 +22,11 @@ static const struct logic_knob knobs[] = {
     {0},
 };
 
-static const int step_row[4] = {0, 1, 0, -1}, step_column[4] = {1, 0, -1, 0};
-
-/* The neighbour of a cell in a direction, -1 outside. */
-static int neighbour(const struct board *board, int at, int direction)
-{
-    int r = at / board->columns + step_row[direction],
-        c = at % board->columns + step_column[direction];
-    return r < 0 || c < 0 || r >= board->rows || c >= board->columns ? -1 : r * board->columns + c;
-}
-
 /* domino[cell]: number of the domino on it, 0 none. Whether a covered neighbour other than `but` exists. */
 static bool beside_domino(const struct board *board, const int *domino, int at, int but)
 {
     for (int direction = 0; direction < 4; direction++) {
-        int near = neighbour(board, at, direction);
+        int near = board_neighbour(board, at, direction);
         if (near >= 0 && near != but && domino[near] != 0)
             return true;
     }
@@ -52,7 +42,7 @@ static int lay_dominoes(struct rng *rng, const struct board *board, int *domino)
     for (int i = 0; i < cells; i++) {
         int at = order[i], turn = (int)rng_below(rng, 4);
         for (int k = 0; k < 4 && domino[at] == 0; k++) {
-            int other = neighbour(board, at, (k + turn) % 4);
+            int other = board_neighbour(board, at, (k + turn) % 4);
             if (other < 0 || domino[other] != 0 || beside_domino(board, domino, at, other) ||
                 beside_domino(board, domino, other, at))
                 continue;
@@ -71,14 +61,14 @@ static bool grow_seeds(struct rng *rng, const struct board *board, int *owner)
         empty = 0;
         draw_permutation(rng, order, cells);
         for (int i = 0; i < cells; i++) {
-            int near = neighbour(board, order[i], (int)rng_below(rng, 4));
+            int near = board_neighbour(board, order[i], (int)rng_below(rng, 4));
             if (owner[order[i]] != 0)
                 continue;
             empty++;
             for (int k = 0; near < 0 || owner[near] <= 0; k++) {
                 if (k == 4)
                     break;
-                near = neighbour(board, order[i], k);
+                near = board_neighbour(board, order[i], k);
             }
             if (near >= 0 && owner[near] > 0) {
                 owner[order[i]] = owner[near];
@@ -97,7 +87,7 @@ static bool join_seeds(struct rng *rng, const struct board *board, const int *ow
     draw_permutation(rng, order, cells);
     for (int i = 0; i < cells; i++)
         for (int direction = 0; direction < 4; direction++) {
-            int near = neighbour(board, order[i], direction);
+            int near = board_neighbour(board, order[i], direction);
             int a = owner[order[i]], b = near < 0 ? -1 : owner[near];
             if (a <= 0 || b <= 0 || a == b || region_of[a] != 0 || region_of[b] != 0)
                 continue;
@@ -147,7 +137,7 @@ static bool search_on(struct search *search, int at)
     bool covered = search->domino[at] != 0;
     if (!covered) {
         for (int direction = 0; direction < 2; direction++) { /* right and down */
-            int other = neighbour(board, at, direction), second;
+            int other = board_neighbour(board, at, direction), second;
             if (other < 0 || search->domino[other] != 0 ||
                 beside_domino(board, search->domino, at, other) ||
                 beside_domino(board, search->domino, other, at))
@@ -318,7 +308,7 @@ static bool follows_rules(const struct board *board, const int *domino)
         if (region == SHADOW && domino[at] == 0)
             return false;
         for (int direction = 0; direction < 2; direction++) {
-            int near = neighbour(board, at, direction);
+            int near = board_neighbour(board, at, direction);
             if (near >= 0 && domino[at] != 0 && domino[near] != 0 && domino[at] != domino[near])
                 return false;
         }

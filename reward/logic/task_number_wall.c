@@ -17,22 +17,13 @@ static const struct logic_knob knobs[] = {
     {0},
 };
 
-static const int step_row[4] = {0, 1, 0, -1}, step_column[4] = {1, 0, -1, 0};
-
-static int neighbour(const struct board *board, int at, int direction)
-{
-    int r = at / board->columns + step_row[direction],
-        c = at % board->columns + step_column[direction];
-    return r < 0 || c < 0 || r >= board->rows || c >= board->columns ? -1 : r * board->columns + c;
-}
-
 /* ---- generating ---- */
 
 /* island[cell] > 0: its number; a free cell is 0. Whether `at` touches an island other than `own`. */
 static bool touches_other(const struct board *board, const int *island, int at, int own)
 {
     for (int direction = 0; direction < 4; direction++) {
-        int near = neighbour(board, at, direction);
+        int near = board_neighbour(board, at, direction);
         if (near >= 0 && island[near] != 0 && island[near] != own)
             return true;
     }
@@ -47,7 +38,7 @@ static int build_island(struct rng *rng, const struct board *board, int *island,
     island[at] = own;
     for (int tries = 0; count < size && tries < 8 * size; tries++) {
         int from = cells[rng_below(rng, (uint32_t)count)];
-        int next = neighbour(board, from, (int)rng_below(rng, 4));
+        int next = board_neighbour(board, from, (int)rng_below(rng, 4));
         if (next < 0 || island[next] != 0 || touches_other(board, island, next, own))
             continue;
         island[next] = own;
@@ -186,7 +177,7 @@ static bool island_fits(const struct board *board, int at, bool *seen)
             return false;
         number = value > 0 ? value : number;
         for (int direction = 0; direction < 4; direction++) {
-            int near = neighbour(board, here, direction);
+            int near = board_neighbour(board, here, direction);
             if (near < 0 || seen[near] ||
                 board->cell[near / board->columns][near % board->columns] == WALL)
                 continue;

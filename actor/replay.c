@@ -13,6 +13,7 @@
 #include "model/folder.h"
 #include "model/model.h"
 #include "proto/codec.h"
+#include "proto/tape.h"
 
 enum {
     ROWS = 512,        /* of one forward call; changes no bit */
@@ -24,7 +25,6 @@ enum {
 struct player {
     const struct actor_replay *replay;
     struct arena *arena;
-    struct buffer bytes;
     const struct lease *lease;
     const struct segment *segments;
     uint32_t segment_count;
@@ -53,31 +53,17 @@ struct drawn {
 
 /* ---- the file ---- */
 
-static enum status next_message(struct player *player, size_t *at, struct message *message)
-{
-    uint32_t size = 0;
-    const struct buffer *bytes = &player->bytes;
-    *message = (struct message){0};
-    if (bytes->size - *at < sizeof size)
-        return FAIL(STATUS_CORRUPT, "%s is cut off", player->replay->file);
-    memcpy(&size, bytes->bytes + *at, sizeof size);
-    *at += sizeof size;
-    if (bytes->size - *at < size)
-        return FAIL(STATUS_CORRUPT, "%s is cut off", player->replay->file);
-    TRY(message_unpack(message, player->arena, bytes->bytes + *at, size));
-    *at += size;
-    return STATUS_OK;
-}
-
 static enum status read_rollout(struct player *player)
 {
-    size_t at = 0;
-    struct message grant, frame;
-    TRY(file_read(player->replay->file, &player->bytes));
-    TRY(next_message(player, &at, &grant));
-    TRY(next_message(player, &at, &frame));
-    if (grant.type != MESSAGE_lease_grant || grant.lease_grant.count != 1 ||
-        frame.type != MESSAGE_segment_frame)
+    struct tape tape;
+    struct message grant = {0}, frame = {0};
+    TRY(tape_open(&tape, player->replay->file));
+    enum status status = tape_expect(&tape, player->arena, MESSAGE_lease_grant, &grant);
+    if (status == STATUS_OK)
+        status = tape_expect(&tape, player->arena, MESSAGE_segment_frame, &frame);
+    tape_close(&tape);
+    TRY(status);
+    if (grant.lease_grant.count != 1)
         return FAIL(STATUS_CORRUPT, "%s is not of `weir-store replay rollout`",
                     player->replay->file);
     player->lease = grant.lease_grant.leases;
@@ -399,7 +385,6 @@ static void player_close(struct player *player)
         model_weights_destroy(player->model, &player->weights[i]);
     model_destroy(&player->model);
     op_table_destroy(&player->ops);
-    buffer_free(&player->bytes);
     arena_destroy(&player->arena);
 }
 
@@ -408,7 +393,6 @@ enum status actor_replay(const struct actor_replay *replay, bool *equal)
     struct player player = {.replay = replay};
     const struct settings *settings = replay->settings;
     *equal = true;
-    buffer_init(&player.bytes, 0);
     enum status status = arena_create(&player.arena, (size_t)WIRE_MESSAGE_MAX * 4);
     if (status == STATUS_OK)
         status = read_rollout(&player);

@@ -12,42 +12,9 @@
 #include "learner/learner_state.h"
 #include "model/folder.h"
 #include "proto/codec.h"
+#include "proto/tape.h"
 
 /* ---- the file: {u32 bytes}{message} ---- */
-
-struct tape {
-    struct buffer bytes;
-    size_t at;
-    const char *path;
-};
-
-/* type NONE at the end. What it points to lives in `arena`. */
-static enum status tape_next(struct tape *tape, struct arena *arena, struct message *message)
-{
-    uint32_t size;
-    *message = (struct message){0};
-    if (tape->at == tape->bytes.size)
-        return STATUS_OK;
-    if (tape->bytes.size - tape->at < sizeof size)
-        return FAIL(STATUS_CORRUPT, "%s is cut off at byte %zu", tape->path, tape->at);
-    memcpy(&size, tape->bytes.bytes + tape->at, sizeof size);
-    tape->at += sizeof size;
-    if (tape->bytes.size - tape->at < size)
-        return FAIL(STATUS_CORRUPT, "%s is cut off at byte %zu", tape->path, tape->at);
-    TRY(message_unpack(message, arena, tape->bytes.bytes + tape->at, size));
-    tape->at += size;
-    return STATUS_OK;
-}
-
-static enum status tape_expect(struct tape *tape, struct arena *arena, enum message_type type,
-                               struct message *message)
-{
-    TRY(tape_next(tape, arena, message));
-    if (message->type != type)
-        return FAIL(STATUS_CORRUPT, "%s: %s where %s is due", tape->path,
-                    message_name(message->type), message_name(type));
-    return STATUS_OK;
-}
 
 /* ---- weights to begin with ---- */
 
@@ -224,16 +191,14 @@ enum status learner_replay(const struct learner_options *options,
                            const struct learner_replay *replay, bool *equal)
 {
     struct learner *learner = NULL;
-    struct tape tape = {.path = replay->file};
-    buffer_init(&tape.bytes, 0);
+    struct tape tape;
     *equal = true;
-    enum status status = file_read(replay->file, &tape.bytes);
-    if (status == STATUS_OK)
-        status = learner_make(&learner, options);
+    TRY(tape_open(&tape, replay->file));
+    enum status status = learner_make(&learner, options);
     if (status == STATUS_OK)
         status = replay_all(learner, replay, &tape, equal);
     learner_destroy(&learner);
-    buffer_free(&tape.bytes);
+    tape_close(&tape);
     return status;
 }
 

@@ -8,7 +8,7 @@
 #include "core/file.h"
 #include "core/memory.h"
 #include "core/program.h"
-#include "proto/codec.h"
+#include "proto/tape.h"
 #include "rollout_store/ledger.h"
 #include "rollout_store/prompts.h"
 #include "rollout_store/record.h"
@@ -280,21 +280,6 @@ static enum status prompt_of(const struct reader *reader, const struct kept_grou
 
 /* ---- out ---- */
 
-/* {u32 bytes}{message} */
-static enum status put_message(struct reader *reader, const struct message *message)
-{
-    struct buffer bytes;
-    buffer_init(&bytes, 0);
-    enum status status = message_pack(message, &bytes);
-    uint32_t size = (uint32_t)bytes.size;
-    if (status == STATUS_OK)
-        status = buffer_append(&reader->out, &size, sizeof size);
-    if (status == STATUS_OK)
-        status = buffer_append(&reader->out, bytes.bytes, bytes.size);
-    buffer_free(&bytes);
-    return status;
-}
-
 static enum status put_version(struct reader *reader, uint64_t version)
 {
     uint64_t digest = version < reader->version_limit ? reader->versions[version].digest : 0;
@@ -303,7 +288,7 @@ static enum status put_version(struct reader *reader, uint64_t version)
                                                    .parent = version > 0 ? version - 1 : 0,
                                                    .digest = digest,
                                                    .weights_path = ""}};
-    return put_message(reader, &message);
+    return tape_put(&reader->out, &message);
 }
 
 /* Segments joined, as the book does it. limit: tokens of older weights are masked. */
@@ -377,7 +362,7 @@ static enum status put_group(struct reader *reader, uint64_t group_id, uint64_t 
                                              .prompt_ids = prompt->ids,
                                              .sample_count = size,
                                              .samples = samples}};
-    return put_message(reader, &message);
+    return tape_put(&reader->out, &message);
 }
 
 /* ---- steps ---- */
@@ -418,7 +403,7 @@ static enum status put_steps(struct reader *reader, uint64_t base, uint64_t to)
         struct message message = {.type = MESSAGE_plan, .plan = kept->plan};
         message.plan.digest = kept->digest;
         TRY(put_version(reader, v));
-        TRY(put_message(reader, &message));
+        TRY(tape_put(&reader->out, &message));
         for (uint32_t g = 0; g < kept->plan.group_count; g++)
             TRY(put_group(reader, kept->plan.group_ids[g], v));
     }
@@ -485,8 +470,8 @@ static enum status put_rollout(struct reader *reader, uint64_t group_id, uint32_
         .type = MESSAGE_segment_frame,
         .segment_frame = {
             .frame_id = 1, .incarnation = 1, .count = sample->count, .segments = sample->segments}};
-    TRY(put_message(reader, &grant));
-    TRY(put_message(reader, &frame));
+    TRY(tape_put(&reader->out, &grant));
+    TRY(tape_put(&reader->out, &frame));
     uint64_t said[2] = {UINT64_MAX, UINT64_MAX};
     for (uint32_t s = 0; s < sample->count; s++) {
         const struct segment *segment = &sample->segments[s];

@@ -18,7 +18,7 @@
 #include "core/file.h"
 #include "model/folder.h"
 #include "model/model.h"
-#include "proto/codec.h"
+#include "proto/tape.h"
 
 #define CONFIG SOURCE_DIR "/tests/golden/model/minimax-m1-format/config.json"
 
@@ -176,17 +176,6 @@ static struct segment segment_of(uint64_t lease, uint32_t index, int version, in
                             .status = index + 1 == SEGMENTS ? SEGMENT_LENGTH : SEGMENT_MORE};
 }
 
-static void put(struct buffer *out, const struct message *message)
-{
-    struct buffer bytes;
-    buffer_init(&bytes, 0);
-    must(message_pack(message, &bytes));
-    uint32_t size = (uint32_t)bytes.size;
-    must(buffer_append(out, &size, sizeof size));
-    must(buffer_append(out, bytes.bytes, bytes.size));
-    buffer_free(&bytes);
-}
-
 static void write_tape(const struct segment *segments)
 {
     struct buffer out;
@@ -205,11 +194,13 @@ static void write_tape(const struct segment *segments)
                           .span_count = 1,
                           .spans = &span};
     buffer_init(&out, 0);
-    put(&out, &(struct message){.type = MESSAGE_lease_grant, .lease_grant = {1, &lease}});
-    put(&out, &(struct message){
-                  .type = MESSAGE_segment_frame,
-                  .segment_frame = {
-                      .frame_id = 1, .incarnation = 1, .count = SEGMENTS, .segments = segments}});
+    must(
+        tape_put(&out, &(struct message){.type = MESSAGE_lease_grant, .lease_grant = {1, &lease}}));
+    must(tape_put(&out, &(struct message){.type = MESSAGE_segment_frame,
+                                          .segment_frame = {.frame_id = 1,
+                                                            .incarnation = 1,
+                                                            .count = SEGMENTS,
+                                                            .segments = segments}}));
     must(file_replace(tape, out.bytes, out.size));
     buffer_free(&out);
 }

@@ -1,5 +1,6 @@
 /* links: reward proto text transport sandbox core */
 /* label: unit */
+/* valgrind: no, its connections are given up after 300 ms of silence; test_reward_desk has the conversation */
 /* timeout: 60 */
 /* A reward worker on a thread, and a store that the test plays through the hub: items out, scores in,
  * every score once, whatever becomes of store and plugin. */

@@ -10,6 +10,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <string.h>
 
 #include "reward/weir_reward.h"
 
@@ -55,6 +57,8 @@ struct reward_area {
     const char *name,
         *version; /* the version is recorded with each score: raise it when a verdict may change */
     unsigned needs;
+    /* Names of its settings, separated by blanks: any other is refused. NULL: create looks itself. */
+    const char *settings;
     const char *
         truth_keys; /* where a row of `weir reward` has its ground truth: "gold answer", first found */
     /* config: an object, never NULL. 0, or a sentence in why that names the key. NULL: no settings. */
@@ -65,6 +69,29 @@ struct reward_area {
                   struct reward_outcome *outcomes);
     void (*destroy)(void *instance); /* NULL: nothing to do */
 };
+
+/* Whether every member of config is one of `names` (separated by blanks); else the sentence in why names it. */
+static inline bool reward_settings_known(const json_t *config, const char *names, char *why,
+                                         size_t size)
+{
+    for (void *at = json_object_iter((json_t *)(uintptr_t)config); at != NULL;
+         at = json_object_iter_next((json_t *)(uintptr_t)config, at)) {
+        const char *key = json_object_iter_key(at);
+        bool known = false;
+        for (const char *name = names; *name != '\0' && !known;) {
+            size_t n = strcspn(name, " ");
+            known = n == strlen(key) && memcmp(name, key, n) == 0;
+            name += n;
+            name += strspn(name, " ");
+        }
+        if (!known) {
+            snprintf(why, size, "\"%.60s\" is no setting; there %s %.400s", key,
+                     *names != '\0' ? "are:" : "are none", names);
+            return false;
+        }
+    }
+    return true;
+}
 
 /* Sets status OK and the value. */
 static inline void reward_outcome_ok(struct reward_outcome *outcome, double value)

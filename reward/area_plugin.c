@@ -38,8 +38,8 @@ static int create(const struct reward_area *area, const char *config_json, void 
         self->area = area;
     if (code == 0 && reward_tools_open(&self->tools, area->needs, config) != STATUS_OK)
         code = refuse(why, size, EINVAL, status_sentence(status_last_error()));
-    if (code == 0 && area->create != NULL)
-        code = area->create(config, &self->tools, &self->instance, why, size);
+    if (code == 0 && reward_area_create(area, config, &self->tools, &self->instance) != STATUS_OK)
+        code = refuse(why, size, EINVAL, status_sentence(status_last_error()));
     json_decref(config);
     if (code != 0 && self != NULL) {
         reward_tools_close(&self->tools);

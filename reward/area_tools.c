@@ -43,3 +43,22 @@ void reward_tools_close(struct reward_tools *tools)
     sandbox_close(&tools->sandbox);
     judge_destroy(&tools->judge);
 }
+
+enum status reward_area_create(const struct reward_area *area, const json_t *config,
+                               const struct reward_tools *tools, void **instance)
+{
+    char why[512] = "", names[1024];
+    *instance = NULL;
+    if (area->settings != NULL) {
+        snprintf(names, sizeof names, "%s%s%s", area->settings,
+                 area->needs & REWARD_NEEDS_SANDBOX ? " sandbox" : "",
+                 area->needs & REWARD_NEEDS_JUDGE ? " judge" : "");
+        if (!reward_settings_known(config, names, why, sizeof why))
+            return FAIL(STATUS_INVALID, "%s: %s", area->name, why);
+    }
+    if (area->create == NULL)
+        return STATUS_OK;
+    return area->create(config, tools, instance, why, sizeof why) == 0
+               ? STATUS_OK
+               : FAIL(STATUS_INVALID, "%s: %s", area->name, why);
+}

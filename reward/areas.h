@@ -27,6 +27,11 @@ const struct reward_area *reward_area_of_kind(const char *kind);
 /* The same area as a plugin of the ABI; NULL: no such area. */
 const weir_reward_plugin *reward_area_plugin(const char *name);
 
+/* Creates an instance for this configuration, which may hold what reward_tools_open reads. INVALID with the sentence that
+ * names the key. */
+MUST_CHECK enum status reward_area_create(const struct reward_area *area, const json_t *config,
+                                          const struct reward_tools *tools, void **instance);
+
 /* Opens what `needs` names: a sandbox from config's member "sandbox" ({"jobs": n}), a judge from "judge". Errors of
  * sandbox_open, INVALID with the judge's sentence or the key that is wrong. */
 MUST_CHECK enum status reward_tools_open(struct reward_tools *tools, unsigned needs,

@@ -70,13 +70,10 @@ static enum status open_area(struct rows *rows, const struct reward_area *area,
     *opened = (struct open_area){.area = area};
     json_t *none = json_object();
     const json_t *config = json_object_get(rows->options->config, area->name);
-    char why[512] = "";
-    int code = area->create == NULL ? 0
-                                    : area->create(config != NULL ? config : none, &rows->tools,
-                                                   &opened->instance, why, sizeof why);
+    enum status status =
+        reward_area_create(area, config != NULL ? config : none, &rows->tools, &opened->instance);
     json_decref(none);
-    if (code != 0)
-        return FAIL(STATUS_INVALID, "configuration of \"%s\": %s", area->name, why);
+    TRY(status);
     opened->opened = true;
     rows->area_count++;
     *found = opened;
@@ -303,11 +300,21 @@ static void end_threads(struct rows *rows, pthread_t *threads, uint32_t count)
         pthread_join(threads[i], NULL);
 }
 
+static enum status check_config(const json_t *config)
+{
+    char names[1024], why[512];
+    snprintf(names, sizeof names, "%ssandbox judge", reward_area_names());
+    return reward_settings_known(config, names, why, sizeof why)
+               ? STATUS_OK
+               : FAIL(STATUS_INVALID, "--config: %s", why);
+}
+
 enum status rows_score(FILE *in, FILE *out, const struct rows_options *options,
                        struct rows_summary *summary)
 {
     pthread_t threads[64];
     uint32_t started = 0, wanted = options->jobs < 64 ? options->jobs : 64;
+    TRY(check_config(options->config));
     struct rows *rows = memory_alloc(sizeof *rows);
     if (rows == NULL)
         return FAIL(STATUS_NO_MEMORY, "rows");

@@ -118,6 +118,34 @@ static void test_rows_that_are_none_are_named(void **state)
     expect_error("{\"kind\":\"math\",\"kind\":\"math\"}\n", NULL, "cases.jsonl:1");
 }
 
+static void expect_refused(const char *config, const char *words)
+{
+    struct rows_options options = {.name = "cases.jsonl",
+                                   .jobs = 1,
+                                   .timeout_ms = 1000,
+                                   .config = json_loads(config, 0, NULL)};
+    static const char rows[] = "{\"kind\":\"math\",\"gold\":\"1\",\"response\":\"1\"}\n";
+    char *said = NULL;
+    size_t size = 0;
+    FILE *in = fmemopen((void *)(uintptr_t)rows, sizeof rows - 1, "r"),
+         *out = open_memstream(&said, &size);
+    assert_int_equal(rows_score(in, out, &options, &summary), STATUS_INVALID);
+    if (strstr(status_last_error(), words) == NULL)
+        fail_msg("\"%s\" does not say \"%s\"", status_last_error(), words);
+    fclose(in);
+    fclose(out);
+    free(said);
+    json_decref((json_t *)(uintptr_t)options.config);
+}
+
+static void test_rows_unknown_settings_are_named(void **state)
+{
+    (void)state;
+    expect_refused("{\"maths\":{}}", "\"maths\" is no setting");
+    expect_refused("{\"math\":{\"last_numbers\":true}}", "\"last_numbers\" is no setting");
+    expect_refused("{\"math\":{\"last_number\":3}}", "last_number: true or false");
+}
+
 /* Every area by its name, and as a plugin. */
 static void test_rows_table_of_areas_is_whole(void **state)
 {
@@ -150,6 +178,7 @@ int main(void)
         cmocka_unit_test(test_rows_of_several_kinds_are_scored_in_order),
         cmocka_unit_test(test_rows_in_any_number_keep_their_order),
         cmocka_unit_test(test_rows_that_are_none_are_named),
+        cmocka_unit_test(test_rows_unknown_settings_are_named),
         cmocka_unit_test(test_rows_table_of_areas_is_whole),
     };
     int code = cmocka_run_group_tests(tests, NULL, NULL);

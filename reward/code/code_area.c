@@ -178,6 +178,7 @@ const struct reward_area code_area = {
     .name = "code",
     .version = "1",
     .needs = REWARD_NEEDS_SANDBOX,
+    .settings = "fraction value mode retries untagged c cpp",
     .truth_keys = "ground_truth",
     .create = create,
     .score = score,

@@ -297,6 +297,10 @@ extern const struct reward_area math_area;
 const struct reward_area math_area = {
     .name = "math",
     .version = "1",
+    .settings =
+        "last_number last_formula join_boxes phrase_after_box decimal_comma percent_lenient "
+        "allow_set_relation_comp strict tuple_without_brackets float_rounding window "
+        "time_ms sources",
     .truth_keys = "gold answer",
     .create = create,
     .score = score,

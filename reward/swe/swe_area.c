@@ -486,6 +486,7 @@ const struct reward_area swe_area = {
     .name = "swe",
     .version = "1.0",
     .needs = REWARD_NEEDS_SANDBOX,
+    .settings = "penalty control suspicious time_limit_s",
     .create = create,
     .score = score,
     .destroy = destroy,

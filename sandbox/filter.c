@@ -332,12 +332,12 @@ static int add_sockets(scmp_filter_ctx filter)
     int error = 0;
     for (uint64_t family = AF_INET; family <= AF_INET6 && error == 0; family++) {
         bool fine = family == AF_INET || family == AF_INET6;
-        struct scmp_arg_cmp term = SCMP_A0_64(SCMP_CMP_EQ, family);
+        struct scmp_arg_cmp term = SCMP_A0_64(SCMP_CMP_EQ, family, 0);
         error =
             add(filter, fine ? SCMP_ACT_ALLOW : SCMP_ACT_ERRNO(EAFNOSUPPORT), "socket", 1, &term);
     }
-    struct scmp_arg_cmp less = SCMP_A0_64(SCMP_CMP_LT, AF_INET);
-    struct scmp_arg_cmp more = SCMP_A0_64(SCMP_CMP_GT, AF_INET6);
+    struct scmp_arg_cmp less = SCMP_A0_64(SCMP_CMP_LT, AF_INET, 0);
+    struct scmp_arg_cmp more = SCMP_A0_64(SCMP_CMP_GT, AF_INET6, 0);
     struct scmp_arg_cmp unix_pair = SCMP_A0_64(SCMP_CMP_EQ, AF_UNIX, 0);
     if (error == 0)
         error = add(filter, SCMP_ACT_ERRNO(EAFNOSUPPORT), "socket", 1, &less);

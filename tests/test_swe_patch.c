@@ -75,6 +75,8 @@ static const struct {
      "--- a/f\n+++ b/f\n@@ -1,99999999999999999999 +1,99999999999999999999 @@\n-1\n", NULL},
     {"hunks backwards", TEN,
      "--- a/f\n+++ b/f\n@@ -9,1 +9,1 @@\n-9\n+nine\n@@ -1,1 +1,1 @@\n-1\n+one\n", NULL},
+    {"a rename between a file and its hunk", TEN,
+     "--- a/f\n+++ b/f\nrename from f\nrename to g\n@@ -1 +1 @@\n-1\n+2\n", NULL},
     {"nothing", TEN, "", NULL},
 };
 

@@ -396,8 +396,10 @@ static enum status apply_lines(struct tree *tree, const struct lines *patch, str
             return FAIL(STATUS_INVALID, "line %zu of the patch: binary changes are not taken",
                         i + 1);
         } else {
-            if (begins(line, "rename from "))
+            if (begins(line, "rename from ")) {
+                TRY(target_close(tree, target, changed)); /* its lines stand in the tree */
                 TRY(take_rename(tree, patch, i, changed));
+            }
             i++;
         }
     }

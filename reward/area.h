@@ -100,12 +100,27 @@ static inline void reward_outcome_ok(struct reward_outcome *outcome, double valu
     outcome->value = value;
 }
 
+/* A sentence as a JSON string. One that is no UTF-8 (it quotes hostile text, or cut it inside a character) has '?' for every
+ * byte above 127 and at most 1023 bytes. */
+static inline json_t *reward_sentence(const char *text)
+{
+    json_t *whole = json_string(text);
+    if (whole != NULL || text == NULL)
+        return whole;
+    char plain[1024];
+    size_t size = 0;
+    for (; text[size] != '\0' && size + 1 < sizeof plain; size++)
+        plain[size] = (unsigned char)text[size] < 128 ? text[size] : '?';
+    plain[size] = '\0';
+    return json_string(plain);
+}
+
 /* Status and a sentence, as field "why". */
 static inline void reward_outcome_not(struct reward_outcome *outcome, int32_t status,
                                       const char *why)
 {
     outcome->status = status;
-    json_object_set_new(outcome->fields, "why", json_string(why));
+    json_object_set_new(outcome->fields, "why", reward_sentence(why));
 }
 
 #endif

@@ -630,7 +630,7 @@ static void test_link_garbage_is_counted_refused_and_others_go_on(void **state)
     assert_int_equal(hub_refused(driver.hub, REFUSAL_WRONG_SENDER), 1);
     struct link *link = link_to(ipc, 0, 1);
     wait_welcomed(link);
-    assert_int_equal(atomic_load(&driver.peers), 1); /* the link, and nobody else */
+    wait_for_count(&driver.peers, 1); /* the link, and nobody else */
     buffer_free(&bytes);
     zmq_close(raw);
     zmq_ctx_term(context);

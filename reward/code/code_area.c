@@ -135,8 +135,7 @@ static void report(const struct code_work *work, struct reward_outcome *outcome)
     json_object_set_new(fields, "tests", json_integer((json_int_t)work->total));
     if (!passed) {
         json_object_set_new(fields, "first_failed", json_integer(work->first));
-        json_t *why = json_string(work->why);
-        json_object_set_new(fields, "why", why != NULL ? why : json_string("not text"));
+        json_object_set_new(fields, "why", reward_sentence(work->why));
     }
     reward_outcome_ok(outcome, settings->value_is_fraction ? fraction : passed);
 }

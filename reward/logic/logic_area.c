@@ -22,7 +22,7 @@ static void score(void *instance, const struct reward_case *cases, size_t count,
         }
         reward_outcome_ok(&outcomes[i], verdict.correct ? 1 : 0);
         if (!verdict.correct && verdict.why != NULL)
-            json_object_set_new(outcomes[i].fields, "why", json_string(verdict.why));
+            json_object_set_new(outcomes[i].fields, "why", reward_sentence(verdict.why));
     }
 }
 

@@ -254,7 +254,7 @@ static void grade(struct task *task, const struct suite_report *report)
                     : kept == keeps && fixed > 0 ? "PARTIAL"
                                                  : "NO"));
     if (report->why[0] != '\0')
-        put(task, "why", json_string(report->why));
+        put(task, "why", reward_sentence(report->why));
     double bad = task->swe->penalty && kept < keeps ? -1 : 0;
     reward_outcome_ok(task->outcome, all ? 1 : bad);
 }

@@ -28,7 +28,4 @@ void actor_destroy(struct actor **actor);
 /* Returns OK after an orderly end. *stop_signals counts SIGTERM and SIGINT: 1 drains (leases go back with
  * their tokens), 2 ends at once. */
 MUST_CHECK enum status actor_run(struct actor *actor, atomic_int *stop_signals);
-/* Memory the settings imply, without starting: for --check. */
-MUST_CHECK enum status actor_budget_text(const struct settings *settings, struct buffer *text);
-
 #endif

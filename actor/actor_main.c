@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "actor/actor.h"
+#include "actor/engine.h"
 #include "actor/replay.h"
 #include "core/program.h"
 #include "actor/actor_metrics.h"
@@ -23,7 +24,7 @@ int main(int argc, char **argv)
     if (program.check) {
         struct buffer text;
         buffer_init(&text, 0);
-        enum status status = actor_budget_text(&program.settings, &text);
+        enum status status = engine_budget_text(&program.settings, &text);
         if (status == STATUS_OK)
             fputs(buffer_string(&text), stdout);
         buffer_free(&text);

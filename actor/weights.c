@@ -14,7 +14,7 @@ enum { RETRY_MS = 1000, STALE_MS = 3000 };
 /* The copy is wrong: it is not looked at again for a while, or every turn would copy all bytes. */
 static enum status refuse_copy(struct actor *actor, uint64_t digest)
 {
-    metric_add(&actor->metrics.digest_refused, 1);
+    metric_add(&actor->engine.metrics.digest_refused, 1);
     actor->refused_digest = digest;
     actor->retry_ns = clock_now_ns() + (int64_t)RETRY_MS * CLOCK_NS_PER_MS;
     return STATUS_AGAIN;
@@ -22,23 +22,23 @@ static enum status refuse_copy(struct actor *actor, uint64_t digest)
 
 static int inactive_set(const struct actor *actor)
 {
-    return actor->active == 0 ? 1 : 0;
+    return actor->engine.active == 0 ? 1 : 0;
 }
 
 /* All bytes of the version are in the inactive set and their digest is the announced one: the set is packed, and only
  * then does the pointer flip. */
 static enum status serve(struct actor *actor, uint64_t version, uint64_t digest)
 {
-    struct model_weights *next = &actor->weights[inactive_set(actor)];
+    struct model_weights *next = &actor->engine.weights[inactive_set(actor)];
     next->version = version;
-    TRY(model_weights_repack_known(actor->model, next, digest));
-    actor->active = inactive_set(actor);
+    TRY(model_weights_repack_known(actor->engine.model, next, digest));
+    actor->engine.active = inactive_set(actor);
     return STATUS_OK;
 }
 
 static enum status take_version(struct actor *actor, uint64_t version, uint64_t digest)
 {
-    struct model_weights *next = &actor->weights[inactive_set(actor)];
+    struct model_weights *next = &actor->engine.weights[inactive_set(actor)];
     enum status status = weight_receiver_copy(actor->receiver, version, digest, next->flat);
     if (status == STATUS_NOT_FOUND)
         return STATUS_AGAIN; /* a restarted learner is just putting its file there */
@@ -58,14 +58,14 @@ static enum status send_control(void *self, const struct weight_control *control
 
 static enum status open_member(struct actor *actor)
 {
-    const struct weights_settings *settings = &actor->settings->weights;
+    const struct weights_settings *settings = &actor->engine.settings->weights;
     struct weight_member_config config = {
         .group = {.device = &actor->device,
                   .nccl_library = settings->nccl_library,
                   .piece_bytes = (size_t)settings->piece_mb << 20},
         .join_timeout_ms = settings->join_timeout_ms,
         .timeout_ms = settings->timeout_ms,
-        .bytes = actor->weights_bytes,
+        .bytes = actor->engine.weights_bytes,
         .send = send_control,
         .self = actor,
     };
@@ -77,16 +77,17 @@ static enum status open_member(struct actor *actor)
  * nothing about the age of what was computed on the other one. */
 static enum status slots_after_swap(struct actor *actor, bool other_branch)
 {
-    bool recompute = other_branch || actor->settings->actor.kv_on_swap == KV_ON_SWAP_RECOMPUTE;
-    for (uint32_t i = 0; i < actor->desk.config.slots; i++) {
-        struct slot *slot = &actor->desk.slots[i];
+    bool recompute =
+        other_branch || actor->engine.settings->actor.kv_on_swap == KV_ON_SWAP_RECOMPUTE;
+    for (uint32_t i = 0; i < actor->engine.desk.config.slots; i++) {
+        struct slot *slot = &actor->engine.desk.slots[i];
         if (slot->state != SLOT_PREFILL && slot->state != SLOT_DECODE)
             continue;
         if (!recompute && slot->cached > 0)
             continue;
         if (slot->cached > 0) {
-            model_cache_close(actor->cache, (int32_t)i);
-            TRY(model_cache_open(actor->cache, (int32_t)i, (int32_t)slot->capacity));
+            model_cache_close(actor->engine.cache, (int32_t)i);
+            TRY(model_cache_open(actor->engine.cache, (int32_t)i, (int32_t)slot->capacity));
             slot->cached = 0;
             slot->rebuilt_at = slot->response;
         }
@@ -99,19 +100,19 @@ static enum status slots_after_swap(struct actor *actor, bool other_branch)
 /* Tokens of the old weights leave first; when the writer is full the swap waits for an acknowledgement. */
 static enum status may_swap(struct actor *actor, bool *may)
 {
-    return desk_flush(&actor->desk, clock_now_ns(), may);
+    return desk_flush(&actor->engine.desk, clock_now_ns(), may);
 }
 
 static enum status after_swap(struct actor *actor, uint32_t branch, int64_t begin_ns)
 {
-    const struct model_weights *weights = &actor->weights[actor->active];
-    bool other_branch = branch != actor->desk.branch;
-    desk_weights(&actor->desk, weights->version, branch, weights->digest);
+    const struct model_weights *weights = &actor->engine.weights[actor->engine.active];
+    bool other_branch = branch != actor->engine.desk.branch;
+    desk_weights(&actor->engine.desk, weights->version, branch, weights->digest);
     TRY(slots_after_swap(actor, other_branch));
     double ms = (double)(clock_now_ns() - begin_ns) / CLOCK_NS_PER_MS;
-    metric_add(&actor->metrics.swaps, 1);
-    metric_set(&actor->metrics.swap_ms, ms);
-    metric_set(&actor->metrics.policy_version, (double)weights->version);
+    metric_add(&actor->engine.metrics.swaps, 1);
+    metric_set(&actor->engine.metrics.swap_ms, ms);
+    metric_set(&actor->engine.metrics.policy_version, (double)weights->version);
     log_set_version(weights->version);
     LOG_DEBUG("weights", "swapped", "version=%" PRIu64 " digest=%016" PRIx64 " ms=%.2f",
               weights->version, weights->digest, ms);
@@ -140,10 +141,10 @@ static bool find_way(const struct actor *actor, const char *prefix, char way[FIL
 static enum status open_client(struct actor *actor, const char *endpoint)
 {
     struct weight_client_config config = {.endpoint = endpoint,
-                                          .layout_hash = model_layout_hash(actor->model),
-                                          .bytes = actor->weights_bytes,
+                                          .layout_hash = model_layout_hash(actor->engine.model),
+                                          .bytes = actor->engine.weights_bytes,
                                           .device = &actor->device,
-                                          .keys = actor->settings->run.keys};
+                                          .keys = actor->engine.settings->run.keys};
     LOG_INFO("weights", "by TCP", "from=%.*s", (int)strcspn(endpoint, "|"), endpoint);
     actor->tcp_refused = 0;
     return weight_client_open(&actor->client, &config);
@@ -156,7 +157,8 @@ static void count_refused(struct actor *actor)
         return;
     LOG_ERROR("weights", "refused a copy: its digest differs", "damaged_pieces=%" PRIu64,
               stats->damaged);
-    metric_add(&actor->metrics.digest_refused, (double)(stats->digest_wrong - actor->tcp_refused));
+    metric_add(&actor->engine.metrics.digest_refused,
+               (double)(stats->digest_wrong - actor->tcp_refused));
     actor->tcp_refused = stats->digest_wrong;
 }
 
@@ -169,13 +171,14 @@ static enum status swap_from_tcp(struct actor *actor)
     if (state == WEIGHT_FETCH_IDLE) {
         struct weight_fetch_version newest;
         if (weight_client_newest(actor->client, &newest) &&
-            desk_is_newer(&actor->desk, newest.version, newest.branch, newest.digest))
-            (void)weight_client_fetch(actor->client, actor->weights[inactive_set(actor)].flat);
+            desk_is_newer(&actor->engine.desk, newest.version, newest.branch, newest.digest))
+            (void)weight_client_fetch(actor->client,
+                                      actor->engine.weights[inactive_set(actor)].flat);
         return STATUS_OK;
     }
     if (state != WEIGHT_FETCH_ARRIVED)
         return STATUS_OK;
-    bool may = desk_is_newer(&actor->desk, version.version, version.branch, version.digest);
+    bool may = desk_is_newer(&actor->engine.desk, version.version, version.branch, version.digest);
     if (!may) { /* another one was registered meanwhile */
         weight_client_done(actor->client);
         return STATUS_OK;
@@ -193,14 +196,15 @@ static enum status swap_from_tcp(struct actor *actor)
 static enum status swap_joining(struct actor *actor)
 {
     TRY(swap_from_tcp(actor));
-    bool silent = weight_client_silent_ms(actor->client) > actor->settings->weights.timeout_ms;
-    if (!actor->desk.serving && !silent)
+    bool silent =
+        weight_client_silent_ms(actor->client) > actor->engine.settings->weights.timeout_ms;
+    if (!actor->engine.desk.serving && !silent)
         return STATUS_OK;
     weight_client_close(&actor->client);
     actor->joining = false;
     TRY(open_member(actor));
-    if (actor->desk.serving)
-        weight_member_holds(actor->member, actor->desk.digest);
+    if (actor->engine.desk.serving)
+        weight_member_holds(actor->member, actor->engine.desk.digest);
     return STATUS_OK;
 }
 
@@ -209,15 +213,16 @@ static enum status swap_joining(struct actor *actor)
 /* NOT_FOUND: not on this host, or not yet. */
 static enum status open_file(struct actor *actor, const char *path)
 {
-    return weight_receiver_open_device(&actor->receiver, path, model_layout_hash(actor->model),
-                                       actor->weights_bytes, &actor->device);
+    return weight_receiver_open_device(&actor->receiver, path,
+                                       model_layout_hash(actor->engine.model),
+                                       actor->engine.weights_bytes, &actor->device);
 }
 
 /* Nothing that is registered came by the file for a while: it may be one that a learner left here before it moved to
  * another host. */
 static bool file_is_stale(struct actor *actor)
 {
-    const struct desk *desk = &actor->desk;
+    const struct desk *desk = &actor->engine.desk;
     bool lacks = desk->digest_known != 0 && (!desk->serving || desk->digest != desk->digest_known);
     int64_t now_ns = clock_now_ns();
     if (!lacks)
@@ -233,7 +238,8 @@ static enum status swap_from_file(struct actor *actor)
     uint32_t branch = 0;
     uint64_t version = weight_receiver_version(actor->receiver, &branch, &digest);
     bool refused = digest == actor->refused_digest && clock_now_ns() < actor->retry_ns;
-    if (version == UINT64_MAX || refused || !desk_is_newer(&actor->desk, version, branch, digest)) {
+    if (version == UINT64_MAX || refused ||
+        !desk_is_newer(&actor->engine.desk, version, branch, digest)) {
         char endpoint[FILE_PATH_MAX];
         if (!file_is_stale(actor) || !find_way(actor, "tcp://", endpoint))
             return STATUS_OK;
@@ -257,11 +263,11 @@ static enum status swap_from_broadcast(struct actor *actor)
 {
     bool receiving = false, arrived = false;
     struct weight_arrival arrival;
-    TRY(weight_member_turn(actor->member, actor->weights[inactive_set(actor)].flat, &receiving,
-                           &arrived, &arrival));
+    TRY(weight_member_turn(actor->member, actor->engine.weights[inactive_set(actor)].flat,
+                           &receiving, &arrived, &arrival));
     if (!arrived)
         return STATUS_OK;
-    if (!desk_is_newer(&actor->desk, arrival.version, arrival.branch, arrival.digest)) {
+    if (!desk_is_newer(&actor->engine.desk, arrival.version, arrival.branch, arrival.digest)) {
         weight_member_answer(actor->member, true); /* sent again for a joiner */
         return STATUS_OK;
     }
@@ -287,7 +293,7 @@ static enum status swap_from_broadcast(struct actor *actor)
 static enum status open_way(struct actor *actor)
 {
     char file[FILE_PATH_MAX], tcp[FILE_PATH_MAX], nccl[FILE_PATH_MAX];
-    enum setting_channel channel = (enum setting_channel)actor->settings->weights.channel;
+    enum setting_channel channel = (enum setting_channel)actor->engine.settings->weights.channel;
     bool by_tcp = find_way(actor, "tcp://", tcp);
     bool by_nccl = find_way(actor, WEIGHT_PATH_NCCL, nccl);
     enum status status = STATUS_NOT_FOUND;
@@ -300,7 +306,7 @@ static enum status open_way(struct actor *actor)
     }
     if (status != STATUS_NOT_FOUND)
         return status;
-    actor->joining = by_tcp && by_nccl && channel != CHANNEL_TCP && !actor->desk.serving;
+    actor->joining = by_tcp && by_nccl && channel != CHANNEL_TCP && !actor->engine.desk.serving;
     if (by_nccl && channel != CHANNEL_TCP && !actor->joining)
         return open_member(actor);
     return by_tcp ? open_client(actor, tcp) : STATUS_OK;
@@ -308,9 +314,10 @@ static enum status open_way(struct actor *actor)
 
 static void follow_path(struct actor *actor)
 {
-    if (strcmp(actor->weights_path, actor->desk.weights_path) == 0)
+    if (strcmp(actor->weights_path, actor->engine.desk.weights_path) == 0)
         return;
-    snprintf(actor->weights_path, sizeof actor->weights_path, "%s", actor->desk.weights_path);
+    snprintf(actor->weights_path, sizeof actor->weights_path, "%s",
+             actor->engine.desk.weights_path);
     actor_close_weights(actor);
 }
 

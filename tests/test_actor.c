@@ -45,13 +45,13 @@ static void check_groups(const char *slots, const char *prefill, const char *seg
         for (uint32_t t = 0; t < job_at(&world, j)->count; t++)
             assert_int_equal(job_at(&world, j)->kv_version_min[t], 0);
     }
-    double shared = metric_read(&world.actor->metrics.prefills_shared);
-    double prefilled = metric_read(&world.actor->metrics.tokens_prefilled);
+    double shared = metric_read(&world.actor->engine.metrics.prefills_shared);
+    double prefilled = metric_read(&world.actor->engine.metrics.tokens_prefilled);
     print_message("%s %s %s: prefills_shared %g, tokens_prefilled %g\n", slots, prefill, segment,
                   shared, prefilled);
     assert_true(shared == (queue ? 0 : 9));
     assert_true(prefilled == (queue ? 4 : 1) * (5 + 150 + 64));
-    double ms = (double)(world.actor->first_token_ns - world.actor->start_ns) / 1e6;
+    double ms = (double)(world.actor->engine.first_token_ns - world.actor->engine.start_ns) / 1e6;
     print_message("create to first token: %.1f ms\n", ms);
     assert_true(queue || ms < 500);
     world_close(&world);
@@ -147,7 +147,7 @@ static void test_actor_continued_lease_equals_uninterrupted(void **state)
         assert_int_equal(job->first_position, job->inherited);
         assert_int_equal(job->rebuilt_at, job->inherited > 0 ? job->inherited : UINT32_MAX);
     }
-    assert_true(metric_read(&world.actor->metrics.rollouts_continued) ==
+    assert_true(metric_read(&world.actor->engine.metrics.rollouts_continued) ==
                 world.store.job_count - 1.0);
     world_close(&world);
 }
@@ -306,17 +306,17 @@ static void test_actor_other_branch_recomputes(void **state)
 
 static bool refused_a_copy(struct world *w)
 {
-    return metric_read(&w->actor->metrics.digest_refused) > 0;
+    return metric_read(&w->actor->engine.metrics.digest_refused) > 0;
 }
 
 static bool serves_two(struct world *w)
 {
-    return metric_read(&w->actor->metrics.swaps) > 1;
+    return metric_read(&w->actor->engine.metrics.swaps) > 1;
 }
 
 static bool serves(struct world *w)
 {
-    return metric_read(&w->actor->metrics.swaps) > 0;
+    return metric_read(&w->actor->engine.metrics.swaps) > 0;
 }
 
 static void test_actor_wrong_digest_is_never_served(void **state)
@@ -331,7 +331,7 @@ static void test_actor_wrong_digest_is_never_served(void **state)
     add_job(&world, 1, 0, 10, 50, NULL, 0);
     assert_true(wait_until(&world, all_ended, 5000));
     check_job(&world, job_at(&world, 0), 0, 50);
-    assert_true(metric_read(&world.actor->metrics.digest_refused) <= 3); /* not every turn */
+    assert_true(metric_read(&world.actor->engine.metrics.digest_refused) <= 3); /* not every turn */
     publish(&world, 2);
     clock_sleep_ms(100);
     add_job(&world, 1, 1, 10, 50, NULL, 0);
@@ -359,14 +359,14 @@ static void run_by_tcp(const char *channel, const char *before)
     for (uint64_t version = 0; version < 3; version++) {
         const struct model_weights *weights = &world.weights[version];
         weight_server_offer(server, version, 0, weights->digest, weights->flat);
-        for (int i = 0; i < 1500 && metric_read(&world.actor->metrics.swaps) <= version; i++)
+        for (int i = 0; i < 1500 && metric_read(&world.actor->engine.metrics.swaps) <= version; i++)
             clock_sleep_ms(10); /* or it begins with the version before */
         uint32_t job = world.store.job_count;
         add_job(&world, version, 0, 10, 50, NULL, 0);
         assert_true(wait_until(&world, all_ended, 10000));
         check_job(&world, job_at(&world, job), version, 50);
     }
-    assert_true(metric_read(&world.actor->metrics.swaps) == 3);
+    assert_true(metric_read(&world.actor->engine.metrics.swaps) == 3);
     actor_stop(&world);
     world_close(&world);
     weight_server_close(&server);
@@ -432,9 +432,9 @@ static void test_actor_unacknowledged_frames_stop_decoding(void **state)
     actor_begin(&world);
     assert_true(wait_until(&world, frame_came, 5000));
     clock_sleep_ms(200);
-    double sampled = metric_read(&world.actor->metrics.tokens_sampled);
+    double sampled = metric_read(&world.actor->engine.metrics.tokens_sampled);
     clock_sleep_ms(100);
-    assert_true(metric_read(&world.actor->metrics.tokens_sampled) == sampled);
+    assert_true(metric_read(&world.actor->engine.metrics.tokens_sampled) == sampled);
     uint32_t frames;
     LOCKED(world.store, frames = world.store.frames_new);
     assert_int_equal(frames, 2);
@@ -521,18 +521,18 @@ static void open_still(const char *kv_on_swap)
         .settings = &world.settings, .endpoint = world.store.endpoint, .run = "run-1"};
     must(actor_create(&world.actor, &options));
     struct actor *actor = world.actor;
-    actor->desk.run_seed = RUN_SEED;
-    snprintf(actor->desk.weights_path, sizeof actor->desk.weights_path, "%s",
+    actor->engine.desk.run_seed = RUN_SEED;
+    snprintf(actor->engine.desk.weights_path, sizeof actor->engine.desk.weights_path, "%s",
              world.store.weights_path);
     must(actor_swap_weights(actor));
     struct message message = {.type = MESSAGE_lease_grant, .lease_grant = grant};
-    must(desk_take(&actor->desk, 0, &message));
+    must(desk_take(&actor->engine.desk, 0, &message));
     bool worked = false;
     for (int i = 0; i < 3; i++)
-        must(actor_decode(actor, &worked));
-    assert_int_equal(actor->desk.slots[0].state, SLOT_PREFILL);
-    assert_int_equal(actor->desk.slots[0].cached, 48);
-    assert_int_equal(actor->desk.slots[3].state, SLOT_FOLLOWING);
+        must(engine_decode(&actor->engine, &worked));
+    assert_int_equal(actor->engine.desk.slots[0].state, SLOT_PREFILL);
+    assert_int_equal(actor->engine.desk.slots[0].cached, 48);
+    assert_int_equal(actor->engine.desk.slots[3].state, SLOT_FOLLOWING);
 }
 
 static void check_still(uint32_t first, uint64_t set, uint64_t kv_version_min)
@@ -540,13 +540,13 @@ static void check_still(uint32_t first, uint64_t set, uint64_t kv_version_min)
     static struct truth truth;
     bool worked = true;
     while (worked)
-        must(actor_decode(world.actor, &worked));
+        must(engine_decode(&world.actor->engine, &worked));
     for (uint32_t i = first; i < 4; i++) {
-        const struct slot *slot = &world.actor->desk.slots[i];
+        const struct slot *slot = &world.actor->engine.desk.slots[i];
         generate(&world, job_at(&world, i), set, 30, &truth);
         assert_int_equal(slot->state, SLOT_FINISHED);
         assert_int_equal(slot->kv_version_min, kv_version_min);
-        if (kv_version_min != actor_version(world.actor))
+        if (kv_version_min != engine_version(&world.actor->engine))
             continue;
         assert_int_equal(slot->response, truth.count);
         assert_memory_equal(slot->ids + slot->prompt, truth.ids, truth.count * sizeof(uint32_t));
@@ -560,12 +560,12 @@ static void test_actor_cancelled_leader_leaves_its_followers(void **state)
 {
     (void)state;
     open_still("actor.kv_on_swap=keep");
-    desk_cancel(&world.actor->desk, (const uint64_t[]){1000}, 1);
+    desk_cancel(&world.actor->engine.desk, (const uint64_t[]){1000}, 1);
     bool worked;
-    must(actor_decode(world.actor, &worked));
-    assert_int_equal(world.actor->desk.slots[1].state, SLOT_PREFILL);
-    assert_int_equal(world.actor->desk.slots[3].state, SLOT_FOLLOWING);
-    assert_int_equal(world.actor->desk.slots[3].leader, 1);
+    must(engine_decode(&world.actor->engine, &worked));
+    assert_int_equal(world.actor->engine.desk.slots[1].state, SLOT_PREFILL);
+    assert_int_equal(world.actor->engine.desk.slots[3].state, SLOT_FOLLOWING);
+    assert_int_equal(world.actor->engine.desk.slots[3].leader, 1);
     check_still(1, 0, 0);
 }
 
@@ -584,7 +584,7 @@ static void test_actor_swap_in_prefill_recompute_starts_over(void **state)
     open_still("actor.kv_on_swap=recompute");
     publish(&world, 1);
     must(actor_swap_weights(world.actor));
-    assert_int_equal(world.actor->desk.slots[0].cached, 0);
+    assert_int_equal(world.actor->engine.desk.slots[0].cached, 0);
     check_still(0, 1, 1);
 }
 

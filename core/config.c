@@ -147,6 +147,14 @@ enum status config_set(struct config *config, const struct config_section *secti
     return STATUS_OK;
 }
 
+enum status config_refused(const struct config *config, enum status status)
+{
+    if (status != STATUS_INVALID || config->input == NULL || config->input->refused == NULL)
+        return status;
+    config->input->refused(config->input->refused_self, status_sentence(status_last_error()));
+    return STATUS_OK;
+}
+
 /* --- sources --- */
 
 static enum status apply_defaults(struct config *config)
@@ -197,7 +205,7 @@ static enum status apply_environment(struct config *config)
 {
     for (char **variable = environ; variable != NULL && *variable != NULL; variable++)
         if (strncmp(*variable, "WEIR_", 5) == 0)
-            TRY(apply_variable(config, *variable));
+            TRY(config_refused(config, apply_variable(config, *variable)));
     return STATUS_OK;
 }
 
@@ -230,11 +238,11 @@ static enum status apply_all(struct config *config, const struct config_input *i
 {
     TRY(apply_defaults(config));
     for (size_t i = 0; i < input->file_count; i++)
-        TRY(config_read_file(config, input->files[i]));
+        TRY(config_refused(config, config_read_file(config, input->files[i])));
     if (input->environment)
         TRY(apply_environment(config));
     for (size_t i = 0; i < input->override_count; i++)
-        TRY(apply_override(config, input->overrides[i]));
+        TRY(config_refused(config, apply_override(config, input->overrides[i])));
     return STATUS_OK;
 }
 
@@ -287,6 +295,7 @@ enum status config_load(struct config **config, const struct config_section *sec
         return FAIL(STATUS_NO_MEMORY, "settings of %zu rows", rows);
     made->sections = sections;
     made->section_count = section_count;
+    made->input = input;
     TRY_GOTO(failed, arena_create(&made->arena, CONFIG_ARENA_LIMIT));
     made->values = arena_array(made->arena, rows, sizeof *made->values);
     if (made->values == NULL) {
@@ -295,11 +304,52 @@ enum status config_load(struct config **config, const struct config_section *sec
     }
     TRY_GOTO(failed, apply_all(made, input));
     write_settings(made, settings);
+    made->input = NULL;
     *config = made;
     return STATUS_OK;
 failed:
     config_destroy(&made);
     return status;
+}
+
+/* --- one row by its name --- */
+
+static bool find_row(const struct config *config, const char *key,
+                     const struct config_section **section, const struct config_field **field)
+{
+    char name[2 * CONFIG_NAME_MAX];
+    const char *point = strchr(key, '.');
+    if (point == NULL || (size_t)(point - key) >= sizeof name)
+        return false;
+    memcpy(name, key, (size_t)(point - key));
+    name[point - key] = 0;
+    *section = config_section_find(config, name);
+    *field = *section != NULL ? config_field_find(*section, point + 1) : NULL;
+    return *field != NULL;
+}
+
+const char *config_source(const struct config *config, const char *key, const char **text)
+{
+    const struct config_section *section;
+    const struct config_field *field;
+    if (!find_row(config, key, &section, &field))
+        return NULL;
+    const struct config_value *value = config_value_of(config, section, field);
+    if (text != NULL)
+        *text = value->text;
+    return value->source;
+}
+
+enum status config_reset(struct config *config, const char *key, void *settings)
+{
+    const struct config_section *section;
+    const struct config_field *field;
+    if (!find_row(config, key, &section, &field))
+        return FAIL(STATUS_NOT_FOUND, "there is no setting %s", key);
+    TRY(config_set(config, section, field, field->fallback, "default"));
+    write_value(field, config_value_of(config, section, field),
+                (unsigned char *)settings + section->offset + field->offset);
+    return STATUS_OK;
 }
 
 void config_destroy(struct config **config)

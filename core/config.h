@@ -65,6 +65,10 @@ struct config_input {
     const char *const *overrides; /* "section.name=value" */
     size_t override_count;
     bool environment; /* read WEIR_* variables */
+    /* NULL: the first refused row ends the load. Else each is told with its sentence, keeps the value it had, and the
+     * load goes on (core/findings.h). */
+    void (*refused)(void *self, const char *sentence);
+    void *refused_self;
 };
 
 /* Fills `settings` (a struct of all sections) and keeps the sources. A mapping under `data.sources`
@@ -73,6 +77,12 @@ MUST_CHECK enum status config_load(struct config **config, const struct config_s
                                    size_t section_count, const struct config_input *input,
                                    void *settings);
 void config_destroy(struct config **config); /* text values die with it */
+
+/* Where the value of "section.name" comes from ("recipe.yaml:3:5", "default", ...) and its text (may be NULL); NULL
+ * for a name that is no row. Both live as long as the config. */
+const char *config_source(const struct config *config, const char *key, const char **text);
+/* The row is its default again, in the config and in `settings`. */
+MUST_CHECK enum status config_reset(struct config *config, const char *key, void *settings);
 
 /* The resolved settings as YAML, each line with a comment that names its source. Parses back to the same values
  * (a secret is written as "", it belongs in the environment). */

@@ -24,6 +24,7 @@ struct config {
     size_t section_count;
     struct config_value *values; /* one per row, sections one after another, in the arena */
     struct arena *arena;
+    const struct config_input *input; /* during config_load */
 };
 
 const struct config_section *config_section_find(const struct config *config, const char *name);
@@ -43,6 +44,8 @@ MUST_CHECK enum status config_set(struct config *config, const struct config_sec
 /* INVALID for a name that is no row, with the nearest known one. section_name may be NULL. */
 MUST_CHECK enum status config_unknown(const struct config *config, const char *where,
                                       const char *section_name, const char *name);
+/* `status` of one row: an INVALID one is told to input->refused, where there is one, and is OK then. */
+MUST_CHECK enum status config_refused(const struct config *config, enum status status);
 /* Applies one YAML file (config_yaml.c). */
 MUST_CHECK enum status config_read_file(struct config *config, const char *path);
 

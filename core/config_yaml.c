@@ -123,7 +123,7 @@ static enum status apply_section(const struct yaml_reader *reader, struct fy_nod
         return FAIL(STATUS_LIMIT, "%s: too many settings", where);
     void *iterator = NULL;
     for (struct fy_node_pair *row; (row = fy_node_mapping_iterate(value, &iterator)) != NULL;)
-        TRY(apply_row(reader, section, row, seen_rows));
+        TRY(config_refused(config, apply_row(reader, section, row, seen_rows)));
     return STATUS_OK;
 }
 
@@ -137,7 +137,7 @@ static enum status apply_document(const struct yaml_reader *reader, struct fy_do
                     reader->path);
     void *iterator = NULL;
     for (struct fy_node_pair *pair; (pair = fy_node_mapping_iterate(root, &iterator)) != NULL;)
-        TRY(apply_section(reader, pair));
+        TRY(config_refused(reader->config, apply_section(reader, pair)));
     return STATUS_OK;
 }
 

@@ -3,6 +3,10 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "core/memory.h"
+#include "core/mix.h"
+#include "core/schedule.h"
+
 /* The preprocessor cannot hand a struct's name through PREFIX##_SETTINGS(ROW), so each table says
  * its own; a section that is missing here does not compile in settings_sections below. */
 // clang-format off
@@ -14,6 +18,9 @@ static const struct config_field model_fields[] = {MODEL_SETTINGS(ROW)};
 #undef ROW
 #define ROW(...) CONFIG_FIELD(struct data_settings, __VA_ARGS__)
 static const struct config_field data_fields[] = {DATA_SETTINGS(ROW)};
+#undef ROW
+#define ROW(...) CONFIG_FIELD(struct curriculum_settings, __VA_ARGS__)
+static const struct config_field curriculum_fields[] = {CURRICULUM_SETTINGS(ROW)};
 #undef ROW
 #define ROW(...) CONFIG_FIELD(struct sampling_settings, __VA_ARGS__)
 static const struct config_field sampling_fields[] = {SAMPLING_SETTINGS(ROW)};
@@ -29,6 +36,9 @@ static const struct config_field learner_fields[] = {LEARNER_SETTINGS(ROW)};
 #undef ROW
 #define ROW(...) CONFIG_FIELD(struct loss_settings, __VA_ARGS__)
 static const struct config_field loss_fields[] = {LOSS_SETTINGS(ROW)};
+#undef ROW
+#define ROW(...) CONFIG_FIELD(struct schedule_settings, __VA_ARGS__)
+static const struct config_field schedule_fields[] = {SCHEDULE_SETTINGS(ROW)};
 #undef ROW
 #define ROW(...) CONFIG_FIELD(struct optim_settings, __VA_ARGS__)
 static const struct config_field optim_fields[] = {OPTIM_SETTINGS(ROW)};
@@ -168,12 +178,7 @@ static enum status check_weights(const struct settings *settings)
 
 static enum status check_loss(const struct settings *settings)
 {
-    const struct loss_settings *loss = &settings->loss;
-    if (loss->weight_min > loss->weight_max)
-        return FAIL(STATUS_INVALID,
-                    "loss.weight_min %g is above loss.weight_max %g: lower the "
-                    "first or raise the second",
-                    loss->weight_min, loss->weight_max);
+    TRY(schedule_check(settings));
     if (settings->reward.clip_low >= settings->reward.clip_high)
         return FAIL(STATUS_INVALID,
                     "reward.clip_low %g is not below reward.clip_high %g: lower "
@@ -185,6 +190,38 @@ static enum status check_loss(const struct settings *settings)
                     "learner.updates_per_publish %u, some updates would have no "
                     "group: raise the first or lower the second",
                     settings->store.groups_per_publish, settings->learner.updates_per_publish);
+    return STATUS_OK;
+}
+
+/* total: updates until the end of the schedule; total_name: what says so. */
+static enum status check_wsd(const char *section, uint32_t warmup, uint32_t decay, uint64_t total,
+                             const char *total_name)
+{
+    if (decay == 0)
+        return FAIL(STATUS_INVALID,
+                    "%s.schedule is wsd and %s.decay_updates is 0, it would never decay: set the "
+                    "second, or the first to constant",
+                    section, section);
+    if ((uint64_t)warmup + decay > total)
+        return FAIL(STATUS_INVALID,
+                    "%s.warmup_updates %u and %s.decay_updates %u are more than the %" PRIu64
+                    " updates of %s: lower one of them",
+                    section, warmup, section, decay, total, total_name);
+    return STATUS_OK;
+}
+
+static enum status check_schedules(const struct settings *settings)
+{
+    const struct optim_settings *optim = &settings->optim;
+    const struct sft_settings *sft = &settings->sft;
+    bool own = optim->total_updates > 0;
+    uint64_t total = own ? optim->total_updates
+                         : (uint64_t)settings->run.steps * settings->learner.updates_per_publish;
+    if (optim->schedule == LR_WSD)
+        TRY(check_wsd("optim", optim->warmup_updates, optim->decay_updates, total,
+                      own ? "optim.total_updates" : "run.steps * learner.updates_per_publish"));
+    if (sft->schedule == LR_WSD)
+        TRY(check_wsd("sft", sft->warmup_updates, sft->decay_updates, sft->steps, "sft.steps"));
     return STATUS_OK;
 }
 
@@ -203,11 +240,36 @@ static enum status check_services(const struct settings *settings)
     return STATUS_OK;
 }
 
+static enum status check_curriculum(const struct curriculum_settings *curriculum)
+{
+    struct mix *mix = memory_alloc(sizeof *mix);
+    if (mix == NULL)
+        return FAIL(STATUS_NO_MEMORY, "curriculum.mix");
+    enum status status = mix_parse(mix, "curriculum.mix", curriculum->mix, 1e9, true);
+    if (status == STATUS_OK)
+        status = mix_parse(mix, "curriculum.quotas", curriculum->quotas, 1, false);
+    memory_free(mix);
+    TRY(status);
+    if (curriculum->pass_low > curriculum->pass_high)
+        return FAIL(STATUS_INVALID,
+                    "curriculum.pass_low %g is above curriculum.pass_high %g: lower the first or "
+                    "raise the second",
+                    curriculum->pass_low, curriculum->pass_high);
+    if (curriculum->lower_at > 0 && curriculum->lower_at >= curriculum->raise_at)
+        return FAIL(STATUS_INVALID,
+                    "curriculum.lower_at %g is not below curriculum.raise_at %g: a source would go "
+                    "up and down; lower the first or raise the second",
+                    curriculum->lower_at, curriculum->raise_at);
+    return STATUS_OK;
+}
+
 enum status settings_check(const struct settings *settings)
 {
+    TRY(check_curriculum(&settings->curriculum));
     TRY(check_model(settings));
     TRY(check_weights(settings));
     TRY(check_loss(settings));
+    TRY(check_schedules(settings));
     return check_services(settings);
 }
 

@@ -34,14 +34,36 @@
     ROW(u32,    lightning_chunk,        "32",       8, 256,         "tokens",    "Lightning state is advanced at multiples of this only; part of numerics_id.")
 
 #define DATA_SETTINGS(ROW) \
-    ROW(text,   train,                  "",         0, 0,           "path",      "Prompts: a JSONL file or a folder of them.") \
+    ROW(text,   train,                  "",         0, 0,           "path",      "Prompts: JSONL files and folders of them, between commas.") \
     ROW(text,   key_prompt,             "prompt",   0, 0,           "",          "Key of the prompt: a string, or a list of {role, content}.") \
     ROW(text,   key_answer,             "",         0, 0,           "",          "Key of the ground truth; empty: reward_model.ground_truth, else answer, solution, label, ground_truth.") \
     ROW(text,   key_source,             "data_source", 0, 0,        "",          "Key that names the data source; rows without it use the file's name.") \
+    ROW(text,   key_level,              "difficulty", 0, 0,         "",          "Key of a row's difficulty, a number: the bands of curriculum.raise_at.") \
+    ROW(text,   key_pass_rate,          "",         0, 0,           "",          "Key of a row's measured pass rate; empty: pass_rate, else the first pass@k. See curriculum.pass_low.") \
     ROW(text,   prompt_prefix,          "",         0, 0,           "",          "Text put before each prompt string.") \
     ROW(text,   prompt_suffix,          "",         0, 0,           "",          "Text put after each prompt string.") \
     ROW(u32,    prompt_tokens_max,      "1024",     1, 1e6,         "tokens",    "Longer prompts are left out at load and counted.") \
     ROW(flag,   shuffle,                "true",     0, 0,           "",          "Draw prompts in a pseudo-random order given by run.seed, a new one each epoch.")
+
+#define CURRICULUM_SETTINGS(ROW) \
+    ROW(text,   mix,                    "",         0, 0,           "",          "Weights of data sources, \"math*: 1; logic*: 0.2@0 1@200\": glob, then a weight, or weights at versions, linear between them. The first match decides; a source without one, or of weight 0, is not drawn. Empty: one stream of all rows.") \
+    ROW(text,   quotas,                 "",         0, 0,           "",          "At most this share of the births of a window, by source: \"judged*: 0.25\".") \
+    ROW(u32,    quota_window,           "1000",     1, 65536,       "births",    "The window of quotas.") \
+    ROW(f64,    pass_value,             "0.5000001", -1e9, 1e9,     "",          "A rollout passes when what store.filter_on looks at is at least this; the default is: above one half.") \
+    ROW(f64,    pass_low,               "0",        0, 1,           "",          "Rows whose measured pass rate (data.key_pass_rate) is below it are not drawn,") \
+    ROW(f64,    pass_high,              "1",        0, 1,           "",          "nor those above it; rows without a measurement are.") \
+    ROW(f64,    raise_at,               "0",        0, 1,           "",          "A source begins with its lowest level (data.key_level); a pass rate of at least this opens the next one. 0: no levels.") \
+    ROW(f64,    lower_at,               "0",        0, 1,           "",          "A pass rate below it goes back one level; 0: never.") \
+    ROW(u32,    band_groups,            "64",       1, 4096,        "groups",    "The pass rate of raise_at and lower_at is that of the last so many groups of the level.") \
+    ROW(f64,    review,                 "0.1",      0, 0.9,         "",          "Share of a source's draws that stays on the levels below the open one.") \
+    ROW(f64,    retire_at,              "0",        0, 1,           "",          "A prompt whose pass rate is at least this is not drawn any more (ScaleRL: 0.9); 0 switches it off.") \
+    ROW(u32,    retire_after,           "1",        1, 8,           "groups",    "Over its last so many groups.") \
+    ROW(u32,    hard_after,             "0",        0, 8,           "groups",    "A prompt that never passed in so many groups rests; 0 switches it off.") \
+    ROW(u32,    hard_epochs,            "1",        1, 1000,        "epochs",    "It sits out so many passes over its source, then is tried once more.") \
+    ROW(choice, priority,               "uniform",  0, 0,           "uniform|variance", "variance: a prompt is drawn in proportion to p (1 - p) of its pass rate.") \
+    ROW(f64,    priority_floor,         "0.05",     0.001, 1,       "",          "Least share of visits at which variance draws a prompt.") \
+    ROW(choice, when_retired,           "stop",     0, 0,           "stop|reopen", "A source whose prompts are all retired is not drawn, and the run stops when there is no other; or all of them return.") \
+    ROW(choice, on_length_bias,         "keep",     0, 0,           "keep|pause", "A judged source with a length-bias alarm is drawn on, or not until `weir rescore` or `weir resume`.")
 
 #define SAMPLING_SETTINGS(ROW) \
     ROW(u32,    response_tokens_max,    "256",      1, 1e7,         "tokens",    "Budget of one rollout.") \
@@ -58,6 +80,7 @@
     ROW(u32,    max_staleness,          "1",        0, 1024,        "versions",  "Learner version at planning minus version of a sample's oldest token, at most; 0 is synchronous.") \
     ROW(choice, over_age,               "hold",     0, 0,           "hold|mask|drop", "Groups that would pass max_staleness: hold the next version for them, mask their old tokens, or drop them.") \
     ROW(flag,   dynamic_sampling,       "true",     0, 0,           "",          "Drop groups whose rewards are all equal and draw another prompt (DAPO).") \
+    ROW(text,   filter_on,              "",         0, 0,           "",          "Sub-metric of the score that dynamic_sampling and the curriculum look at, such as accuracy; several between commas: the first that a score has; value: the score itself. Empty: value.") \
     ROW(u32,    max_consecutive_dropped, "1024",    1, 1e9,         "groups",    "Stop the run, with the reason, when this many groups in a row were dropped.") \
     ROW(u32,    max_attempts,           "3",        1, 1000,        "attempts",  "Of generation and, separately, of scoring, for each rollout.") \
     ROW(u32,    max_deaths,             "16",       1, 1000,        "deaths",    "Actors that may die with a rollout before they gave it a token, and reward workers before they scored it, until its group is dropped.") \
@@ -87,21 +110,50 @@
     ROW(u32,    rank_timeout_ms,        "600000",   1000, 86400000, "ms",        "A rank that is waited for so long hangs: all ranks start again from the checkpoint.") \
     ROW(choice, recompute,              "none",     0, 0,           "none|layer", "Activations: keep all, or keep each layer's input and run its forward pass again in the backward pass (a third more arithmetic, a tenth of the memory).") \
     ROW(u32,    non_finite_max,         "3",        1, 1000000,     "updates",   "Updates in a row that are skipped because something is not finite, before the run stops.") \
-    ROW(f64,    grad_norm_alarm,        "10",       0, 1e9,         "",          "Alarm when the gradient norm is so many times its running median; 0 switches it off.")
+    ROW(f64,    grad_norm_alarm,        "10",       0, 1e9,         "",          "Alarm when the gradient norm is so many times its running median; 0 switches it off.") \
+    ROW(f64,    loss_spike_alarm,       "10",       0, 1e9,         "",          "Alarm when a watched series is so many robust deviations (1.4826 MAD) above its running median: gradient norm, entropy, importance ratio and k3 KL of a run, the loss of `weir sft`; 0 switches it off. docs/stability.md.") \
+    ROW(f64,    entropy_alarm,          "0.02",     0, 1,           "",          "Alarm when the entropy falls below this share of what it was at first; 0 switches it off.") \
+    ROW(u32,    statistics_every,       "0",        0, 1e9,         "updates",   "Statistics of gradients and updates of each layer go to gradients.jsonl after so many updates; 0: never.")
 
 #define LOSS_SETTINGS(ROW) \
-    ROW(choice, kind,                   "cispo",    0, 0,           "cispo|cispo_mask|reinforce|grpo|dapo|gspo|sft", "Policy loss; docs/losses.md has each formula.") \
+    ROW(choice, kind,                   "cispo",    0, 0,           "cispo|cispo_mask|reinforce|grpo|dapo|dr_grpo|gspo|scalerl|sft", "Policy loss; docs/losses.md has each formula, `weir explain` the one of a run.") \
     ROW(f64,    weight_min,             "0",        0, 100,         "",          "Lower bound of the importance weight, absolute (0 = none, as in M1).") \
     ROW(f64,    weight_max,             "5.0",      0, 1e6,         "",          "Upper bound of the importance weight, absolute: 1 + eps_IS_high (M1 eq. 5).") \
-    ROW(f64,    clip_low,               "0.2",      0, 1,           "",          "PPO-style epsilon of grpo, dapo, gspo and of the mask of cispo_mask.") \
+    ROW(f64,    clip_low,               "0.2",      0, 1,           "",          "PPO-style epsilon of grpo, dapo, dr_grpo, gspo and of the mask of cispo_mask.") \
     ROW(f64,    clip_high,              "0.28",     0, 1000,        "",          "Upper one of the same.") \
-    ROW(choice, normaliser,             "prompt",   0, 0,           "prompt|batch|sample", "prompt: mean over prompts of the group's token mean (M1 eq. 4); batch: token mean; sample: mean of the samples' token means.") \
-    ROW(choice, advantage_std,          "population", 0, 0,         "population|sample|none", "Convention of the group's standard deviation; none subtracts the mean only.") \
+    ROW(f64,    dual_clip,              "0",        0, 1e6,         "",          "Where A < 0 the objective of grpo, dapo, dr_grpo is at least dual_clip A (arXiv:1912.09729; verl has 3); above 1, 0 switches it off.") \
+    ROW(choice, normaliser,             "prompt",   0, 0,           "prompt|batch|sample|constant|combined", "prompt: mean over prompts of the group's token mean (M1 eq. 4); batch: token mean; sample: mean of the samples' token means; constant: responses x normaliser_tokens (Dr. GRPO); combined: lambda x sample + (1 - lambda) x batch.") \
+    ROW(u32,    normaliser_tokens,      "0",        0, 1e9,         "tokens",    "Divisor of normaliser constant; 0: sampling.response_tokens_max.") \
+    ROW(f64,    normaliser_lambda,      "0.5",      0, 1,           "",          "Share of the sample mean in normaliser combined (M1 section 5 names it without a formula: this one is ours).") \
+    ROW(choice, advantage_std,          "population", 0, 0,         "population|sample|none|batch", "What divides R - mean: the group's standard deviation over G, or over G - 1; nothing; that of all advantages of the minibatch (ScaleRL).") \
+    ROW(choice, advantage_mean,         "group",    0, 0,           "group|leave_one_out", "What is subtracted: the group's mean, or the mean of the others (RLOO, arXiv:2402.14740).") \
+    ROW(f64,    advantage_epsilon,      "0",        0, 1,           "",          "Added to the standard deviation (verl 1e-6, TRL 1e-4); equal rewards give advantages of 0 without it.") \
+    ROW(choice, anchor,                 "streamed", 0, 0,           "streamed|recomputed", "logprob_old: as the actor streamed it (behaviour policy), or of the weights the plan starts with, by a forward pass over the plan.") \
+    ROW(f64,    rollout_weight_max,     "0",        0, 1e6,         "",          "With anchor recomputed each token counts min(p_old / p_streamed, this) (truncated importance sampling); 0 switches it off.") \
+    ROW(f64,    kl_coefficient,         "0",        0, 1000,        "",          "KL to the start model, k3 estimator (GRPO, arXiv:2402.03300 eq. 4); grpo only.") \
+    ROW(f64,    entropy_coefficient,    "0",        0, 1000,        "",          "Bonus for the entropy of trained tokens' distributions; not sft.") \
+    ROW(u32,    overlong_buffer,        "0",        0, 1e7,         "tokens",    "Soft overlong penalty over the last tokens before the cap of responses (DAPO eq. 13); 0 switches it off.") \
+    ROW(f64,    overlong_factor,        "1",        0, 1e6,         "",          "The penalty at the cap.") \
+    ROW(choice, overlong,               "keep",     0, 0,           "keep|mask", "Rollouts cut at the cap: trained, or not (DAPO's overlong filtering); their reward counts in the group either way.") \
+    ROW(choice, repetition,             "keep",     0, 0,           "keep|mask|penalise", "Rollouts cut by the repetition rule: trained, not trained, or trained with repetition_penalty off their reward.") \
+    ROW(f64,    repetition_penalty,     "1",        0, 1e6,         "",          "See repetition.") \
     ROW(f64,    aux_coefficient,        "0.001",    0, 10,          "",          "Router load-balancing loss (router_aux_loss_coef).")
 
+#define SCHEDULE_SETTINGS(ROW) \
+    ROW(text,   changes,                "",         0, 0,           "",          "loss.* and optim.* settings that change during the run: \"step 200: loss.weight_max=2 optim.grad_clip=0.5; stage 3: loss.kind=dapo\". From that version, or that length stage, on.")
+
+/* The rows that optim and sft share: learner/optim_schedule.h has the formulas. Parameters: defaults. */
+#define LEARNING_RATE_SETTINGS(ROW, LR, SCHEDULE, WARMUP, LR_END) \
+    ROW(f64,    lr,                     LR,         0, 10,          "",          "Learning rate; of a schedule the peak.") \
+    ROW(choice, schedule,               SCHEDULE,   0, 0,           "constant|cosine|wsd", "After the warm-up: constant, a cosine down to lr_end, or wsd: constant, then a decay over decay_updates (M1 section 2.1).") \
+    ROW(u32,    warmup_updates,         WARMUP,     0, 1e9,         "updates",   "Linear warm-up.") \
+    ROW(u32,    decay_updates,          "0",        0, 1e9,         "updates",   "Of wsd: the last so many of all updates decay.") \
+    ROW(choice, decay,                  "linear",   0, 0,           "linear|sqrt", "Shape of wsd's decay: 1 - x or 1 - sqrt(x).") \
+    ROW(f64,    lr_end,                 LR_END,     0, 1,           "",          "Share of the peak at the end of cosine and wsd; 1 is constant.")
+
 #define OPTIM_SETTINGS(ROW) \
-    ROW(f64,    lr,                     "1e-6",     0, 10,          "",          "Learning rate.") \
-    ROW(u32,    warmup_updates,         "0",        0, 1e9,         "updates",   "Linear warm-up.") \
+    LEARNING_RATE_SETTINGS(ROW, "1e-6", "constant", "0", "0.1") \
+    ROW(u32,    total_updates,          "0",        0, 1e9,         "updates",   "Where the schedule ends; 0: run.steps * learner.updates_per_publish.") \
     ROW(f64,    beta1,                  "0.9",      0, 0.999999,    "",          "AdamW (M1 section 3.2).") \
     ROW(f64,    beta2,                  "0.95",     0, 0.999999999, "",          "AdamW (M1 section 3.2).") \
     ROW(f64,    eps,                    "1e-15",    1e-30, 1,       "",          "AdamW; the gradients go down to 1e-18 (M1 section 3.2).") \
@@ -139,18 +191,26 @@
     ROW(text,   endpoint,               "",         0, 0,           "",          "ZeroMQ endpoint at which the learner serves weights by tcp; empty: a free port of the host of store.endpoint, when that is tcp.")
 
 #define SFT_SETTINGS(ROW) \
-    ROW(text,   train,                  "",         0, 0,           "path",      "JSONL with prompt and completion; loss on the completion.") \
-    ROW(text,   out,                    "",         0, 0,           "path",      "Folder that receives the trained model.") \
+    ROW(text,   train,                  "",         0, 0,           "path",      "JSONL files between commas, or folders of them. Rows: {prompt, completion}, {messages} or, with mode pretrain, {text}. docs/sft.md.") \
+    ROW(choice, mode,                   "sft",      0, 0,           "sft|pretrain", "sft: loss on completions and assistant turns, rows do not see each other; pretrain: documents end to end, loss on every token.") \
+    ROW(text,   out,                    "",         0, 0,           "path",      "Folder that receives the trained model. OUT.sft beside it has metrics.jsonl and the checkpoints.") \
     ROW(u32,    steps,                  "1000",     1, 1e9,         "updates",   "") \
-    ROW(u32,    batch,                  "64",       1, 1e6,         "examples",  "Examples of one update.") \
-    ROW(f64,    lr,                     "1e-3",     0, 10,          "",          "Peak learning rate; warm-up and decay as below.") \
-    ROW(u32,    warmup_updates,         "20",       0, 1e9,         "updates",   "Linear warm-up.") \
-    ROW(f64,    lr_end,                 "0.1",      0, 1,           "",          "Cosine decay to this share of the peak at the last step; 1 is constant.")
+    ROW(u32,    batch,                  "64",       1, 1e6,         "examples",  "Rows of one update; with mode pretrain sequences.") \
+    LEARNING_RATE_SETTINGS(ROW, "1e-3", "cosine", "20", "0.1") \
+    ROW(u32,    sequence_tokens,        "1024",     2, 16777216,    "tokens",    "Of mode pretrain: tokens of one sequence.") \
+    ROW(u32,    sequence_tokens_max,    "0",        0, 16777216,    "tokens",    "Of mode sft: prompt and completion, at most; 0: no limit.") \
+    ROW(choice, too_long,               "refuse",   0, 0,           "refuse|cut|skip", "A row above sequence_tokens_max: refuse it by file and line, cut its end off, or leave it out.") \
+    ROW(text,   context_stages,         "",         0, 0,           "",          "Staged context extension, \"4096@rope=10000: 100; 16384@rope=1e6: 50\": tokens of a sequence, RoPE base (optional), updates. The updates add up to steps.") \
+    ROW(text,   eval_file,              "",         0, 0,           "path",      "Held-out rows of the same form; empty: none.") \
+    ROW(u32,    eval_every,             "100",      1, 1e9,         "updates",   "Their loss is measured after so many updates, and after the last.") \
+    ROW(u32,    checkpoint_every,       "500",      0, 1e9,         "updates",   "Checkpoints with weights, AdamW state and place in the data, kept as learner.checkpoint_keep says; 0: none.")
 
 /* section, prefix of the table, struct */
 #define SETTINGS_SECTIONS(SECTION)                                                            \
-    SECTION(run, RUN) SECTION(model, MODEL) SECTION(data, DATA) SECTION(sampling, SAMPLING)   \
+    SECTION(run, RUN) SECTION(model, MODEL) SECTION(data, DATA)                               \
+    SECTION(curriculum, CURRICULUM) SECTION(sampling, SAMPLING)                               \
     SECTION(store, STORE) SECTION(actor, ACTOR) SECTION(learner, LEARNER) SECTION(loss, LOSS) \
+    SECTION(schedule, SCHEDULE)                                                               \
     SECTION(optim, OPTIM) SECTION(weights, WEIGHTS) SECTION(reward, REWARD)                   \
     SECTION(redis, REDIS) SECTION(sft, SFT)
 // clang-format on
@@ -174,6 +234,9 @@ enum setting_tokenizer { TOKENIZER_AUTO, TOKENIZER_JSON, TOKENIZER_BYTE };
 enum setting_chat_format { CHAT_NONE, CHAT_CHATML, CHAT_MINIMAX };
 enum setting_lm_head { LM_HEAD_FP32, LM_HEAD_FP32_OUT, LM_HEAD_BF16 };
 enum setting_over_age { OVER_AGE_HOLD, OVER_AGE_MASK, OVER_AGE_DROP };
+enum setting_priority { PRIORITY_UNIFORM, PRIORITY_VARIANCE };
+enum setting_when_retired { WHEN_RETIRED_STOP, WHEN_RETIRED_REOPEN };
+enum setting_on_length_bias { ON_LENGTH_BIAS_KEEP, ON_LENGTH_BIAS_PAUSE };
 enum setting_kv_on_swap { KV_ON_SWAP_KEEP, KV_ON_SWAP_RECOMPUTE };
 enum setting_loss {
     LOSS_CISPO,
@@ -181,11 +244,32 @@ enum setting_loss {
     LOSS_REINFORCE,
     LOSS_GRPO,
     LOSS_DAPO,
+    LOSS_DR_GRPO,
     LOSS_GSPO,
+    LOSS_SCALERL,
     LOSS_SFT
 };
-enum setting_normaliser { NORMALISER_PROMPT, NORMALISER_BATCH, NORMALISER_SAMPLE };
-enum setting_advantage_std { ADVANTAGE_STD_POPULATION, ADVANTAGE_STD_SAMPLE, ADVANTAGE_STD_NONE };
+enum setting_normaliser {
+    NORMALISER_PROMPT,
+    NORMALISER_BATCH,
+    NORMALISER_SAMPLE,
+    NORMALISER_CONSTANT,
+    NORMALISER_COMBINED
+};
+enum setting_advantage_std {
+    ADVANTAGE_STD_POPULATION,
+    ADVANTAGE_STD_SAMPLE,
+    ADVANTAGE_STD_NONE,
+    ADVANTAGE_STD_BATCH
+};
+enum setting_advantage_mean { ADVANTAGE_MEAN_GROUP, ADVANTAGE_MEAN_LEAVE_ONE_OUT };
+enum setting_anchor { ANCHOR_STREAMED, ANCHOR_RECOMPUTED };
+enum setting_overlong { OVERLONG_KEEP, OVERLONG_MASK };
+enum setting_repetition { REPETITION_KEEP, REPETITION_MASK, REPETITION_PENALISE };
+enum setting_lr_schedule { LR_CONSTANT, LR_COSINE, LR_WSD };
+enum setting_lr_decay { LR_DECAY_LINEAR, LR_DECAY_SQRT };
+enum setting_sft_mode { SFT_MODE_SFT, SFT_MODE_PRETRAIN };
+enum setting_too_long { TOO_LONG_REFUSE, TOO_LONG_CUT, TOO_LONG_SKIP };
 enum setting_channel { CHANNEL_AUTO, CHANNEL_SHM, CHANNEL_IPC, CHANNEL_NCCL, CHANNEL_TCP };
 enum setting_redis { REDIS_OFF, REDIS_START, REDIS_CONNECT };
 

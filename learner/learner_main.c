@@ -7,7 +7,7 @@
 #include "core/program.h"
 #include "learner/learner_metrics.h"
 #include "learner/learner.h"
-#include "learner/losses.h"
+#include "learner/explain.h"
 #include "learner/replay.h"
 #include "model/folder.h"
 #include "model/verify.h"
@@ -75,7 +75,7 @@ static int explain(int argc, char **argv)
     buffer_init(&text, 0);
     enum status status = settings_check_run(&program.settings);
     if (status == STATUS_OK)
-        status = losses_explain(&program.settings.loss, &text);
+        status = explain_run(&program.settings, &text);
     if (status == STATUS_OK)
         fputs(buffer_string(&text), stdout);
     buffer_free(&text);

@@ -22,13 +22,20 @@ double normaliser_scale(const struct normaliser *minibatch, int64_t group_tokens
     if (response_tokens == 0)
         return 0.0;
     CHECK(group_tokens >= response_tokens && minibatch->tokens >= group_tokens);
+    double sample = 1.0 / ((double)minibatch->responses * (double)response_tokens);
+    double batch = 1.0 / (double)minibatch->tokens;
     switch (minibatch->kind) {
     case NORMALISER_PROMPT:
         return 1.0 / ((double)minibatch->prompts * (double)group_tokens);
     case NORMALISER_BATCH:
-        return 1.0 / (double)minibatch->tokens;
+        return batch;
     case NORMALISER_SAMPLE:
-        return 1.0 / ((double)minibatch->responses * (double)response_tokens);
+        return sample;
+    case NORMALISER_CONSTANT:
+        CHECK(minibatch->constant > 0);
+        return 1.0 / ((double)minibatch->responses * minibatch->constant);
+    case NORMALISER_COMBINED:
+        return minibatch->lambda * sample + (1.0 - minibatch->lambda) * batch;
     }
     CHECK_NEVER("a normaliser of core/settings.h");
 }

@@ -6,6 +6,8 @@
  *   prompt  w = 1 / (prompts * tokens of the token's group)     mean over prompts of token means, M1 eq. 4
  *   batch   w = 1 / tokens                                      one token mean, DAPO eq. 8
  *   sample  w = 1 / (responses * tokens of the token's response)  mean of the samples' token means, GRPO
+ *   constant  w = 1 / (responses * normaliser_tokens)           Dr. GRPO (arXiv:2503.20783): no length in it
+ *   combined  w = lambda w of sample + (1 - lambda) w of batch  M1 section 5 names it and gives no formula: ours
  *
  *     struct normaliser minibatch = {.kind = NORMALISER_PROMPT};
  *     for each group: normaliser_add_group(&minibatch, response_tokens, G);
@@ -25,6 +27,8 @@ struct normaliser {
     int64_t prompts;   /* groups with a trained token */
     int64_t responses; /* with a trained token */
     int64_t tokens;    /* trained */
+    double constant;   /* tokens, > 0: NORMALISER_CONSTANT */
+    double lambda;     /* 0 to 1: NORMALISER_COMBINED */
 };
 
 /* response_tokens [count] trained tokens of each response, >= 0; responses wholly masked count nowhere.

@@ -55,6 +55,9 @@ static const struct config_field redis_fields[] = {REDIS_SETTINGS(ROW)};
 #define ROW(...) CONFIG_FIELD(struct sft_settings, __VA_ARGS__)
 static const struct config_field sft_fields[] = {SFT_SETTINGS(ROW)};
 #undef ROW
+#define ROW(...) CONFIG_FIELD(struct cluster_settings, __VA_ARGS__)
+static const struct config_field cluster_fields[] = {CLUSTER_SETTINGS(ROW)};
+#undef ROW
 // clang-format on
 
 const struct config_section settings_sections[] = {

@@ -205,6 +205,25 @@
     ROW(u32,    eval_every,             "100",      1, 1e9,         "updates",   "Their loss is measured after so many updates, and after the last.") \
     ROW(u32,    checkpoint_every,       "500",      0, 1e9,         "updates",   "Checkpoints with weights, AdamW state and place in the data, kept as learner.checkpoint_keep says; 0: none.")
 
+/* Planning input only: `weir run R --dry-run` (docs/plan.md). */
+#define CLUSTER_SETTINGS(ROW) \
+    ROW(choice, gpu,                    "none",     0, 0,           "none|a100|h20|h800|h100|h200|b200", "GPU the run is planned for; docs/plan.md has memory, arithmetic, bandwidth and link of each. none: this machine.") \
+    ROW(u32,    gpus,                   "0",        0, 1048576,     "GPUs",      "Of the whole fleet; 0: as many as run.device, learner.ranks and run.actors ask for.") \
+    ROW(u32,    nodes,                  "1",        1, 131072,      "hosts",     "The GPUs are spread over so many, evenly.") \
+    ROW(u32,    actor_gpus,             "0",        0, 1048576,     "GPUs",      "Of the fleet, for actors; 0: what the learner leaves.") \
+    ROW(u32,    learner_gpus,           "0",        0, 1048576,     "GPUs",      "Of the fleet, for the learner; 0: learner.ranks.") \
+    ROW(u32,    actor_tensor_parallel,  "1",        1, 1024,        "GPUs",      "GPUs that compute each layer of an actor together. Above 1: planned, cannot be run yet.") \
+    ROW(u32,    actor_expert_parallel,  "1",        1, 1024,        "parts",     "An actor's experts are spread over so many such sets; each decodes its share of the sequences. As above.") \
+    ROW(u32,    tensor_parallel,        "1",        1, 1024,        "GPUs",      "GPUs that compute each layer of the learner together. As above.") \
+    ROW(u32,    expert_parallel,        "1",        1, 1024,        "parts",     "The learner's experts are spread over so many of its sequence and data parallel ranks. As above.") \
+    ROW(u32,    sequence_parallel,      "1",        1, 1024,        "parts",     "The tokens of a micro-batch are cut over so many of the learner's ranks. As above.") \
+    ROW(f64,    memory_share,           "0.95",     0.1, 1,         "",          "Part of a GPU's memory that a plan may fill; the rest is for the driver's context and fragments.") \
+    ROW(u32,    response_tokens_mean,   "0",        0, 1e7,         "tokens",    "Mean response that speed is planned for; 0: a quarter of sampling.response_tokens_max.") \
+    ROW(f64,    kept_share,             "1",        0.001, 1,       "",          "Part of the groups that dynamic sampling keeps, for the plan.") \
+    ROW(f64,    decode_share,           "0",        0, 1,           "",          "Part of the memory limit that decoding reaches; 0: weir's nearest measured figure.") \
+    ROW(f64,    train_share,            "0",        0, 1,           "",          "Part of the bf16 peak that training reaches (MFU); 0: weir's nearest measured figure.") \
+    ROW(f64,    score_ms,               "5",        0, 1e7,         "ms",        "Of one reward, for the plan.")
+
 /* section, prefix of the table, struct */
 #define SETTINGS_SECTIONS(SECTION)                                                            \
     SECTION(run, RUN) SECTION(model, MODEL) SECTION(data, DATA)                               \
@@ -212,7 +231,7 @@
     SECTION(store, STORE) SECTION(actor, ACTOR) SECTION(learner, LEARNER) SECTION(loss, LOSS) \
     SECTION(schedule, SCHEDULE)                                                               \
     SECTION(optim, OPTIM) SECTION(weights, WEIGHTS) SECTION(reward, REWARD)                   \
-    SECTION(redis, REDIS) SECTION(sft, SFT)
+    SECTION(redis, REDIS) SECTION(sft, SFT) SECTION(cluster, CLUSTER)
 // clang-format on
 
 #define SECTION(name, PREFIX)            \
@@ -272,6 +291,8 @@ enum setting_sft_mode { SFT_MODE_SFT, SFT_MODE_PRETRAIN };
 enum setting_too_long { TOO_LONG_REFUSE, TOO_LONG_CUT, TOO_LONG_SKIP };
 enum setting_channel { CHANNEL_AUTO, CHANNEL_SHM, CHANNEL_IPC, CHANNEL_NCCL, CHANNEL_TCP };
 enum setting_redis { REDIS_OFF, REDIS_START, REDIS_CONNECT };
+
+enum setting_gpu { GPU_NONE, GPU_A100, GPU_H20, GPU_H800, GPU_H100, GPU_H200, GPU_B200 };
 
 extern const struct config_section settings_sections[];
 extern const size_t settings_section_count;

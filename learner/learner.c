@@ -8,6 +8,7 @@
 #include "learner/advantage.h"
 #include "learner/follower.h"
 #include "learner/learner_state.h"
+#include "learner/optim_schedule.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -232,13 +233,6 @@ void learner_destroy(struct learner **pointer)
 
 /* ---- one plan ---- */
 
-static double learning_rate(const struct optim_settings *optim, uint64_t update)
-{
-    if (optim->warmup_updates > 0 && update < optim->warmup_updates)
-        return optim->lr * (double)(update + 1) / (double)optim->warmup_updates;
-    return optim->lr;
-}
-
 /* A skipped update costs a minibatch; learner.non_finite_max of them in a row are no accident. */
 static enum status judge_update(struct learner *learner, const struct plan *plan, uint32_t cut,
                                 const struct train_stats *stats)
@@ -288,11 +282,11 @@ static enum status train_minibatch(struct learner *learner, const struct plan *p
     uint32_t count = 0;
     for (uint32_t g = first; g < last; g++)
         TRY(learner_admit(learner, &groups[g], g, current, sequences, &count));
-    struct trainer_loss objective = {
-        .loss = learner->settings->loss,
-        .lr = learning_rate(&learner->settings->optim, learner->trainer.updates),
-        .weight_decay = learner->settings->optim.weight_decay,
-        .grad_clip = learner->settings->optim.grad_clip};
+    struct optim_schedule rate = optim_schedule_of_run(learner->settings);
+    struct trainer_loss objective = {.loss = learner->settings->loss,
+                                     .lr = optim_schedule_lr(&rate, learner->trainer.updates),
+                                     .weight_decay = learner->settings->optim.weight_decay,
+                                     .grad_clip = learner->settings->optim.grad_clip};
     metric_set(&learner->metrics.lr, objective.lr);
     struct train_stats stats;
     TRY(trainer_update(&learner->trainer, sequences, count, &objective, &stats));

@@ -15,6 +15,7 @@
 #include "core/memory.h"
 #include "core/rng.h"
 #include "learner/learner.h"
+#include "learner/optim_schedule.h"
 #include "learner/trainer.h"
 #include "model/folder.h"
 #include "text/tokenizer.h"
@@ -131,17 +132,6 @@ static enum status load_rows(struct sft *sft)
     return status;
 }
 
-/* Linear warm-up, then a cosine from lr to lr * lr_end at the last step. */
-static double learning_rate(const struct sft_settings *sft, uint32_t step)
-{
-    if (step < sft->warmup_updates)
-        return sft->lr * (double)(step + 1) / (double)sft->warmup_updates;
-    uint32_t span = sft->steps > sft->warmup_updates ? sft->steps - sft->warmup_updates : 1;
-    double share = (double)(step - sft->warmup_updates) / (double)span;
-    return sft->lr *
-           (sft->lr_end + (1 - sft->lr_end) * 0.5 * (1 + cos(share * 3.14159265358979323846)));
-}
-
 static enum status train(struct sft *sft, atomic_int *stop_signals,
                          void (*progress)(uint32_t, uint32_t, double, double))
 {
@@ -154,6 +144,7 @@ static enum status train(struct sft *sft, atomic_int *stop_signals,
                                      .grad_clip = sft->settings->optim.grad_clip};
     objective.loss.kind = LOSS_SFT;
     objective.loss.normaliser = NORMALISER_BATCH;
+    const struct optim_schedule rate = optim_schedule_of_sft(sft->settings);
     enum status status = STATUS_OK;
     uint64_t draw = 0, tokens = 0;
     int64_t begin_ns = clock_now_ns();
@@ -165,7 +156,7 @@ static enum status train(struct sft *sft, atomic_int *stop_signals,
                                              sft->count, draw % sft->count)];
             batch[i].group = i;
         }
-        objective.lr = learning_rate(settings, step);
+        objective.lr = optim_schedule_lr(&rate, step);
         struct train_stats stats;
         status = trainer_update(&sft->trainer, batch, settings->batch, &objective, &stats);
         tokens += stats.tokens;

@@ -54,6 +54,7 @@ static void prepare(const char *name)
     settings.sft.steps = 40;
     settings.sft.batch = 4;
     settings.sft.lr = 3e-3;
+    settings.sft.schedule = LR_COSINE;
     settings.sft.lr_end = 0.1;
     settings.sft.warmup_updates = 5;
     reports = 0;

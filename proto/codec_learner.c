@@ -25,6 +25,8 @@ static const struct wire_field plan_fields[] = {
     TEXT(plan, Plan, settings_json, WIRE_TEXT_MAX),
     NUMBER(plan, Plan, groups_dropped),
     NUMBER(plan, Plan, dropped_reward),
+    NUMBER(plan, Plan, stage),
+    NUMBER(plan, Plan, response_tokens_max),
 };
 static const struct wire_field group_request_fields[] = {
     NUMBER(group_request, GroupRequest, group_id),

@@ -265,10 +265,12 @@ struct plan {
     uint32_t cut_count;
     const uint32_t *cuts;      /* [cut_count] first group of each minibatch, cuts[0] = 0 */
     bool last;                 /* the run ends with this version */
-    const char *settings_json; /* loss settings and length stage in force */
+    const char *settings_json; /* loss settings in force */
     uint32_t groups_dropped;   /* zero-variance groups since the last plan */
     double
         dropped_reward; /* sum of the rewards of all their rollouts: the policy's mean counts them */
+    uint32_t stage;     /* length stage in force when the plan was made, from 0 */
+    uint32_t response_tokens_max; /* its cap of responses, tokens; 0: not said (an old ledger) */
 };
 struct group_request {
     uint64_t group_id;

@@ -12,7 +12,8 @@
 #include "rollout_store/book_state.h"
 #include "rollout_store/bytes.h"
 
-enum { SNAPSHOT_FORMAT = 1, SNAPSHOT_HEADER_BYTES = 16 };
+/* Format 1 has no length stages. It is still read, and written to compare with one that stands in a ledger. */
+enum { SNAPSHOT_FORMAT = 2, SNAPSHOT_FORMAT_FIRST = 1, SNAPSHOT_HEADER_BYTES = 16 };
 
 /* ---- values ---- */
 
@@ -305,6 +306,10 @@ static enum status walk_plan(struct walk *walk, struct stored_plan *stored)
     TRY(walk_flag(walk, &plan->last));
     TRY(walk_u32(walk, &plan->groups_dropped));
     TRY(walk_f64(walk, &plan->dropped_reward));
+    if (walk->format >= 2) {
+        TRY(walk_u32(walk, &plan->stage));
+        TRY(walk_u32(walk, &plan->response_tokens_max));
+    }
     TRY(walk_text(walk, &stored->settings_json));
     for (uint32_t i = 0; i < plan->cut_count; i++)
         if (stored->cuts[i] >= plan->group_count)
@@ -412,14 +417,14 @@ static enum status walk_holders(struct walk *walk, struct book *book)
 
 /* ---- whole snapshots ---- */
 
-enum status book_snapshot(const struct book *book, struct buffer *bytes)
+static enum status write_snapshot(const struct book *book, uint32_t format, struct buffer *bytes)
 {
     if (!book->run_known)
         return FAIL(STATUS_INVALID, "a book without a run has no snapshot");
     struct book *walked = (struct book *)(uintptr_t)book; /* writing changes nothing */
-    struct walk walk = {.of = "snapshot", .out = bytes};
+    struct walk walk = {.of = "snapshot", .out = bytes, .format = format};
     size_t start = bytes->size;
-    uint8_t header[SNAPSHOT_HEADER_BYTES] = {SNAPSHOT_FORMAT};
+    uint8_t header[SNAPSHOT_HEADER_BYTES] = {(uint8_t)format};
     enum status status = buffer_append(bytes, header, sizeof header);
     if (status == STATUS_OK)
         status = walk_core(&walk, walked);
@@ -432,6 +437,11 @@ enum status book_snapshot(const struct book *book, struct buffer *bytes)
     }
     memcpy(bytes->bytes + start + 8, &core, sizeof core);
     return STATUS_OK;
+}
+
+enum status book_snapshot(const struct book *book, struct buffer *bytes)
+{
+    return write_snapshot(book, SNAPSHOT_FORMAT, bytes);
 }
 
 size_t book_snapshot_core(const struct buffer *bytes)
@@ -476,12 +486,25 @@ uint64_t book_snapshot_estimate(const struct book *book)
     return bytes;
 }
 
+static enum status read_format(const struct buffer *whole, uint32_t *format)
+{
+    *format = 0;
+    if (book_snapshot_core(whole) > 0)
+        memcpy(format, whole->bytes, sizeof *format);
+    return *format >= SNAPSHOT_FORMAT_FIRST && *format <= SNAPSHOT_FORMAT
+               ? STATUS_OK
+               : FAIL(STATUS_CORRUPT, "snapshot of format %" PRIu32 ", known are %d to %d", *format,
+                      SNAPSHOT_FORMAT_FIRST, SNAPSHOT_FORMAT);
+}
+
 /* A book that has a state already: the ledger is read from an earlier record, and must have led to this one. */
 static enum status compare(const struct book *book, const struct buffer *whole)
 {
     struct buffer own;
+    uint32_t format;
+    TRY(read_format(whole, &format));
     buffer_init(&own, 0);
-    enum status status = book_snapshot(book, &own);
+    enum status status = write_snapshot(book, format, &own);
     size_t core = book_snapshot_core(whole);
     if (status == STATUS_OK && (core == 0 || core != book_snapshot_core(&own) ||
                                 memcmp(own.bytes, whole->bytes, core) != 0))
@@ -494,16 +517,15 @@ static enum status compare(const struct book *book, const struct buffer *whole)
 static enum status fill(struct book *book, const struct buffer *whole)
 {
     size_t core = book_snapshot_core(whole);
-    uint32_t format = 0;
-    if (core > 0)
-        memcpy(&format, whole->bytes, sizeof format);
-    if (format != SNAPSHOT_FORMAT)
-        return FAIL(STATUS_CORRUPT, "snapshot of format %" PRIu32 ", known is %d", format,
-                    SNAPSHOT_FORMAT);
+    uint32_t format;
+    TRY(read_format(whole, &format));
     struct walk holders = {
-        .of = "snapshot", .bytes = whole->bytes, .at = core, .size = whole->size};
-    struct walk rest = {
-        .of = "snapshot", .bytes = whole->bytes, .at = SNAPSHOT_HEADER_BYTES, .size = core};
+        .of = "snapshot", .bytes = whole->bytes, .at = core, .size = whole->size, .format = format};
+    struct walk rest = {.of = "snapshot",
+                        .bytes = whole->bytes,
+                        .at = SNAPSHOT_HEADER_BYTES,
+                        .size = core,
+                        .format = format};
     TRY(walk_holders(&holders, book));
     TRY(walk_core(&rest, book));
     if (holders.at != whole->size || rest.at != core)

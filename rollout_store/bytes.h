@@ -21,6 +21,7 @@ struct walk {
     const uint8_t *bytes;
     size_t at, size;
     struct arena *arena; /* for what reading copies, where the caller does not own it */
+    uint32_t format;     /* of a snapshot, for members that younger formats have only */
 };
 
 static inline enum status walk_damaged(const struct walk *walk, const char *what)

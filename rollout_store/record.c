@@ -127,6 +127,15 @@ static enum status walk_scorer(struct walk *walk, uint64_t *scorer)
     return walk->out == NULL && walk->at == walk->size ? STATUS_OK : walk_u64(walk, scorer);
 }
 
+/* The last members of a plan's record; ledgers before length stages do not have them, and read as 0. */
+static enum status walk_stage(struct walk *walk, struct plan *plan)
+{
+    if (walk->out == NULL && walk->at == walk->size)
+        return STATUS_OK;
+    TRY(walk_u32(walk, &plan->stage));
+    return walk_u32(walk, &plan->response_tokens_max);
+}
+
 static enum status walk_plan(struct walk *walk, struct plan *plan)
 {
     TRY(walk_u32(walk, &plan->branch));
@@ -147,7 +156,7 @@ static enum status walk_plan(struct walk *walk, struct plan *plan)
             (i > 0 && plan->cuts[i] <= plan->cuts[i - 1]))
             return FAIL(STATUS_CORRUPT, "plan %" PRIu64 ": cut %" PRIu32 " is out of order",
                         plan->version, i);
-    return STATUS_OK;
+    return walk_stage(walk, plan);
 }
 
 static enum status walk_born(struct walk *walk, struct record *record)

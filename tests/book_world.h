@@ -123,7 +123,7 @@ static inline void make_prompts(struct prompts **prompts)
         for (uint32_t t = 0; t < 3; t++)
             ids[i][t] = i * 3 + t;
         snprintf(records[i], sizeof records[i], "{\"row\":%u}", i);
-        rows[i] = (struct prompt){ids[i], 1 + i % 3, records[i]};
+        rows[i] = (struct prompt){.ids = ids[i], .count = 1 + i % 3, .record_json = records[i]};
     }
     assert_int_equal(prompts_from_memory(prompts, rows, PROMPTS), STATUS_OK);
 }

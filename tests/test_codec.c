@@ -137,7 +137,7 @@ static const struct score_result score_result_example = {1, 2, 2, scores};
 static const struct score_ack score_ack_example = {1};
 static const struct plan_request plan_request_example = {1, 2, 3, 4};
 static const struct plan plan_example = {
-    1, 2, 3, 4, numbers, 3, cuts, true, "{\"loss\":\"cispo\"}", 5, 2.5};
+    1, 2, 3, 4, numbers, 3, cuts, true, "{\"loss\":\"cispo\"}", 5, 2.5, 3, 4096};
 static const struct group_request group_request_example = {1};
 static const struct group_data group_data_example = {1, 2, 0.875f, 3, ids, 2, samples};
 static const struct version_register version_register_example = {1, 2, 3, 4, 5, "/dev/shm/w"};
@@ -359,6 +359,8 @@ COMPARE(plan)
     SAME_TEXT(settings_json);
     SAME(groups_dropped);
     SAME(dropped_reward);
+    SAME(stage);
+    SAME(response_tokens_max);
 }
 COMPARE(group_request)
 {

@@ -62,7 +62,9 @@ static size_t all_records(struct record *out)
                    .last = true,
                    .settings_json = "{}",
                    .groups_dropped = 6,
-                   .dropped_reward = 1.5}}},
+                   .dropped_reward = 1.5,
+                   .stage = 3,
+                   .response_tokens_max = 4096}}},
         {.type = RECORD_CHECKPOINT, .wall_ns = 12, .checkpoint = {1, 2, 3, "path"}},
         {.type = RECORD_STOP, .wall_ns = 13, .stop = {"because", true}},
         {.type = RECORD_SNAPSHOT,
@@ -196,10 +198,35 @@ static void test_record_sealed_nonsense_is_corrupt(void **state)
                      STATUS_CORRUPT);
 }
 
+/* Ledgers before length stages end the record of a plan earlier. */
+static void test_record_plan_without_stage_reads_as_the_first(void **state)
+{
+    struct fixture *f = *state;
+    struct record read;
+    size_t used;
+    struct record plan = f->records[RECORD_PLAN - 1];
+    plan.plan = (struct record){.plan = {{.version = 2, .settings_json = "{}"}}}.plan;
+    plan.plan.plan.stage = 3;
+    plan.plan.plan.response_tokens_max = 4096;
+    buffer_clear(&f->bytes);
+    assert_int_equal(record_pack(&plan, &f->bytes), STATUS_OK);
+    size_t old = 16 + 8 + 4 + 8 + 8 + 4 + 4 + 4 + (4 + 2) + 4 + 8;
+    assert_true(f->bytes.size > old);
+    f->bytes.size = old;
+    reseal(&f->bytes);
+    assert_int_equal(record_unpack(&read, f->arena, f->bytes.bytes, f->bytes.size, &used),
+                     STATUS_OK);
+    assert_int_equal(read.plan.plan.version, 2);
+    assert_int_equal(read.plan.plan.stage, 0);
+    assert_int_equal(read.plan.plan.response_tokens_max, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_record_every_type_comes_back, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_record_plan_without_stage_reads_as_the_first, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(test_record_cut_anywhere_is_again, setup, teardown),
         cmocka_unit_test_setup_teardown(test_record_any_flipped_bit_is_seen, setup, teardown),
         cmocka_unit_test_setup_teardown(test_record_sealed_nonsense_is_corrupt, setup, teardown),

@@ -4,6 +4,7 @@
 #include "core/clock.h"
 #include "core/file.h"
 #include "core/memory.h"
+#include "model/folder.h"
 #include "model/plan.h"
 
 #include <inttypes.h>
@@ -75,8 +76,8 @@ static struct model_options options_of(const struct settings *settings)
         .lm_head = (enum model_head_precision)settings->model.lm_head};
 }
 
-static enum status make_plan(const struct settings *settings, const struct model_shape *shape,
-                             const struct op_table *ops, int sets, struct memory_plan *plan)
+enum status engine_plan(const struct settings *settings, const struct model_shape *shape,
+                        const struct op_table *ops, int sets, struct memory_plan *plan)
 {
     int32_t slots = (int32_t)settings->actor.slots;
     struct model_options options = options_of(settings);
@@ -112,7 +113,7 @@ static enum status create_model(struct engine *engine, uint32_t index)
     settings_device(settings, settings->actor.device, index, device);
     TRY(op_table_create(&engine->ops, device, (int32_t)settings->run.threads));
     struct memory_plan plan = {0};
-    TRY(make_plan(settings, &engine->shape, engine->ops, engine->sets, &plan));
+    TRY(engine_plan(settings, &engine->shape, engine->ops, engine->sets, &plan));
     TRY(plan_check(&plan, engine->ops));
     int32_t slots = (int32_t)settings->actor.slots;
     struct model_options options = options_of(settings);
@@ -185,6 +186,34 @@ enum status engine_create(struct engine *engine, const struct settings *settings
     return create_model(engine, index);
 }
 
+static enum status load_rounded(struct engine *engine, const char *folder, float *flat,
+                                float *device_flat)
+{
+    const struct parameter_table *table = model_parameters(engine->model);
+    TRY(model_folder_load(folder, &engine->shape, table, flat));
+    TRY(engine->ops->memory_write(engine->ops->context, device_flat, flat,
+                                  (size_t)table->elements * sizeof(float)));
+    TRY(model_weights_round(engine->model, &engine->weights[0], device_flat, false));
+    engine->active = 0;
+    return STATUS_OK;
+}
+
+enum status engine_load_folder(struct engine *engine, const char *folder)
+{
+    size_t bytes = (size_t)model_parameters(engine->model)->elements * sizeof(float);
+    void *device_flat = NULL;
+    float *flat = memory_alloc(bytes);
+    if (flat == NULL)
+        return FAIL(STATUS_NO_MEMORY, "%zu bytes of weights", bytes);
+    enum status status = engine->ops->memory_create(engine->ops->context, bytes, &device_flat);
+    if (status == STATUS_OK) {
+        status = load_rounded(engine, folder, flat, device_flat);
+        engine->ops->memory_destroy(engine->ops->context, &device_flat);
+    }
+    memory_free(flat);
+    return status;
+}
+
 void engine_destroy(struct engine *engine)
 {
     desk_destroy(&engine->desk);
@@ -209,7 +238,7 @@ enum status engine_budget_text(const struct settings *settings, struct buffer *t
     TRY(plan_parameters(&shape, &elements));
     settings_device(settings, settings->actor.device, 0, device);
     TRY(op_table_create_plan(&ops, device));
-    enum status status = make_plan(settings, &shape, ops, ENGINE_SETS_LIVE, &plan);
+    enum status status = engine_plan(settings, &shape, ops, ENGINE_SETS_LIVE, &plan);
     if (status == STATUS_OK)
         status = buffer_printf(text,
                                "actor: %s on %s, %" PRId64 " parameters, %u sequences of %d tokens "

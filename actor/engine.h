@@ -14,6 +14,7 @@
 #include "actor/desk.h"
 #include "core/settings.h"
 #include "model/model.h"
+#include "model/plan.h"
 #include "text/tokenizer.h"
 
 enum { ENGINE_EOS_MAX = MODEL_EOS_MAX + 1, ENGINE_SETS_LIVE = 2, ENGINE_SETS_MAX = 2 };
@@ -62,9 +63,15 @@ struct engine {
 MUST_CHECK enum status engine_create(struct engine *engine, const struct settings *settings,
                                      uint32_t index, int sets);
 void engine_destroy(struct engine *engine); /* a zeroed one is fine */
+/* Weights of a Hugging Face folder become set 0 and serve: where nobody sends new ones. `folder` has the shape of
+ * model.path. */
+MUST_CHECK enum status engine_load_folder(struct engine *engine, const char *folder);
 /* The desk, whose messages leave through send(self, ...). */
 MUST_CHECK enum status engine_open_desk(struct engine *engine, uint64_t incarnation,
                                         segment_send_fn send, void *self);
+/* Rows of the device memory that engine_create takes with so many sets of weights; ops: for sizes. */
+MUST_CHECK enum status engine_plan(const struct settings *settings, const struct model_shape *shape,
+                                   const struct op_table *ops, int sets, struct memory_plan *plan);
 /* Of a live actor, without starting: for --check. */
 MUST_CHECK enum status engine_budget_text(const struct settings *settings, struct buffer *text);
 

@@ -360,7 +360,8 @@ struct op_lm_head {
     float *entropy;        /* out [T] nats, may be NULL */
 };
 struct
-    op_lm_head_backward { /* dz = dlogprob (onehot(target) - softmax(z)) / temperature; recomputes z */
+    op_lm_head_backward { /* dz = (dlogprob (onehot(target) - p) - dentropy p (log p + entropy)) / temperature,
+                            p = softmax(z); recomputes z */
     int64_t rows, channels, vocabulary;
     float temperature;
     bool bf16;
@@ -370,9 +371,11 @@ struct
     const weight_t *mid;    /* [V, C] or NULL, as in the forward call */
     const int32_t *target;
     const float *lse;      /* [T] of the forward call */
-    const float *dlogprob; /* [T]; rows with 0 are skipped */
+    const float *dlogprob; /* [T]; rows with 0, and 0 in dentropy, are skipped */
     act *dx;               /* out [T, C] */
     float *dweight;        /* [V, C] += */
+    const float *dentropy; /* [T] gradient of the row's entropy, or NULL: none */
+    const float *entropy;  /* [T] of the forward call; with dentropy */
 };
 
 /* ---- sampling ---------------------------------------------------------------------------------------

@@ -432,13 +432,16 @@ static enum status backward_head(const struct call *call, const act *hidden,
     size_t rows = (size_t)backward->rows;
     TRY(device_write(model, work->dlogprob, backward->dlogprob, rows * sizeof(float)));
     TRY(device_write(model, work->target, backward->target, rows * sizeof(int32_t)));
+    if (backward->dentropy != NULL)
+        TRY(device_write(model, work->dentropy, backward->dentropy, rows * sizeof(float)));
     RUN(model, lm_head_backward, .rows = backward->rows, .channels = model->shape.hidden,
         .vocabulary = model->shape.vocabulary, .temperature = backward->temperature,
         .bf16 = model->options.lm_head == MODEL_HEAD_BF16, .x = gathered ? work->head_x : hidden,
         .packed = packed_at(model, call->weights, &model->head),
         .weight = weight_at(model, call->weights, model->head.offset),
         .mid = mid_at(model, call->weights, &model->head), .target = work->target, .lse = work->lse,
-        .dlogprob = work->dlogprob, .dx = gathered ? work->dhead : work->dh,
+        .dlogprob = work->dlogprob, .dentropy = backward->dentropy != NULL ? work->dentropy : NULL,
+        .entropy = work->entropy, .dx = gathered ? work->dhead : work->dh,
         .dweight = call->grads + model->head.offset);
     if (!gathered)
         return STATUS_OK;

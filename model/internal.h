@@ -115,6 +115,7 @@ struct workspace {
     } sampled;
 
     float *dlogprob;     /* [T] */
+    float *dentropy;     /* [T] */
     int32_t *scatter;    /* [T] chosen row of each row, or the row of zeros */
     act *dhead;          /* [T + 1, C] the last row stays zero */
     act *dx, *dh, *dn;   /* [T, C] */

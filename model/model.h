@@ -146,7 +146,7 @@ MUST_CHECK enum status model_decode(struct model *model, const struct model_weig
                                     const struct model_sample *sample);
 
 /* ---- backward (train option) ---- */
-/* Gradient of sum_t dlogprob[t] * logprob[t] for the saved forward call whose head was run with the same
+/* Gradient of sum_t dlogprob[t] * logprob[t] + dentropy[t] * entropy[t] for the saved forward call whose head was run with the same
  * row_index, targets and temperature; adds into grads [elements] f32 (device). aux_coefficient > 0 adds the router
  * loss gradient with the statistics of this call's rows (aux_loss out, may be NULL). */
 struct model_backward {
@@ -155,6 +155,7 @@ struct model_backward {
     float temperature;
     const int32_t *target; /* host */
     const float *dlogprob; /* host */
+    const float *dentropy; /* host, or NULL: no gradient through the entropy */
     double aux_coefficient;
     double *aux_loss; /* host out, may be NULL */
 };

@@ -148,6 +148,7 @@ static void cut_gradients(struct cutter *cutter, struct workspace *work, const s
 {
     int64_t values = sizes->rows * sizes->channels;
     work->dlogprob = cut(cutter, sizes->rows, sizeof(float));
+    work->dentropy = cut(cutter, sizes->rows, sizeof(float));
     work->scatter = cut(cutter, sizes->rows, sizeof(int32_t));
     work->dhead = cut(cutter, values + sizes->channels, sizes->act_bytes);
     work->dx = cut(cutter, values, sizes->act_bytes);

@@ -225,8 +225,9 @@ static inline void case_lm_head(struct judge *judge)
             }
 }
 
-/* lse for the backward call, from the oracle. */
-static inline void oracle_lse(struct judge *judge, const struct head_shape *s, struct array *lse)
+/* lse and entropy for the backward call, from the oracle. */
+static inline void oracle_lse(struct judge *judge, const struct head_shape *s, struct array *lse,
+                              struct array *entropy)
 {
     struct op_table *oracle = judge->table[1];
     settle(judge, s->x);
@@ -238,7 +239,8 @@ static inline void oracle_lse(struct judge *judge, const struct head_shape *s, s
                                     .bf16 = s->bf16,
                                     .x = s->x->f,
                                     .packed = s->weight->f,
-                                    .lse = lse->f};
+                                    .lse = lse->f,
+                                    .entropy = entropy->f};
     CHECK(oracle->lm_head(oracle->context, &args) == STATUS_OK);
 }
 
@@ -247,25 +249,32 @@ static inline void case_lm_head_backward(struct judge *judge)
 {
     for (int r = 0; r < COUNT(rows_list); r++)
         for (int v = 0; v < COUNT(vocabulary_list); v++)
-            for (int bf16 = 0; bf16 < 2; bf16++) {
-                struct head_shape s = head_shape(judge, r, v, bf16 == 1);
-                double bound = 4.0 * head_bound(&s);
+            for (int which = 0; which < 4; which++) { /* bf16, and with the entropy's gradient */
+                bool bf16 = which % 2 == 1, with_entropy = which / 2 == 1;
+                struct head_shape s = head_shape(judge, r, v, bf16);
+                /* p (log p + H): log p is up to 20, so an error of z counts that much more */
+                double bound = (with_entropy ? 16.0 : 4.0) * head_bound(&s);
                 struct array *lse = input(judge, "lse", s.rows, 0);
+                struct array *entropy = input(judge, "entropy", s.rows, 0);
                 struct array *dlogprob = input(judge, "dlogprob", s.rows, 1);
+                struct array *dentropy = input(judge, "dentropy", s.rows, 1);
                 for (int64_t t = 0; t < s.rows; t++)
                     dlogprob->f[t] = t % 5 == 3 || t % 7 == 4 ? 0.0f : dlogprob->f[t];
+                for (int64_t t = 0; t < s.rows; t++)
+                    dentropy->f[t] = t % 5 == 3 || t % 7 == 2 ? 0.0f : dentropy->f[t];
                 struct array *dx = output_act(judge, "dx", s.rows * s.channels, bound);
                 struct array *dweight =
                     in_out(judge, "dweight", s.vocabulary * s.channels, 1, bound);
                 /* dz is rounded before the products; rows of large dlogprob are 3 times the rms. */
                 dx->inner = dweight->inner = 4 * BF16_UNIT;
-                oracle_lse(judge, &s, lse);
+                oracle_lse(judge, &s, lse, entropy);
                 if (!judge->run_failed)
                     RUN(judge, lm_head_backward, .rows = s.rows, .channels = s.channels,
                         .vocabulary = s.vocabulary, .temperature = s.temperature, .bf16 = s.bf16,
                         .x = AT(s.x), .packed = HEAD_PACKED(s), .weight = AT(s.weight),
                         .target = AT(s.target), .lse = AT(lse), .dlogprob = AT(dlogprob),
-                        .dx = AT(dx), .dweight = AT(dweight));
+                        .dx = AT(dx), .dweight = AT(dweight),
+                        .dentropy = with_entropy ? AT(dentropy) : NULL, .entropy = AT(entropy));
                 judge_compare(judge);
             }
 }

@@ -185,9 +185,18 @@ static void check_gradient(const struct op_table *ops)
             }
         }
     }
-    struct op_lm_head_backward back = {h.rows, h.channels, h.vocabulary, h.temperature, false,
-                                       h.x,    h.packed,   h.weight,     NULL,          h.target,
-                                       h.lse,  dlogprob,   dx,           dweight};
+    const struct op_lm_head_backward back = {.rows = h.rows,
+                                             .channels = h.channels,
+                                             .vocabulary = h.vocabulary,
+                                             .temperature = h.temperature,
+                                             .x = h.x,
+                                             .packed = h.packed,
+                                             .weight = h.weight,
+                                             .target = h.target,
+                                             .lse = h.lse,
+                                             .dlogprob = dlogprob,
+                                             .dx = dx,
+                                             .dweight = dweight};
     assert_int_equal(ops->lm_head_backward(ops->context, &back), STATUS_OK);
     /* p is off by the error of z, 1e-6; sums of 1100 or 300 terms of which most are 1e-3. */
     assert_close(dx, dx_expected, h.rows * h.channels, 5e-6);
@@ -200,6 +209,75 @@ static void test_kernel_lm_head_gradient_matches_naive_and_skips_masked_rows(voi
 {
     (void)state;
     run_everywhere(check_gradient);
+}
+
+/* H of one row at x, in doubles. */
+static double naive_entropy(const struct head *h, const double *x)
+{
+    double z[64], lse = 0, entropy = 0;
+    for (int64_t v = 0; v < h->vocabulary; v++) {
+        z[v] = 0;
+        for (int64_t c = 0; c < h->channels; c++)
+            z[v] += x[c] * (double)h->weight[v * h->channels + c] / (double)h->temperature;
+        lse += exp(z[v]);
+    }
+    lse = log(lse);
+    for (int64_t v = 0; v < h->vocabulary; v++)
+        entropy -= exp(z[v] - lse) * (z[v] - lse);
+    return entropy;
+}
+
+/* Finite differences of the entropy alone: dlogprob is 0, so only dentropy pulls. */
+static void check_entropy_gradient(const struct op_table *ops)
+{
+    const struct head h = head_make(ops, 9, 12, 50, 0.8f);
+    struct op_lm_head args = head_args(&h);
+    args.logits = NULL;
+    assert_int_equal(ops->lm_head(ops->context, &args), STATUS_OK);
+    float *dlogprob = random_floats(h.rows), *dentropy = random_floats(h.rows);
+    float *dx = random_floats(h.rows * h.channels);
+    float *dweight = random_floats(h.vocabulary * h.channels);
+    double *expected = doubles(h.rows * h.channels);
+    for (int64_t t = 0; t < h.rows; t++) {
+        dlogprob[t] = 0;
+        dentropy[t] = t == 4 ? 0 : dentropy[t];
+        double x[64];
+        for (int64_t c = 0; c < h.channels; c++)
+            x[c] = (double)h.x[t * h.channels + c];
+        for (int64_t c = 0; c < h.channels; c++) {
+            const double step = 1e-6, at = x[c];
+            x[c] = at + step;
+            const double above = naive_entropy(&h, x);
+            x[c] = at - step;
+            expected[t * h.channels + c] =
+                (double)dentropy[t] * (above - naive_entropy(&h, x)) / (2 * step);
+            x[c] = at;
+        }
+    }
+    const struct op_lm_head_backward back = {.rows = h.rows,
+                                             .channels = h.channels,
+                                             .vocabulary = h.vocabulary,
+                                             .temperature = h.temperature,
+                                             .x = h.x,
+                                             .packed = h.packed,
+                                             .weight = h.weight,
+                                             .target = h.target,
+                                             .lse = h.lse,
+                                             .dlogprob = dlogprob,
+                                             .dx = dx,
+                                             .dweight = dweight,
+                                             .dentropy = dentropy,
+                                             .entropy = h.entropy};
+    for (int64_t t = 0; t < h.rows; t++)
+        h.target[t] = 3;
+    assert_int_equal(ops->lm_head_backward(ops->context, &back), STATUS_OK);
+    assert_close(dx, expected, h.rows * h.channels, 5e-6);
+}
+
+static void test_kernel_lm_head_entropy_gradient_matches_finite_differences(void **state)
+{
+    (void)state;
+    run_everywhere(check_entropy_gradient);
 }
 
 /* x and W on a grid of 1/8, so f32 sums are exact and bf16 rounding has one answer: z of size 2..8
@@ -271,6 +349,7 @@ int main(void)
         cmocka_unit_test(test_kernel_lm_head_values_match_naive_softmax),
         cmocka_unit_test(test_kernel_lm_head_decode_has_the_bits_of_training),
         cmocka_unit_test(test_kernel_lm_head_gradient_matches_naive_and_skips_masked_rows),
+        cmocka_unit_test(test_kernel_lm_head_entropy_gradient_matches_finite_differences),
         cmocka_unit_test(test_kernel_lm_head_bf16_rounds_inputs_weights_and_logits),
         cmocka_unit_test(test_kernel_lm_head_certain_token_has_logprob_zero),
     };

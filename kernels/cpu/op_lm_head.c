@@ -221,7 +221,21 @@ struct backward_job {
     float *weight;        /* [BACK_VOCABULARY, C] rounded, bf16 only */
 };
 
-/* dz of one chunk of the block: dlogprob (onehot - exp(z - lse)) / temperature. */
+/* dz -= slope p (log p + entropy): the entropy's gradient. A logit of -infinity has p = 0 and p log p = 0. */
+static void add_entropy(float *dz, const float *logits, int64_t count, float temperature, float lse,
+                        float slope, float entropy)
+{
+    const v16 divisor = v16_set(temperature), zero = v16_set(0.0f);
+    for (int64_t i = 0; i < count; i += V16) {
+        const v16 log_p = v16_load_tail(logits + i, count - i, 0.0f) / divisor - v16_set(lse);
+        const v16 p = v16_exp(log_p);
+        const v16 inner = v16_select(p > zero, log_p, zero) + v16_set(entropy);
+        const v16 old = v16_load_tail(dz + i, count - i, 0.0f);
+        v16_store_tail(dz + i, old - v16_set(slope) * p * inner, count - i);
+    }
+}
+
+/* dz of one chunk of the block: dlogprob (onehot - exp(z - lse)) / temperature, and the entropy's. */
 static void dz_task(void *argument, int64_t task, int32_t worker)
 {
     const struct backward_job *job = argument;
@@ -238,6 +252,10 @@ static void dz_task(void *argument, int64_t task, int32_t worker)
         const int64_t row = job->index[r];
         const float scale = args->dlogprob[row] / args->temperature;
         float *dz = job->dz + r * BACK_VOCABULARY + offset;
+        const float slope = args->dentropy ? args->dentropy[row] / args->temperature : 0.0f;
+        float logits[CHUNK];
+        if (slope != 0.0f)
+            memcpy(logits, dz, (size_t)count * sizeof *dz);
         for (int64_t i = 0; i < count; i += V16) {
             const v16 z = v16_load_tail(dz + i, count - i, 0.0f) / divisor;
             const v16 p = v16_exp(z - v16_set(args->lse[row]));
@@ -246,6 +264,9 @@ static void dz_task(void *argument, int64_t task, int32_t worker)
         const int64_t target = args->target[row] - job->first - offset;
         if (target >= 0 && target < count)
             dz[target] += scale;
+        if (slope != 0.0f)
+            add_entropy(dz, logits, count, args->temperature, args->lse[row], slope,
+                        args->entropy[row]);
     }
 }
 
@@ -310,6 +331,7 @@ static enum status backward_block(struct backward_job *job)
 enum status CPU_NAME(lm_head_backward)(void *context, const struct op_lm_head_backward *args)
 {
     CHECK(args->temperature > 0 && args->vocabulary > 0);
+    CHECK(args->dentropy == NULL || args->entropy != NULL);
     const int64_t channels = args->channels;
     struct backward_job job = {.args = args, .pool = context};
     const int64_t weights = args->bf16 ? BACK_VOCABULARY * channels : 0;
@@ -321,7 +343,9 @@ enum status CPU_NAME(lm_head_backward)(void *context, const struct op_lm_head_ba
     job.dz = job.dx + BACK_ROWS * channels;
     job.weight = job.dz + BACK_ROWS * BACK_VOCABULARY;
     for (int64_t row = 0; row < args->rows; row++) {
-        if (args->target[row] < 0 || args->dlogprob[row] == 0.0f) {
+        const bool pulls =
+            args->dlogprob[row] != 0.0f || (args->dentropy && args->dentropy[row] != 0.0f);
+        if (args->target[row] < 0 || !pulls) {
             memset((float *)args->dx + row * channels, 0, sizeof(float) * (size_t)channels);
             continue;
         }

@@ -14,8 +14,8 @@
 #include "kernels/cuda/device.cuh"
 
 enum { HEAD_TILE = 128, HEAD_ROWS = 64, HEAD_VALUES = 64 };
-enum head_mode { HEAD_FORWARD, HEAD_GRADIENT };
-static constexpr float HEAD_LOG2E = 1.4426950408889634f;
+enum head_mode { HEAD_FORWARD, HEAD_GRADIENT, HEAD_GRADIENT_ENTROPY };
+static constexpr float HEAD_LOG2E = 1.4426950408889634f, HEAD_LN2 = 0.6931471805599453f;
 
 /* One call of a kernel over `rows` rows; all pointers start at the first of them. */
 struct head_call {
@@ -29,10 +29,11 @@ struct head_call {
     float *logits;       /* out [T, V] or NULL */
     /* gradient */
     float inverse_temperature;
-    const float *lse, *dlogprob; /* [T] */
-    const float *target_exact;   /* [T] logit of the target from both weight planes, or NULL */
-    void *dz;                    /* out [T, dz_stride] */
-    int64_t dz_stride;           /* a multiple of 8 */
+    const float *lse, *dlogprob;     /* [T] */
+    const float *target_exact;       /* [T] logit of the target from both weight planes, or NULL */
+    void *dz;                        /* out [T, dz_stride] */
+    int64_t dz_stride;               /* a multiple of 8 */
+    const float *dentropy, *entropy; /* [T], HEAD_GRADIENT_ENTROPY only */
 };
 
 /* What a thread needs of its two rows; loaded before the product so that it does not wait afterwards. */
@@ -40,6 +41,8 @@ struct head_rows {
     int32_t row[2];
     int32_t target[2];                       /* -1: none */
     float lse2[2], coefficient[2], exact[2]; /* gradient: lse log2(e), dlogprob / temperature */
+    float slope[2],
+        entropy2[2]; /* HEAD_GRADIENT_ENTROPY: dentropy ln 2 / temperature, entropy log2(e) */
 };
 
 static __device__ __forceinline__ float head_exp2(float x)
@@ -59,11 +62,18 @@ static __device__ __forceinline__ void head_load_rows(struct head_rows *rows,
         bool inside = row < call.rows;
         rows->row[r] = row;
         rows->target[r] = inside && call.target != NULL ? call.target[row] : -1;
-        if (MODE == HEAD_GRADIENT) {
+        if (MODE != HEAD_FORWARD) {
             float gradient = rows->target[r] >= 0 ? call.dlogprob[row] : 0;
             rows->coefficient[r] = __fmul_rn(gradient, call.inverse_temperature);
             /* a row without gradient may have any lse: 2^-inf = 0 */
-            rows->lse2[r] = gradient != 0 ? __fmul_rn(call.lse[row], HEAD_LOG2E) : INFINITY;
+            bool pulls = gradient != 0;
+            if (MODE == HEAD_GRADIENT_ENTROPY) {
+                float slope = rows->target[r] >= 0 ? call.dentropy[row] : 0;
+                rows->slope[r] = __fmul_rn(__fmul_rn(slope, call.inverse_temperature), HEAD_LN2);
+                rows->entropy2[r] = slope != 0 ? __fmul_rn(call.entropy[row], HEAD_LOG2E) : 0;
+                pulls = pulls || slope != 0;
+            }
+            rows->lse2[r] = pulls ? __fmul_rn(call.lse[row], HEAD_LOG2E) : INFINITY;
             rows->exact[r] = inside && call.target_exact != NULL ? call.target_exact[row] : 0;
         }
     }
@@ -195,8 +205,20 @@ static __device__ __forceinline__ void head_quad_transpose(uint32_t w[4])
     }
 }
 
-/* dz = dlogprob (onehot - p) / temperature, p = 2^(z scale - lse log2(e)). */
-template <typename T>
+/* What p is multiplied by for dz of a column that is not the target: -dlogprob / temperature, and with entropy
+ * -dentropy (log p + entropy) / temperature besides; log2p = log2(p). p = 0 has p log p = 0. */
+template <int MODE>
+static __device__ __forceinline__ float head_factor(const struct head_rows &rows, int r, float p,
+                                                    float log2p)
+{
+    float factor = -rows.coefficient[r];
+    if (MODE == HEAD_GRADIENT_ENTROPY && p > 0)
+        factor = __fmaf_rn(-rows.slope[r], __fadd_rn(log2p, rows.entropy2[r]), factor);
+    return factor;
+}
+
+/* dz = (dlogprob (onehot - p) - dentropy p (log p + entropy)) / temperature, p = 2^(z scale - lse log2(e)). */
+template <int MODE, typename T>
 static __device__ __forceinline__ void head_gradient(const float *z, const struct head_call &call,
                                                      const struct head_rows &rows, int32_t column)
 {
@@ -205,17 +227,17 @@ static __device__ __forceinline__ void head_gradient(const float *z, const struc
     for (int r = 0; r < 2; r++) {
         T *to = (T *)call.dz + (int64_t)rows.row[r] * call.dz_stride;
         bool inside = rows.row[r] < call.rows;
-        float factor = -rows.coefficient[r];
 #pragma unroll
         for (int g = 0; g < 4; g++) {
             uint32_t word[4];
 #pragma unroll
             for (int i = 0; i < 4; i++) {
                 int j = 4 * g + i;
-                float low = head_exp2(__fmaf_rn(z[4 * j + 2 * r], call.scale, -rows.lse2[r]));
-                float high = head_exp2(__fmaf_rn(z[4 * j + 2 * r + 1], call.scale, -rows.lse2[r]));
-                low = __fmul_rn(low, factor);
-                high = __fmul_rn(high, factor);
+                float log_low = __fmaf_rn(z[4 * j + 2 * r], call.scale, -rows.lse2[r]);
+                float log_high = __fmaf_rn(z[4 * j + 2 * r + 1], call.scale, -rows.lse2[r]);
+                float low = head_exp2(log_low), high = head_exp2(log_high);
+                low = __fmul_rn(low, head_factor<MODE>(rows, r, low, log_low));
+                high = __fmul_rn(high, head_factor<MODE>(rows, r, high, log_high));
                 if (sizeof(T) == 2)
                     word[i] = pack_bf16(low, high);
                 else if (inside && column + 8 * j < call.dz_stride)
@@ -231,8 +253,12 @@ static __device__ __forceinline__ void head_gradient(const float *z, const struc
         __syncwarp(); /* the target's element is written a second time, after the store above */
         if (inside && head_owns(rows, r, column)) {
             float own = call.target_exact != NULL ? rows.exact[r] : head_target(z, rows, r, column);
-            float p = head_exp2(__fmaf_rn(own, call.scale, -rows.lse2[r]));
-            to[rows.target[r]] = from_float<T>(__fmul_rn(rows.coefficient[r], __fsub_rn(1, p)));
+            float log2p = __fmaf_rn(own, call.scale, -rows.lse2[r]), p = head_exp2(log2p);
+            float gradient = __fmul_rn(rows.coefficient[r], __fsub_rn(1, p));
+            if (MODE == HEAD_GRADIENT_ENTROPY && p > 0)
+                gradient = __fmaf_rn(__fmul_rn(-rows.slope[r], p),
+                                     __fadd_rn(log2p, rows.entropy2[r]), gradient);
+            to[rows.target[r]] = from_float<T>(gradient);
         }
     }
 }
@@ -247,8 +273,8 @@ static __device__ __forceinline__ void head_finish(float *z, const struct head_c
 #pragma unroll
         for (int i = 0; i < HEAD_VALUES; i++)
             z[i] = __bfloat162float(__float2bfloat16_rn(z[i]));
-    if constexpr (MODE == HEAD_GRADIENT) {
-        head_gradient<T>(z, call, rows, column);
+    if constexpr (MODE != HEAD_FORWARD) {
+        head_gradient<MODE, T>(z, call, rows, column);
         return;
     }
     if (call.logits != NULL)

@@ -1,4 +1,5 @@
-/* kernels/cuda/op_lm_head_backward.cu - gradient of the LM head: dz = dlogprob (onehot(target) - p) / temperature,
+/* kernels/cuda/op_lm_head_backward.cu - gradient of the LM head: dz = (dlogprob (onehot(target) - p) - dentropy p
+ * (log p + entropy)) / temperature,
  * dx = dz W, dW += dz^T x.
  *
  * Rows go through in chunks of bounded workspace: head_gemm.cuh makes the logits again and leaves dz [rows, V] in
@@ -141,6 +142,8 @@ static enum status backward_rows(struct cuda_context *cuda, const struct op_lm_h
     call.inverse_temperature = (float)(1.0 / (double)args->temperature);
     call.lse = args->lse + chunk->row;
     call.dlogprob = args->dlogprob + chunk->row;
+    call.dentropy = args->dentropy != NULL ? args->dentropy + chunk->row : NULL;
+    call.entropy = args->dentropy != NULL ? args->entropy + chunk->row : NULL;
     call.dz = chunk->dz;
     call.dz_stride = chunk->dz_stride;
     if (args->mid != NULL && !args->bf16) {
@@ -151,7 +154,10 @@ static enum status backward_rows(struct cuda_context *cuda, const struct op_lm_h
         TRY(cuda_launched("lm_head_backward target"));
         call.target_exact = target_exact;
     }
-    TRY(head_logits<HEAD_GRADIENT>(cuda, &call, x, (const T *)args->weight, (const T *)NULL));
+    const T *weight = (const T *)args->weight;
+    TRY(args->dentropy != NULL
+            ? head_logits<HEAD_GRADIENT_ENTROPY>(cuda, &call, x, weight, (const T *)NULL)
+            : head_logits<HEAD_GRADIENT>(cuda, &call, x, weight, (const T *)NULL));
     return chunk_products(cuda, args, chunk, (const T *)NULL);
 }
 
@@ -162,6 +168,7 @@ extern "C" enum status cuda_lm_head_backward(void *context, const struct op_lm_h
         return STATUS_OK;
     CHECK(args->temperature > 0 && args->vocabulary > 0 && args->vocabulary < INT32_MAX - 512);
     CHECK(!cuda->f32 || args->mid == NULL);
+    CHECK(args->dentropy == NULL || args->entropy != NULL);
     struct chunk chunk = {};
     chunk.dz_stride = (args->vocabulary + 7) / 8 * 8;
     int64_t row_bytes = chunk.dz_stride * (int64_t)(cuda->f32 ? sizeof(float) : sizeof(bf16));

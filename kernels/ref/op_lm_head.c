@@ -78,7 +78,7 @@ enum status ref_lm_head(void *context, const struct op_lm_head *args)
     return STATUS_OK;
 }
 
-/* dx and the row's share of dW. With bf16 the gradient passes the rounding of x, W and z straight
+/* dx and the row's share of dW. H = lse - sum p z has the gradient dH/dz_v = -p_v (log p_v + H). With bf16 the gradient passes the rounding of x, W and z straight
  * through: dx = dz W and dW = dz^T x with the values that the forward product read. */
 static void row_backward(const struct op_lm_head_backward *args, int64_t t, double *logit,
                          double *dweight, double *dx)
@@ -86,11 +86,15 @@ static void row_backward(const struct op_lm_head_backward *args, int64_t t, doub
     const float *x = (const float *)args->x + t * args->channels, *weight = args->weight;
     double temperature = (double)args->temperature;
     logits_of(x, weight, args->vocabulary, args->channels, args->bf16, logit);
-    double lse = log_sum_exp(logit, args->vocabulary, temperature);
+    double lse = log_sum_exp(logit, args->vocabulary, temperature), entropy = lse;
+    double dentropy = args->dentropy ? (double)args->dentropy[t] : 0.0;
+    for (int64_t v = 0; v < args->vocabulary; v++)
+        entropy -= exp(logit[v] / temperature - lse) * (logit[v] / temperature);
     for (int64_t v = 0; v < args->vocabulary; v++) {
         double onehot = v == args->target[t] ? 1.0 : 0.0;
-        double dz =
-            (double)args->dlogprob[t] * (onehot - exp(logit[v] / temperature - lse)) / temperature;
+        double log_p = logit[v] / temperature - lse, p = exp(log_p);
+        double dz = ((double)args->dlogprob[t] * (onehot - p) - dentropy * p * (log_p + entropy)) /
+                    temperature;
         for (int64_t c = 0; c < args->channels; c++) {
             double w_c = (double)weight[v * args->channels + c], x_c = (double)x[c];
             dx[c] += dz * (args->bf16 ? round_bf16(w_c) : w_c);
@@ -110,7 +114,8 @@ enum status ref_lm_head_backward(void *context, const struct op_lm_head_backward
     double *dweight = scratch + args->vocabulary, *dx = dweight + weights;
     for (int64_t t = 0; t < args->rows; t++) {
         memset(dx, 0, (size_t)channels * sizeof *dx);
-        if (args->target[t] >= 0 && args->dlogprob[t] != 0.0f)
+        bool pulls = args->dlogprob[t] != 0.0f || (args->dentropy && args->dentropy[t] != 0.0f);
+        if (args->target[t] >= 0 && pulls)
             row_backward(args, t, scratch, dweight, dx);
         for (int64_t c = 0; c < channels; c++)
             ((float *)args->dx)[t * channels + c] = (float)dx[c];

@@ -32,6 +32,22 @@ enum status file_path(char out[FILE_PATH_MAX], const char *fmt, ...)
     return STATUS_OK;
 }
 
+enum status file_list_next(const char **list, char path[FILE_PATH_MAX])
+{
+    static const char blanks[] = " \t\r\n";
+    const char *at = *list + strspn(*list, blanks);
+    size_t length = strcspn(at, ",");
+    bool more = at[length] == ',';
+    *list = at + length + more;
+    while (length > 0 && strchr(blanks, at[length - 1]) != NULL)
+        length--;
+    path[0] = '\0';
+    if (length == 0)
+        return more ? FAIL(STATUS_INVALID, "a comma without a path before it")
+                    : FAIL(STATUS_NOT_FOUND, "the list ends");
+    return file_path(path, "%.*s", (int)length, at);
+}
+
 static enum status read_whole(int fd, const char *path, struct buffer *contents)
 {
     struct stat info;

@@ -23,6 +23,9 @@ MUST_CHECK enum status file_make_dirs(const char *path); /* mkdir -p */
 MUST_CHECK enum status file_sync_dir(const char *path);
 MUST_CHECK enum status file_remove_tree(const char *path); /* rm -r; missing is OK */
 bool file_exists(const char *path);
+/* The next path of a list between commas, without the blanks around it; *list moves on. NOT_FOUND: there is none.
+ * INVALID: nothing stands before a comma. */
+MUST_CHECK enum status file_list_next(const char **list, char path[FILE_PATH_MAX]);
 /* snprintf that fails with LIMIT instead of cutting. */
 MUST_CHECK enum status file_path(char out[FILE_PATH_MAX], const char *fmt, ...) PRINTF_LIKE(2, 3);
 

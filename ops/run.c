@@ -72,6 +72,23 @@ static enum status check_programs(const struct run *run)
     return run->settings.redis.mode == REDIS_START ? redis_server_find(path) : STATUS_OK;
 }
 
+/* One path, or several between commas. */
+static enum status check_data(const char *list)
+{
+    char path[FILE_PATH_MAX] = "";
+    if (list[0] != 0 && file_exists(list))
+        return STATUS_OK;
+    enum status status = list[0] != 0 ? STATUS_OK : STATUS_INVALID;
+    while (status == STATUS_OK && (status = file_list_next(&list, path)) == STATUS_OK)
+        status = file_exists(path) ? STATUS_OK : STATUS_INVALID;
+    return status == STATUS_NOT_FOUND
+               ? STATUS_OK
+               : FAIL(STATUS_NOT_FOUND,
+                      "data.train: \"%s\" does not exist; name JSONL files or folders of them, "
+                      "between commas",
+                      path);
+}
+
 /* Read properly by learner and store later; here only so that a typo costs no run folder. */
 static enum status check_inputs(const struct run *run)
 {
@@ -84,11 +101,7 @@ static enum status check_inputs(const struct run *run)
                     "model.path: %s does not exist; make a model folder with `weir init` or "
                     "`weir sft`, or name another",
                     path);
-    if (run->settings.data.train[0] == 0 || !file_exists(run->settings.data.train))
-        return FAIL(STATUS_NOT_FOUND,
-                    "data.train: \"%s\" does not exist; name a JSONL file or a folder of them",
-                    run->settings.data.train);
-    return STATUS_OK;
+    return check_data(run->settings.data.train);
 }
 
 static enum status add_override(struct run *run, struct run_request *request, const char *key,

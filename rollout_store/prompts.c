@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +26,13 @@ struct prompts {
     struct arena *arena; /* ids and records */
     struct prompt *rows; /* [count] */
     uint64_t count, capacity, left_out;
+    struct source {
+        uint64_t hash;
+        const char *name;
+    } * sources; /* [PROMPT_SOURCES_MAX] */
+    uint32_t source_count;
+    uint32_t source_last; /* rows of a source mostly stand together */
+    struct buffer name;
 };
 
 struct loading {
@@ -44,10 +52,47 @@ struct loading {
 #define AT_FMT           "%s:%" PRIu64 ": "
 #define AT_ARGS(loading) (loading)->path, (loading)->line
 
+/* ---- sources ---- */
+
+/* The source of a record, made when it is new. */
+static enum status find_source(struct prompts *prompts, const char *record, uint32_t *found)
+{
+    struct canonical whole = {record, strlen(record)};
+    struct canonical source = canonical_member(whole, "data_source");
+    buffer_clear(&prompts->name);
+    if (canonical_is_text(source))
+        TRY(canonical_text(source, &prompts->name));
+    const char *name = buffer_string(&prompts->name);
+    uint64_t hash = hash64(name, strlen(name), 0);
+    *found = prompts->source_last;
+    if (*found < prompts->source_count && prompts->sources[*found].hash == hash)
+        return STATUS_OK;
+    for (*found = 0; *found < prompts->source_count; (*found)++)
+        if (prompts->sources[*found].hash == hash)
+            break;
+    prompts->source_last = *found;
+    if (*found < prompts->source_count)
+        return STATUS_OK;
+    if (*found == PROMPT_SOURCES_MAX)
+        return FAIL(STATUS_LIMIT,
+                    "the data has more than %d data sources, the next is \"%.80s\": set "
+                    "data.key_source to a key with fewer values",
+                    PROMPT_SOURCES_MAX, name);
+    if (prompts->sources == NULL)
+        prompts->sources = memory_array(PROMPT_SOURCES_MAX, sizeof *prompts->sources);
+    char *copy = arena_text(prompts->arena, name);
+    if (prompts->sources == NULL || copy == NULL)
+        return FAIL(STATUS_NO_MEMORY, "data sources");
+    prompts->sources[prompts->source_count++] = (struct source){hash, copy};
+    return STATUS_OK;
+}
+
 /* ---- one row ---- */
 
 static enum status append_row(struct prompts *prompts, const struct prompt *row)
 {
+    struct prompt copy = *row;
+    TRY(find_source(prompts, row->record_json, &copy.source));
     if (prompts->count == prompts->capacity) {
         uint64_t wider = prompts->capacity ? prompts->capacity * 2 : 256;
         struct prompt *rows =
@@ -57,10 +102,8 @@ static enum status append_row(struct prompts *prompts, const struct prompt *row)
         prompts->rows = rows;
         prompts->capacity = wider;
     }
-    struct prompt copy = {.count = row->count,
-                          .ids =
-                              arena_copy(prompts->arena, row->ids, row->count * sizeof *row->ids),
-                          .record_json = arena_text(prompts->arena, row->record_json)};
+    copy.ids = arena_copy(prompts->arena, row->ids, row->count * sizeof *row->ids);
+    copy.record_json = arena_text(prompts->arena, row->record_json);
     if (copy.ids == NULL || copy.record_json == NULL)
         return FAIL(STATUS_LIMIT, "the prompts need more than %d bytes: split the data",
                     PROMPTS_BYTES_MAX);
@@ -207,6 +250,67 @@ static enum status tokenise(struct loading *loading, uint32_t **ids, size_t *cou
                 AT_ARGS(loading), loading->data->key_prompt, why);
 }
 
+/* ---- difficulty ---- */
+
+/* A number; null and what is absent is none. The text ends behind the value, so strtod stops there. */
+static enum status read_number(const struct loading *loading, const char *key,
+                               struct canonical value, bool *is, float *number)
+{
+    *is = false;
+    if (value.size == 0 || value.text[0] == 'n')
+        return STATUS_OK;
+    if (value.text[0] != '-' && (value.text[0] < '0' || value.text[0] > '9'))
+        return FAIL(STATUS_INVALID, AT_FMT "\"%s\" is %.*s, not a number", AT_ARGS(loading), key,
+                    value.size < 40 ? (int)value.size : 40, value.text);
+    *number = strtof(value.text, NULL);
+    *is = isfinite(*number);
+    return STATUS_OK;
+}
+
+/* The first "pass@k" of the row; its key, without quotes, is copied to `key`. */
+static struct canonical find_pass_at(struct canonical row, char key[32])
+{
+    static const char mark[] = "\"pass@";
+    const char *at = row.text, *end = row.text + row.size;
+    while ((at = memmem(at, (size_t)(end - at), mark, sizeof mark - 1)) != NULL) {
+        size_t digits = strspn(at + sizeof mark - 1, "0123456789");
+        const char *quote = at + sizeof mark - 1 + digits;
+        size_t size = (size_t)(quote - at) - 1;
+        if (digits > 0 && size < 32 && *quote == '"') {
+            memcpy(key, at + 1, size);
+            key[size] = '\0';
+            struct canonical value = canonical_member(row, key);
+            if (value.size > 0)
+                return value;
+        }
+        at += sizeof mark - 1;
+    }
+    return (struct canonical){0};
+}
+
+/* Level and measured pass rate. A level that is no number makes no band: sources name theirs in words, too. */
+static enum status read_difficulty(const struct loading *loading, struct canonical row,
+                                   struct prompt *made)
+{
+    char found[32] = "pass_rate";
+    const char *key = loading->data->key_pass_rate, *level = loading->data->key_level;
+    struct canonical value = {0};
+    if (level != NULL && level[0] != '\0')
+        value = canonical_member(row, level);
+    if (value.size > 0 && (value.text[0] == '-' || (value.text[0] >= '0' && value.text[0] <= '9')))
+        TRY(read_number(loading, level, value, &made->has_level, &made->level));
+    bool named = key != NULL && key[0] != '\0';
+    value = canonical_member(row, named ? key : found);
+    if (value.size == 0 && !named)
+        value = find_pass_at(row, found);
+    key = named ? key : found;
+    TRY(read_number(loading, key, value, &made->has_pass_rate, &made->pass_rate));
+    if (made->has_pass_rate && (made->pass_rate < 0 || made->pass_rate > 1))
+        return FAIL(STATUS_INVALID, AT_FMT "\"%s\" is %g, a pass rate is 0 to 1", AT_ARGS(loading),
+                    key, (double)made->pass_rate);
+    return STATUS_OK;
+}
+
 static enum status load_row(struct loading *loading)
 {
     struct canonical row = canonical_of(&loading->row), answer;
@@ -223,6 +327,7 @@ static enum status load_row(struct loading *loading)
     TRY(make_record(loading, row, prompt, answer));
     struct prompt made = {
         .ids = ids, .count = (uint32_t)count, .record_json = buffer_string(&loading->record)};
+    TRY(read_difficulty(loading, row, &made));
     return append_row(loading->prompts, &made);
 }
 
@@ -314,6 +419,7 @@ static enum status create(struct prompts **out)
     struct prompts *prompts = memory_alloc(sizeof *prompts);
     if (prompts == NULL)
         return FAIL(STATUS_NO_MEMORY, "prompts");
+    buffer_init(&prompts->name, 0);
     enum status status = arena_create(&prompts->arena, PROMPTS_BYTES_MAX);
     if (status != STATUS_OK)
         prompts_destroy(&prompts);
@@ -321,15 +427,33 @@ static enum status create(struct prompts **out)
     return status;
 }
 
+static enum status load_path(struct loading *loading, const char *path)
+{
+    struct stat stat_of;
+    if (stat(path, &stat_of) != 0)
+        return FAIL(STATUS_NOT_FOUND, "data.train %s: %s", path, strerror(errno));
+    return S_ISDIR(stat_of.st_mode) ? load_folder(loading, path) : load_file(loading, path);
+}
+
+/* Each file or folder in turn; one name with commas in it may be a file of that name. */
+static enum status load_paths(struct loading *loading, const char *list)
+{
+    if (strchr(list, ',') == NULL || file_exists(list))
+        return load_path(loading, list);
+    char path[FILE_PATH_MAX];
+    enum status status;
+    while ((status = file_list_next(&list, path)) == STATUS_OK)
+        TRY(load_path(loading, path));
+    return status == STATUS_NOT_FOUND ? STATUS_OK : status;
+}
+
 enum status prompts_load(struct prompts **out, const struct data_settings *data,
                          enum setting_chat_format chat, struct tokenizer *tokenizer)
 {
     *out = NULL;
-    struct stat stat_of;
     if (data->train[0] == '\0')
-        return FAIL(STATUS_INVALID, "data.train is empty: name a JSONL file or a folder of them");
-    if (stat(data->train, &stat_of) != 0)
-        return FAIL(STATUS_NOT_FOUND, "data.train %s: %s", data->train, strerror(errno));
+        return FAIL(STATUS_INVALID,
+                    "data.train is empty: name JSONL files or folders of them, between commas");
     struct loading loading = {.data = data, .chat = chat, .tokenizer = tokenizer};
     struct buffer *buffers[] = {&loading.row, &loading.whole, &loading.text, &loading.record};
     for (size_t i = 0; i < sizeof buffers / sizeof buffers[0]; i++)
@@ -337,8 +461,7 @@ enum status prompts_load(struct prompts **out, const struct data_settings *data,
     TRY(create(&loading.prompts));
     enum status status = arena_create(&loading.scratch, PROMPT_SCRATCH_BYTES);
     if (status == STATUS_OK)
-        status = S_ISDIR(stat_of.st_mode) ? load_folder(&loading, data->train)
-                                          : load_file(&loading, data->train);
+        status = load_paths(&loading, data->train);
     if (status == STATUS_OK && loading.prompts->count == 0)
         status = FAIL(STATUS_INVALID,
                       "%s: no prompt is left, %" PRIu64
@@ -372,6 +495,8 @@ void prompts_destroy(struct prompts **prompts)
         return;
     arena_destroy(&(*prompts)->arena);
     memory_free((*prompts)->rows);
+    memory_free((*prompts)->sources);
+    buffer_free(&(*prompts)->name);
     memory_free(*prompts);
     *prompts = NULL;
 }
@@ -395,6 +520,17 @@ uint64_t prompts_hash(const struct prompts *prompts)
         hash = hash64(row->record_json, strlen(row->record_json), hash);
     }
     return hash;
+}
+
+uint32_t prompts_source_count(const struct prompts *prompts)
+{
+    return prompts->source_count;
+}
+
+const char *prompts_source(const struct prompts *prompts, uint32_t source)
+{
+    CHECK(source < prompts->source_count);
+    return prompts->sources[source].name;
 }
 
 const struct prompt *prompts_at(const struct prompts *prompts, uint64_t prompt_id)

@@ -221,6 +221,8 @@ void learner_destroy(struct learner **pointer)
     redis_view_close(&learner->redis);
     if (learner->metrics_file != NULL)
         fclose(learner->metrics_file);
+    if (learner->gradients_file != NULL)
+        fclose(learner->gradients_file);
     close_ranks(learner);
     trainer_destroy(&learner->trainer);
     alarms_free(&learner->alarms);
@@ -241,8 +243,6 @@ static enum status judge_update(struct learner *learner, const struct plan *plan
     uint32_t most = learner->settings->learner.non_finite_max;
     if (!stats->non_finite) {
         alarms->non_finite_row = 0;
-        if (stats->updates > 0)
-            alarms_grad_norm(alarms, stats->grad_norm, learner->settings->learner.grad_norm_alarm);
         if (stats->mismatch_max != 0)
             alarms_raise(alarms,
                          "version %" PRIu64 ", minibatch %u: the learner's logprob of a token made "
@@ -292,6 +292,7 @@ static enum status train_minibatch(struct learner *learner, const struct plan *p
     TRY(trainer_update(&learner->trainer, sequences, count, &objective, &stats));
     FAULT("learner.updated");
     TRY(judge_update(learner, plan, cut, &stats));
+    learner_watch(learner, &stats, objective.lr);
     if (!stats.non_finite) /* its sums are no numbers */
         train_stats_add(sum, &stats);
     return learner_idle(learner);

@@ -34,6 +34,9 @@
     ROW(GAUGE,   abs_mean,          "mismatch/abs_mean",          "",          "Mean |p - streamed p|. verl: training/rollout_probs_diff_mean.") \
     ROW(GAUGE,   k3_kl,             "mismatch/k3_kl",             "nats",      "k3 estimate of KL(streamed || trained). verl: rollout_corr/k3_kl.") \
     ROW(GAUGE,   grad_norm,         "optim/grad_norm",            "",          "Before clipping, mean over the updates.")                  \
+    ROW(GAUGE,   grad_p50,          "grad/p50_log10",             "",          "Decimal logarithm of the median |gradient| that is not 0, when last measured (learner.statistics_every).") \
+    ROW(GAUGE,   grad_tiny,         "grad/below_1e-14",           "",          "Share of the gradients that are not 0 below 1e-14, likewise.") \
+    ROW(GAUGE,   grad_correlation,  "grad/correlation",           "",          "Pearson correlation of the gradients of two consecutive updates, likewise.") \
     ROW(GAUGE,   lr,                "optim/lr",                   "",          "Learning rate of the last update.")                        \
     ROW(COUNTER, updates,           "optim/updates",              "updates",   "Optimizer updates so far.")                                \
     ROW(COUNTER, skipped,           "optim/skipped",              "updates",   "Updates skipped: no signal, or not finite.")               \

@@ -29,6 +29,7 @@ struct learner {
     struct publisher publisher;
     struct redis_view *redis;
     FILE *metrics_file;
+    FILE *gradients_file; /* NULL: learner.statistics_every is 0 */
     struct alarms alarms;
 
     uint64_t version; /* of the weights in the trainer */
@@ -77,6 +78,9 @@ void learner_last_alarms(struct learner *learner);
 MUST_CHECK enum status learner_admit(struct learner *learner, const struct group_data *group,
                                      uint32_t index, bool current, struct train_sequence *sequences,
                                      uint32_t *count);
+/* watch.c */
+/* Of one update: alarms of what spikes or collapses; the line of gradients.jsonl, if it was measured. */
+void learner_watch(struct learner *learner, const struct train_stats *stats, double lr);
 /* report.c */
 /* Opens metrics.jsonl for appending; lines of versions after learner->version (they will be made again) and a
  * line cut off by a kill are removed, so that each step stands there once. */

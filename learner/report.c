@@ -5,14 +5,12 @@
 #include "core/memory.h"
 #include "core/wait.h"
 #include "learner/learner_state.h"
+#include "learner/lines.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 enum { LINE_RETRY_MS = 100, LINE_SAY_EVERY = 100 };
 
@@ -140,77 +138,15 @@ static void measure_training(struct learner *learner, const struct train_stats *
     metric_set(&metrics->alarms, (double)learner->alarms.count);
 }
 
-enum { LINE_HEAD = 40, LINE_BLOCK = 4096 };
-
-/* Offset after the last newline before `end`, 0 without one; -1: read failed. */
-static off_t line_start(int fd, off_t end)
-{
-    char block[LINE_BLOCK];
-    while (end > 0) {
-        size_t size = end < LINE_BLOCK ? (size_t)end : LINE_BLOCK;
-        if (pread(fd, block, size, end - (off_t)size) != (ssize_t)size)
-            return -1;
-        const char *newline = memrchr(block, '\n', size);
-        if (newline != NULL)
-            return end - (off_t)size + (newline - block) + 1;
-        end -= (off_t)size;
-    }
-    return 0;
-}
-
-/* Offset where the lines that stay end: whole ones, of versions up to `version`. Looked for from the end, because a
- * long run has many lines and few of them go. -1: read failed. */
-static off_t lines_until(int fd, off_t size, uint64_t version)
-{
-    off_t end = line_start(fd, size);
-    while (end > 0) {
-        char head[LINE_HEAD + 1];
-        uint64_t step;
-        off_t start = line_start(fd, end - 1);
-        ssize_t got = start >= 0 ? pread(fd, head, LINE_HEAD, start) : -1;
-        if (got < 0)
-            return -1;
-        head[got] = '\0';
-        if (sscanf(head, "{\"step\":%" SCNu64 ",", &step) == 1 && step <= version)
-            return end;
-        end = start;
-    }
-    return end;
-}
-
 enum status learner_metrics_open(struct learner *learner)
 {
     char path[FILE_PATH_MAX];
-    struct stat about;
     TRY(file_path(path, "%s/metrics.jsonl", learner->folder));
-    learner->metrics_file = fopen(path, "a+");
-    if (learner->metrics_file == NULL)
-        return FAIL(STATUS_IO, "%s cannot be opened for writing: %s", path, strerror(errno));
-    int fd = fileno(learner->metrics_file);
-    off_t end = fstat(fd, &about) == 0 ? lines_until(fd, about.st_size, learner->version) : -1;
-    if (end < 0)
-        return FAIL(STATUS_IO, "%s cannot be read: %s", path, strerror(errno));
-    if (ftruncate(fd, end) != 0)
-        return FAIL(STATUS_IO, "%s: ftruncate: %s", path, strerror(errno));
-    if (fseek(learner->metrics_file, 0, SEEK_END) != 0)
-        return FAIL(STATUS_IO, "%s: seek: %s", path, strerror(errno));
-    return STATUS_OK;
-}
-
-/* One attempt; what a full disk left of the line is taken back. *full: there was no room. */
-static enum status try_line(const struct learner *learner, const struct buffer *line, bool *full)
-{
-    int fd = fileno(learner->metrics_file);
-    struct stat about;
-    *full = false;
-    if (fstat(fd, &about) != 0)
-        return FAIL(STATUS_IO, "%s/metrics.jsonl: fstat: %s", learner->folder, strerror(errno));
-    errno = 0;
-    enum status status = file_write_all(fd, line->bytes, line->size, "metrics.jsonl");
-    *full = status != STATUS_OK && (errno == ENOSPC || errno == EDQUOT);
-    if (*full && ftruncate(fd, about.st_size) != 0)
-        *full = false;
-    return status;
+    TRY(lines_open(&learner->metrics_file, path, "step", learner->version));
+    if (learner->trainer.statistics == NULL)
+        return STATUS_OK;
+    TRY(file_path(path, "%s/gradients.jsonl", learner->folder));
+    return lines_open(&learner->gradients_file, path, "update", learner->trainer.updates);
 }
 
 /* A full disk is waited for, like the store waits with its ledger: the step is registered, only its line is missing. */
@@ -220,13 +156,15 @@ static enum status write_line(struct learner *learner, struct buffer *line)
     bool full = false;
     TRY(buffer_text(line, "\n"));
     struct wait wait = wait_begin("room for metrics.jsonl", "disk", limit_ms);
-    enum status status = try_line(learner, line, &full);
+    enum status status = lines_append(learner->metrics_file, "metrics.jsonl", line, &full);
     for (uint32_t tries = 0; full && wait_left_ms(&wait) > 0; tries++) {
         if (tries % LINE_SAY_EVERY == 0)
             LOG_FAILURE("learner", "waits for room on the disk", status);
         clock_sleep_ms(LINE_RETRY_MS);
         enum status heard = learner->link != NULL ? learner_idle(learner) : STATUS_OK;
-        status = heard == STATUS_OK ? try_line(learner, line, &full) : heard;
+        status = heard == STATUS_OK
+                     ? lines_append(learner->metrics_file, "metrics.jsonl", line, &full)
+                     : heard;
         full = full && heard == STATUS_OK;
     }
     char kept[STATUS_TEXT_MAX];

@@ -138,7 +138,12 @@ static enum status create_state(struct trainer *trainer)
     TRY(create_device(trainer->ops, trainer->shard.count * item, &trainer->master));
     TRY(create_device(trainer->ops, trainer->shard.count * item, &trainer->m));
     TRY(create_device(trainer->ops, trainer->shard.count * item, &trainer->v));
-    return create_device(trainer->ops, elements * item, &trainer->grads);
+    TRY(create_device(trainer->ops, elements * item, &trainer->grads));
+    if (trainer->settings->learner.statistics_every == 0)
+        return STATUS_OK;
+    return gradient_stats_create(&trainer->statistics, model_parameters(trainer->model),
+                                 &trainer->shape, &trainer->shard,
+                                 trainer->settings->learner.statistics_every);
 }
 
 enum status trainer_create_rank(struct trainer *trainer, const struct settings *settings,
@@ -194,6 +199,7 @@ void trainer_destroy(struct trainer *trainer)
         destroy_device(trainer->ops, &scratch->device_starts);
         memory_free(scratch);
     }
+    gradient_stats_destroy(&trainer->statistics);
     if (trainer->ops != NULL) {
         destroy_device(trainer->ops, &trainer->master);
         destroy_device(trainer->ops, &trainer->m);

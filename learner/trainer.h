@@ -7,6 +7,7 @@
 #define LEARNER_TRAINER_H
 
 #include "core/settings.h"
+#include "learner/gradient_stats.h"
 #include "learner/guard.h"
 #include "learner/ranks.h"
 #include "learner/sequence.h"
@@ -28,6 +29,7 @@ struct trainer {
     int32_t rows_max, slots;
     char device[SETTINGS_DEVICE_MAX];
     struct trainer_scratch *scratch;
+    struct gradient_stats *statistics; /* NULL: learner.statistics_every is 0 */
     /* Called after every micro-batch (heartbeats of a long step); a failure ends the update. NULL: none. */
     enum status (*between)(void *self);
     void *between_self;

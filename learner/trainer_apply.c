@@ -77,8 +77,15 @@ static enum status step(struct trainer *trainer, const struct trainer_loss *obje
         .grad = trainer->grads + shard->first,
         .copy = (char *)trainer->weights.flat + shard->first * ops->weight_bytes,
     };
+    struct gradient_stats *statistics = trainer->statistics;
+    if (statistics != NULL)
+        TRY(gradient_stats_before(statistics, ops, trainer->grads, trainer->master,
+                                  trainer->updates + 1));
     if (shard->count > 0)
         TRY(ops->adamw(ops->context, &adamw));
+    if (statistics != NULL)
+        TRY(gradient_stats_after(statistics, ops, trainer->master, trainer->ranks,
+                                 trainer->updates + 1));
     trainer->updates++;
     if (trainer->ranks != NULL)
         return share_weights(trainer);

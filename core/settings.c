@@ -6,6 +6,7 @@
 #include "core/memory.h"
 #include "core/mix.h"
 #include "core/schedule.h"
+#include "core/stage_lengths.h"
 
 /* The preprocessor cannot hand a struct's name through PREFIX##_SETTINGS(ROW), so each table says
  * its own; a section that is missing here does not compile in settings_sections below. */
@@ -51,6 +52,9 @@ static const struct config_field reward_fields[] = {REWARD_SETTINGS(ROW)};
 #undef ROW
 #define ROW(...) CONFIG_FIELD(struct redis_settings, __VA_ARGS__)
 static const struct config_field redis_fields[] = {REDIS_SETTINGS(ROW)};
+#undef ROW
+#define ROW(...) CONFIG_FIELD(struct stages_settings, __VA_ARGS__)
+static const struct config_field stages_fields[] = {STAGES_SETTINGS(ROW)};
 #undef ROW
 #define ROW(...) CONFIG_FIELD(struct sft_settings, __VA_ARGS__)
 static const struct config_field sft_fields[] = {SFT_SETTINGS(ROW)};
@@ -103,15 +107,39 @@ static enum status check_device(const char *name, const char *list)
                         name, list);
         if (strncmp(at, list, 3) != 0)
             return FAIL(STATUS_INVALID, "%s is \"%s\": cpu and cuda do not mix", name, list);
+        at += length + (at[length] == ',');
+    }
+    return STATUS_OK;
+}
+
+static enum status check_stages(const struct settings *settings)
+{
+    struct stage_lengths lengths;
+    TRY(stage_lengths_parse(settings->stages.lengths, settings->sampling.response_tokens_max,
+                            &lengths));
+    if (settings->stages.start >= lengths.count)
+        return FAIL(STATUS_INVALID,
+                    "stages.start is %u and stages.lengths has %u stages, 0 to %u: lower the first",
+                    settings->stages.start, lengths.count, lengths.count - 1);
+    return STATUS_OK;
+}
+
+/* What this build lacks; a plan for another machine does not ask. */
+static enum status check_build(const struct settings *settings)
+{
 #ifndef WITH_CUDA
-        if (cuda)
+    const char *const names[] = {"run.device", "actor.device", "learner.device"};
+    const char *const lists[] = {settings->run.device, settings->actor.device,
+                                 settings->learner.device};
+    for (int i = 0; i < 3; i++)
+        if (lists[i] != NULL && strncmp(lists[i], "cuda", 4) == 0)
             return FAIL(STATUS_INVALID,
                         "%s is \"%s\", but this program was built without CUDA: "
                         "build with -DWITH_CUDA=ON or set it to cpu",
-                        name, list);
+                        names[i], lists[i]);
+#else
+    (void)settings;
 #endif
-        at += length + (at[length] == ',');
-    }
     return STATUS_OK;
 }
 
@@ -266,19 +294,26 @@ static enum status check_curriculum(const struct curriculum_settings *curriculum
     return STATUS_OK;
 }
 
-enum status settings_check(const struct settings *settings)
+static enum status check_rules(const struct settings *settings)
 {
     TRY(check_curriculum(&settings->curriculum));
     TRY(check_model(settings));
+    TRY(check_stages(settings));
     TRY(check_weights(settings));
     TRY(check_loss(settings));
     TRY(check_schedules(settings));
     return check_services(settings);
 }
 
-enum status settings_check_run(const struct settings *settings)
+enum status settings_check(const struct settings *settings)
 {
-    TRY(settings_check(settings));
+    TRY(check_rules(settings));
+    return check_build(settings);
+}
+
+enum status settings_check_plan(const struct settings *settings)
+{
+    TRY(check_rules(settings));
     if (settings->sampling.temperature <= 0)
         return FAIL(STATUS_INVALID, "sampling.temperature is 0 (greedy), which a training run "
                                     "cannot use: every rollout of a group would be the same and "
@@ -287,4 +322,10 @@ enum status settings_check_run(const struct settings *settings)
         return FAIL(STATUS_INVALID, "loss.kind sft is for `weir sft` only: set loss.kind to cispo "
                                     "for a run, or start `weir sft`");
     return STATUS_OK;
+}
+
+enum status settings_check_run(const struct settings *settings)
+{
+    TRY(settings_check_plan(settings));
+    return check_build(settings);
 }

@@ -190,6 +190,18 @@
     ROW(u32,    join_timeout_ms,        "60000",    100, 3600000,   "ms",        "The same for joining: NCCL takes seconds to start.") \
     ROW(text,   endpoint,               "",         0, 0,           "",          "ZeroMQ endpoint at which the learner serves weights by tcp; empty: a free port of the host of store.endpoint, when that is tcp.")
 
+#define STAGES_SETTINGS(ROW) \
+    ROW(text,   lengths,                "",         0, 0,           "",          "Caps of responses, one for each stage, ascending: 40960, 49152, 81920. The last equals sampling.response_tokens_max. Empty: one stage. docs/stages.md.") \
+    ROW(u32,    window,                 "50",       8, 1024,        "plans",     "Perplexity and lengths of so many plans are looked at.") \
+    ROW(f64,    settled,                "0.01",     0, 1,           "",          "Perplexity has settled when it changes by less over a window, of itself.") \
+    ROW(f64,    near_cap,               "0.95",     0, 1,           "",          "Share of the cap that the 99th percentile of lengths must reach.") \
+    ROW(f64,    doubt,                  "1e-6",     0, 0.5,         "",          "Chance to take lengths whose 99th percentile is below near_cap for others, at each plan; 0: the percentile as it is.") \
+    ROW(u32,    confirm,                "3",        1, 1000,        "plans",     "Plans in a row for which both hold before the next stage begins.") \
+    ROW(u32,    least,                  "50",       1, 1000000,     "plans",     "Plans in a stage, at least.") \
+    ROW(u32,    start,                  "0",        0, 63,          "",          "Stage a run begins with, from 0; a resumed run that is in an earlier one goes on with this.") \
+    ROW(flag,   hold,                   "false",    0, 0,           "",          "Stay in the stage, whatever the numbers say.") \
+    ROW(f64,    tail_rise,              "0.1",      0, 100,         "",          "Alarm when perplexity of late positions rises so much against that of early ones over a window, of itself; 0 switches it off.")
+
 #define SFT_SETTINGS(ROW) \
     ROW(text,   train,                  "",         0, 0,           "path",      "JSONL files between commas, or folders of them. Rows: {prompt, completion}, {messages} or, with mode pretrain, {text}. docs/sft.md.") \
     ROW(choice, mode,                   "sft",      0, 0,           "sft|pretrain", "sft: loss on completions and assistant turns, rows do not see each other; pretrain: documents end to end, loss on every token.") \
@@ -217,6 +229,7 @@
     ROW(u32,    tensor_parallel,        "1",        1, 1024,        "GPUs",      "GPUs that compute each layer of the learner together. As above.") \
     ROW(u32,    expert_parallel,        "1",        1, 1024,        "parts",     "The learner's experts are spread over so many of its sequence and data parallel ranks. As above.") \
     ROW(u32,    sequence_parallel,      "1",        1, 1024,        "parts",     "The tokens of a micro-batch are cut over so many of the learner's ranks. As above.") \
+    ROW(text,   shape,                  "",         0, 0,           "path",      "config.json the plan is made for while model.path has none yet.") \
     ROW(f64,    memory_share,           "0.95",     0.1, 1,         "",          "Part of a GPU's memory that a plan may fill; the rest is for the driver's context and fragments.") \
     ROW(u32,    response_tokens_mean,   "0",        0, 1e7,         "tokens",    "Mean response that speed is planned for; 0: a quarter of sampling.response_tokens_max.") \
     ROW(f64,    kept_share,             "1",        0.001, 1,       "",          "Part of the groups that dynamic sampling keeps, for the plan.") \
@@ -231,7 +244,7 @@
     SECTION(store, STORE) SECTION(actor, ACTOR) SECTION(learner, LEARNER) SECTION(loss, LOSS) \
     SECTION(schedule, SCHEDULE)                                                               \
     SECTION(optim, OPTIM) SECTION(weights, WEIGHTS) SECTION(reward, REWARD)                   \
-    SECTION(redis, REDIS) SECTION(sft, SFT) SECTION(cluster, CLUSTER)
+    SECTION(redis, REDIS) SECTION(stages, STAGES) SECTION(sft, SFT) SECTION(cluster, CLUSTER)
 // clang-format on
 
 #define SECTION(name, PREFIX)            \
@@ -302,6 +315,8 @@ MUST_CHECK enum status settings_load(struct settings *settings, struct config **
                                      const struct config_input *input);
 /* Rules between settings; INVALID names both and what to change. */
 MUST_CHECK enum status settings_check(const struct settings *settings);
+/* What settings_check_run asks of any machine: devices that this build lacks are no error of a plan. */
+MUST_CHECK enum status settings_check_plan(const struct settings *settings);
 /* settings_check, and what a training run refuses besides: temperature 0 and loss.kind sft. */
 MUST_CHECK enum status settings_check_run(const struct settings *settings);
 

@@ -72,14 +72,17 @@ void trend_fit(const double *x, const double *y, uint32_t points, struct trend *
         return;
     trend->slope = products / squares_x;
     trend->change = trend->slope * (x[points - 1] - x[0]);
-    if (points < POINTS_LEAST || fabs(trend->change) <= ROUNDING * scale)
+    if (points < POINTS_LEAST)
         return;
     struct residuals sums = residuals_of(x, y, trend, mean_x);
-    double per_x = 1 / (x[points - 1] - x[0]); /* the scale of a slope is that of y for each x */
-    trend->z_plain =
-        clamped_ratio(trend->slope, sqrt(sums.squares / (points - 2) / squares_x), scale * per_x);
     double memory = sums.squares > 0 ? sums.products / sums.squares : 0;
     memory = fmax(0, fmin(MEMORY_MOST, memory + (1 + 4 * memory) / points));
+    double error = sqrt(sums.squares / (points - 2) / squares_x);
+    trend->error = error * sqrt((1 + memory) / (1 - memory)) * (x[points - 1] - x[0]);
+    if (fabs(trend->change) <= ROUNDING * scale)
+        return;
+    double per_x = 1 / (x[points - 1] - x[0]); /* the scale of a slope is that of y for each x */
+    trend->z_plain = clamped_ratio(trend->slope, error, scale * per_x);
     trend->z = trend->z_plain * sqrt((1 - memory) / (1 + memory));
     double z_differences = difference_z(y, points, scale);
     if (z_differences * trend->slope > 0 && fabs(z_differences) > fabs(trend->z))

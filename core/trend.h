@@ -23,6 +23,8 @@ struct trend {
     double change;  /* slope * (last x - first x) */
     double z;       /* as above; same sign as the slope, 0 for a constant, at most 1e6 in size */
     double z_plain; /* slope / standard error as if the residuals were independent */
+    double
+        error; /* standard error of `change`, widened by the memory of the residuals as in z; 0 for < 4 points */
 };
 
 /* x [points] strictly increasing, y [points], all finite (CHECKed). Fewer than 4 points: z is 0. */

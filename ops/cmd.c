@@ -10,9 +10,10 @@
 #include "ops/store_query.h"
 
 const struct command commands[] = {
-    {"run", cmd_run, "RECIPE... [section.name=value ...] [--name NAME] [--quiet] [--check]",
+    {"run", cmd_run,
+     "RECIPE... [section.name=value ...] [--name NAME] [--quiet] [--check | --dry-run [--json]]",
      "train in the foreground: starts all processes, shows each step, ends with them"},
-    {"up", cmd_up, "RECIPE... [section.name=value ...] [--name NAME]",
+    {"up", cmd_up, "RECIPE... [section.name=value ...] [--name NAME] [--dry-run [--json]]",
      "the same in the background"},
     {"down", cmd_down, "[RUN]", "drain a run and wait for its end; a second time: stop at once"},
     {"status", cmd_status, "[RUN] [--json]", "where a run stands: version, groups, processes"},
@@ -33,6 +34,14 @@ const struct command commands[] = {
     {"verify", cmd_verify, "CASE...", "run reference cases and print the worst errors"},
     {"explain", cmd_explain, "RECIPE... [section.name=value ...]",
      "the objective a run would train, with its numbers"},
+    {"eval", cmd_eval,
+     "MODEL_DIR DATA.jsonl [--samples K] [--reward NAME] [--out FOLDER] [--resume]",
+     "answers of a model to a file of prompts, scored: avg@k, pass@k, lengths, with intervals"},
+    {"filter", cmd_filter,
+     "IN.jsonl [--rates FILE ...] [--keep EXPRESSION] [--math-clean] --out OUT.jsonl",
+     "keep rows by pass rate, and those of mathematics whose answer a rule can check"},
+    {"dedup", cmd_dedup, "A.jsonl [B.jsonl ...] [--against EVAL.jsonl ...] --out FOLDER",
+     "near-duplicates within and between data files, and overlap with evaluation sets"},
     {"simulate", cmd_simulate, "--seeds FROM:COUNT | --actors N [RECIPE] [section.name=value ...]",
      "play a fleet on a virtual clock: with faults and a checker, or to predict a planned one"},
     {"reward", cmd_reward,

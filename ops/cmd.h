@@ -40,6 +40,9 @@ int cmd_simulate(int argc, char **argv);
 int cmd_sandbox(int argc, char **argv);
 int cmd_plugin(int argc, char **argv);
 int cmd_reward(int argc, char **argv);
+int cmd_eval(int argc, char **argv);
+int cmd_filter(int argc, char **argv);
+int cmd_dedup(int argc, char **argv);
 int cmd_rescore(int argc, char **argv);
 int cmd_logic(int argc, char **argv);
 int cmd_judge(int argc, char **argv);
@@ -56,6 +59,8 @@ const char *error_sentence(void);
 int command_failed(const char *name, enum status status);
 /* "weir NAME: <text>; see weir help NAME"; EXIT_CODE_USAGE. */
 int command_usage(const char *name, const char *fmt, ...) PRINTF_LIKE(2, 3);
+/* Becomes `program [word] arguments...`; returns only when it cannot, with an exit code. */
+int command_become(const char *name, const char *program, const char *word, int argc, char **argv);
 /* Path of one of our programs, beside this one. NOT_FOUND with what to do. */
 MUST_CHECK enum status program_path(const char *program, char out[FILE_PATH_MAX]);
 /* Where runs are looked for: WEIR_RUN_ROOT, else the default of run.root. */

@@ -9,8 +9,7 @@
 
 enum { EXEC_ARGUMENTS_MAX = 4096 };
 
-/* Becomes `program [word] arguments...`; returns only when it cannot. */
-static int become(const char *name, const char *program, const char *word, int argc, char **argv)
+int command_become(const char *name, const char *program, const char *word, int argc, char **argv)
 {
     char path[FILE_PATH_MAX];
     static const char *arguments[EXEC_ARGUMENTS_MAX];
@@ -35,30 +34,45 @@ static int become(const char *name, const char *program, const char *word, int a
 
 int cmd_simulate(int argc, char **argv)
 {
-    return become("simulate", "weir-simulate", NULL, argc, argv);
+    return command_become("simulate", "weir-simulate", NULL, argc, argv);
 }
 
 int cmd_reward(int argc, char **argv)
 {
-    return become("reward", "weir-reward", "rows", argc, argv);
+    return command_become("reward", "weir-reward", "rows", argc, argv);
+}
+
+int cmd_eval(int argc, char **argv)
+{
+    return command_become("eval", "weir-eval", NULL, argc, argv);
+}
+
+int cmd_filter(int argc, char **argv)
+{
+    return command_become("filter", "weir-data", "filter", argc, argv);
+}
+
+int cmd_dedup(int argc, char **argv)
+{
+    return command_become("dedup", "weir-data", "dedup", argc, argv);
 }
 
 int cmd_logic(int argc, char **argv)
 {
-    return become("logic", "weir-reward", "logic", argc, argv);
+    return command_become("logic", "weir-reward", "logic", argc, argv);
 }
 
 int cmd_judge(int argc, char **argv)
 {
-    return become("judge", "weir-reward", "judge", argc, argv);
+    return command_become("judge", "weir-reward", "judge", argc, argv);
 }
 
 int cmd_plugin(int argc, char **argv)
 {
-    return become("plugin", "weir-reward", "plugin", argc, argv);
+    return command_become("plugin", "weir-reward", "plugin", argc, argv);
 }
 
 int cmd_sandbox(int argc, char **argv)
 {
-    return become("sandbox", "weir-sandbox", NULL, argc, argv);
+    return command_become("sandbox", "weir-sandbox", NULL, argc, argv);
 }

@@ -19,6 +19,8 @@ int cmd_run(int argc, char **argv)
 {
     static struct run run;
     static struct run_request request = {.command = "run"};
+    if (run_is_dry(argc, argv))
+        return command_become("run", "weir-plan", NULL, argc, argv);
     int code = run_parse(&request, argc, argv);
     if (code == EXIT_CODE_OK)
         code = run_prepare(&run, &request);
@@ -93,6 +95,8 @@ int cmd_up(int argc, char **argv)
     static struct run run;
     static struct run_request request = {.command = "up"};
     int report[2];
+    if (run_is_dry(argc, argv))
+        return command_become("up", "weir-plan", NULL, argc, argv);
     int code = run_parse(&request, argc, argv);
     if (code == EXIT_CODE_OK)
         code = run_prepare(&run, &request);

@@ -5,18 +5,30 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "core/clock.h"
+#include "core/wait.h"
 #include "ops/cmd.h"
 #include "ops/redis_server.h"
 
-enum { ARGUMENT_BYTES_MAX = 64 << 20, DRAIN_ASK_MS = 1000 };
+enum { ARGUMENT_BYTES_MAX = 64 << 20, DRAIN_ASK_MS = 1000, PLAN_MS = 60000 };
 
 /* ---- arguments ---- */
 
+bool run_is_dry(int argc, char **argv)
+{
+    for (int i = 0; i < argc; i++)
+        if (strcmp(argv[i], "--dry-run") == 0)
+            return true;
+    return false;
+}
+
 int run_parse(struct run_request *request, int argc, char **argv)
 {
+    request->arguments = argv;
+    request->argument_count = argc;
     for (int i = 0; i < argc; i++) {
         const char *argument = argv[i];
         if (strcmp(argument, "--quiet") == 0) {
@@ -172,6 +184,23 @@ static int prepare_failed(const struct run_request *request, int exit_code)
     return exit_code;
 }
 
+/* A recipe that describes a cluster is asked for parallelism that a run has not (docs/plan.md). Exit code, 0: none. */
+static int check_cluster(const struct run_request *request)
+{
+    int ended = 0;
+    fflush(NULL);
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(command_become(request->command, "weir-plan", "--refuse", request->argument_count,
+                             request->arguments));
+    enum status status = pid > 0
+                             ? wait_child("plan of the cluster", "weir-plan", PLAN_MS, pid, &ended)
+                             : FAIL(STATUS_IO, "weir-plan cannot be started");
+    if (status != STATUS_OK)
+        return prepare_failed(request, EXIT_CODE_DEPENDENCY);
+    return WIFEXITED(ended) ? WEXITSTATUS(ended) : EXIT_CODE_FAILED;
+}
+
 int run_prepare(struct run *run, struct run_request *request)
 {
     *run = (struct run){.quiet = request->quiet, .folder = {.lock_fd = -1}};
@@ -180,6 +209,9 @@ int run_prepare(struct run *run, struct run_request *request)
         return prepare_failed(request, EXIT_CODE_FAILED);
     if (load(run, request) != STATUS_OK)
         return prepare_failed(request, EXIT_CODE_USAGE);
+    int refused = run->settings.cluster.gpu != GPU_NONE ? check_cluster(request) : EXIT_CODE_OK;
+    if (refused != EXIT_CODE_OK)
+        return refused;
     char name[RUN_NAME_MAX];
     const char *given = request->name != NULL ? request->name : run->settings.run.name;
     if (given[0] == 0 && request->name == NULL) {

@@ -20,6 +20,8 @@ struct run_request {
     size_t override_count;
     const char *name; /* NULL: run.name, else made from the recipe and the time */
     bool quiet, check;
+    char **arguments; /* borrowed: all of them as given */
+    int argument_count;
 };
 
 struct run {
@@ -35,6 +37,8 @@ struct run {
     bool quiet, opened;
 };
 
+/* --dry-run is among the arguments: weir-plan has the word. */
+bool run_is_dry(int argc, char **argv);
 /* Exit code, 0 to go on; it has printed why. */
 int run_parse(struct run_request *request, int argc, char **argv);
 int run_prepare(struct run *run, struct run_request *request);

@@ -24,8 +24,15 @@ LAYERS = {
     "ops": ["core", "proto", "text", "transport"],
     "examples": ["core"],
 }
-# Folders inside a folder of LAYERS that may include more: the fleet simulator drives the pure cores of all roles.
-INNER = {"ops/simulate/": ["rollout_store", "actor", "learner", "reward"]}
+# Folders inside a folder of LAYERS that may include more, because they are programs of their own: the fleet simulator drives
+# the pure cores of all roles; offline evaluation has the store's prompts and the actor's engine; data tools ask the reward
+# of mathematics which reference answers it can read.
+INNER = {
+    "ops/simulate/": ["rollout_store", "actor", "learner", "reward"],
+    "ops/plan/": ["kernels", "model", "rollout_store", "actor", "learner", "reward"],
+    "ops/eval/": ["rollout_store", "actor"],
+    "ops/data/": ["reward"],
+}
 # Areas of reward/: kinds of reward that know texts and rows only. Area -> what it may include besides core, reward/area.h,
 # reward/answer/ and itself.
 AREAS = {"answer": [], "math": [], "logic": [], "rules": [], "judge": [], "code": ["sandbox"], "swe": ["sandbox"]}

@@ -38,6 +38,18 @@ struct batch_sum {
  * last events. */
 MUST_CHECK enum status batch_run(const struct simulate_options *options, bool lines,
                                  struct batch_sum *sum);
+/* What a planned fleet will do, of the measured time. */
+struct forecast {
+    double trained_per_s, made_per_s; /* tokens */
+    double again_share;               /* of the tokens made */
+    double versions_per_hour, wall_s;
+    struct sim_figures figures;
+};
+/* Plays it; *setup is filled on the way (large: not for the stack). */
+MUST_CHECK enum status forecast_play(const struct simulate_options *options,
+                                     const struct settings *settings, struct sim_setup *setup,
+                                     struct forecast *is);
+const char *forecast_advice(const struct forecast *is); /* what limits it */
 MUST_CHECK enum status forecast_run(const struct simulate_options *options);
 /* Exit code of the program. */
 int simulate_main(int argc, char **argv);

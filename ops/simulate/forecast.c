@@ -77,28 +77,23 @@ static void set_up(const struct simulate_options *options, const struct settings
 
 /* ---- words ---- */
 
-struct prediction {
-    double trained_per_s, made_per_s, again_share, versions_per_hour, wall_s;
-    const struct sim_figures *figures;
-};
-
 static void print_json(const struct simulate_options *options, const struct sim_setup *setup,
-                       const struct prediction *is)
+                       const struct forecast *is)
 {
     printf("{\"actors\":%u,\"workers\":%u,\"seed\":%" PRIu64
            ",\"virtual_s\":%.1f,\"trained_tokens_per_s\":%.1f,\"generated_tokens_per_s\":%.1f,"
            "\"regenerated_share\":%.6f,\"versions_per_hour\":%.2f,\"staleness_mean\":%.4f,"
            "\"staleness_max\":%.0f,\"actor_idle\":%.4f,\"learner_idle\":%.4f,"
            "\"worker_busy\":%.4f,\"deaths\":%" PRIu64 ",\"wall_s\":%.2f}\n",
-           setup->actors, setup->workers, options->seed, is->figures->seconds, is->trained_per_s,
-           is->made_per_s, is->again_share, is->versions_per_hour, is->figures->staleness_mean,
-           is->figures->staleness_max, is->figures->actor_idle, is->figures->learner_idle,
-           is->figures->worker_busy, is->figures->kills, is->wall_s);
+           setup->actors, setup->workers, options->seed, is->figures.seconds, is->trained_per_s,
+           is->made_per_s, is->again_share, is->versions_per_hour, is->figures.staleness_mean,
+           is->figures.staleness_max, is->figures.actor_idle, is->figures.learner_idle,
+           is->figures.worker_busy, is->figures.kills, is->wall_s);
 }
 
-static const char *advice(const struct prediction *is)
+const char *forecast_advice(const struct forecast *is)
 {
-    const struct sim_figures *figures = is->figures;
+    const struct sim_figures *figures = &is->figures;
     if (figures->worker_busy > 0.9)
         return "the reward workers limit it: more of them (run.reward_workers), or more lanes";
     if (figures->learner_idle < 0.1)
@@ -110,9 +105,9 @@ static const char *advice(const struct prediction *is)
     return "actors and learner are balanced";
 }
 
-static void print_table(const struct sim_setup *setup, const struct prediction *is)
+static void print_table(const struct sim_setup *setup, const struct forecast *is)
 {
-    const struct sim_figures *figures = is->figures;
+    const struct sim_figures *figures = &is->figures;
     printf("fleet            %u actors, %u reward workers, 1 learner; staleness at most %u, "
            "%u groups of %u a version\n",
            setup->actors, setup->workers, setup->settings.store.max_staleness,
@@ -128,20 +123,20 @@ static void print_table(const struct sim_setup *setup, const struct prediction *
            100 * figures->actor_idle, 100 * figures->learner_idle, 100 * figures->worker_busy);
     if (setup->mtbf_ns > 0 || setup->faults != 0)
         printf("deaths           %" PRIu64 "\n", figures->kills);
-    printf("so               %s\n", advice(is));
+    printf("so               %s\n", forecast_advice(is));
 }
 
 /* ---- running ---- */
 
-static enum status play(const struct simulate_options *options, const struct settings *settings)
+enum status forecast_play(const struct simulate_options *options, const struct settings *settings,
+                          struct sim_setup *setup, struct forecast *is)
 {
-    static struct sim_setup setup;
     static struct sim_result result;
-    set_up(options, settings, &setup);
-    setup.trace = options->trace;
-    setup.progress = !options->quiet;
+    set_up(options, settings, setup);
+    setup->trace = options->trace;
+    setup->progress = !options->quiet;
     int64_t begin_ns = clock_now_ns();
-    TRY(sim_run(&setup, &result));
+    TRY(sim_run(setup, &result));
     if (result.failed)
         return FAIL(STATUS_LIMIT, "the simulated run failed (%s): %s", result.invariant,
                     result.text);
@@ -153,13 +148,21 @@ static enum status play(const struct simulate_options *options, const struct set
                                 4),
                  UNITS);
     double seconds = result.figures.seconds > 0 ? result.figures.seconds : 1;
-    struct prediction is = {.figures = &result.figures,
+    *is = (struct forecast){.figures = result.figures,
                             .trained_per_s = result.figures.tokens_trained * unit / seconds,
                             .made_per_s = result.figures.tokens_made * unit / seconds,
                             .versions_per_hour = result.figures.versions * 3600 / seconds,
                             .wall_s = (double)(clock_now_ns() - begin_ns) / 1e9};
     if (result.figures.tokens_made > 0)
-        is.again_share = result.figures.tokens_again / result.figures.tokens_made;
+        is->again_share = result.figures.tokens_again / result.figures.tokens_made;
+    return STATUS_OK;
+}
+
+static enum status play(const struct simulate_options *options, const struct settings *settings)
+{
+    static struct sim_setup setup;
+    struct forecast is;
+    TRY(forecast_play(options, settings, &setup, &is));
     if (options->json)
         print_json(options, &setup, &is);
     else

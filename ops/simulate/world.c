@@ -82,7 +82,8 @@ static enum status make_prompts(struct world *world)
         for (uint32_t t = 0; t < PROMPT_TOKENS; t++)
             ids[t] = (i * 7 + t) % world->setup->vocabulary;
         snprintf(record, 32, "{\"row\":%u}", i);
-        rows[i] = (struct prompt){ids, 1 + i % PROMPT_TOKENS, record};
+        rows[i] =
+            (struct prompt){.ids = ids, .count = 1 + i % PROMPT_TOKENS, .record_json = record};
     }
     return prompts_from_memory(&world->prompts, rows, count);
 }

@@ -20,6 +20,11 @@ enum status book_create(struct book **out, const struct book_config *config)
     book->config = *config;
     book->next_lease_id = 1;
     buffer_init(&book->report, 0);
+    struct curriculum_config curriculum = {&config->curriculum, config->prompts, config->run_seed,
+                                           config->shuffle};
+    enum status status = curriculum_create(&book->curriculum, &curriculum);
+    if (status != STATUS_OK)
+        book_destroy(&book);
     *out = book;
     return STATUS_OK;
 }
@@ -48,6 +53,7 @@ void book_destroy(struct book **book_pointer)
         if (book->peers[i] != NULL)
             book_peer_gone(book, book->peers[i]);
     free_holders(book);
+    curriculum_destroy(&book->curriculum);
     for (size_t i = 0; i < book->plan_count; i++)
         book_free_plan(&book->plans[i]);
     book_map_free(&book->groups);
@@ -501,4 +507,9 @@ size_t book_take_rollouts(struct book *book, struct book_rollout *out, size_t ma
         book->recent_count--;
     }
     return taken;
+}
+
+const struct curriculum *book_curriculum(const struct book *book)
+{
+    return book->curriculum;
 }

@@ -10,7 +10,8 @@
  *                                   \-> dropped(reason), replaced by another prompt
  *
  * Rules (DESIGN.md part 4), w = newest registered version, P = groups_per_publish, s = max_staleness:
- *   birth      while alive = open + eligible + planned with version > w is below (s + 1) P, and the run still needs
+ *   birth      of the prompt that rollout_store/curriculum.h draws.
+ *              While alive = open + eligible + planned with version > w is below (s + 1) P, and the run still needs
  *              groups ((steps - w) P): the next prompt becomes a group with min_version = max(0, w + alive / P - s).
  *   level      fixed at a group's first lease: max(min_version, w - s + committed alive groups / P); no token of it is of
  *              older weights. Together with `plan` below this keeps the staleness bound.
@@ -32,7 +33,8 @@
  *              all, then the group is dropped (scoring failed); SKIP and UNSCORABLE drop at once. Workers that die with
  *              an item count deaths: max_deaths of them are one ERROR.
  *   drain      of one process: it alone is told so, gets nothing new, hands back and says bye.
- *   close      all G finished and scored. Equal rewards and dynamic_sampling: dropped (zero variance). Any drop counts
+ *   close      all G finished and scored. dynamic_sampling, and what store.filter_on looks at (the reward without it) is
+ *              equal: dropped (zero variance). Either way the curriculum learns how many passed. Any drop counts
  *              towards max_consecutive_dropped, a close as eligible resets it; reaching it stops the run with a sentence.
  *   plan       for version w+1 of a learner at version w: needs P eligible groups, and with over_age = hold no open
  *              group that it must not leave behind: one whose oldest token is older than w + 1 - s, or one of more than
@@ -54,6 +56,7 @@
 #include "core/settings.h"
 #include "proto/messages.h"
 #include "proto/refusal.h"
+#include "rollout_store/curriculum.h"
 #include "rollout_store/prompts.h"
 #include "rollout_store/record.h"
 
@@ -62,6 +65,7 @@ struct book;
 struct book_config {
     struct store_settings store;
     struct sampling_settings sampling;
+    struct curriculum_settings curriculum;
     uint64_t run_seed;
     uint64_t steps;
     uint32_t updates_per_publish;
@@ -156,6 +160,11 @@ struct book_voided {
 };
 MUST_CHECK enum status book_rescore(struct book *book, const char *glob, struct book_out *out,
                                     struct book_voided *voided);
+
+/* Data sources that match are not drawn until they are resumed; *count of them changed. rescore resumes, too. */
+MUST_CHECK enum status book_pause(struct book *book, const char *glob, bool paused,
+                                  struct book_out *out, uint32_t *count);
+const struct curriculum *book_curriculum(const struct book *book);
 
 struct book_counters { /* for metrics and tests */
     uint64_t groups_born, groups_eligible, groups_planned, groups_consumed, groups_open;

@@ -211,6 +211,8 @@ static enum status take_draw(struct book *book, const struct record *record)
             return FAIL(STATUS_CORRUPT, "draw %" PRIu64 " where %" PRIu64 " was due",
                         record->born.draw, book->next_draw);
         book->next_draw++;
+        curriculum_born(book->curriculum, book_version(book), record->born.prompt_id,
+                        record->born.position);
         return STATUS_OK;
     }
     for (size_t i = 0; i < book->returned_count; i++) {
@@ -433,6 +435,7 @@ static enum status apply_closed(struct book *book, const struct record *record)
                     group->group_id, group->scored, group->size);
     set_group_state(book, group, GROUP_ELIGIBLE);
     book->counters.consecutive_dropped = 0;
+    curriculum_closed(book->curriculum, group->prompt_id, book_passed(book, group), group->size);
     return STATUS_OK;
 }
 
@@ -477,6 +480,8 @@ static enum status apply_dropped(struct book *book, const struct record *record)
         book->zero_variance++;
         for (uint32_t i = 0; i < group->size; i++)
             book->zero_variance_reward += group->samples[i].reward;
+        curriculum_closed(book->curriculum, group->prompt_id, book_passed(book, group),
+                          group->size);
     }
     book->last_drop = record->dropped.reason;
     return remove_group(book, group);
@@ -653,6 +658,18 @@ static enum status apply_stop(struct book *book, const struct record *record)
     return STATUS_OK;
 }
 
+static enum status apply_paused(struct book *book, const struct record *record)
+{
+    const struct prompts *prompts = book->config.prompts;
+    for (uint32_t i = 0; i < prompts_source_count(prompts); i++)
+        if (strcmp(prompts_source(prompts, i), record->paused.source) == 0) {
+            curriculum_pause(book->curriculum, i, record->paused.paused);
+            return STATUS_OK;
+        }
+    return FAIL(STATUS_CORRUPT, "data source \"%s\" is paused but not there",
+                record->paused.source);
+}
+
 enum status book_apply(struct book *book, const struct record *record)
 {
     if (record->type != RECORD_RUN && record->type != RECORD_SNAPSHOT && !book->run_known)
@@ -688,6 +705,8 @@ enum status book_apply(struct book *book, const struct record *record)
         return apply_stop(book, record);
     case RECORD_SNAPSHOT:
         return book_restore(book, record);
+    case RECORD_PAUSED:
+        return apply_paused(book, record);
     case RECORD_TYPE_END:
         break;
     }

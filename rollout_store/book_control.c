@@ -142,6 +142,8 @@ enum status book_rescore(struct book *book, const char *glob, struct book_out *o
                          struct book_voided *voided)
 {
     *voided = (struct book_voided){0};
+    uint32_t resumed;
+    TRY(book_pause(book, glob, false, out, &resumed)); /* its judge is sound again */
     TRY(reopen(book, GROUP_OPEN, glob, out, voided));
     return reopen(book, GROUP_ELIGIBLE, glob, out, voided);
 }
@@ -169,6 +171,46 @@ static enum status rescore(struct book *book, const struct control *control, boo
     return status;
 }
 
+/* ---- pause ---- */
+
+enum status book_pause(struct book *book, const char *glob, bool paused, struct book_out *out,
+                       uint32_t *count)
+{
+    const struct prompts *prompts = book->config.prompts;
+    *count = 0;
+    for (uint32_t i = 0; i < prompts_source_count(prompts); i++) {
+        const char *name = prompts_source(prompts, i);
+        if (curriculum_paused(book->curriculum, i) == paused ||
+            (strcmp(glob, name) != 0 && fnmatch(glob, name, 0) != 0))
+            continue;
+        struct record record = {.type = RECORD_PAUSED, .paused = {name, paused}};
+        TRY(book_emit(book, out, &record));
+        (*count)++;
+    }
+    return STATUS_OK;
+}
+
+/* {"source":"glob"}: no new prompt of it is drawn, or again; what is open goes on. */
+static enum status pause_sources(struct book *book, const struct control *control, bool paused,
+                                 bool *ok, struct book_out *out)
+{
+    json_t *arguments =
+        json_loads(control->arguments_json != NULL ? control->arguments_json : "{}", 0, NULL);
+    const char *glob = json_string_value(json_object_get(arguments, "source"));
+    uint32_t count = 0;
+    enum status status;
+    *ok = glob != NULL;
+    if (!*ok) {
+        status = write_error(book, "pause and resume take {\"source\":\"glob\"}");
+    } else {
+        status = book_pause(book, glob, paused, out, &count);
+        if (status == STATUS_OK)
+            status = buffer_printf(&book->report, "{\"sources\":%" PRIu32 "}", count);
+    }
+    json_decref(arguments);
+    return status;
+}
+
 /* ---- commands ---- */
 
 enum status book_control(struct book *book, struct peer *peer, const struct control *control,
@@ -187,13 +229,15 @@ enum status book_control(struct book *book, struct peer *peer, const struct cont
         TRY(drain(book, control, &ok));
     } else if (strcmp(command, "rescore") == 0) {
         TRY(rescore(book, control, &ok, out));
+    } else if (strcmp(command, "pause") == 0 || strcmp(command, "resume") == 0) {
+        TRY(pause_sources(book, control, command[0] == 'p', &ok, out));
     } else if (strcmp(command, "stop") == 0) {
         TRY(book_stop(book, out, "an operator asked for it", false));
         TRY(buffer_text(&book->report, "{\"stopping\":true}"));
     } else {
         ok = false;
         TRY(write_error(book, "the store knows the commands status, counters, why, tail, events, "
-                              "drain, rescore, stop"));
+                              "drain, rescore, pause, resume, stop"));
     }
     return reply(book, peer, control, ok, out);
 }

@@ -1,24 +1,28 @@
 /* rollout_store/book_lease.c - prompts become groups, samples become leases, segments come back. */
 #include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
-#include "core/rng.h"
 #include "rollout_store/book_state.h"
 
 /* ---- births ---- */
 
-/* Epoch e goes through all prompts once, in an order that depends on the seed and e alone. */
-static uint64_t prompt_of_draw(const struct book *book, uint64_t draw)
+/* Paused sources: an operator is awaited, `why` says so. Nothing left: the run stops. */
+static enum status bear_nothing(struct book *book, struct book_out *out, enum status status,
+                                bool *none)
 {
-    uint64_t count = prompts_count(book->config.prompts), epoch = draw / count;
-    if (!book->config.shuffle)
-        return draw % count;
-    return rng_permute(book->config.run_seed + epoch * UINT64_C(0x9e3779b97f4a7c15), count,
-                       draw % count);
+    *none = true;
+    snprintf(book->empty, sizeof book->empty, "%s", status_last_error());
+    if (status == STATUS_AGAIN)
+        return STATUS_OK;
+    char *reason = arena_text(out->arena, status_last_error());
+    if (reason == NULL)
+        return FAIL(STATUS_LIMIT, "no room for a sentence");
+    return status == STATUS_NOT_FOUND ? book_stop(book, out, reason, true) : status;
 }
 
-static enum status bear_one(struct book *book, struct book_out *out, uint64_t alive)
+static enum status bear_one(struct book *book, struct book_out *out, uint64_t alive, bool *none)
 {
     uint64_t ahead = book_version(book) + alive / book->config.store.groups_per_publish;
     uint64_t s = book->config.store.max_staleness;
@@ -29,9 +33,15 @@ static enum status bear_one(struct book *book, struct book_out *out, uint64_t al
         record.born.prompt_id = book->returned[0].prompt_id;
         record.born.draw = book->returned[0].draw;
         record.born.retry = book->returned[0].retry;
+        record.born.position = book->returned[0].draw;
     } else {
+        struct curriculum_draw draw;
+        enum status status = curriculum_draw(book->curriculum, book_version(book), &draw);
+        if (status != STATUS_OK)
+            return bear_nothing(book, out, status, none);
         record.born.draw = book->next_draw;
-        record.born.prompt_id = prompt_of_draw(book, book->next_draw);
+        record.born.prompt_id = draw.prompt_id;
+        record.born.position = draw.position;
     }
     return book_emit(book, out, &record);
 }
@@ -43,8 +53,10 @@ enum status book_bear(struct book *book, struct book_out *out)
     uint64_t needed = version < book->config.steps ? (book->config.steps - version) * publish : 0;
     if (needed < wanted)
         wanted = needed;
-    for (uint64_t alive = book_alive(book); alive < wanted; alive++)
-        TRY(bear_one(book, out, alive));
+    bool none = false;
+    book->empty[0] = '\0';
+    for (uint64_t alive = book_alive(book); alive < wanted && !none; alive++)
+        TRY(bear_one(book, out, alive, &none));
     return STATUS_OK;
 }
 

@@ -1,19 +1,13 @@
 /* rollout_store/book_score.c - finished samples to reward workers, scores back, groups closed. */
 #include <inttypes.h>
+#include <jansson.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "rollout_store/book_state.h"
 
 /* ---- scores in ---- */
-
-static bool rewards_equal(const struct group *group)
-{
-    for (uint32_t i = 1; i < group->size; i++)
-        if (group->samples[i].reward != group->samples[0].reward)
-            return false;
-    return true;
-}
 
 static void show(struct book *book, struct group *group, uint32_t sample)
 {
@@ -29,7 +23,7 @@ static enum status close_group(struct book *book, struct book_out *out, struct g
 {
     if (group->scored < group->size)
         return STATUS_OK;
-    if (book->config.store.dynamic_sampling && rewards_equal(group))
+    if (book->config.store.dynamic_sampling && book_filter_equal(book, group))
         return book_drop(book, out, group, DROP_ZERO_VARIANCE);
     struct record record = {.type = RECORD_CLOSED, .closed = {group->group_id}};
     return book_emit(book, out, &record);
@@ -155,6 +149,26 @@ static void note_score(struct book *book, const struct peer *peer, enum refusal 
     book_note_refusal(book, kind, peer, &about);
 }
 
+/* A score without the sub-metric that store.filter_on names cannot be filtered: an error that says so. */
+static enum status check_filter(const struct book *book, struct book_out *out, struct score *score)
+{
+    double filter;
+    if (score->status != SCORE_OK && score->status != SCORE_FAIL)
+        return STATUS_OK;
+    enum status status = book_filter_value(book, score->value, score->detail_json, &filter);
+    if (status != STATUS_NOT_FOUND)
+        return status;
+    json_t *detail = json_pack("{s:s}", "error", status_last_error());
+    char *text = detail != NULL ? json_dumps(detail, JSON_COMPACT) : NULL;
+    score->status = SCORE_ERROR;
+    score->value = 0;
+    score->detail_json = arena_text(out->arena, text != NULL ? text : "{}");
+    /* lint: allow(free): jansson hands over memory of its own */
+    free(text);
+    json_decref(detail);
+    return score->detail_json != NULL ? STATUS_OK : FAIL(STATUS_LIMIT, "no room for a detail");
+}
+
 /* A score that says nothing sound about a rollout that waits for one is an error of the plugin: it is tried again. */
 static enum status take_score(struct book *book, struct peer *peer, struct book_out *out,
                               const struct score *said, bool foreign, enum refusal *refused)
@@ -181,6 +195,7 @@ static enum status take_score(struct book *book, struct peer *peer, struct book_
         score.value = 0;
     if (score.detail_json == NULL)
         score.detail_json = "{}";
+    TRY(check_filter(book, out, &score));
     if (strlen(score.detail_json) > BOOK_TEXT_MAX)
         score.detail_json = "{\"error\":\"the detail was longer than 64 KiB and is left out\"}";
     return record_score(book, out, sample, &score);

@@ -13,7 +13,7 @@
 #include "rollout_store/bytes.h"
 
 /* Format 1 has no length stages. It is still read, and written to compare with one that stands in a ledger. */
-enum { SNAPSHOT_FORMAT = 2, SNAPSHOT_FORMAT_FIRST = 1, SNAPSHOT_HEADER_BYTES = 16 };
+enum { SNAPSHOT_FORMAT = 3, SNAPSHOT_FORMAT_FIRST = 1, SNAPSHOT_HEADER_BYTES = 16 };
 
 /* ---- values ---- */
 
@@ -382,6 +382,10 @@ static enum status walk_core(struct walk *walk, struct book *book)
     TRY(walk_flag(walk, &book->stop_failed)); /* `stopped` itself ends with the process */
     TRY(walk_text(walk, &book->stop_reason));
     TRY(walk_plans(walk, book));
+    if (walk->format >= 3)
+        TRY(curriculum_walk(book->curriculum, walk));
+    else if (walk->out == NULL)
+        curriculum_seek(book->curriculum, book->next_draw);
     return walk_groups(walk, book);
 }
 
@@ -477,7 +481,8 @@ enum status book_snapshot_pack(const struct book *book, uint64_t offset, struct 
 
 uint64_t book_snapshot_estimate(const struct book *book)
 {
-    uint64_t bytes = 1024 + book->version_count * sizeof *book->versions;
+    uint64_t bytes = 1024 + book->version_count * sizeof *book->versions +
+                     curriculum_walk_bytes(book->curriculum);
     for (int state = 0; state < GROUP_STATE_COUNT; state++)
         for (const struct group *group = book->lists[state].first; group != NULL;
              group = group->next)

@@ -173,6 +173,8 @@ struct book {
     bool charge_due;     /* transient: somebody scored max_deaths workers to death */
 
     bool run_known;
+    struct curriculum *curriculum;
+    char empty[256]; /* transient: why no prompt is drawn now; "" nothing */
     uint64_t next_group_id, next_lease_id, next_draw;
     struct returned_prompt *returned;
     size_t returned_count, returned_capacity;
@@ -286,6 +288,13 @@ MUST_CHECK enum status book_send_notice(struct book *book, struct book_out *out,
 /* Between the learner and an actor it names; to one who is not there it is forgotten. */
 MUST_CHECK enum status book_hand_on(struct book *book, const struct peer *from,
                                     const struct weight_control *control, struct book_out *out);
+
+/* ---- book_filter.c ---- */
+/* What dynamic sampling and the curriculum look at: store.filter_on of a score. NOT_FOUND: it has no such sub-metric. */
+MUST_CHECK enum status book_filter_value(const struct book *book, double value,
+                                         const char *detail_json, double *filter);
+bool book_filter_equal(const struct book *book, const struct group *group);
+uint32_t book_passed(const struct book *book, const struct group *group);
 
 /* ---- book_lease.c ---- */
 MUST_CHECK enum status book_segment_frame(struct book *book, struct peer *peer,

@@ -58,6 +58,18 @@ static enum status write_counters(const struct book *book, struct buffer *json)
                           book_refused(book, (enum refusal)i)));
     for (int i = 1; i < DROP_REASON_COUNT; i++)
         TRY(buffer_printf(json, "\"dropped_%s\":%" PRIu64 ",", drop_keys[i], c.dropped[i]));
+    uint64_t retired = 0, hard = 0, paused = 0;
+    for (uint32_t i = 0; i < curriculum_source_count(book->curriculum); i++) {
+        struct curriculum_source source;
+        curriculum_source(book->curriculum, book_version(book), i, &source);
+        retired += source.retired;
+        hard += source.hard;
+        paused += source.paused;
+    }
+    TRY(buffer_printf(json,
+                      "\"prompts_retired\":%" PRIu64 ",\"prompts_hard\":%" PRIu64
+                      ",\"sources_paused\":%" PRIu64 ",",
+                      retired, hard, paused));
     return buffer_printf(json, "\"staleness_mean\":%.4f}", c.staleness_mean);
 }
 
@@ -127,6 +139,8 @@ enum status book_status_json(const struct book *book, int64_t now_ns, struct buf
     TRY(buffer_printf(json, ",\"version\":%" PRIu64 ",\"steps\":%" PRIu64 ",\"counters\":",
                       book_version(book), book->config.steps));
     TRY(write_counters(book, json));
+    TRY(buffer_text(json, ",\"sources\":"));
+    TRY(curriculum_json(book->curriculum, book_version(book), json));
     TRY(buffer_text(json, ",\"peers\":["));
     bool first = true;
     for (uint32_t i = 0; i < book->peer_limit; i++) {

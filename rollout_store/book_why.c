@@ -308,6 +308,8 @@ static void add_plan(const struct book *book, struct graph *graph, const struct 
             "plan %" PRIu64 " waits for %" PRIu64
             " open groups that would pass store.max_staleness (over_age=hold)",
             learner->wanted_version, book_held_by(book));
+    if (book->empty[0] != '\0')
+        add(graph, LACKS, plan, "operator", since_ms, NO_DEADLINE, "%s", book->empty);
     add_actors(book, graph, plan, since_ms);
     add_rewards(book, graph, plan, since_ms);
 }

@@ -165,7 +165,15 @@ static enum status walk_born(struct walk *walk, struct record *record)
     TRY(walk_u64(walk, &record->born.prompt_id));
     TRY(walk_u64(walk, &record->born.draw));
     TRY(walk_u64(walk, &record->born.min_version));
-    return walk_u32(walk, &record->born.retry);
+    TRY(walk_u32(walk, &record->born.retry));
+    if (walk->out != NULL ? record->born.position == record->born.draw : walk->at == walk->size) {
+        record->born.position = record->born.draw; /* the usual case takes no bytes */
+        return STATUS_OK;
+    }
+    TRY(walk_u64(walk, &record->born.position));
+    return record->born.position != record->born.draw
+               ? STATUS_OK
+               : walk_damaged(walk, "a position that need not be said");
 }
 
 static enum status walk_leased(struct walk *walk, struct record *record)
@@ -276,6 +284,9 @@ static enum status walk_body(struct walk *walk, struct record *record)
         return walk_flag(walk, &record->stop.failed);
     case RECORD_SNAPSHOT:
         return walk_snapshot(walk, record);
+    case RECORD_PAUSED:
+        TRY(walk_text(walk, &record->paused.source));
+        return walk_flag(walk, &record->paused.paused);
     case RECORD_TYPE_END:
         break;
     }

@@ -11,7 +11,7 @@
 
 enum record_type {
     RECORD_RUN = 1,    /* run name, seed, data hash, settings: first record of a ledger */
-    RECORD_BORN,       /* group, prompt, draw, min_version */
+    RECORD_BORN,       /* group, prompt, draw, min_version, position in its stream */
     RECORD_LEASED,     /* lease, group, sample, attempt, holder */
     RECORD_EXPIRED,    /* lease, counts_failure or counts_death */
     RECORD_SEGMENT,    /* tokens and everything the segment proved */
@@ -25,6 +25,7 @@ enum record_type {
     RECORD_STOP,       /* reason, failed */
     RECORD_SNAPSHOT, /* a part of the whole state of the book; stands at the head of a file only */
     RECORD_REOPENED, /* open or eligible group: its scores are void, it is scored again */
+    RECORD_PAUSED,   /* a data source is not drawn any more, or is again */
     RECORD_TYPE_END
 };
 
@@ -42,6 +43,7 @@ struct record {
         struct {
             uint64_t group_id, prompt_id, draw, min_version;
             uint32_t retry;
+            uint64_t position; /* of rollout_store/curriculum.h; of one stream without gaps: draw */
         } born;
         struct {
             uint64_t lease_id, group_id;
@@ -90,6 +92,10 @@ struct record {
             const char *reason;
             bool failed;
         } stop;
+        struct {
+            const char *source; /* its name */
+            bool paused;
+        } paused;
         struct {
             uint64_t offset;      /* ledger bytes before the file it begins */
             uint64_t total, hash; /* bytes and hash64 of all parts together */

@@ -97,6 +97,7 @@ static enum status open_book(struct server *server, const struct server_options 
     TRY(write_settings(settings, &server->settings_json));
     struct book_config config = {.store = settings->store,
                                  .sampling = settings->sampling,
+                                 .curriculum = settings->curriculum,
                                  .run_seed = settings->run.seed,
                                  .steps = settings->run.steps,
                                  .updates_per_publish = settings->learner.updates_per_publish,

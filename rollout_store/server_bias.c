@@ -1,5 +1,6 @@
 #include "rollout_store/server_bias.h"
 
+#include <fnmatch.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
@@ -155,9 +156,34 @@ enum status server_bias_step(struct server_bias *bias, uint64_t version,
         if (source->count == 0)
             continue;
         TRY(judge_step(source, version, &report));
-        if (report.state == LENGTH_BIAS_ALARM && !source->alarmed)
+        if (report.state == LENGTH_BIAS_ALARM && !source->alarmed) {
+            source->fresh = true;
             TRY(say_alarm(source, &report, say, self));
+        }
         source->alarmed = report.state == LENGTH_BIAS_ALARM;
     }
     return STATUS_OK;
+}
+
+const char *server_bias_take_alarm(struct server_bias *bias)
+{
+    for (size_t i = 0; i < bias->source_count; i++)
+        if (bias->sources[i].fresh) {
+            bias->sources[i].fresh = false;
+            return bias->sources[i].name;
+        }
+    return NULL;
+}
+
+void server_bias_clear(struct server_bias *bias, const char *glob)
+{
+    for (size_t i = 0; i < bias->source_count; i++) {
+        struct bias_source *source = &bias->sources[i];
+        if (fnmatch(glob, source->name, 0) != 0)
+            continue;
+        length_bias_clear(source->monitor);
+        source->alarmed = source->fresh = false;
+        source->count = source->verified_count = 0;
+        source->length = source->reward = source->verified = 0;
+    }
 }

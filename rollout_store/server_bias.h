@@ -1,8 +1,9 @@
 /* rollout_store/server_bias.h - watches sources that a judge rewards for length bias (core/length_bias.h), as the run goes.
  *
  * Reads the sub-metrics "judge" (raw reward of the judge) and "verified" (0 or 1 where a rule can tell) of each score, by
- * data source and weight version. A view: nothing it finds changes what is trained; an alarm is an event that names the
- * numbers and what to do. It starts empty after a restart. One thread. */
+ * data source and weight version. An alarm is an event that names the numbers and what to do; with
+ * curriculum.on_length_bias=pause the driver takes the source out besides, by a record of the book. The monitors
+ * themselves are a view and start empty after a restart. One thread. */
 #ifndef ROLLOUT_STORE_SERVER_BIAS_H
 #define ROLLOUT_STORE_SERVER_BIAS_H
 
@@ -20,6 +21,7 @@ struct bias_source {
     double length, reward, verified; /* their sums */
     size_t verified_count;
     bool alarmed; /* said already */
+    bool fresh;   /* raised since server_bias_take_alarm looked */
 };
 
 struct server_bias {
@@ -38,5 +40,9 @@ MUST_CHECK enum status server_bias_take(struct server_bias *bias, const struct p
 MUST_CHECK enum status server_bias_step(struct server_bias *bias, uint64_t version,
                                         enum status (*say)(void *self, const char *text),
                                         void *self);
+/* A source whose alarm nobody took yet, by name; NULL: none. */
+const char *server_bias_take_alarm(struct server_bias *bias);
+/* The judge of these sources was recalibrated, or an operator wants them back: their monitors begin anew. */
+void server_bias_clear(struct server_bias *bias, const char *glob);
 
 #endif

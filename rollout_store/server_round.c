@@ -1,5 +1,6 @@
 /* rollout_store/server_round.c - one round: take what peers said, decide, append and sync once, send. */
 #include <inttypes.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -52,6 +53,33 @@ void server_take_events(struct server *server)
     }
 }
 
+/* Who calls a source back has looked at its judge: its monitor begins anew. */
+static void hear_control(struct server *server, const struct control *control)
+{
+    const char *command = control->command != NULL ? control->command : "";
+    if (strcmp(command, "rescore") != 0 && strcmp(command, "resume") != 0)
+        return;
+    const char *text = control->arguments_json != NULL ? control->arguments_json : "";
+    json_t *arguments = json_loads(text[0] != '\0' ? text : "{}", 0, NULL);
+    const char *glob = json_string_value(json_object_get(arguments, "source"));
+    server_bias_clear(&server->view.bias, glob != NULL ? glob : "*");
+    json_decref(arguments);
+}
+
+/* curriculum.on_length_bias=pause: no prompt of a source with an alarm is drawn any more. */
+static enum status pause_alarmed(struct server *server)
+{
+    const char *name;
+    while ((name = server_bias_take_alarm(&server->view.bias)) != NULL) {
+        uint32_t count = 0;
+        if (server->settings->curriculum.on_length_bias != ON_LENGTH_BIAS_PAUSE)
+            continue;
+        TRY(book_pause(server->book, name, true, &server->out, &count));
+        LOG_WARN("store", "a source is paused for length bias", "source=\"%s\"", name);
+    }
+    return STATUS_OK;
+}
+
 static enum status take_message(struct server *server, const struct hub_peer *peer,
                                 const struct message *message)
 {
@@ -63,6 +91,8 @@ static enum status take_message(struct server *server, const struct hub_peer *pe
                              strlen(message->step_report.metrics_json) <= SERVER_TEXT_MAX
                                  ? message->step_report.metrics_json
                                  : "{}"));
+    if (message->type == MESSAGE_control)
+        hear_control(server, &message->control);
     if (message->type == MESSAGE_hello)
         server_drop_kept(server, peer->id); /* it begins anew: what it lacks is said again */
     if (message->type == MESSAGE_hello && peer->role != ROLE_CONTROL)

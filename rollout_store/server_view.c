@@ -150,6 +150,24 @@ static enum status say_alarm(void *self, const char *text)
     return server_view_event(self, "alarm", text);
 }
 
+/* One hash for each data source, "source:NAME". */
+static enum status publish_sources(struct server_view *view, const struct book *book,
+                                   uint64_t version)
+{
+    const struct curriculum *curriculum = book_curriculum(book);
+    uint32_t count = curriculum_source_count(curriculum);
+    for (uint32_t i = 0; i < count && i < VIEW_SOURCES; i++) {
+        struct curriculum_source source;
+        char key[160];
+        curriculum_source(curriculum, version, i, &source);
+        snprintf(key, sizeof key, "source:%.120s", source.name);
+        buffer_clear(&view->text);
+        TRY(curriculum_source_json(curriculum, version, i, &view->text));
+        redis_view_hash(view->redis, key, buffer_string(&view->text), 0);
+    }
+    return STATUS_OK;
+}
+
 enum status server_view_round(struct server_view *view, struct book *book, int64_t now_ns)
 {
     struct book_counters counters;
@@ -164,7 +182,7 @@ enum status server_view_round(struct server_view *view, struct book *book, int64
     TRY(book_counters_json(book, &view->text));
     redis_view_hash(view->redis, "state", buffer_string(&view->text), 0);
     redis_view_hash(view->redis, "proc:store:0", buffer_string(&view->text), 15);
-    return STATUS_OK;
+    return publish_sources(view, book, counters.version);
 }
 
 /* ---- events and questions ---- */

@@ -8,7 +8,7 @@
 #include "text/tokenizer.h"
 #include "transport/redis_view.h"
 
-enum { VIEW_ROLLOUTS = 256, VIEW_EVENTS = 256, VIEW_TEXT_BYTES = 16384 };
+enum { VIEW_ROLLOUTS = 256, VIEW_EVENTS = 256, VIEW_TEXT_BYTES = 16384, VIEW_SOURCES = 256 };
 
 struct view_ring {
     struct buffer *lines; /* [capacity] JSON objects */

@@ -22,7 +22,7 @@ static size_t all_records(struct record *out)
 {
     const struct record records[] = {
         {.type = RECORD_RUN, .wall_ns = 1, .run = {"name", 2, 3, 4, "{\"a\":1}"}},
-        {.type = RECORD_BORN, .wall_ns = 2, .born = {1, 2, 3, 4, 5}},
+        {.type = RECORD_BORN, .wall_ns = 2, .born = {1, 2, 3, 4, 5, 6}},
         {.type = RECORD_LEASED, .wall_ns = 3, .leased = {1, 2, 3, 4, 5, 6}},
         {.type = RECORD_EXPIRED, .wall_ns = 4, .expired = {9, true, false}},
         {.type = RECORD_SEGMENT,
@@ -71,6 +71,7 @@ static size_t all_records(struct record *out)
          .wall_ns = 14,
          .snapshot = {1000, 20, 3, 12, 8, (const uint8_t *)"8 bytes"}},
         {.type = RECORD_REOPENED, .wall_ns = 15, .reopened = {8}},
+        {.type = RECORD_PAUSED, .wall_ns = 16, .paused = {"genrm", true}},
     };
     memcpy(out, records, sizeof records);
     return sizeof records / sizeof records[0];

@@ -10,6 +10,7 @@
 #include "core/log.h"
 #include "learner/advantage.h"
 #include "learner/learner_state.h"
+#include "learner/shaping.h"
 
 /* Tokens made by exactly the weights in the trainer, with a cache made by no others. */
 static enum status mark_current(struct learner *learner, const struct group_sample *sample,
@@ -134,6 +135,24 @@ static bool is_sound(struct learner *learner, const struct group_data *group)
 
 /* ---- sequences ---- */
 
+/* The group's rewards as they become advantages; trained: whether its tokens are. */
+static void shape_rewards(struct learner *learner, const struct group_data *group, double *reward,
+                          bool *trained)
+{
+    struct learner_shaped *sums = &learner->shaped;
+    for (uint32_t s = 0; s < group->sample_count; s++) {
+        const struct group_sample *sample = &group->samples[s];
+        struct shaped_reward shaped = shaping_of(&learner->now.loss, learner->response_cap,
+                                                 sample->finish, sample->count, sample->reward);
+        reward[s] = shaped.reward;
+        trained[s] = shaped.trained;
+        sums->raw_sum += sample->reward;
+        sums->sum += shaped.reward;
+        sums->count++;
+        sums->masked += !shaped.trained;
+    }
+}
+
 enum status learner_admit(struct learner *learner, const struct group_data *group, uint32_t index,
                           bool current_weights, struct train_sequence *sequences, uint32_t *count)
 {
@@ -141,19 +160,17 @@ enum status learner_admit(struct learner *learner, const struct group_data *grou
     TRY(check_group(learner, group));
     if (!is_sound(learner, group))
         return STATUS_OK;
-    double *reward = arena_array(learner->arena, n, sizeof *reward),
-           *advantage = arena_array(learner->arena, n, sizeof *advantage);
-    if (reward == NULL || advantage == NULL)
+    double *advantage = arena_array(learner->arena, n, sizeof *advantage);
+    bool *trained = arena_array(learner->arena, n, sizeof *trained);
+    if (advantage == NULL || trained == NULL)
         return FAIL(STATUS_LIMIT, "arena of the plan is full");
-    for (uint32_t s = 0; s < n; s++)
-        reward[s] = group->samples[s].reward;
+    shape_rewards(learner, group, advantage, trained);
     struct advantage_group stats;
-    TRY(advantage_of_group(reward, (int32_t)n,
-                           (enum setting_advantage_std)learner->settings->loss.advantage_std,
-                           advantage, &stats));
+    struct advantage_rule rule = advantage_rule_of(&learner->now.loss);
+    TRY(advantage_by_rule(advantage, (int32_t)n, &rule, advantage, &stats));
     for (uint32_t s = 0; s < n; s++) {
         const struct group_sample *sample = &group->samples[s];
-        if (!trainable(learner, group, sample))
+        if (!trainable(learner, group, sample) || !trained[s])
             continue;
         const uint8_t *current = NULL;
         if (current_weights)

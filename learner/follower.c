@@ -15,7 +15,7 @@
  * Both ends are one program on one kind of machine, so numbers travel as they are in memory. */
 
 struct sequence_head {
-    uint32_t prompt_count, response_count, group, has_old, has_current;
+    uint32_t prompt_count, response_count, group, has_old, has_current, has_streamed;
     float temperature;
     double advantage, scale;
 };
@@ -35,6 +35,7 @@ static enum status put_sequence(struct buffer *bytes, const struct train_sequenc
                                  .group = sequence->group,
                                  .has_old = sequence->logprob_old != NULL,
                                  .has_current = sequence->current != NULL,
+                                 .has_streamed = sequence->logprob_streamed != NULL,
                                  .temperature = sequence->temperature,
                                  .advantage = sequence->advantage,
                                  .scale = scale};
@@ -45,25 +46,42 @@ static enum status put_sequence(struct buffer *bytes, const struct train_sequenc
     TRY(put(bytes, sequence->mask, count * sizeof(float)));
     if (head.has_old)
         TRY(put(bytes, sequence->logprob_old, count * sizeof(float)));
+    if (head.has_streamed)
+        TRY(put(bytes, sequence->logprob_streamed, count * sizeof(float)));
     return head.has_current ? put(bytes, sequence->current, count) : STATUS_OK;
+}
+
+/* objective NULL: the sequences are only scored, and scale may be NULL. */
+static enum status send_sequences(struct rank_wire *wire, uint32_t command,
+                                  const struct train_sequence *sequences, uint32_t count,
+                                  const double *scale, const struct trainer_loss *objective)
+{
+    struct buffer bytes;
+    buffer_init(&bytes, 0);
+    uint64_t number = count;
+    static const struct trainer_loss none;
+    enum status status = put(&bytes, objective != NULL ? objective : &none, sizeof *objective);
+    if (status == STATUS_OK)
+        status = put(&bytes, &number, sizeof number);
+    for (uint32_t i = 0; i < count && status == STATUS_OK; i++)
+        status = put_sequence(&bytes, &sequences[i], scale != NULL ? scale[i] : 0);
+    if (status == STATUS_OK)
+        status = rank_wire_tell(wire, command, bytes.bytes, bytes.size);
+    buffer_free(&bytes);
+    return status;
 }
 
 enum status follower_send_update(struct rank_wire *wire, const struct train_sequence *sequences,
                                  uint32_t count, const double *scale,
                                  const struct trainer_loss *objective)
 {
-    struct buffer bytes;
-    buffer_init(&bytes, 0);
-    uint64_t number = count;
-    enum status status = put(&bytes, objective, sizeof *objective);
-    if (status == STATUS_OK)
-        status = put(&bytes, &number, sizeof number);
-    for (uint32_t i = 0; i < count && status == STATUS_OK; i++)
-        status = put_sequence(&bytes, &sequences[i], scale[i]);
-    if (status == STATUS_OK)
-        status = rank_wire_tell(wire, COMMAND_UPDATE, bytes.bytes, bytes.size);
-    buffer_free(&bytes);
-    return status;
+    return send_sequences(wire, COMMAND_UPDATE, sequences, count, scale, objective);
+}
+
+enum status follower_send_score(struct rank_wire *wire, const struct train_sequence *sequences,
+                                uint32_t count)
+{
+    return send_sequences(wire, COMMAND_SCORE, sequences, count, NULL, NULL);
 }
 
 struct reader {
@@ -98,10 +116,14 @@ static bool get_sequence(struct reader *reader, struct train_sequence *sequence,
     sequence->mask = get(reader, count * sizeof(float));
     if (head->has_old)
         sequence->logprob_old = get(reader, count * sizeof(float));
+    if (head->has_streamed)
+        sequence->logprob_streamed = get(reader, count * sizeof(float));
     if (head->has_current)
         sequence->current = get(reader, count);
     return sequence->prompt_ids && sequence->response_ids && sequence->mask &&
-           (!head->has_old || sequence->logprob_old) && (!head->has_current || sequence->current);
+           (!head->has_old || sequence->logprob_old) &&
+           (!head->has_streamed || sequence->logprob_streamed) &&
+           (!head->has_current || sequence->current);
 }
 
 /* ---- commands ---- */
@@ -151,29 +173,73 @@ static enum status start(struct follower *follower, struct buffer *command)
     return rank_wire_gather(&follower->ranks.wire, &own, sizeof own, all);
 }
 
-static enum status update(struct follower *follower, const struct buffer *command)
+/* What send_sequences sent; arrays point into the command. */
+struct minibatch {
+    const struct trainer_loss *objective;
+    struct train_sequence *sequences;
+    double *scale;
+    uint32_t count;
+};
+
+static void minibatch_free(struct minibatch *minibatch)
+{
+    memory_free(minibatch->sequences);
+    memory_free(minibatch->scale);
+}
+
+static enum status minibatch_read(struct minibatch *minibatch, const struct buffer *command)
 {
     const char *bytes = (const char *)command->bytes;
     struct reader reader = {bytes, bytes + command->size};
-    const struct trainer_loss *objective = get(&reader, sizeof *objective);
+    minibatch->objective = get(&reader, sizeof *minibatch->objective);
     const uint64_t *count = get(&reader, sizeof *count);
-    if (objective == NULL || count == NULL || *count > command->size)
+    if (minibatch->objective == NULL || count == NULL || *count > command->size)
         return FAIL(STATUS_CORRUPT, "the minibatch of rank 0 is cut off");
-    struct train_sequence *sequences = memory_array(*count, sizeof *sequences);
-    double *scale = memory_array(*count, sizeof *scale);
+    minibatch->count = (uint32_t)*count;
+    minibatch->sequences = memory_array(*count, sizeof *minibatch->sequences);
+    minibatch->scale = memory_array(*count, sizeof *minibatch->scale);
+    if (minibatch->sequences == NULL || minibatch->scale == NULL)
+        return FAIL(STATUS_NO_MEMORY, "%llu sequences", (unsigned long long)*count);
+    for (uint32_t i = 0; i < minibatch->count; i++)
+        if (!get_sequence(&reader, &minibatch->sequences[i], &minibatch->scale[i]))
+            return FAIL(STATUS_CORRUPT, "the minibatch of rank 0 is cut off");
+    return STATUS_OK;
+}
+
+static enum status update(struct follower *follower, const struct buffer *command)
+{
+    struct minibatch minibatch = {0};
     struct train_stats stats;
-    enum status status = sequences != NULL && scale != NULL
-                             ? STATUS_OK
-                             : FAIL(STATUS_NO_MEMORY, "%llu sequences", (unsigned long long)*count);
-    for (uint64_t i = 0; i < *count && status == STATUS_OK; i++)
-        if (!get_sequence(&reader, &sequences[i], &scale[i]))
-            status = FAIL(STATUS_CORRUPT, "the minibatch of rank 0 is cut off");
+    enum status status = minibatch_read(&minibatch, command);
     if (status == STATUS_OK)
-        status = trainer_update_share(&follower->trainer, sequences, (uint32_t)*count, scale,
-                                      objective, &stats);
+        status = trainer_update_share(&follower->trainer, minibatch.sequences, minibatch.count,
+                                      minibatch.scale, minibatch.objective, &stats);
     FAULT("learner.updated");
-    memory_free(sequences);
-    memory_free(scale);
+    minibatch_free(&minibatch);
+    return status;
+}
+
+static enum status score(struct follower *follower, const struct buffer *command)
+{
+    struct minibatch minibatch = {0};
+    enum status status = minibatch_read(&minibatch, command);
+    uint64_t tokens = 0;
+    for (uint32_t i = 0; status == STATUS_OK && i < minibatch.count; i++)
+        tokens += minibatch.sequences[i].response_count;
+    float **logprob = memory_array(minibatch.count + (size_t)1, sizeof *logprob);
+    float *all = memory_array(tokens + 1, sizeof *all);
+    if (status == STATUS_OK && (logprob == NULL || all == NULL))
+        status = FAIL(STATUS_NO_MEMORY, "%llu logprobs", (unsigned long long)tokens);
+    float *at = all;
+    for (uint32_t i = 0; status == STATUS_OK && i < minibatch.count; i++) {
+        logprob[i] = at;
+        at += minibatch.sequences[i].response_count;
+    }
+    if (status == STATUS_OK)
+        status = trainer_score(&follower->trainer, minibatch.sequences, minibatch.count, logprob);
+    memory_free(logprob);
+    memory_free(all);
+    minibatch_free(&minibatch);
     return status;
 }
 
@@ -207,6 +273,8 @@ static enum status obey(struct follower *follower, uint32_t kind, struct buffer 
         return trainer_join_ranks(&follower->trainer);
     case COMMAND_UPDATE:
         return update(follower, command);
+    case COMMAND_SCORE:
+        return score(follower, command);
     case COMMAND_READ:
         return send_shard(follower, command);
     default:

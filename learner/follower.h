@@ -15,6 +15,9 @@ MUST_CHECK enum status follower_send_update(struct rank_wire *wire,
                                             const struct train_sequence *sequences, uint32_t count,
                                             const double *scale,
                                             const struct trainer_loss *objective);
+/* Sequences to be scored by their shares (trainer_score). */
+MUST_CHECK enum status follower_send_score(struct rank_wire *wire,
+                                           const struct train_sequence *sequences, uint32_t count);
 /* Rank `rank` of settings.learner.ranks; folder: of the run. OK when rank 0 said stop. A signal is left to rank 0, which
  * drains; a second one ends this process (CANCELLED). */
 MUST_CHECK enum status follower_run(const struct settings *settings, int rank, const char *folder,

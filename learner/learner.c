@@ -166,6 +166,7 @@ enum status learner_make(struct learner **out, const struct learner_options *opt
     if (learner == NULL)
         return FAIL(STATUS_NO_MEMORY, "learner");
     learner->settings = options->settings;
+    learner->now = schedule_begin(learner->settings);
     alarms_init(&learner->alarms);
     snprintf(learner->run, sizeof learner->run, "%s", options->run);
     snprintf(learner->folder, sizeof learner->folder, "%s", options->folder);
@@ -173,6 +174,7 @@ enum status learner_make(struct learner **out, const struct learner_options *opt
     snprintf(learner->start_folder, sizeof learner->start_folder, "%s",
              options->settings->model.path);
     enum status status;
+    TRY_GOTO(fail, schedule_parse(&learner->schedule, learner->settings->schedule.changes));
     TRY_GOTO(fail, file_make_dirs(learner->checkpoints));
     /* limit: one plan with its groups; memory is taken as needed */
     TRY_GOTO(fail, arena_create(&learner->arena, (size_t)64 << 30));
@@ -267,29 +269,28 @@ static enum status judge_update(struct learner *learner, const struct plan *plan
         learner->checkpoint_version);
 }
 
-static enum status train_minibatch(struct learner *learner, const struct plan *plan,
-                                   const struct group_data *groups, uint32_t cut, bool current,
+/* current: the weights in the trainer are still those that the plan starts with. */
+static enum status train_minibatch(struct learner *learner, const struct plan *plan, uint32_t cut,
+                                   const struct learner_minibatch *minibatch, bool current,
                                    struct train_stats *sum)
 {
-    uint32_t first = plan->cuts[cut],
-             last = cut + 1 < plan->cut_count ? plan->cuts[cut + 1] : plan->group_count;
-    uint64_t samples = 0;
-    for (uint32_t g = first; g < last; g++)
-        samples += groups[g].sample_count;
-    struct train_sequence *sequences = arena_array(learner->arena, samples + 1, sizeof *sequences);
-    if (sequences == NULL)
-        return FAIL(STATUS_LIMIT, "arena of the plan is full");
-    uint32_t count = 0;
-    for (uint32_t g = first; g < last; g++)
-        TRY(learner_admit(learner, &groups[g], g, current, sequences, &count));
-    struct optim_schedule rate = optim_schedule_of_run(learner->settings);
-    struct trainer_loss objective = {.loss = learner->settings->loss,
+    const struct optim_settings *optim = &learner->now.optim;
+    struct settings scheduled = *learner->settings;
+    scheduled.optim = *optim;
+    struct optim_schedule rate = optim_schedule_of_run(&scheduled);
+    struct trainer_loss objective = {.loss = learner->now.loss,
                                      .lr = optim_schedule_lr(&rate, learner->trainer.updates),
-                                     .weight_decay = learner->settings->optim.weight_decay,
-                                     .grad_clip = learner->settings->optim.grad_clip};
+                                     .weight_decay = optim->weight_decay,
+                                     .grad_clip = optim->grad_clip,
+                                     .beta1 = optim->beta1,
+                                     .beta2 = optim->beta2,
+                                     .eps = optim->eps};
+    for (uint32_t i = 0; !current && i < minibatch->count; i++)
+        minibatch->sequences[i].current = NULL;
     metric_set(&learner->metrics.lr, objective.lr);
     struct train_stats stats;
-    TRY(trainer_update(&learner->trainer, sequences, count, &objective, &stats));
+    TRY(trainer_update(&learner->trainer, minibatch->sequences, minibatch->count, &objective,
+                       &stats));
     FAULT("learner.updated");
     TRY(judge_update(learner, plan, cut, &stats));
     learner_watch(learner, &stats, objective.lr);
@@ -303,10 +304,12 @@ enum status learner_train(struct learner *learner, const struct plan *plan,
 {
     train_stats_init(stats);
     uint64_t updates = learner->trainer.updates;
+    struct learner_minibatch *minibatches;
     learner->mid_plan = true;
+    TRY(learner_prepare(learner, plan, groups, &minibatches));
     for (uint32_t cut = 0; cut < plan->cut_count; cut++)
-        TRY(train_minibatch(learner, plan, groups, cut, learner->trainer.updates == updates,
-                            stats));
+        TRY(train_minibatch(learner, plan, cut, &minibatches[cut],
+                            learner->trainer.updates == updates, stats));
     return STATUS_OK;
 }
 

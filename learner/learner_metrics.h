@@ -8,6 +8,7 @@
 #define LEARNER_METRICS(ROW)                                                                                                       \
     ROW(GAUGE,   reward_mean,       "reward/mean",                "",          "Mean reward of all rollouts scored for this plan, those of zero-variance groups included. TRL: reward.") \
     ROW(GAUGE,   reward_trained,    "reward/trained_mean",        "",          "Mean reward of the rollouts in the plan only.")            \
+    ROW(GAUGE,   reward_shaped,     "reward/shaped_mean",         "",          "The same after overlong and repetition penalties: what becomes advantages.") \
     ROW(GAUGE,   reward_min,        "reward/min",                 "",          "Least reward.")                                            \
     ROW(GAUGE,   reward_max,        "reward/max",                 "",          "Largest reward.")                                          \
     ROW(GAUGE,   reward_std,        "reward/std",                 "",          "Standard deviation over all rollouts of the plan.")        \
@@ -18,10 +19,13 @@
     ROW(GAUGE,   len_max,           "len/max",                    "tokens",    "Longest response.")                                        \
     ROW(GAUGE,   len_truncated,     "len/truncated_frac",         "",          "Share that hit the token budget. verl: response_length/clip_ratio.") \
     ROW(GAUGE,   rep_cut,           "rep/cut_frac",               "",          "Share cut by the repetition rule.")                        \
+    ROW(GAUGE,   masked,            "train/masked_frac",          "",          "Share not trained for how it ended: loss.overlong and loss.repetition mask.") \
     ROW(GAUGE,   zero_std,          "group/zero_std_frac",        "",          "Share of closed groups without variance since the last plan. TRL: frac_reward_zero_std.") \
     ROW(GAUGE,   entropy,           "entropy/mean",               "nats",      "Mean entropy of the trained tokens' distributions. verl: actor/entropy.") \
     ROW(GAUGE,   loss,              "loss/policy",                "",          "Policy loss, mean over the plan's updates. verl: actor/pg_loss.") \
     ROW(GAUGE,   aux_loss,          "loss/aux",                   "",          "Router balance loss before its coefficient.")              \
+    ROW(GAUGE,   kl,                "loss/kl",                    "nats",      "k3 estimate of KL(trained || start model), with loss.kl_coefficient. TRL: kl, verl: actor/kl_loss.") \
+    ROW(GAUGE,   rollout_weight,    "is/rollout_weight",          "",          "Mean of min(p_old / p_streamed, loss.rollout_weight_max); 1 when off. slime: tis.") \
     ROW(GAUGE,   is_mean,           "is/mean",                    "",          "Mean importance ratio before clipping.")                   \
     ROW(GAUGE,   is_min,            "is/min",                     "",          "Least importance ratio.")                                  \
     ROW(GAUGE,   is_max,            "is/max",                     "",          "Largest importance ratio.")                                \

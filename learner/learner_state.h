@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "core/arena.h"
+#include "core/schedule.h"
 #include "learner/alarms.h"
 #include "learner/checkpoint.h"
 #include "learner/learner.h"
@@ -14,8 +15,18 @@
 #include "transport/link.h"
 #include "transport/redis_view.h"
 
+/* Rewards of the plan in hand, as scored and as shaped. */
+struct learner_shaped {
+    double raw_sum, sum;
+    uint64_t count, masked; /* rollouts; of them not trained for how they ended */
+};
+
 struct learner {
     const struct settings *settings;
+    struct schedule schedule;         /* settings->schedule.changes */
+    struct schedule_settings_now now; /* loss and optim settings of the plan in hand */
+    uint32_t response_cap;            /* of responses, when the plan in hand was made */
+    struct learner_shaped shaped;
     struct learner_metrics metrics;
     char run[WIRE_NAME_MAX], folder[FILENAME_MAX], checkpoints[FILENAME_MAX];
     char weights_path[FILENAME_MAX];
@@ -73,6 +84,15 @@ MUST_CHECK enum status
 learner_idle(struct learner *learner); /* handles messages that are there; never waits */
 /* Tells the store of alarms that no step will carry: the process is about to end. */
 void learner_last_alarms(struct learner *learner);
+/* batch.c: minibatch i of the plan, in the plan's arena, ready for trainer_update; now, response_cap and shaped are of
+ * this plan then. */
+struct learner_minibatch {
+    struct train_sequence *sequences;
+    uint32_t count;
+};
+MUST_CHECK enum status learner_prepare(struct learner *learner, const struct plan *plan,
+                                       const struct group_data *groups,
+                                       struct learner_minibatch **minibatches);
 /* admit.c: what of a plan is trained. Adds the sequences of one group; one that breaks a promise of the store is left
  * out with an alarm. current: the weights in the trainer are still those of learner->version. */
 MUST_CHECK enum status learner_admit(struct learner *learner, const struct group_data *group,

@@ -13,13 +13,14 @@ enum status packing_create(struct packing *packing, int32_t rows_max, int32_t se
     packing->row_index = memory_array(rows, sizeof *packing->row_index);
     packing->target = memory_array(rows, sizeof *packing->target);
     packing->logprob_old = memory_array(rows, sizeof *packing->logprob_old);
+    packing->logprob_streamed = memory_array(rows, sizeof *packing->logprob_streamed);
     packing->advantage = memory_array(rows, sizeof *packing->advantage);
     packing->mask = memory_array(rows, sizeof *packing->mask);
     packing->scale = memory_array(rows, sizeof *packing->scale);
     packing->current = memory_array(rows, sizeof *packing->current);
     if (packing->ids && packing->segments && packing->starts && packing->row_index &&
-        packing->target && packing->logprob_old && packing->advantage && packing->mask &&
-        packing->scale && packing->current)
+        packing->target && packing->logprob_old && packing->logprob_streamed &&
+        packing->advantage && packing->mask && packing->scale && packing->current)
         return STATUS_OK;
     packing_destroy(packing);
     return FAIL(STATUS_NO_MEMORY, "packing of %d rows", rows_max);
@@ -33,6 +34,7 @@ void packing_destroy(struct packing *packing)
     memory_free(packing->row_index);
     memory_free(packing->target);
     memory_free(packing->logprob_old);
+    memory_free(packing->logprob_streamed);
     memory_free(packing->advantage);
     memory_free(packing->mask);
     memory_free(packing->scale);
@@ -71,6 +73,9 @@ void packing_add(struct packing *packing, const struct train_sequence *sequence,
         packing->row_index[head] = first + (int32_t)sequence->prompt_count - 1 + (int32_t)i;
         packing->target[head] = (int32_t)sequence->response_ids[i];
         packing->logprob_old[head] = sequence->logprob_old != NULL ? sequence->logprob_old[i] : 0;
+        packing->logprob_streamed[head] = sequence->logprob_streamed != NULL
+                                              ? sequence->logprob_streamed[i]
+                                              : packing->logprob_old[head];
         packing->advantage[head] = (float)sequence->advantage;
         packing->mask[head] = sequence->mask[i];
         packing->scale[head] = (float)scale;

@@ -18,7 +18,8 @@ struct packing {
     int32_t *row_index;                            /* [heads] */
     int32_t *target;                               /* [heads] */
     float *logprob_old, *advantage, *mask, *scale; /* [heads] */
-    uint8_t *current;                              /* [heads] */
+    float *logprob_streamed; /* [heads] = logprob_old unless that is recomputed */
+    uint8_t *current;        /* [heads] */
 };
 
 MUST_CHECK enum status packing_create(struct packing *packing, int32_t rows_max,

@@ -31,6 +31,7 @@ enum rank_command {
     COMMAND_JOIN,   /* the communicator */
     COMMAND_UPDATE, /* a minibatch */
     COMMAND_READ,   /* u32: send your shard of that array */
+    COMMAND_SCORE,  /* sequences: send the logprobs of your share */
     COMMAND_STOP
 };
 

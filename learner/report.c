@@ -90,6 +90,10 @@ static enum status measure_rollouts(struct learner *learner, const struct plan *
     double left_out = (double)plan->groups_dropped * learner->settings->store.group_size;
     metric_set(&metrics->reward_mean, (sum + plan->dropped_reward) / (n + left_out));
     metric_set(&metrics->reward_trained, mean);
+    const struct learner_shaped *shaped = &learner->shaped;
+    double shaped_n = shaped->count > 0 ? (double)shaped->count : 1;
+    metric_set(&metrics->reward_shaped, shaped->sum / shaped_n);
+    metric_set(&metrics->masked, (double)shaped->masked / shaped_n);
     metric_set(&metrics->reward_min, least);
     metric_set(&metrics->reward_max, most);
     metric_set(&metrics->reward_std, sqrt(fmax(0, squares / n - mean * mean)));
@@ -132,6 +136,9 @@ static void measure_training(struct learner *learner, const struct train_stats *
     metric_set(&metrics->pearson, spread > 0 ? covariance / sqrt(spread) : 1);
     metric_set(&metrics->abs_mean, stats->abs_diff_sum / n);
     metric_set(&metrics->k3_kl, stats->k3_sum / n);
+    metric_set(&metrics->kl, stats->kl_sum / n);
+    metric_set(&metrics->rollout_weight,
+               learner->now.loss.rollout_weight_max > 0 ? stats->rollout_weight_sum / n : 1);
     metric_set(&metrics->grad_norm, stats->grad_norm / updates);
     metric_set(&metrics->updates, (double)learner->trainer.updates);
     metric_set(&metrics->skipped, (double)learner->trainer.skipped);

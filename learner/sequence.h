@@ -11,8 +11,10 @@ struct train_sequence {
     uint32_t prompt_count;
     const uint32_t *response_ids; /* [response_count], > 0 */
     uint32_t response_count;
-    const float *logprob_old; /* [response_count] as streamed; NULL for sft */
-    const float *mask;        /* [response_count] */
+    const float *logprob_old; /* [response_count] as streamed, or recomputed; NULL for sft */
+    const float *
+        logprob_streamed; /* [response_count] when logprob_old is recomputed; NULL: it is the streamed one */
+    const float *mask; /* [response_count] */
     const uint8_t *
         current; /* [response_count] 1: made by exactly the weights being trained, cache included; NULL: none */
     double advantage;

@@ -3,6 +3,7 @@
 #include "core/checksum.h"
 #include "core/file.h"
 #include "core/memory.h"
+#include "core/schedule.h"
 #include "learner/trainer_state.h"
 #include "model/folder.h"
 
@@ -46,9 +47,12 @@ static enum status create_scratch(struct trainer *trainer)
     scratch->entropy = memory_array(rows, sizeof(float));
     scratch->dlogprob = memory_array(rows, sizeof(float));
     scratch->ratio = memory_array(rows, sizeof(float));
+    scratch->reference = memory_array(rows, sizeof(float));
+    scratch->dentropy = memory_array(rows, sizeof(float));
+    scratch->weighted = memory_array(rows, sizeof(float));
     scratch->clipped = memory_array(rows, 1);
     if (!scratch->logprob || !scratch->entropy || !scratch->dlogprob || !scratch->ratio ||
-        !scratch->clipped)
+        !scratch->reference || !scratch->dentropy || !scratch->weighted || !scratch->clipped)
         return FAIL(STATUS_NO_MEMORY, "%zu rows of scratch", rows);
     TRY(create_device(trainer->ops, (int64_t)rows * 7 * (int64_t)sizeof(float),
                       &scratch->device_floats));
@@ -90,6 +94,28 @@ enum status trainer_read(struct trainer *trainer, enum trainer_array array, floa
         return STATUS_OK;
     return ranks_collect(trainer->ranks, (uint32_t)array, host,
                          model_parameters(trainer->model)->elements);
+}
+
+/* Weights of the model the run starts with, wherever the trainer's own come from. The gradient buffer is free before
+ * the first update. */
+static enum status load_reference(struct trainer *trainer)
+{
+    const struct parameter_table *table = model_parameters(trainer->model);
+    if (!schedule_needs_reference(trainer->settings))
+        return STATUS_OK;
+    float *flat = memory_array((size_t)table->elements, sizeof *flat);
+    if (flat == NULL)
+        return FAIL(STATUS_NO_MEMORY, "%lld parameters", (long long)table->elements);
+    enum status status = model_weights_create(trainer->model, &trainer->reference);
+    if (status == STATUS_OK)
+        status = model_folder_load(trainer->settings->model.path, &trainer->shape, table, flat);
+    if (status == STATUS_OK)
+        status = trainer->ops->memory_write(trainer->ops->context, trainer->grads, flat,
+                                            (size_t)table->elements * sizeof *flat);
+    if (status == STATUS_OK)
+        status = model_weights_round(trainer->model, &trainer->reference, trainer->grads, false);
+    memory_free(flat);
+    return status;
 }
 
 /* f32 master from the folder, the forward copy from the master: on a bf16 backend the copy is rounded,
@@ -172,6 +198,7 @@ enum status trainer_create_rank(struct trainer *trainer, const struct settings *
                            &trainer->cache));
     TRY(create_state(trainer));
     TRY(create_scratch(trainer));
+    TRY(load_reference(trainer));
     TRY(load_parameters(trainer, folder));
     return trainer_refresh(trainer, 0);
 }
@@ -193,6 +220,9 @@ void trainer_destroy(struct trainer *trainer)
         memory_free(scratch->entropy);
         memory_free(scratch->dlogprob);
         memory_free(scratch->ratio);
+        memory_free(scratch->reference);
+        memory_free(scratch->dentropy);
+        memory_free(scratch->weighted);
         memory_free(scratch->clipped);
         destroy_device(trainer->ops, &scratch->device_floats);
         destroy_device(trainer->ops, &scratch->device_clipped);
@@ -206,8 +236,10 @@ void trainer_destroy(struct trainer *trainer)
         destroy_device(trainer->ops, &trainer->v);
         destroy_device(trainer->ops, &trainer->grads);
     }
-    if (trainer->model != NULL)
+    if (trainer->model != NULL) {
         model_weights_destroy(trainer->model, &trainer->weights);
+        model_weights_destroy(trainer->model, &trainer->reference);
+    }
     model_cache_destroy(&trainer->cache);
     model_destroy(&trainer->model);
     op_table_destroy(&trainer->ops);
@@ -240,6 +272,8 @@ enum status trainer_plan(const struct settings *settings, const struct model_sha
     plan_add(plan, "master weights, AdamW m and v", 3 * floats / ranks, NULL);
     plan_add(plan, "gradients", floats, NULL);
     plan_add(plan, "weights that forward reads", flat + packed, NULL);
+    if (schedule_needs_reference(settings))
+        plan_add(plan, "weights of the start model (KL)", flat + packed, "loss.kl_coefficient=0");
     plan_add(plan, "weights being sent, two buffers", 2 * flat, NULL);
     plan_add(plan, "keys, values and states",
              model_cache_bytes(shape, ops, options.lightning_chunk, slots, pages),

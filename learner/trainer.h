@@ -20,12 +20,14 @@ struct trainer {
     struct model *model;
     struct model_cache *cache;
     struct model_weights weights; /* what forward reads, and what is broadcast */
-    struct ranks *ranks;          /* borrowed; NULL: this is the only one */
-    struct shard shard;           /* of master, m, v: all elements, or this rank's */
-    float *master, *m, *v;        /* [shard.count] f32, device */
-    float *grads;                 /* [elements] */
-    uint64_t updates;             /* AdamW steps so far */
-    uint64_t skipped;             /* updates without signal or not finite */
+    struct model_weights
+        reference;         /* of the start model; only with a KL term (flat NULL otherwise) */
+    struct ranks *ranks;   /* borrowed; NULL: this is the only one */
+    struct shard shard;    /* of master, m, v: all elements, or this rank's */
+    float *master, *m, *v; /* [shard.count] f32, device */
+    float *grads;          /* [elements] */
+    uint64_t updates;      /* AdamW steps so far */
+    uint64_t skipped;      /* updates without signal or not finite */
     int32_t rows_max, slots;
     char device[SETTINGS_DEVICE_MAX];
     struct trainer_scratch *scratch;
@@ -41,11 +43,13 @@ struct train_stats {
     uint64_t updates; /* minibatches that had a gradient: loss and grad_norm are their sums */
     double loss, aux_loss, grad_norm; /* grad_norm: before clipping */
     double entropy_sum, ratio_sum, ratio_sq_sum, ratio_min, ratio_max, logprob_sum;
-    double k3_sum;                /* exp(d) - 1 - d, d = logprob - logprob_old */
-    double abs_diff_sum;          /* |exp(logprob) - exp(logprob_old)| */
+    double k3_sum;                /* exp(d) - 1 - d, d = logprob - streamed logprob */
+    double abs_diff_sum;          /* |exp(logprob) - exp(streamed logprob)| */
+    double kl_sum;                /* k3 to the start model; only with loss.kl_coefficient */
+    double rollout_weight_sum;    /* min(p_old / p_streamed, rollout_weight_max) */
     double pa, pb, paa, pbb, pab; /* sums for the Pearson correlation of probabilities */
     uint64_t current_tokens;      /* made by exactly these weights */
-    double mismatch_max;          /* max |logprob - logprob_old| over them: must be 0 */
+    double mismatch_max;          /* max |logprob - streamed logprob| over them: must be 0 */
     bool updated;                 /* false: no signal, or not finite */
     bool non_finite;              /* skipped because of `skip` */
     enum train_skip skip;
@@ -60,6 +64,7 @@ struct
     struct loss_settings loss;
     double lr;
     double weight_decay, grad_clip;
+    double beta1, beta2, eps; /* eps 0: these three are those of the trainer's settings */
 };
 
 /* folder: Hugging Face folder to start from. longest: tokens of the longest sequence that will come. */
@@ -88,6 +93,11 @@ MUST_CHECK enum status trainer_update_share(struct trainer *trainer,
                                             const double *scale,
                                             const struct trainer_loss *objective,
                                             struct train_stats *stats);
+/* Logprobs of the responses by the weights in the trainer: logprob[i] [response_count] of sequence i, filled. With ranks
+ * each scores its share; on a follower only that share is filled, and sent. The forward pass is the one of an update. */
+MUST_CHECK enum status trainer_score(struct trainer *trainer,
+                                     const struct train_sequence *sequences, uint32_t count,
+                                     float *const *logprob);
 /* Arrays of the optimizer on the host: all elements; with ranks, rank 0 asks the others for their shards. */
 enum trainer_array { ARRAY_MASTER, ARRAY_M, ARRAY_V };
 MUST_CHECK enum status trainer_read(struct trainer *trainer, enum trainer_array array, float *host);

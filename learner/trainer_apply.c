@@ -62,13 +62,14 @@ static enum status step(struct trainer *trainer, const struct trainer_loss *obje
     const struct op_table *ops = trainer->ops;
     const struct optim_settings *optim = &trainer->settings->optim;
     const struct shard *shard = &trainer->shard;
+    bool own = objective->eps > 0;
     struct op_adamw adamw = {
         .count = shard->count,
         .update = (int64_t)trainer->updates + 1,
         .lr = objective->lr,
-        .beta1 = optim->beta1,
-        .beta2 = optim->beta2,
-        .eps = optim->eps,
+        .beta1 = own ? objective->beta1 : optim->beta1,
+        .beta2 = own ? objective->beta2 : optim->beta2,
+        .eps = own ? objective->eps : optim->eps,
         .weight_decay = objective->weight_decay,
         .grad_scale = scale,
         .parameter = trainer->master,
@@ -128,6 +129,7 @@ static enum train_skip judge(const struct trainer *trainer, const struct trainer
 {
     const struct optim_settings *optim = &trainer->settings->optim;
     const struct train_stats *stats = &result->stats;
+    bool own = objective->eps > 0;
     return guard_judge(
         &(struct guard_case){.bad_logprobs = stats->bad_logprobs,
                              .bad_gradients = stats->bad_gradients,
@@ -141,8 +143,8 @@ static enum train_skip judge(const struct trainer *trainer, const struct trainer
                              .grad_scale = clip_scale(objective, sqrt(result->squares)),
                              .lr = objective->lr,
                              .weight_decay = objective->weight_decay,
-                             .beta1 = optim->beta1,
-                             .eps = optim->eps});
+                             .beta1 = own ? objective->beta1 : optim->beta1,
+                             .eps = own ? objective->eps : optim->eps});
 }
 
 /* Every rank has the same result, so all of them skip or none. */

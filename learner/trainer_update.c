@@ -33,6 +33,8 @@ void train_stats_add(struct train_stats *sum, const struct train_stats *part)
     sum->logprob_sum += part->logprob_sum;
     sum->k3_sum += part->k3_sum;
     sum->abs_diff_sum += part->abs_diff_sum;
+    sum->kl_sum += part->kl_sum;
+    sum->rollout_weight_sum += part->rollout_weight_sum;
     sum->pa += part->pa;
     sum->pb += part->pb;
     sum->paa += part->paa;
@@ -50,11 +52,11 @@ void train_stats_add(struct train_stats *sum, const struct train_stats *part)
 
 /* ---- one update ---- */
 
-static void add_token(struct train_stats *stats, float logprob, float old, float entropy,
+static void add_token(struct train_stats *stats, float logprob, float streamed, float entropy,
                       float ratio, bool clipped)
 {
-    double difference = (double)logprob - (double)old, p = exp((double)logprob),
-           q = exp((double)old);
+    double difference = (double)logprob - (double)streamed, p = exp((double)logprob),
+           q = exp((double)streamed);
     stats->tokens++;
     stats->clipped += clipped;
     stats->entropy_sum += entropy;
@@ -79,18 +81,62 @@ static void add_stats(const struct trainer_scratch *scratch, struct train_stats 
         if (packing->mask[i] == 0)
             continue;
         stats->bad_logprobs += isfinite(scratch->logprob[i]) ? 0 : 1;
-        add_token(stats, scratch->logprob[i], packing->logprob_old[i], scratch->entropy[i],
+        add_token(stats, scratch->logprob[i], packing->logprob_streamed[i], scratch->entropy[i],
                   scratch->ratio[i], scratch->clipped[i] != 0);
         if (!packing->current[i])
             continue;
         stats->current_tokens++;
         stats->mismatch_max = fmax(stats->mismatch_max, fabs((double)scratch->logprob[i] -
-                                                             (double)packing->logprob_old[i]));
+                                                             (double)packing->logprob_streamed[i]));
+    }
+}
+
+/* The scale that the op gets: w, with the rollout weight where there is one. */
+static const float *op_scale(struct trainer_scratch *scratch, const struct loss_settings *loss,
+                             struct train_stats *stats)
+{
+    const struct packing *packing = &scratch->packing;
+    if (!(loss->rollout_weight_max > 0))
+        return packing->scale;
+    for (int32_t i = 0; i < packing->heads; i++) {
+        scratch->weighted[i] = packing->scale[i];
+        if (packing->mask[i] == 0)
+            continue;
+        double weight = losses_rollout_weight(loss, (double)packing->logprob_old[i],
+                                              (double)packing->logprob_streamed[i]);
+        scratch->weighted[i] = (float)((double)packing->scale[i] * weight);
+        stats->rollout_weight_sum += weight;
+    }
+    return scratch->weighted;
+}
+
+static bool has_terms(const struct loss_settings *loss)
+{
+    return loss->kl_coefficient > 0 || loss->entropy_coefficient > 0;
+}
+
+/* KL and entropy of every trained token, on top of what the op said; without them nothing is touched. */
+static void add_terms(struct trainer_scratch *scratch, const struct loss_settings *loss,
+                      double *sum, struct train_stats *stats)
+{
+    const struct packing *packing = &scratch->packing;
+    for (int32_t i = 0; has_terms(loss) && i < packing->heads; i++) {
+        double dlogprob = (double)scratch->dlogprob[i], dentropy = 0;
+        if (packing->mask[i] != 0) {
+            double logprob = (double)scratch->logprob[i],
+                   reference = loss->kl_coefficient > 0 ? (double)scratch->reference[i] : 0;
+            *sum += losses_terms(loss, (double)packing->scale[i], logprob, reference,
+                                 (double)scratch->entropy[i], &dlogprob, &dentropy);
+            if (loss->kl_coefficient > 0)
+                stats->kl_sum += expm1(reference - logprob) - (reference - logprob);
+        }
+        scratch->dlogprob[i] = (float)dlogprob;
+        scratch->dentropy[i] = (float)dentropy;
     }
 }
 
 static enum status policy_loss(struct trainer *trainer, const struct trainer_loss *objective,
-                               double *loss)
+                               double *loss, struct train_stats *stats)
 {
     const struct op_table *ops = trainer->ops;
     struct trainer_scratch *scratch = trainer->scratch;
@@ -100,7 +146,7 @@ static enum status policy_loss(struct trainer *trainer, const struct trainer_los
     for (int i = 0; i < 7; i++)
         device[i] = scratch->device_floats + (int64_t)i * trainer->rows_max;
     const float *inputs[5] = {scratch->logprob, packing->logprob_old, packing->advantage,
-                              packing->mask, packing->scale};
+                              packing->mask, op_scale(scratch, &objective->loss, stats)};
     for (int i = 0; i < 5; i++)
         TRY(ops->memory_write(ops->context, device[i], inputs[i], bytes));
     TRY(ops->memory_write(ops->context, scratch->device_starts, packing->starts,
@@ -133,33 +179,26 @@ static enum status micro_batch(struct trainer *trainer, const struct trainer_los
 {
     struct trainer_scratch *scratch = trainer->scratch;
     const struct packing *packing = &scratch->packing;
-    for (int32_t s = 0; s < packing->sequences; s++)
-        TRY(model_cache_open(trainer->cache, s, packing->segments[s].count));
-    struct model_batch batch = {.rows = packing->rows,
-                                .ids = packing->ids,
-                                .segments = packing->segments,
-                                .segment_count = packing->sequences};
     act *hidden = NULL;
-    TRY(model_forward(trainer->model, &trainer->weights, trainer->cache, &batch, true, &hidden));
-    struct model_head head = {.rows = packing->heads,
-                              .row_index = packing->row_index,
-                              .temperature = packing->temperature,
-                              .target = packing->target,
-                              .logprob = scratch->logprob,
-                              .entropy = scratch->entropy};
-    TRY(model_head(trainer->model, &trainer->weights, hidden, &head));
+    if (objective->loss.kl_coefficient > 0)
+        TRY(trainer_forward(trainer, &trainer->reference, false, scratch->reference, NULL,
+                            &hidden));
+    TRY(trainer_forward(trainer, &trainer->weights, true, scratch->logprob, scratch->entropy,
+                        &hidden));
     double loss = 0, aux = 0;
-    TRY(policy_loss(trainer, objective, &loss));
+    TRY(policy_loss(trainer, objective, &loss, stats));
+    add_terms(scratch, &objective->loss, &loss, stats);
     add_stats(scratch, stats);
     stats->loss += loss;
-    struct model_backward backward = {.rows = packing->heads,
-                                      .row_index = packing->row_index,
-                                      .temperature = packing->temperature,
-                                      .target = packing->target,
-                                      .dlogprob = scratch->dlogprob,
-                                      .aux_coefficient =
-                                          objective->loss.aux_coefficient * aux_share,
-                                      .aux_loss = &aux};
+    struct model_backward backward = {
+        .rows = packing->heads,
+        .row_index = packing->row_index,
+        .temperature = packing->temperature,
+        .target = packing->target,
+        .dlogprob = scratch->dlogprob,
+        .dentropy = objective->loss.entropy_coefficient > 0 ? scratch->dentropy : NULL,
+        .aux_coefficient = objective->loss.aux_coefficient * aux_share,
+        .aux_loss = &aux};
     TRY(model_backward(trainer->model, &trainer->weights, hidden, &backward, trainer->grads));
     stats->aux_loss += aux * aux_share;
     for (int32_t s = 0; s < packing->sequences; s++)
@@ -167,14 +206,17 @@ static enum status micro_batch(struct trainer *trainer, const struct trainer_los
     return STATUS_OK;
 }
 
-/* Without one token that pulls (all advantages 0), AdamW with eps 1e-15 would still move by its momentum
- * at full rate: such updates are skipped and counted. */
-static bool has_signal(const struct train_sequence *sequences, uint32_t count)
+/* Without one token that pulls (all advantages 0, and neither KL nor entropy), AdamW with eps 1e-15 would still move
+ * by its momentum at full rate: such updates are skipped and counted. */
+static bool has_signal(const struct train_sequence *sequences, uint32_t count,
+                       const struct loss_settings *loss)
 {
-    for (uint32_t i = 0; i < count; i++)
-        for (uint32_t t = 0; sequences[i].advantage != 0 && t < sequences[i].response_count; t++)
+    for (uint32_t i = 0; i < count; i++) {
+        bool pulls = sequences[i].advantage != 0 || has_terms(loss);
+        for (uint32_t t = 0; pulls && t < sequences[i].response_count; t++)
             if (sequences[i].mask[t] != 0)
                 return true;
+    }
     return false;
 }
 
@@ -187,10 +229,13 @@ static int64_t trained_tokens(const struct train_sequence *sequence)
 }
 
 /* w of each sequence's tokens, from the counts of the whole minibatch. scale [count], tokens [count] scratch. */
-static void sequence_scales(enum setting_normaliser kind, const struct train_sequence *sequences,
-                            uint32_t count, int64_t *tokens, double *scale)
+static void sequence_scales(const struct settings *settings, const struct loss_settings *loss,
+                            const struct train_sequence *sequences, uint32_t count, int64_t *tokens,
+                            double *scale)
 {
-    struct normaliser minibatch = {.kind = kind};
+    struct normaliser minibatch = {.kind = (enum setting_normaliser)loss->normaliser,
+                                   .constant = loss_normaliser_tokens(settings, loss),
+                                   .lambda = loss->normaliser_lambda};
     for (uint32_t first = 0, last; first < count; first = last) {
         for (last = first; last < count && sequences[last].group == sequences[first].group; last++)
             tokens[last] = trained_tokens(&sequences[last]);
@@ -203,49 +248,16 @@ static void sequence_scales(enum setting_normaliser kind, const struct train_seq
         scale[i] = normaliser_scale(&minibatch, (int64_t)scale[i], tokens[i]);
 }
 
-static int64_t rows_of(const struct train_sequence *sequence)
-{
-    return (int64_t)sequence->prompt_count + sequence->response_count - 1;
-}
-
-/* Sequences [*first, *last) are this rank's: in order, cut where the rows before a sequence pass rank / count of all. */
-static int64_t own_share(const struct trainer *trainer, const struct train_sequence *sequences,
-                         uint32_t count, uint32_t *first, uint32_t *last)
-{
-    int64_t total = 0, before = 0;
-    for (uint32_t i = 0; i < count; i++)
-        total += rows_of(&sequences[i]);
-    int rank = trainer->ranks != NULL ? trainer->ranks->wire.rank : 0;
-    int ranks = trainer->ranks != NULL ? trainer->ranks->wire.count : 1;
-    *first = *last = count;
-    for (uint32_t i = 0; i < count; before += rows_of(&sequences[i++])) {
-        int owner = (int)(before * ranks / total);
-        if (owner >= rank && *first == count)
-            *first = i;
-        if (owner > rank && *last == count)
-            *last = i;
-    }
-    return total;
-}
-
 static enum status accumulate(struct trainer *trainer, const struct train_sequence *sequences,
                               uint32_t count, const double *scale,
                               const struct trainer_loss *objective, struct train_stats *stats)
 {
     struct packing *packing = &trainer->scratch->packing;
     uint32_t first = 0, last = 0;
-    int64_t total_rows = own_share(trainer, sequences, count, &first, &last);
+    int64_t total_rows = trainer_share(trainer, sequences, count, &first, &last);
     stats->sequences = last - first;
     for (uint32_t i = first; i < last;) {
-        packing_clear(packing);
-        for (; i < last && packing_fits(packing, &sequences[i]); i++)
-            packing_add(packing, &sequences[i], scale[i]);
-        if (packing->sequences == 0)
-            return FAIL(STATUS_LIMIT,
-                        "a sequence of %u + %u tokens does not fit into %d rows; raise "
-                        "data.prompt_tokens_max or "
-                        "learner.microbatch_tokens",
-                        sequences[i].prompt_count, sequences[i].response_count, trainer->rows_max);
+        TRY(trainer_pack(trainer, sequences, scale, last, &i));
         TRY(micro_batch(trainer, objective, (double)packing->rows / (double)total_rows, stats));
         if (trainer->between != NULL)
             TRY(trainer->between(trainer->between_self));
@@ -271,7 +283,7 @@ enum status trainer_update(struct trainer *trainer, const struct train_sequence 
 {
     train_stats_init(stats);
     stats->sequences = count;
-    if (!has_signal(sequences, count)) {
+    if (!has_signal(sequences, count, &objective->loss)) {
         trainer->skipped++;
         return STATUS_OK;
     }
@@ -280,8 +292,7 @@ enum status trainer_update(struct trainer *trainer, const struct train_sequence 
     enum status status =
         tokens != NULL && scale != NULL ? STATUS_OK : FAIL(STATUS_NO_MEMORY, "%u sequences", count);
     if (status == STATUS_OK)
-        sequence_scales((enum setting_normaliser)objective->loss.normaliser, sequences, count,
-                        tokens, scale);
+        sequence_scales(trainer->settings, &objective->loss, sequences, count, tokens, scale);
     if (status == STATUS_OK && trainer->ranks != NULL)
         status = follower_send_update(&trainer->ranks->wire, sequences, count, scale, objective);
     if (status == STATUS_OK)

@@ -61,8 +61,26 @@ static void test_packing_two_sequences_rows_and_targets_are_right(void **state)
                    response_b[] = {40, 41, 42};
     const float old_a[] = {-1, -2}, old_b[] = {-3, -4, -5}, mask_a[] = {1, 0}, mask_b[] = {0, 1, 1};
     const uint8_t current_b[] = {1, 0, 1};
-    struct train_sequence a = {prompt_a, 3, response_a, 2, old_a, mask_a, NULL, 0.5, 0, 1};
-    struct train_sequence b = {prompt_b, 1, response_b, 3, old_b, mask_b, current_b, -2, 1, 1};
+    const float streamed_b[] = {-3.5F, -4.5F, -5.5F};
+    const struct train_sequence a = {.prompt_ids = prompt_a,
+                                     .prompt_count = 3,
+                                     .response_ids = response_a,
+                                     .response_count = 2,
+                                     .logprob_old = old_a,
+                                     .mask = mask_a,
+                                     .advantage = 0.5,
+                                     .temperature = 1};
+    const struct train_sequence b = {.prompt_ids = prompt_b,
+                                     .prompt_count = 1,
+                                     .response_ids = response_b,
+                                     .response_count = 3,
+                                     .logprob_old = old_b,
+                                     .logprob_streamed = streamed_b,
+                                     .mask = mask_b,
+                                     .current = current_b,
+                                     .advantage = -2,
+                                     .group = 1,
+                                     .temperature = 1};
     struct packing packing;
     assert_int_equal(packing_create(&packing, 8, 4), STATUS_OK);
     packing_add(&packing, &a, 0.25);
@@ -79,7 +97,9 @@ static void test_packing_two_sequences_rows_and_targets_are_right(void **state)
     const float old[] = {-1, -2, -3, -4, -5}, mask[] = {1, 0, 0, 1, 1},
                 advantage[] = {0.5, 0.5, -2, -2, -2}, scale[] = {0.25, 0.25, 0.125, 0.125, 0.125};
     const uint8_t current[] = {0, 0, 1, 0, 1};
+    const float streamed[] = {-1, -2, -3.5F, -4.5F, -5.5F};
     assert_memory_equal(packing.logprob_old, old, sizeof old);
+    assert_memory_equal(packing.logprob_streamed, streamed, sizeof streamed);
     assert_memory_equal(packing.mask, mask, sizeof mask);
     assert_memory_equal(packing.advantage, advantage, sizeof advantage);
     assert_memory_equal(packing.scale, scale, sizeof scale);
@@ -99,8 +119,15 @@ static void test_packing_full_or_other_temperature_does_not_fit(void **state)
     (void)state;
     const uint32_t ids[16] = {0};
     const float zeros[16] = {0};
-    struct train_sequence five = {ids, 3, ids, 3, zeros, zeros, NULL, 1, 0, 1}, three = five,
-                          nine = five;
+    struct train_sequence five = {.prompt_ids = ids,
+                                  .prompt_count = 3,
+                                  .response_ids = ids,
+                                  .response_count = 3,
+                                  .logprob_old = zeros,
+                                  .mask = zeros,
+                                  .advantage = 1,
+                                  .temperature = 1};
+    struct train_sequence three = five, nine = five;
     three.prompt_count = 1;
     nine.prompt_count = 7;
     struct packing packing;
@@ -157,15 +184,20 @@ static double naive_scale(const struct case_batch *minibatch, uint32_t s, uint32
         return 1 / all;
     if (normaliser == NORMALISER_SAMPLE)
         return 1 / (responses * tokens[s]);
+    if (normaliser == NORMALISER_CONSTANT) /* normaliser_tokens 0 */
+        return 1 / (responses * CASE_TOKENS);
+    if (normaliser == NORMALISER_COMBINED)
+        return 0.3 / (responses * tokens[s]) + 0.7 / all;
     return 1 / (groups * group[minibatch->sequences[s].group]);
 }
 
 static void test_trainer_loss_equals_naive_sum_for_each_normaliser(void **state)
 {
     (void)state;
-    for (uint32_t normaliser = NORMALISER_PROMPT; normaliser <= NORMALISER_SAMPLE; normaliser++) {
+    for (uint32_t normaliser = NORMALISER_PROMPT; normaliser <= NORMALISER_COMBINED; normaliser++) {
         struct settings settings = case_settings();
         settings.loss.normaliser = normaliser;
+        settings.loss.normaliser_lambda = 0.3;
         struct trainer trainer;
         open_trainer(&trainer, &settings, model_m1);
         case_fill(&batch, 2);
@@ -447,6 +479,207 @@ static void test_trainer_calls_between_micro_batches_and_heeds_its_failure(void 
     trainer_destroy(&trainer);
 }
 
+/* ---- recomputed anchor, rollout weight, KL, entropy ---- */
+
+/* Scores of all responses, in one array; logprob[s] points to those of sequence s. */
+static void score_all(struct trainer *trainer, float scores[CASE_SEQUENCES][CASE_TOKENS])
+{
+    float *logprob[CASE_SEQUENCES];
+    for (uint32_t s = 0; s < CASE_SEQUENCES; s++)
+        logprob[s] = scores[s];
+    assert_int_equal(trainer_score(trainer, batch.sequences, CASE_SEQUENCES, logprob), STATUS_OK);
+}
+
+static void test_trainer_score_has_the_bits_of_each_sequence_alone(void **state)
+{
+    (void)state;
+    static float scores[CASE_SEQUENCES][CASE_TOKENS], alone[CASE_TOKENS];
+    const char *models[] = {model_m1, model_qwen2};
+    for (int m = 0; m < 2; m++) {
+        struct settings settings = case_settings();
+        settings.learner.microbatch_tokens = 50;
+        struct trainer trainer;
+        open_trainer(&trainer, &settings, models[m]);
+        case_fill(&batch, 21);
+        uint64_t digest = trainer.weights.digest;
+        score_all(&trainer, scores);
+        for (uint32_t s = 0; s < CASE_SEQUENCES; s++) {
+            case_score(&trainer, &batch.sequences[s], alone);
+            assert_memory_equal(scores[s], alone,
+                                batch.sequences[s].response_count * sizeof(float));
+        }
+        assert_true(trainer.weights.digest == digest && trainer.updates == 0);
+        trainer_destroy(&trainer);
+    }
+}
+
+/* The first update of a plan: every ratio is exactly 1, whatever the actors streamed, which the metrics still see. */
+static void test_trainer_recomputed_anchor_begins_at_ratio_one(void **state)
+{
+    (void)state;
+    static float scores[CASE_SEQUENCES][CASE_TOKENS];
+    struct settings settings = case_settings();
+    struct trainer trainer;
+    open_trainer(&trainer, &settings, model_qwen2);
+    case_fill(&batch, 22);
+    score_all(&trainer, scores);
+    for (uint32_t s = 0; s < CASE_SEQUENCES; s++) {
+        batch.sequences[s].logprob_streamed = batch.sequences[s].logprob_old;
+        batch.sequences[s].logprob_old = scores[s];
+    }
+    struct train_stats stats;
+    case_update(&trainer, &batch, &stats);
+    assert_true(stats.ratio_min == 1 && stats.ratio_max == 1);
+    assert_true(stats.abs_diff_sum > 0 && stats.k3_sum > 0);
+    trainer_destroy(&trainer);
+}
+
+/* A cap below every p_old / p_streamed multiplies the loss by itself; one above none changes nothing. */
+static void test_trainer_rollout_weight_is_a_constant_factor(void **state)
+{
+    (void)state;
+    static float streamed[CASE_SEQUENCES][CASE_TOKENS];
+    struct settings settings = case_settings();
+    settings.loss.kind = LOSS_GRPO;
+    settings.loss.clip_low = 0.2;
+    settings.loss.clip_high = 0.3;
+    settings.optim.lr = 0;
+    struct trainer trainer;
+    open_trainer(&trainer, &settings, model_qwen2);
+    case_fill(&batch, 23);
+    for (uint32_t s = 0; s < CASE_SEQUENCES; s++) {
+        for (uint32_t t = 0; t < CASE_TOKENS; t++)
+            streamed[s][t] = batch.old[s][t] - 1;
+        batch.sequences[s].logprob_streamed = streamed[s];
+    }
+    struct train_stats plain, capped, truncated;
+    case_update(&trainer, &batch, &plain);
+    settings.loss.rollout_weight_max = 2;
+    case_update(&trainer, &batch, &capped);
+    settings.loss.rollout_weight_max = 5;
+    case_update(&trainer, &batch, &truncated);
+    /* f32 scales */
+    assert_true(fabs(capped.loss / plain.loss - 2) < 1e-6);
+    assert_true(fabs(capped.grad_norm / plain.grad_norm - 2) < 1e-5);
+    assert_true(fabs(truncated.loss / plain.loss - exp(1)) < 1e-6);
+    assert_true(fabs(truncated.rollout_weight_sum / (double)truncated.tokens - exp(1)) < 1e-6);
+    trainer_destroy(&trainer);
+}
+
+/* The start model is its own reference: no KL, no slope, not a bit changes; later there is some. */
+static void test_trainer_kl_is_zero_at_the_start_and_not_after(void **state)
+{
+    (void)state;
+    struct settings settings = case_settings(), with = settings;
+    settings.loss.kind = with.loss.kind = LOSS_GRPO;
+    settings.loss.clip_low = with.loss.clip_low = 0.2;
+    settings.loss.clip_high = with.loss.clip_high = 0.3;
+    with.loss.kl_coefficient = 0.5;
+    with.model.path = model_m1;
+    struct trainer plain, held;
+    struct train_stats stats, stats_held;
+    open_trainer(&plain, &settings, model_m1);
+    open_trainer(&held, &with, model_m1);
+    assert_true(held.reference.digest == held.weights.digest);
+    case_fill(&batch, 24);
+    case_update(&plain, &batch, &stats);
+    case_update(&held, &batch, &stats_held);
+    assert_true(stats_held.kl_sum == 0 && stats_held.loss == stats.loss);
+    assert_true(plain.weights.digest == held.weights.digest);
+    uint64_t reference = held.reference.digest;
+    case_update(&held, &batch, &stats_held);
+    assert_true(stats_held.kl_sum > 0);
+    assert_true(held.reference.digest == reference && held.weights.digest != reference);
+    trainer_destroy(&plain);
+    trainer_destroy(&held);
+}
+
+static double loss_at(struct trainer *trainer, const float *master, const float *direction,
+                      double step)
+{
+    size_t count = parameter_count(trainer);
+    float *moved = malloc(count * sizeof *moved);
+    assert_non_null(moved);
+    for (size_t i = 0; i < count; i++)
+        moved[i] = (float)((double)master[i] + step * (double)direction[i]);
+    assert_int_equal(trainer_write(trainer, ARRAY_MASTER, moved), STATUS_OK);
+    assert_int_equal(trainer_refresh(trainer, 0), STATUS_OK);
+    struct train_stats stats;
+    case_update(trainer, &batch, &stats);
+    free(moved);
+    return stats.loss;
+}
+
+/* The loss of KL and entropy alone along its own gradient, from weights that have left the start model. */
+static void check_terms(double kl, double entropy)
+{
+    struct settings settings = case_settings();
+    settings.loss.kind = LOSS_GRPO;
+    settings.loss.clip_low = settings.loss.clip_high = 0.2;
+    settings.loss.kl_coefficient = 0.5; /* makes the reference */
+    settings.model.path = model_qwen2;
+    settings.optim.lr = 3e-3;
+    struct trainer trainer;
+    struct train_stats stats;
+    open_trainer(&trainer, &settings, model_qwen2);
+    case_fill(&batch, 25);
+    for (int i = 0; i < 4; i++)
+        case_update(&trainer, &batch, &stats);
+    for (uint32_t s = 0; s < CASE_SEQUENCES; s++)
+        batch.sequences[s].advantage = 0;
+    settings.optim.lr = 0;
+    settings.loss.kl_coefficient = kl;
+    settings.loss.entropy_coefficient = entropy;
+    float *master = copy_of(&trainer, trainer.master);
+    case_update(&trainer, &batch, &stats);
+    assert_true(stats.updates == 1); /* a signal without advantages */
+    float *gradient = copy_of(&trainer, trainer.grads);
+    double norm = stats.grad_norm, step = fmin(2e-3 / norm, 0.01) / norm;
+    double slope =
+        (loss_at(&trainer, master, gradient, step) - loss_at(&trainer, master, gradient, -step)) /
+        (2 * step);
+    print_message("kl %g entropy %g: slope %.8g, |gradient|^2 %.8g\n", kl, entropy, slope,
+                  norm * norm);
+    /* f32 logits: the loss of size 0.01 to 5 is off by 1e-7 of it, its differences are 6e-4 to 4e-3. */
+    assert_true(fabs(slope / (norm * norm) - 1) < 5e-3);
+    free(master);
+    free(gradient);
+    trainer_destroy(&trainer);
+}
+
+static void test_trainer_kl_and_entropy_have_the_gradient_of_their_loss(void **state)
+{
+    (void)state;
+    check_terms(1, 0);
+    check_terms(0, 0.5);
+    check_terms(0.3, 0.7);
+}
+
+/* beta1, beta2 and eps of the objective beat those of the settings: a schedule may change them. */
+static void test_trainer_objective_may_bring_its_own_betas(void **state)
+{
+    (void)state;
+    struct settings settings = case_settings(), other = settings;
+    other.optim.beta1 = 0.5;
+    other.optim.beta2 = 0.8;
+    other.optim.eps = 1e-8;
+    struct trainer own, scheduled;
+    open_trainer(&own, &other, model_qwen2);
+    open_trainer(&scheduled, &settings, model_qwen2);
+    case_fill(&batch, 26);
+    struct train_stats stats;
+    case_update(&own, &batch, &stats);
+    struct trainer_loss objective = case_objective(&settings);
+    objective.beta1 = 0.5;
+    objective.beta2 = 0.8;
+    objective.eps = 1e-8;
+    assert_int_equal(
+        trainer_update(&scheduled, batch.sequences, CASE_SEQUENCES, &objective, &stats), STATUS_OK);
+    assert_true(own.weights.digest == scheduled.weights.digest);
+    trainer_destroy(&own);
+    trainer_destroy(&scheduled);
+}
+
 /* ---- a reference case ---- */
 
 struct golden {
@@ -595,6 +828,12 @@ int main(void)
         cmocka_unit_test(test_trainer_mismatch_is_zero_for_own_tokens_and_one_ulp_is_seen),
         cmocka_unit_test(test_trainer_gradient_is_clipped_to_the_norm),
         cmocka_unit_test(test_trainer_calls_between_micro_batches_and_heeds_its_failure),
+        cmocka_unit_test(test_trainer_score_has_the_bits_of_each_sequence_alone),
+        cmocka_unit_test(test_trainer_recomputed_anchor_begins_at_ratio_one),
+        cmocka_unit_test(test_trainer_rollout_weight_is_a_constant_factor),
+        cmocka_unit_test(test_trainer_kl_is_zero_at_the_start_and_not_after),
+        cmocka_unit_test(test_trainer_kl_and_entropy_have_the_gradient_of_their_loss),
+        cmocka_unit_test(test_trainer_objective_may_bring_its_own_betas),
         cmocka_unit_test(test_trainer_golden_cases_have_the_reference_loss_and_gradient),
     };
     return cmocka_run_group_tests(tests, setup, NULL);

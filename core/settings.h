@@ -235,7 +235,7 @@
     ROW(f64,    kept_share,             "1",        0.001, 1,       "",          "Part of the groups that dynamic sampling keeps, for the plan.") \
     ROW(f64,    decode_share,           "0",        0, 1,           "",          "Part of the memory limit that decoding reaches; 0: weir's nearest measured figure.") \
     ROW(f64,    train_share,            "0",        0, 1,           "",          "Part of the bf16 peak that training reaches (MFU); 0: weir's nearest measured figure.") \
-    ROW(f64,    score_ms,               "5",        0, 1e7,         "ms",        "Of one reward, for the plan.")
+    ROW(f64,    score_ms,               "1",        0, 1e7,         "ms",        "Of one reward, for the plan.")
 
 /* section, prefix of the table, struct */
 #define SETTINGS_SECTIONS(SECTION)                                                            \

@@ -140,17 +140,6 @@ static struct interval final_score(const struct arm *arm)
     return interval_of_mean(values, arm->seeds);
 }
 
-static struct interval mean_score(const struct arm *arm)
-{
-    double values[RUN_SEEDS_MAX];
-    for (uint32_t s = 0; s < arm->seeds; s++) {
-        values[s] = 0;
-        for (uint32_t i = 0; i < arm->points; i++)
-            values[s] += arm->column[0][s][i] / arm->points;
-    }
-    return interval_of_mean(values, arm->seeds);
-}
-
 static const struct arm *arm_named(const struct report *report, const char *name)
 {
     for (uint32_t a = 0; a < report->count; a++)
@@ -159,11 +148,34 @@ static const struct arm *arm_named(const struct report *report, const char *name
     return NULL;
 }
 
+/* Mean over all batches: of the arm (base NULL), or its lead over another, seed by seed. */
+static struct interval mean_score(const struct arm *arm, const struct arm *base)
+{
+    double values[RUN_SEEDS_MAX];
+    for (uint32_t s = 0; s < arm->seeds; s++) {
+        values[s] = 0;
+        for (uint32_t i = 0; i < arm->points; i++)
+            values[s] += (arm->column[0][s][i] - (base ? base->column[0][s][i] : 0)) / arm->points;
+    }
+    return interval_of_mean(values, arm->seeds);
+}
+
+static void lead(const struct report *report, const struct arm *arm)
+{
+    const struct arm *dapo = arm_named(report, "dapo");
+    char words[64] = "-";
+    if (dapo != NULL && dapo != arm && dapo->seeds == arm->seeds) {
+        struct interval lead = mean_score(arm, dapo);
+        snprintf(words, sizeof words, "%+.3f [%+.3f, %+.3f]", lead.mean, lead.low, lead.high);
+    }
+    fprintf(report->table, "  %-23s", words);
+}
+
 static void steps(const struct report *report, const struct arm *arm, double part)
 {
     const struct arm *dapo = arm_named(report, "dapo");
     if (dapo == NULL || dapo->seeds != arm->seeds || arm == dapo) {
-        fprintf(report->table, "  %-26s", arm == dapo ? "1" : "-");
+        fprintf(report->table, " %-23s", arm == dapo ? "1" : "-");
         return;
     }
     const double *fast[RUN_SEEDS_MAX], *slow[RUN_SEEDS_MAX];
@@ -171,14 +183,12 @@ static void steps(const struct report *report, const struct arm *arm, double par
         fast[s] = arm->column[0][s];
         slow[s] = dapo->column[0][s];
     }
-    double reached = 0;
+    uint32_t reached = 0;
     struct interval ratio = interval_of_steps(fast, slow, arm->seeds, arm->points, part, &reached);
     char words[64];
-    snprintf(words, sizeof words, "%.2f [%.2f, %.2f]%s", ratio.mean, ratio.low, ratio.high,
-             reached > 0.975   ? ""
-             : reached > 0.025 ? " not always"
-                               : " never");
-    fprintf(report->table, "  %-26s", words);
+    snprintf(words, sizeof words, "%.2f [%.2f, %.2f] %u/%u", ratio.mean, ratio.low, ratio.high,
+             reached, arm->seeds);
+    fprintf(report->table, " %-23s", words);
 }
 
 static void print_table(const struct report *report)
@@ -186,19 +196,20 @@ static void print_table(const struct report *report)
     const struct figure2_regime *regime = report->regime;
     fprintf(report->table, "\n%s: %s (task %s, %u seeds, %u batches)\n", regime->name,
             regime->about, regime->task, report->arms[0].seeds, report->arms[0].points);
-    fprintf(report->table, "  %-10s %-8s %-22s %-22s  %-26s  %-26s %-9s %-9s %s\n", "loss", "lr",
-            "final score", "mean score", "steps to DAPO's final", "to 0.9 of it", "own clip",
-            "zeroed", "rare word zeroed");
+    fprintf(report->table, "  %-10s %-7s %-21s %-6s %-23s %-23s %-23s %-9s %-9s %s\n", "loss", "lr",
+            "final score", "mean", "lead over DAPO", "steps to DAPO's final", "to 0.9 of it",
+            "own clip", "zeroed", "rare word zeroed");
     for (uint32_t a = 0; a < report->count; a++) {
         const struct arm *arm = &report->arms[a];
         if (arm->seeds == 0)
             continue;
-        struct interval end = final_score(arm), all = mean_score(arm);
+        struct interval end = final_score(arm), all = mean_score(arm, NULL);
         double zeroed = 0;
         for (uint32_t i = 0; i < arm->points; i++)
             zeroed += arm->mean[2][i] / arm->points;
-        fprintf(report->table, "  %-10s %-8g %.3f [%.3f, %.3f]   %.3f [%.3f, %.3f] ",
-                arm->kind->name, arm->lr, end.mean, end.low, end.high, all.mean, all.low, all.high);
+        fprintf(report->table, "  %-10s %-7g %.3f [%.3f, %.3f]  %.3f", arm->kind->name, arm->lr,
+                end.mean, end.low, end.high, all.mean);
+        lead(report, arm);
         steps(report, arm, 1);
         steps(report, arm, 0.9);
         fprintf(report->table, " %-9.4f %-9.4f %.4f%s\n", arm->own_clip, zeroed, arm->rare_zeroed,

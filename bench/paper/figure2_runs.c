@@ -12,12 +12,12 @@ enum { TUNE_SEED = 1001, FINAL_SEED = 1, KEY_MAX = 128 };
 
 // clang-format off
 const struct figure2_regime figure2_regimes[FIGURE2_REGIMES] = {
-    {"fork16", "rare word at 1 %, 16 updates a batch", "fork", 600, 0.01, 16, {3e-5, 1e-4, 3e-4, 1e-3}, true},
-    {"fork4", "the same, 4 updates a batch", "fork", 600, 0.01, 4, {1e-4, 3e-4, 1e-3, 3e-3}, false},
-    {"fork1", "the same, 1 update a batch: on-policy", "fork", 600, 0.01, 1, {3e-4, 1e-3, 3e-3, 1e-2}, false},
-    {"rarer16", "rare word at 0.2 %, 16 updates", "fork", 600, 0.002, 16, {3e-5, 1e-4, 3e-4, 1e-3}, false},
-    {"common16", "the word at 20 %, 16 updates", "fork", 600, 0.2, 16, {3e-5, 1e-4, 3e-4, 1e-3}, false},
-    {"weak16", "rare word at 1 %, half the warm start", "fork", 300, 0.01, 16, {3e-5, 1e-4, 3e-4, 1e-3}, false},
+    {"fork16", "rare word at 1 %, 16 updates a batch", "fork", 1200, 0.01, 16, {3e-5, 1e-4, 3e-4, 1e-3}, true},
+    {"fork4", "the same, 4 updates a batch", "fork", 1200, 0.01, 4, {1e-4, 3e-4, 1e-3, 3e-3}, false},
+    {"fork1", "the same, 1 update a batch: on-policy", "fork", 1200, 0.01, 1, {3e-4, 1e-3, 3e-3, 1e-2}, false},
+    {"rarer16", "rare word at 0.2 %, 16 updates", "fork", 1200, 0.002, 16, {3e-5, 1e-4, 3e-4, 1e-3}, false},
+    {"common16", "the word at 20 %, 16 updates", "fork", 1200, 0.2, 16, {3e-5, 1e-4, 3e-4, 1e-3}, false},
+    {"weak16", "rare word at 1 %, half of the warm start", "fork", 600, 0.01, 16, {3e-5, 1e-4, 3e-4, 1e-3}, false},
     {"chain16", "nothing rare to find: written sums", "chain", 150, 0.01, 16, {3e-5, 1e-4, 3e-4, 1e-3}, false},
     {"add16", "nothing rare to find: addition", "add", 600, 0.01, 16, {3e-5, 1e-4, 3e-4, 1e-3}, false},
 };

@@ -174,7 +174,8 @@ static enum status line(struct buffer *svg, const char *class, double x1, double
 
 static void number(char *out, size_t size, double value)
 {
-    snprintf(out, size, "%.6g", fabs(value) < 1e-12 ? 0 : value);
+    bool small = value != 0 && fabs(value) < 1e-3;
+    snprintf(out, size, small ? "%.0e" : "%.6g", value == 0 ? 0 : value);
     char *exponent = strstr(out, "e-0");
     if (exponent != NULL)
         memmove(exponent + 2, exponent + 3, strlen(exponent + 3) + 1);

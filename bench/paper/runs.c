@@ -219,44 +219,29 @@ double first_reach(const double *curve, uint32_t points, double level)
     return points + 1.0;
 }
 
-static double steps_ratio(const double *const *fast, const double *const *slow,
-                          const uint32_t *drawn, uint32_t seeds, uint32_t points, double share,
+/* Steps to `share` of slow's last fifth, of one seed. */
+static double steps_ratio(const double *fast, const double *slow, uint32_t points, double share,
                           bool *reached)
 {
-    static double a[RUN_POINTS_MAX], b[RUN_POINTS_MAX];
     double level = 0;
     uint32_t last = points / 5 > 0 ? points / 5 : 1;
-    for (uint32_t i = 0; i < points; i++) {
-        a[i] = b[i] = 0;
-        for (uint32_t s = 0; s < seeds; s++) {
-            a[i] += fast[drawn[s]][i] / seeds;
-            b[i] += slow[drawn[s]][i] / seeds;
-        }
-        level += i >= points - last ? share * b[i] / last : 0;
-    }
-    double fast_at = first_reach(a, points, level), slow_at = first_reach(b, points, level);
+    for (uint32_t i = points - last; i < points; i++)
+        level += share * slow[i] / last;
+    double fast_at = first_reach(fast, points, level), slow_at = first_reach(slow, points, level);
     *reached = fast_at <= points;
-    return fmin(fast_at, points) / slow_at;
+    return fast_at / slow_at;
 }
 
 struct interval interval_of_steps(const double *const *fast, const double *const *slow,
-                                  uint32_t seeds, uint32_t points, double share, double *reached)
+                                  uint32_t seeds, uint32_t points, double share, uint32_t *reached)
 {
-    static double ratios[RESAMPLES];
-    uint32_t drawn[RUN_SEEDS_MAX];
-    bool got = false;
-    for (uint32_t s = 0; s < seeds; s++)
-        drawn[s] = s;
-    struct interval interval = {.mean = steps_ratio(fast, slow, drawn, seeds, points, share, &got)};
-    struct rng rng;
-    rng_init(&rng, 2, 1, RNG_TEST);
+    double logarithms[RUN_SEEDS_MAX];
     *reached = 0;
-    for (uint32_t r = 0; r < RESAMPLES; r++) {
-        for (uint32_t s = 0; s < seeds; s++)
-            drawn[s] = rng_below(&rng, seeds);
-        ratios[r] = steps_ratio(fast, slow, drawn, seeds, points, share, &got);
-        *reached += got ? 1.0 / RESAMPLES : 0;
+    for (uint32_t s = 0; s < seeds; s++) {
+        bool got = false;
+        logarithms[s] = log(steps_ratio(fast[s], slow[s], points, share, &got));
+        *reached += got;
     }
-    ends(ratios, RESAMPLES, &interval);
-    return interval;
+    struct interval interval = interval_of_mean(logarithms, seeds);
+    return (struct interval){exp(interval.mean), exp(interval.low), exp(interval.high)};
 }

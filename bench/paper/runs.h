@@ -51,12 +51,11 @@ struct interval {
 };
 /* values [count] of independent seeds. */
 struct interval interval_of_mean(const double *values, uint32_t count);
-/* Curves [seeds][points]: where the mean of resampled `fast` first reaches `share` of the mean of the last fifth of
- * resampled `slow`, over where `slow` itself does: steps fast needs for the score of slow. The seeds of both are resampled
- * together. reached: share of the resamples in which fast got there at all; those that do not count as `points` and
- * so push the upper end. mean: of the curves as they are. */
+/* Curves [seeds][points]: for each seed the steps that fast needs to reach `share` of the mean of slow's last fifth, over
+ * those that slow itself needs; the geometric mean over seeds. reached: seeds in which fast got there; the others count as one
+ * step more than there are, which is too few. */
 struct interval interval_of_steps(const double *const *fast, const double *const *slow,
-                                  uint32_t seeds, uint32_t points, double share, double *reached);
+                                  uint32_t seeds, uint32_t points, double share, uint32_t *reached);
 /* First position (from 1, interpolated) at which the curve is at least `level`; points + 1 when never. */
 double first_reach(const double *curve, uint32_t points, double level);
 

@@ -5,6 +5,7 @@
 static const struct task tasks[] = {
     {"fork", "sum of 5 digits mod 5; a rare word opens the written sum, a guess is right 1 in 5", 5,
      5, 8, true},
+    {"small", "the same of 3 digits mod 3: for tests", 3, 3, 6, true},
     {"chain", "the same sum, always written out: nothing rare to find", 5, 5, 8, false},
     {"parity", "running parity of 8 bits, written out", 2, 8, 11, false},
     {"add", "two numbers of two digits, the sum written from its last digit", 10, 2, 5, false},
@@ -22,7 +23,7 @@ const struct task *task_find(const char *name)
 
 const char *task_names(void)
 {
-    return "fork chain parity add reverse copy";
+    return "fork small chain parity add reverse copy";
 }
 
 const char *task_text(uint32_t token)

@@ -32,6 +32,7 @@ FOLDERS = {
     "tests/integration": "stories of several processes",
     "tests/fuzz": "fuzz targets",
     "bench": "benchmarks that print JSON lines",
+    "bench/paper": "experiments of the tech report in small; README.md there",
     "examples": "what to copy",
     "docs": "what to read",
 }

@@ -110,15 +110,16 @@ static void test_losses_golden_rewards_give_golden_advantages(void **state)
         for (size_t g = 0; g < 2; g++) {
             double advantage[3];
             struct advantage_group group;
-            assert_int_equal(
-                advantage_of_group(batch.reward + 3 * g, 3, lists[n].convention, advantage, &group),
-                STATUS_OK);
+            const struct advantage_rule rule = {.std = lists[n].convention,
+                                                .epsilon = lists[n].eps};
+            assert_int_equal(advantage_by_rule(batch.reward + 3 * g, 3, &rule, advantage, &group),
+                             STATUS_OK);
             for (size_t i = 0; i < 3; i++) {
                 double wanted = json_number_value(
                     json_array_get(json_object_get(root, lists[n].key), 3 * g + i));
-                double got = advantage[i] * group.std / (group.std + lists[n].eps);
-                if (!(fabs(got - wanted) <= 1e-13))
-                    fail_msg("%s[%zu] %.17g, wanted %.17g", lists[n].key, 3 * g + i, got, wanted);
+                if (!(fabs(advantage[i] - wanted) <= 1e-13))
+                    fail_msg("%s[%zu] %.17g, wanted %.17g", lists[n].key, 3 * g + i, advantage[i],
+                             wanted);
             }
         }
 }
@@ -149,7 +150,8 @@ static void check_case(struct op_table *table, const struct golden_case *one)
     const struct loss_settings settings = {.kind = (config_choice)one->loss,
                                            .weight_max = one->weight_max,
                                            .clip_low = one->clip_low,
-                                           .clip_high = one->clip_high};
+                                           .clip_high = one->clip_high,
+                                           .dual_clip = (double)one->dual_clip};
     per_token(one->normaliser, advantage, scale, mask);
     struct op_policy_loss args = {.rows = batch.rows,
                                   .sequences = RESPONSES,
@@ -164,7 +166,6 @@ static void check_case(struct op_table *table, const struct golden_case *one)
                                   .clipped = clipped,
                                   .loss = &loss};
     losses_fill(&settings, &args);
-    args.dual_clip = one->dual_clip;
     assert_int_equal(table->policy_loss(table->context, &args), STATUS_OK);
     const json_t *golden = json_object_get(json_object_get(root, "cases"), one->name);
     double wanted = json_number_value(json_object_get(golden, "loss"));
@@ -199,12 +200,15 @@ static void test_losses_golden_cases_give_loss_and_gradient(void **state)
 static void test_losses_every_setting_has_its_row(void **state)
 {
     (void)state;
-    static const char choices[] = "cispo|cispo_mask|reinforce|grpo|dapo|gspo|sft";
+    static const char choices[] = "cispo|cispo_mask|reinforce|grpo|dapo|dr_grpo|gspo|scalerl|sft";
     char joined[128] = "";
     size_t used = 0;
-    for (int loss = LOSS_CISPO; loss <= LOSS_SFT; loss++)
+    for (int loss = LOSS_CISPO; loss <= LOSS_SFT; loss++) {
         used += (size_t)snprintf(joined + used, sizeof joined - used, "%s%s", used ? "|" : "",
                                  losses_row((enum setting_loss)loss)->name);
+        assert_string_equal(losses_row((enum setting_loss)loss)->name,
+                            loss_rule((enum setting_loss)loss)->name);
+    }
     assert_string_equal(joined, choices);
 }
 
@@ -254,6 +258,20 @@ static void test_losses_explain_converts_the_bounds(void **state)
                                         "loss.weight_min=0", NULL};
     static const char *const gspo[] = {"3e-4", "sequence_level_importance_ratios: true",
                                        "loss_mode=gspo", "unread    loss.weight_min", NULL};
+    static const char *const dr_grpo[] = {"loss_type=\"dr_grpo\" epsilon=0.2",
+                                          "normaliser_tokens = 700",
+                                          "scale_rewards=\"none\"",
+                                          "norm_adv_by_std_in_grpo=False",
+                                          "clip_ratio_c=3",
+                                          "at most 3 times",
+                                          "R - mean of the others of the group",
+                                          NULL};
+    static const char *const options[] = {"beta=0.04",
+                                          "kl_loss_coef=0.04",
+                                          "--tis-clip 2",
+                                          "entropy_coeff=0.01",
+                                          "recomputed with the weights the plan starts with",
+                                          NULL};
     static const char *const dapo[] = {"loss_type=\"dapo\" epsilon=0.2 epsilon_high=0.28",
                                        "0.8 .. 1.28 of the ratio", "clip_ratio_c", NULL};
     struct loss_settings settings = {
@@ -265,13 +283,28 @@ static void test_losses_explain_converts_the_bounds(void **state)
     check_explains(&settings, gspo);
     settings.kind = LOSS_DAPO;
     check_explains(&settings, dapo);
+    settings.kind = LOSS_GRPO;
+    settings.kl_coefficient = 0.04;
+    settings.entropy_coefficient = 0.01;
+    settings.anchor = ANCHOR_RECOMPUTED;
+    settings.rollout_weight_max = 2;
+    check_explains(&settings, options);
+    settings = (struct loss_settings){.kind = LOSS_DR_GRPO,
+                                      .clip_low = 0.2,
+                                      .clip_high = 0.2,
+                                      .dual_clip = 3,
+                                      .normaliser = NORMALISER_CONSTANT,
+                                      .normaliser_tokens = 700,
+                                      .advantage_std = ADVANTAGE_STD_NONE,
+                                      .advantage_mean = ADVANTAGE_MEAN_LEAVE_ONE_OUT};
+    check_explains(&settings, dr_grpo);
 }
 
 static void test_losses_explain_of_every_kind_says_its_formula(void **state)
 {
     (void)state;
     for (int loss = LOSS_CISPO; loss <= LOSS_SFT; loss++)
-        for (int normaliser = NORMALISER_PROMPT; normaliser <= NORMALISER_SAMPLE; normaliser++) {
+        for (int normaliser = NORMALISER_PROMPT; normaliser <= NORMALISER_COMBINED; normaliser++) {
             const struct loss_settings settings = {.kind = (config_choice)loss,
                                                    .weight_max = 5,
                                                    .normaliser = (config_choice)normaliser};
@@ -280,6 +313,197 @@ static void test_losses_explain_of_every_kind_says_its_formula(void **state)
                                           "loss.normaliser", NULL};
             check_explains(&settings, wanted);
         }
+}
+
+/* ---- the same in double precision, written out from the papers ---- */
+
+struct term {
+    double loss, slope;
+};
+
+static double clip(double x, double low, double high)
+{
+    return x < low ? low : x > high ? high : x;
+}
+
+static struct term surrogate(double w, double ratio, double a, const struct golden_case *one,
+                             double dual)
+{
+    double bounded = clip(ratio, 1 - one->clip_low, 1 + one->clip_high);
+    struct term term = {-w * ratio * a, -w * ratio * a};
+    if (bounded * a < ratio * a)
+        term = (struct term){-w * bounded * a, 0};
+    if (dual > 1 && a < 0 && -term.loss < w * dual * a)
+        term = (struct term){-w * dual * a, 0};
+    return term;
+}
+
+static struct term oracle_term(const struct golden_case *one, double w, double logprob, double old,
+                               double a, double mean)
+{
+    double ratio = exp(logprob - old), weight = fmin(ratio, one->weight_max);
+    bool masked = (a > 0 && ratio > 1 + one->clip_high) || (a < 0 && ratio < 1 - one->clip_low);
+    double slope;
+    switch (one->loss) {
+    case LOSS_CISPO:
+    case LOSS_CISPO_MASK:
+        slope = one->loss == LOSS_CISPO_MASK && masked ? 0 : -w * weight * a;
+        return (struct term){slope * logprob, slope};
+    case LOSS_REINFORCE:
+        return (struct term){-w * ratio * a * logprob, -w * ratio * a};
+    case LOSS_GSPO:
+        return surrogate(w, exp(mean), a, one, 0);
+    default:
+        return surrogate(w, ratio, a, one, (double)one->dual_clip);
+    }
+}
+
+static double golden_at(const char *key, size_t i, size_t t)
+{
+    return json_number_value(json_array_get(json_array_get(json_object_get(root, key), i), t));
+}
+
+static void near(double got, double wanted, const char *name)
+{
+    if (!(fabs(got - wanted) <= 1e-12 * (1e-3 + fabs(wanted)))) /* f64 to f64 */
+        fail_msg("%s: %.17g, wanted %.17g", name, got, wanted);
+}
+
+/* Every loss, gradient, advantage and normaliser in f64, from the file's own numbers. */
+static void test_losses_double_precision_gives_the_golden_numbers(void **state)
+{
+    (void)state;
+    for (size_t n = 0; n < sizeof cases / sizeof cases[0]; n++) {
+        const struct golden_case *one = &cases[n];
+        const json_t *golden = json_object_get(json_object_get(root, "cases"), one->name);
+        struct normaliser minibatch = {.kind = one->normaliser};
+        int64_t group_tokens[2];
+        double advantage[RESPONSES], loss = 0;
+        advantages(ADVANTAGE_STD_POPULATION, advantage);
+        for (int g = 0; g < 2; g++)
+            group_tokens[g] = normaliser_add_group(&minibatch, batch.lens + 3 * g, 3);
+        for (size_t i = 0; i < RESPONSES; i++) {
+            double w = normaliser_scale(&minibatch, group_tokens[i / 3], batch.lens[i]), mean = 0;
+            for (size_t t = 0; t < (size_t)batch.lens[i]; t++)
+                mean += (golden_at("logp_new", i, t) - golden_at("logp_old", i, t)) /
+                        (double)batch.lens[i];
+            for (size_t t = 0; t < (size_t)batch.lens[i]; t++) {
+                struct term term = oracle_term(one, w, golden_at("logp_new", i, t),
+                                               golden_at("logp_old", i, t), advantage[i], mean);
+                const json_t *row = json_array_get(json_object_get(golden, "dlogp"), i);
+                near(term.slope, json_number_value(json_array_get(row, t)), one->name);
+                loss += term.loss;
+            }
+        }
+        near(loss, json_number_value(json_object_get(golden, "loss")), one->name);
+    }
+}
+
+/* MiniMax-M1 eq. 6 and 7: without a cap and with DAPO's bounds the masked form has DAPO's gradient, token by token. */
+static void test_losses_masked_cispo_without_a_cap_is_dapo(void **state)
+{
+    (void)state;
+    struct op_table *table;
+    assert_int_equal(op_table_create_cpu(&table, 1), STATUS_OK);
+    float advantage[TOKENS_MAX], scale[TOKENS_MAX], mask[TOKENS_MAX], ratio[TOKENS_MAX];
+    float slope[2][TOKENS_MAX];
+    uint8_t clipped[TOKENS_MAX];
+    per_token(NORMALISER_BATCH, advantage, scale, mask);
+    for (int i = 0; i < 2; i++) {
+        double loss;
+        const struct loss_settings settings = {.kind = i == 0 ? LOSS_CISPO_MASK : LOSS_DAPO,
+                                               .weight_max = 1e6,
+                                               .clip_low = 0.2,
+                                               .clip_high = 0.28};
+        struct op_policy_loss args = {.rows = batch.rows,
+                                      .sequences = RESPONSES,
+                                      .sequence_start = batch.start,
+                                      .logprob = batch.logprob,
+                                      .logprob_old = batch.logprob_old,
+                                      .advantage = advantage,
+                                      .mask = mask,
+                                      .scale = scale,
+                                      .ratio = ratio,
+                                      .dlogprob = slope[i],
+                                      .clipped = clipped,
+                                      .loss = &loss};
+        losses_fill(&settings, &args);
+        assert_int_equal(table->policy_loss(table->context, &args), STATUS_OK);
+    }
+    int zeros = 0;
+    for (int32_t t = 0; t < batch.rows; t++) {
+        assert_true(slope[0][t] == slope[1][t]);
+        zeros += slope[1][t] == 0;
+    }
+    assert_true(zeros > 0 && zeros < batch.rows);
+    op_table_destroy(&table);
+}
+
+/* dr_grpo is grpo's token, scalerl is cispo's without a lower bound. */
+static void test_losses_rows_that_share_an_op_fill_it_alike(void **state)
+{
+    (void)state;
+    struct loss_settings settings = {.kind = LOSS_GRPO,
+                                     .weight_min = 0.5,
+                                     .weight_max = 3,
+                                     .clip_low = 0.1,
+                                     .clip_high = 0.3,
+                                     .dual_clip = 3};
+    struct op_policy_loss grpo = {0}, dr_grpo = {0}, scalerl = {0}, gspo = {0};
+    losses_fill(&settings, &grpo);
+    settings.kind = LOSS_DR_GRPO;
+    losses_fill(&settings, &dr_grpo);
+    assert_memory_equal(&grpo, &dr_grpo, sizeof grpo);
+    assert_true(grpo.dual_clip == 3.0f);
+    settings.kind = LOSS_GSPO;
+    losses_fill(&settings, &gspo);
+    assert_true(gspo.dual_clip == 0.0f && gspo.clip_high == 0.3f);
+    settings.kind = LOSS_SCALERL;
+    losses_fill(&settings, &scalerl);
+    assert_int_equal(scalerl.kind, POLICY_LOSS_CISPO);
+    assert_true(scalerl.weight_min == 0.0f && scalerl.weight_max == 3.0f);
+}
+
+/* ---- KL, entropy, rollout weight ---- */
+
+static void test_losses_kl_and_entropy_have_their_formula_and_slope(void **state)
+{
+    (void)state;
+    const struct loss_settings kl = {.kl_coefficient = 0.04},
+                               both = {.kl_coefficient = 0.04, .entropy_coefficient = 0.2};
+    static const double references[] = {-1.0, -1.5, -3.0, -0.01, -1.0 - 1e-9};
+    for (size_t i = 0; i < sizeof references / sizeof references[0]; i++) {
+        double slope = 7, dentropy = 1, unused = 0, d = references[i] + 1.0;
+        double loss = losses_terms(&kl, 0.25, -1.0, references[i], 3.0, &slope, &dentropy);
+        near(loss, 0.25 * 0.04 * (expm1(d) - d), "k3");
+        assert_true(loss >= 0 && dentropy == 0);
+        double h = 1e-5,
+               above = losses_terms(&kl, 0.25, -1.0 + h, references[i], 3, &unused, &dentropy);
+        double numeric =
+            (above - losses_terms(&kl, 0.25, -1.0 - h, references[i], 3, &unused, &dentropy)) /
+            (2 * h);
+        assert_true(fabs(slope - 7 - numeric) < 1e-10);
+    }
+    double slope = 0, dentropy = 0;
+    double loss = losses_terms(&both, 0.5, -1, -1, 2.0, &slope, &dentropy);
+    near(loss, -0.5 * 0.2 * 2.0, "entropy");
+    near(dentropy, -0.5 * 0.2, "entropy's slope");
+    assert_true(slope == 0);
+    /* far apart: finite, and no slope where it is clamped; what is no number stays none */
+    assert_true(isfinite(losses_terms(&kl, 1, -100, -1, 1, &slope, &dentropy)) && slope == 0);
+    assert_true(isnan(losses_terms(&kl, 1, -1, NAN, 1, &slope, &dentropy)));
+}
+
+static void test_losses_rollout_weight_is_truncated(void **state)
+{
+    (void)state;
+    const struct loss_settings off = {0}, two = {.rollout_weight_max = 2};
+    assert_true(losses_rollout_weight(&off, -1, -9) == 1);
+    near(losses_rollout_weight(&two, -1.0, -1.5), exp(0.5), "below the cap");
+    near(losses_rollout_weight(&two, -1.5, -1.0), exp(-0.5), "below 1");
+    assert_true(losses_rollout_weight(&two, -1, -9) == 2);
+    assert_true(losses_rollout_weight(&two, -1, -1e30) == 2);
+    assert_true(isnan(losses_rollout_weight(&two, NAN, -1)));
 }
 
 static void test_losses_explain_into_a_full_buffer_fails(void **state)
@@ -304,6 +528,11 @@ int main(void)
         cmocka_unit_test(test_losses_unread_bounds_are_open),
         cmocka_unit_test(test_losses_explain_converts_the_bounds),
         cmocka_unit_test(test_losses_explain_of_every_kind_says_its_formula),
+        cmocka_unit_test(test_losses_double_precision_gives_the_golden_numbers),
+        cmocka_unit_test(test_losses_masked_cispo_without_a_cap_is_dapo),
+        cmocka_unit_test(test_losses_rows_that_share_an_op_fill_it_alike),
+        cmocka_unit_test(test_losses_kl_and_entropy_have_their_formula_and_slope),
+        cmocka_unit_test(test_losses_rollout_weight_is_truncated),
         cmocka_unit_test(test_losses_explain_into_a_full_buffer_fails),
     };
     return cmocka_run_group_tests_name("losses", tests, setup, teardown);

@@ -22,11 +22,14 @@ enum status book_create(struct book **out, const struct book_config *config)
     buffer_init(&book->report, 0);
     struct curriculum_config curriculum = {&config->curriculum, config->prompts, config->run_seed,
                                            config->shuffle};
-    enum status status = curriculum_create(&book->curriculum, &curriculum);
+    enum status status =
+        stages_open(&book->stages, &config->stages, config->sampling.response_tokens_max);
+    if (status == STATUS_OK)
+        status = curriculum_create(&book->curriculum, &curriculum);
     if (status != STATUS_OK)
         book_destroy(&book);
     *out = book;
-    return STATUS_OK;
+    return status;
 }
 
 static void free_holders(struct book *book)
@@ -53,6 +56,7 @@ void book_destroy(struct book **book_pointer)
         if (book->peers[i] != NULL)
             book_peer_gone(book, book->peers[i]);
     free_holders(book);
+    stages_close(&book->stages);
     curriculum_destroy(&book->curriculum);
     for (size_t i = 0; i < book->plan_count; i++)
         book_free_plan(&book->plans[i]);

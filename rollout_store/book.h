@@ -40,6 +40,8 @@
  *              group that it must not leave behind: one whose oldest token is older than w + 1 - s, or one of more than
  *              (k + 1) P with tokens <= w + 1 - s + k, which k + 1 later plans could not all take. Takes by (oldest version, group id), for s = 0 by group
  *              id alone. Immutable; cuts as even as updates_per_publish allows. `mask` and `drop` treat over-age tokens.
+ *   stage      a sample's budget is the cap of the length stage in force at its lease (rollout_store/stages.h); a plan's
+ *              record has the numbers of its rollouts and says which stage follows.
  *   register   (branch, version, parent, digest) before the learner's first broadcast byte. A re-made version must have
  *              the recorded digest; otherwise branch + 1, later versions and plans of the old branch are void, and
  *              groups with their tokens are dropped (dead branch).
@@ -65,6 +67,7 @@ struct book;
 struct book_config {
     struct store_settings store;
     struct sampling_settings sampling;
+    struct stages_settings stages;
     struct curriculum_settings curriculum;
     uint64_t run_seed;
     uint64_t steps;
@@ -165,6 +168,16 @@ MUST_CHECK enum status book_rescore(struct book *book, const char *glob, struct 
 MUST_CHECK enum status book_pause(struct book *book, const char *glob, bool paused,
                                   struct book_out *out, uint32_t *count);
 const struct curriculum *book_curriculum(const struct book *book);
+
+/* The length stage in force and what the newest plan said of it, for logs and metrics. */
+struct book_stage {
+    uint32_t stage, count, cap;   /* of `count` stages; tokens */
+    uint64_t version;             /* of the newest plan, 0 before it */
+    struct stage_verdict verdict; /* of the newest plan; all 0 before it */
+};
+void book_read_stage(const struct book *book, struct book_stage *stage);
+MUST_CHECK enum status book_stage_json(const struct book *book,
+                                       struct buffer *json); /* an object */
 
 struct book_counters { /* for metrics and tests */
     uint64_t groups_born, groups_eligible, groups_planned, groups_consumed, groups_open;

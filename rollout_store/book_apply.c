@@ -292,6 +292,7 @@ static enum status apply_leased(struct book *book, const struct record *record)
     sample->lease_id = record->leased.lease_id;
     sample->lease_from = sample->count;
     sample->lease_heard = false;
+    sample->cap = stages_cap(&book->stages);
     sample->holder = holder;
     holder->leases++;
     holder->tokens += book_lease_tokens(book, sample->group);
@@ -558,6 +559,7 @@ static enum status apply_branch(struct book *book, const struct record *record)
         book->dead[book->dead_count++ % BOOK_DEAD_MAX] = book->versions[--book->version_count];
     while (book->plan_count > 0 && book->plans[book->plan_count - 1].plan.version > first_dead)
         book_free_plan(&book->plans[--book->plan_count]);
+    stages_branch(&book->stages, first_dead);
     book->counters.branch = record->branch.branch;
     book->counters.version = book_version(book);
     book->counters.planned_version =
@@ -590,8 +592,9 @@ static enum status keep_plan(struct book *book, const struct plan *plan)
     return STATUS_OK;
 }
 
-static enum status apply_plan(struct book *book, const struct plan *plan)
+static enum status apply_plan(struct book *book, const struct record *record)
 {
+    const struct plan *plan = &record->plan.plan;
     if (plan->branch != book->counters.branch || plan->version != book_version(book) + 1 ||
         book_find_plan(book, plan->version))
         return FAIL(STATUS_CORRUPT, "plan for version %" PRIu64 " at version %" PRIu64,
@@ -615,6 +618,8 @@ static enum status apply_plan(struct book *book, const struct plan *plan)
     book->counters.planned_version = plan->version;
     book->zero_variance = 0;
     book->zero_variance_reward = 0;
+    TRY(stages_apply(&book->stages, plan->version, plan->stage, plan->response_tokens_max,
+                     record->plan.stage));
     return keep_plan(book, plan);
 }
 
@@ -626,6 +631,7 @@ static enum status apply_checkpoint(struct book *book, const struct record *reco
                     version);
     if (version > book->counters.checkpoint_version)
         book->counters.checkpoint_version = version;
+    stages_forget(&book->stages, version);
     size_t consumed = 0;
     for (; consumed < book->plan_count && book->plans[consumed].plan.version <= version;
          consumed++) {
@@ -698,7 +704,7 @@ enum status book_apply(struct book *book, const struct record *record)
     case RECORD_BRANCH:
         return apply_branch(book, record);
     case RECORD_PLAN:
-        return apply_plan(book, &record->plan.plan);
+        return apply_plan(book, record);
     case RECORD_CHECKPOINT:
         return apply_checkpoint(book, record);
     case RECORD_STOP:

@@ -107,9 +107,7 @@ static enum status describe_lease(const struct book *book, const struct sample *
     spans[1] =
         (struct span){.source = SPAN_MODEL, .train = true, .count = sample->count, .ids = ids};
     /* a run resumed with a smaller response_tokens_max may hold longer samples: their lease ends them */
-    uint32_t budget = sampling->response_tokens_max > sample->count
-                          ? sampling->response_tokens_max - sample->count
-                          : 0;
+    uint32_t budget = sample->cap > sample->count ? sample->cap - sample->count : 0;
     *lease = (struct lease){.lease_id = sample->lease_id,
                             .group_id = sample->group->group_id,
                             .sample = sample->number,
@@ -250,7 +248,7 @@ static enum refusal judge_content(const struct book *book, const struct peer *pe
 {
     uint64_t end = (uint64_t)segment->first_position + segment->count;
     const struct stored_version *version = book_find_version(book, segment->version);
-    if (end > book->config.sampling.response_tokens_max || segment->count > WIRE_SEGMENT_TOKENS_MAX)
+    if (end > sample->cap || segment->count > WIRE_SEGMENT_TOKENS_MAX)
         return REFUSAL_TOO_LONG;
     if (segment->status == SEGMENT_TURN || (unsigned)segment->status >= SEGMENT_STATUS_COUNT)
         return REFUSAL_WRONG_STATUS;

@@ -138,19 +138,22 @@ static enum status make_plan(struct book *book, struct book_out *out)
     for (uint32_t i = 0; i < cut_count; i++)
         cuts[i] = (uint32_t)((uint64_t)i * count / cut_count);
     uint64_t version = book_version(book) + 1;
-    struct record record = {
-        .type = RECORD_PLAN,
-        .plan = {.plan = {.branch = book->counters.branch,
-                          .version = version,
-                          .group_count = count,
-                          .group_ids = ids,
-                          .cut_count = cut_count,
-                          .cuts = cuts,
-                          .last = version >= book->config.steps,
-                          .settings_json = book->config.settings_json,
-                          .groups_dropped = book->zero_variance,
-                          .dropped_reward = book->zero_variance_reward,
-                          .response_tokens_max = book->config.sampling.response_tokens_max}}};
+    struct stage_facts *facts;
+    TRY(book_stage_facts(book, out, ids, count, &facts));
+    struct record record = {.type = RECORD_PLAN,
+                            .plan = {.plan = {.branch = book->counters.branch,
+                                              .version = version,
+                                              .group_count = count,
+                                              .group_ids = ids,
+                                              .cut_count = cut_count,
+                                              .cuts = cuts,
+                                              .last = version >= book->config.steps,
+                                              .settings_json = book->config.settings_json,
+                                              .groups_dropped = book->zero_variance,
+                                              .dropped_reward = book->zero_variance_reward,
+                                              .stage = stages_now(&book->stages),
+                                              .response_tokens_max = stages_cap(&book->stages)},
+                                     .stage = facts}};
     return book_emit(book, out, &record);
 }
 

@@ -123,6 +123,10 @@ static enum status walk_sample(struct walk *walk, struct book *book, struct samp
         TRY(walk_lease(walk, book, sample));
     TRY(walk_u32(walk, &sample->lease_from));
     TRY(walk_flag(walk, &sample->lease_heard));
+    if (walk->format >= 3)
+        TRY(walk_u32(walk, &sample->cap));
+    else if (walk->out == NULL)
+        sample->cap = book->config.sampling.response_tokens_max;
     TRY(walk_u32(walk, &sample->count));
     WALK_ITEMS(walk, sample->ids, sample->count, uint32_t);
     WALK_ITEMS(walk, sample->logprobs, sample->count, float);
@@ -382,6 +386,8 @@ static enum status walk_core(struct walk *walk, struct book *book)
     TRY(walk_flag(walk, &book->stop_failed)); /* `stopped` itself ends with the process */
     TRY(walk_text(walk, &book->stop_reason));
     TRY(walk_plans(walk, book));
+    if (walk->format >= 3)
+        TRY(stages_walk(walk, &book->stages));
     if (walk->format >= 3)
         TRY(curriculum_walk(book->curriculum, walk));
     else if (walk->out == NULL)

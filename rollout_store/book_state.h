@@ -52,6 +52,7 @@ struct sample {
     struct holder *holder; /* of the lease */
     uint32_t lease_from;   /* tokens when it was leased */
     bool lease_heard;      /* a segment came under this lease */
+    uint32_t cap;          /* tokens it may have under this lease; 0 before the first */
     uint32_t *ids;         /* [count] */
     float *logprobs;       /* [count] */
     uint32_t count, capacity;
@@ -182,6 +183,7 @@ struct book {
     size_t version_count, version_capacity;
     struct stored_version dead[BOOK_DEAD_MAX]; /* ring of dead_count: of branches that were left */
     size_t dead_count;
+    struct stages stages;
     struct stored_plan *plans; /* after the newest checkpoint, ascending */
     size_t plan_count, plan_capacity;
     uint32_t zero_variance;      /* groups since the last plan */
@@ -314,6 +316,12 @@ void book_scorer_lost(struct book *book, struct peer *peer, bool charged);
 /* ---- book_control.c ---- */
 MUST_CHECK enum status book_control(struct book *book, struct peer *peer,
                                     const struct control *control, struct book_out *out);
+
+/* ---- book_stage.c ---- */
+/* The facts of the plan for the next version, in the arena of the round. */
+MUST_CHECK enum status book_stage_facts(const struct book *book, struct book_out *out,
+                                        const uint64_t *group_ids, uint32_t group_count,
+                                        struct stage_facts **facts);
 
 /* ---- book_plan.c ---- */
 MUST_CHECK enum status book_plan_request(struct book *book, struct peer *peer,

@@ -70,6 +70,14 @@ static enum status write_counters(const struct book *book, struct buffer *json)
                       "\"prompts_retired\":%" PRIu64 ",\"prompts_hard\":%" PRIu64
                       ",\"sources_paused\":%" PRIu64 ",",
                       retired, hard, paused));
+    struct book_stage stage;
+    book_read_stage(book, &stage);
+    TRY(buffer_printf(json,
+                      "\"stage/index\":%" PRIu32 ",\"stage/cap\":%" PRIu32
+                      ",\"stage/plans\":%" PRIu32 ",\"stage/perplexity\":%.9g,\"stage/p99\":%.9g"
+                      ",\"stage/tail_change\":%.6g,\"stage/tail_alarm\":%d,",
+                      stage.stage, stage.cap, stage.verdict.plans, stage.verdict.perplexity,
+                      stage.verdict.p99, stage.verdict.tail_change, stage.verdict.tail_alarm));
     return buffer_printf(json, "\"staleness_mean\":%.4f}", c.staleness_mean);
 }
 
@@ -141,6 +149,8 @@ enum status book_status_json(const struct book *book, int64_t now_ns, struct buf
     TRY(write_counters(book, json));
     TRY(buffer_text(json, ",\"sources\":"));
     TRY(curriculum_json(book->curriculum, book_version(book), json));
+    TRY(buffer_text(json, ",\"stage\":"));
+    TRY(book_stage_json(book, json));
     TRY(buffer_text(json, ",\"peers\":["));
     bool first = true;
     for (uint32_t i = 0; i < book->peer_limit; i++) {

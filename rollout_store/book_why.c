@@ -509,6 +509,10 @@ enum status book_why_json(const struct book *book, int64_t now_ns, struct buffer
     if (status == STATUS_OK)
         status = write_sentence(&graph, json);
     if (status == STATUS_OK)
+        status = buffer_text(json, ",\"stage\":");
+    if (status == STATUS_OK)
+        status = book_stage_json(book, json);
+    if (status == STATUS_OK)
         status = buffer_printf(json, ",\"left_out\":%" PRIu64 ",\"waits\":[", graph.left_out);
     for (size_t i = 0; i < graph.count && status == STATUS_OK; i++)
         status = write_edge(&graph.edges[i], i == 0, json);

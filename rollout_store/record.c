@@ -127,13 +127,26 @@ static enum status walk_scorer(struct walk *walk, uint64_t *scorer)
     return walk->out == NULL && walk->at == walk->size ? STATUS_OK : walk_u64(walk, scorer);
 }
 
-/* The last members of a plan's record; ledgers before length stages do not have them, and read as 0. */
-static enum status walk_stage(struct walk *walk, struct plan *plan)
+/* The last members of a plan's record; ledgers before length stages do not have them, and read as 0 and NULL. */
+static enum status walk_stage(struct walk *walk, struct record *record)
 {
+    struct plan *plan = &record->plan.plan;
     if (walk->out == NULL && walk->at == walk->size)
         return STATUS_OK;
     TRY(walk_u32(walk, &plan->stage));
-    return walk_u32(walk, &plan->response_tokens_max);
+    TRY(walk_u32(walk, &plan->response_tokens_max));
+    if (walk->out != NULL ? record->plan.stage == NULL : walk->at == walk->size)
+        return STATUS_OK;
+    if (walk->out != NULL) {
+        struct stage_facts facts = *record->plan.stage;
+        return stage_facts_walk(walk, &facts);
+    }
+    struct stage_facts *facts = arena_alloc(walk->arena, sizeof *facts);
+    if (facts == NULL)
+        return FAIL(STATUS_LIMIT, "no room for the stage of plan %" PRIu64, plan->version);
+    *facts = (struct stage_facts){0};
+    record->plan.stage = facts;
+    return stage_facts_walk(walk, facts);
 }
 
 static enum status walk_plan(struct walk *walk, struct plan *plan)
@@ -156,7 +169,7 @@ static enum status walk_plan(struct walk *walk, struct plan *plan)
             (i > 0 && plan->cuts[i] <= plan->cuts[i - 1]))
             return FAIL(STATUS_CORRUPT, "plan %" PRIu64 ": cut %" PRIu32 " is out of order",
                         plan->version, i);
-    return walk_stage(walk, plan);
+    return STATUS_OK;
 }
 
 static enum status walk_born(struct walk *walk, struct record *record)
@@ -276,7 +289,8 @@ static enum status walk_body(struct walk *walk, struct record *record)
         TRY(walk_u32(walk, &record->branch.branch));
         return walk_u64(walk, &record->branch.after_version);
     case RECORD_PLAN:
-        return walk_plan(walk, &record->plan.plan);
+        TRY(walk_plan(walk, &record->plan.plan));
+        return walk_stage(walk, record);
     case RECORD_CHECKPOINT:
         return walk_checkpoint(walk, record);
     case RECORD_STOP:

@@ -8,6 +8,7 @@
 #include "core/arena.h"
 #include "core/buffer.h"
 #include "proto/messages.h"
+#include "rollout_store/stages.h"
 
 enum record_type {
     RECORD_RUN = 1,    /* run name, seed, data hash, settings: first record of a ledger */
@@ -82,6 +83,7 @@ struct record {
         } branch;
         struct {
             struct plan plan;
+            const struct stage_facts *stage; /* NULL: a ledger before length stages */
         } plan;
         struct {
             uint32_t branch;

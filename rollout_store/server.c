@@ -97,6 +97,7 @@ static enum status open_book(struct server *server, const struct server_options 
     TRY(write_settings(settings, &server->settings_json));
     struct book_config config = {.store = settings->store,
                                  .sampling = settings->sampling,
+                                 .stages = settings->stages,
                                  .curriculum = settings->curriculum,
                                  .run_seed = settings->run.seed,
                                  .steps = settings->run.steps,
@@ -118,6 +119,7 @@ static enum status open_book(struct server *server, const struct server_options 
     book_read_counters(server->book, &counters);
     server->seen_version = counters.version;
     server->seen_branch = counters.branch;
+    book_read_stage(server->book, &server->seen_stage);
     LOG_INFO("ledger", "opened",
              "path=%s records=%" PRIu64 " bytes=%" PRIu64 " torn_bytes=%" PRIu64
              " version=%" PRIu64,

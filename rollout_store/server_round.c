@@ -1,5 +1,6 @@
 /* rollout_store/server_round.c - one round: take what peers said, decide, append and sync once, send. */
 #include <inttypes.h>
+#include <math.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
@@ -147,6 +148,41 @@ static enum status send_round(struct server *server)
     return STATUS_OK;
 }
 
+/* Another stage, and an episode of tail collapse when it begins: a line of the log and an event, with their numbers. */
+static enum status note_stage(struct server *server)
+{
+    struct book_stage now, before = server->seen_stage;
+    book_read_stage(server->book, &now);
+    if (now.version == before.version && now.stage == before.stage)
+        return STATUS_OK;
+    server->seen_stage = now;
+    const struct stage_verdict *verdict = &now.verdict;
+    char text[512];
+    if (now.stage != before.stage) {
+        snprintf(text, sizeof text,
+                 "length stage %" PRIu32 " of %" PRIu32 ": %" PRIu32 " tokens, before %" PRIu32
+                 "; after the plan of version %" PRIu64 ": %" PRIu32
+                 " plans in the stage, perplexity %.6g changed by %.3g +- %.2g, p99 of "
+                 "lengths %.0f, share near the cap %.3g, held for %" PRIu32 " plans",
+                 now.stage, now.count, now.cap, before.cap, now.version, verdict->plans,
+                 verdict->perplexity, verdict->change, verdict->change_error, verdict->p99,
+                 verdict->near_share, verdict->held);
+        LOG_INFO("store", "length stage", "stage=%" PRIu32 " cap=%" PRIu32 " why=\"%s\"", now.stage,
+                 now.cap, text);
+        TRY(server_view_event(&server->view, "stage", text));
+    }
+    if (!verdict->tail_alarm || before.verdict.tail_alarm)
+        return STATUS_OK;
+    snprintf(text, sizeof text,
+             "tail collapse: after the plan of version %" PRIu64
+             " the perplexity of late positions has risen by %.3g (z %.3g) against that of early "
+             "ones over a window (stages.tail_rise); lower optim.grad_clip and loss.weight_max, "
+             "look at `weir tail`, docs/stages.md",
+             now.version, expm1(verdict->tail_change), verdict->tail_z);
+    LOG_ERROR("store", "alarm", "why=\"%s\"", text);
+    return server_view_event(&server->view, "alarm", text);
+}
+
 static enum status note_changes(struct server *server)
 {
     struct book_counters counters;
@@ -193,6 +229,7 @@ enum status server_turn(struct server *server, bool *busy)
     TRY(take_messages(server, *busy                         ? 0
                               : heartbeat_ms < IDLE_POLL_MS ? heartbeat_ms
                                                             : IDLE_POLL_MS));
+    TRY(pause_alarmed(server));
     TRY(book_tick(server->book, clock_now_ns(), &server->out));
     TRY(commit(server));
     TRY(send_round(server));
@@ -200,6 +237,7 @@ enum status server_turn(struct server *server, bool *busy)
     TRY(server_view_round(&server->view, server->book, clock_now_ns()));
     quarantine_round(&server->quarantine, server->book, server->hub);
     TRY(note_changes(server));
+    TRY(note_stage(server));
     forget_silent(server, clock_now_ns());
     return STATUS_OK;
 }

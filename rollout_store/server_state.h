@@ -67,6 +67,7 @@ struct server {
     struct quarantine quarantine;
     uint64_t records, seen_version;
     uint32_t seen_branch;
+    struct book_stage seen_stage;
     int64_t turned_ns, awake_ns;    /* the last round; since when rounds follow each other */
     const atomic_int *stop_signals; /* NULL: none can come */
 };

@@ -212,6 +212,11 @@ static void one_schedule(uint64_t seed, struct met *met)
     world_create(&world, seed, (uint32_t)(seed % 4));
     world.config.store.max_deaths = seed % 2 ? 1000 : 2;
     world.config.store.over_age = seed % 5 ? OVER_AGE_HOLD : OVER_AGE_DROP;
+    world.shaped = seed % 2 != 0;
+    if (world.shaped) {
+        world.config.curriculum = every_rule();
+        world.config.store.filter_on = "accuracy";
+    }
     book_destroy(&world.book);
     must(book_create(&world.book, &world.config));
     world.zero_variance_every = seed % 2 ? 3 : 0;
@@ -369,14 +374,14 @@ static void test_book_snapshot_knows_every_field(void **state)
 {
     (void)state;
 #if defined(__x86_64__)
-    assert_int_equal(sizeof(struct sample), 176);
+    assert_int_equal(sizeof(struct sample), 184);
     assert_int_equal(sizeof(struct group), 96);
     assert_int_equal(sizeof(struct holder), 88);
-    assert_int_equal(sizeof(struct stored_plan), 112);
+    assert_int_equal(sizeof(struct stored_plan), 120);
     assert_int_equal(sizeof(struct stored_version), 16);
     assert_int_equal(sizeof(struct returned_prompt), 24);
     assert_int_equal(sizeof(struct book_counters), 240);
-    assert_int_equal(offsetof(struct book, peers) - offsetof(struct book, lists), 1600);
+    assert_int_equal(offsetof(struct book, peers) - offsetof(struct book, lists), 2728);
 #endif
 }
 

@@ -18,6 +18,16 @@ static const float logprobs[] = {-0.5F, 0.0F, -3.25F};
 static const uint64_t groups[] = {3, 1, 4};
 static const uint32_t cuts[] = {0, 2};
 
+static const struct stage_facts stage = {
+    .numbers = {.groups = 3,
+                .rollouts = 6,
+                .near = 2,
+                .near_squares = 4,
+                .tokens = {5, 6, 7, [9] = 8},
+                .logprob = {-0.5, -0.25, -3, [9] = -1},
+                .lengths = {1, 2, [99] = 3}},
+    .verdict = {4, 5, 6, 7, true, 1.5, -0.25, 0.125, 4096, 0.5, 20, 0.75, 3}};
+
 static size_t all_records(struct record *out)
 {
     const struct record records[] = {
@@ -53,18 +63,19 @@ static size_t all_records(struct record *out)
         {.type = RECORD_BRANCH, .wall_ns = 10, .branch = {1, 2}},
         {.type = RECORD_PLAN,
          .wall_ns = 11,
-         .plan = {{.branch = 1,
-                   .version = 2,
-                   .group_count = 3,
-                   .group_ids = groups,
-                   .cut_count = 2,
-                   .cuts = cuts,
-                   .last = true,
-                   .settings_json = "{}",
-                   .groups_dropped = 6,
-                   .dropped_reward = 1.5,
-                   .stage = 3,
-                   .response_tokens_max = 4096}}},
+         .plan = {.stage = &stage,
+                  .plan = {.branch = 1,
+                           .version = 2,
+                           .group_count = 3,
+                           .group_ids = groups,
+                           .cut_count = 2,
+                           .cuts = cuts,
+                           .last = true,
+                           .settings_json = "{}",
+                           .groups_dropped = 6,
+                           .dropped_reward = 1.5,
+                           .stage = 3,
+                           .response_tokens_max = 4096}}},
         {.type = RECORD_CHECKPOINT, .wall_ns = 12, .checkpoint = {1, 2, 3, "path"}},
         {.type = RECORD_STOP, .wall_ns = 13, .stop = {"because", true}},
         {.type = RECORD_SNAPSHOT,

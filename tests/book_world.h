@@ -103,7 +103,8 @@ struct world {
     uint32_t reward_caps;         /* of all reward workers */
     uint64_t items_along;         /* items that came with a score, for the others of their group */
     uint32_t error_every;         /* scores that fail first; 0 none */
-    uint64_t planned[4096];       /* version that planned a group, by group id */
+    bool shaped; /* rewards lose something for their sample; the detail has the accuracy */
+    uint64_t planned[4096]; /* version that planned a group, by group id */
     uint64_t consumed_tokens;
     bool stopping;
     uint32_t mistake; /* the learner's digest from this version on differs once; 0 never */
@@ -117,15 +118,40 @@ static inline uint64_t digest_of(const struct world *world, uint64_t version)
 static inline void make_prompts(struct prompts **prompts)
 {
     static uint32_t ids[PROMPTS][3];
-    static char records[PROMPTS][32];
+    static char records[PROMPTS][48];
     struct prompt rows[PROMPTS];
     for (uint32_t i = 0; i < PROMPTS; i++) {
         for (uint32_t t = 0; t < 3; t++)
             ids[i][t] = i * 3 + t;
-        snprintf(records[i], sizeof records[i], "{\"row\":%u}", i);
-        rows[i] = (struct prompt){.ids = ids[i], .count = 1 + i % 3, .record_json = records[i]};
+        snprintf(records[i], sizeof records[i], "{\"data_source\":\"s%u\",\"row\":%u}", i % 3, i);
+        rows[i] = (struct prompt){.ids = ids[i],
+                                  .count = 1 + i % 3,
+                                  .record_json = records[i],
+                                  .level = (float)(i % 4),
+                                  .has_level = true};
     }
     assert_int_equal(prompts_from_memory(prompts, rows, PROMPTS), STATUS_OK);
+}
+
+/* A curriculum with everything on. */
+static inline struct curriculum_settings every_rule(void)
+{
+    return (struct curriculum_settings){.mix = "s0: 1; s1: 0.2@0 1@4; s2: 0@1 0.5@3",
+                                        .quotas = "s0: 0.7",
+                                        .quota_window = 20,
+                                        .pass_value = 0.5000001,
+                                        .pass_high = 1,
+                                        .raise_at = 0.5,
+                                        .lower_at = 0.45,
+                                        .band_groups = 3,
+                                        .review = 0.25,
+                                        .retire_at = 0.9,
+                                        .retire_after = 1,
+                                        .hard_after = 1,
+                                        .hard_epochs = 1,
+                                        .priority = PRIORITY_VARIANCE,
+                                        .priority_floor = 0.05,
+                                        .when_retired = WHEN_RETIRED_REOPEN};
 }
 
 static inline void world_create(struct world *world, uint64_t seed, uint32_t staleness)
@@ -599,12 +625,16 @@ static inline void score(struct world *world, uint32_t i, uint32_t most)
     for (uint32_t s = 0; s < count; s++) {
         struct work work = reward->work[s];
         bool fails = world->error_every != 0 && rng_below(&world->rng, world->error_every) == 0;
+        double value = reward_of(world, work.group_id, work.sample);
+        const char *detail = value > 0.5 ? "{\"accuracy\":1}" : "{\"accuracy\":0}";
         scores[s] = (struct score){work.group_id,
                                    work.sample,
                                    work.attempt,
                                    fails ? SCORE_TIMEOUT : SCORE_OK,
-                                   fails ? 0 : reward_of(world, work.group_id, work.sample),
-                                   "{}",
+                                   fails           ? 0
+                                   : world->shaped ? value - 0.01 * work.sample
+                                                   : value,
+                                   world->shaped ? detail : "{}",
                                    0};
     }
     memmove(reward->work, reward->work + count, (reward->count - count) * sizeof *reward->work);

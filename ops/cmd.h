@@ -44,6 +44,8 @@ int cmd_eval(int argc, char **argv);
 int cmd_filter(int argc, char **argv);
 int cmd_dedup(int argc, char **argv);
 int cmd_rescore(int argc, char **argv);
+int cmd_pause(int argc, char **argv);
+int cmd_resume(int argc, char **argv);
 int cmd_logic(int argc, char **argv);
 int cmd_judge(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);

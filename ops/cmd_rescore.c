@@ -1,4 +1,5 @@
-/* weir rescore: a judge was recalibrated, so what it said of groups that no plan has yet is asked again. */
+/* weir rescore: a judge was recalibrated, so what it said of groups that no plan has yet is asked again.
+ * weir pause, weir resume: a data source is not drawn any more, or is again. */
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -8,7 +9,8 @@
 #include "ops/cmd.h"
 #include "ops/store_query.h"
 
-static enum status ask(const struct known_run *known, const char *source, struct buffer *answer)
+static enum status ask(const struct known_run *known, const char *command, const char *source,
+                       struct buffer *answer)
 {
     struct store_query *query = NULL;
     json_t *arguments = source != NULL ? json_pack("{s:s}", "source", source) : json_object();
@@ -18,24 +20,29 @@ static enum status ask(const struct known_run *known, const char *source, struct
         return FAIL(STATUS_INVALID, "--source is not UTF-8");
     enum status status = store_query_open(&query, known->endpoint, known->name, known->keys);
     if (status == STATUS_OK)
-        status = store_query_ask(query, "rescore", text, STORE_QUERY_MS, answer);
+        status = store_query_ask(query, command, text, STORE_QUERY_MS, answer);
     store_query_close(&query);
     free(text); /* lint: allow(free): jansson's buffer */
     return status;
 }
 
-static int say(const struct buffer *answer)
+static int say(const char *command, const struct buffer *answer)
 {
     json_t *said = json_loadb((const char *)answer->bytes, answer->size, 0, NULL);
-    printf("%" JSON_INTEGER_FORMAT " rollouts of %" JSON_INTEGER_FORMAT
-           " groups are scored again; what a plan has already stays as it is\n",
-           json_integer_value(json_object_get(said, "rollouts")),
-           json_integer_value(json_object_get(said, "groups")));
+    json_int_t sources = json_integer_value(json_object_get(said, "sources"));
+    if (strcmp(command, "rescore") != 0)
+        printf("%" JSON_INTEGER_FORMAT " data sources are %s now\n", sources,
+               strcmp(command, "pause") == 0 ? "paused" : "drawn again");
+    else
+        printf("%" JSON_INTEGER_FORMAT " rollouts of %" JSON_INTEGER_FORMAT
+               " groups are scored again; what a plan has already stays as it is\n",
+               json_integer_value(json_object_get(said, "rollouts")),
+               json_integer_value(json_object_get(said, "groups")));
     json_decref(said);
     return EXIT_CODE_OK;
 }
 
-int cmd_rescore(int argc, char **argv)
+static int tell_store(const char *command, bool needs_source, int argc, char **argv)
 {
     struct known_run known;
     const char *run = NULL, *source = NULL;
@@ -43,19 +50,36 @@ int cmd_rescore(int argc, char **argv)
         if (strcmp(argv[i], "--source") == 0 && i + 1 < argc)
             source = argv[++i];
         else if (argv[i][0] == '-' || run != NULL)
-            return command_usage("rescore", "unexpected argument %s", argv[i]);
+            return command_usage(command, "unexpected argument %s", argv[i]);
         else
             run = argv[i];
     }
+    if (needs_source && source == NULL)
+        return command_usage(command, "--source GLOB is missing; \"*\" is all of them");
     enum status status = known_run_find(&known, run);
     if (status != STATUS_OK)
-        return command_failed("rescore", status);
+        return command_failed(command, status);
     if (known.supervisor == 0)
         return say_run_over(&known);
     struct buffer answer;
     buffer_init(&answer, 0);
-    status = ask(&known, source, &answer);
-    int code = status == STATUS_OK ? say(&answer) : command_failed("rescore", status);
+    status = ask(&known, command, source, &answer);
+    int code = status == STATUS_OK ? say(command, &answer) : command_failed(command, status);
     buffer_free(&answer);
     return code;
+}
+
+int cmd_rescore(int argc, char **argv)
+{
+    return tell_store("rescore", false, argc, argv);
+}
+
+int cmd_pause(int argc, char **argv)
+{
+    return tell_store("pause", true, argc, argv);
+}
+
+int cmd_resume(int argc, char **argv)
+{
+    return tell_store("resume", true, argc, argv);
 }

@@ -191,6 +191,72 @@ static void test_prompts_absent_file_and_empty_folder_say_so(void **state)
     assert_non_null(strstr(status_last_error(), "*.jsonl"));
 }
 
+static void test_prompts_several_paths_load_in_their_order(void **state)
+{
+    (void)state;
+    char second[FILE_PATH_MAX], list[3 * FILE_PATH_MAX], below[FILE_PATH_MAX];
+    struct data_settings data = defaults();
+    struct prompts *prompts = NULL;
+    assert_int_equal(file_path(below, "%s/below", folder), STATUS_OK);
+    assert_int_equal(file_path(second, "%s/logic.jsonl", below), STATUS_OK);
+    assert_int_equal(file_make_dirs(below), STATUS_OK);
+    const char *rows = "{\"prompt\":\"b\"}\n{\"prompt\":\"c\",\"data_source\":\"math\"}\n";
+    assert_int_equal(file_replace(second, rows, strlen(rows)), STATUS_OK);
+    snprintf(list, sizeof list, " %s , %s/ ", path, below);
+    data.train = list;
+    assert_int_equal(load(&prompts, "{\"prompt\":\"a\"}\n", &data, CHAT_NONE), STATUS_OK);
+    assert_int_equal(prompts_count(prompts), 3);
+    expect_text(prompts_at(prompts, 0), "a");
+    expect_text(prompts_at(prompts, 2), "c");
+    assert_int_equal(prompts_source_count(prompts), 2);
+    assert_string_equal(prompts_source(prompts, 0), "math");
+    assert_string_equal(prompts_source(prompts, 1), "logic");
+    assert_int_equal(prompts_at(prompts, 2)->source, 0);
+    prompts_destroy(&prompts);
+    snprintf(list, sizeof list, "%s,/nonexistent/y.jsonl", path);
+    assert_int_equal(prompts_load(&prompts, &data, CHAT_NONE, tokenizer), STATUS_NOT_FOUND);
+    assert_non_null(strstr(status_last_error(), "data.train /nonexistent/y.jsonl"));
+    snprintf(list, sizeof list, "%s,,%s", path, path);
+    assert_int_equal(prompts_load(&prompts, &data, CHAT_NONE, tokenizer), STATUS_INVALID);
+}
+
+static void test_prompts_levels_and_pass_rates_are_read(void **state)
+{
+    (void)state;
+    struct data_settings data = defaults();
+    struct prompts *prompts = NULL;
+    data.key_level = "difficulty";
+    const char *text = "{\"prompt\":\"a\",\"difficulty\":3,\"pass_rate\":0.25}\n"
+                       "{\"prompt\":\"b\",\"difficulty\":\"hard\",\"pass@10\":1}\n"
+                       "{\"prompt\":\"c\",\"pass_rate\":null}\n"
+                       "{\"prompt\":\"say \\\"pass@3\\\"\",\"pass@k\":7,\"difficulty\":-1.5}\n";
+    assert_int_equal(load(&prompts, text, &data, CHAT_NONE), STATUS_OK);
+    const struct {
+        bool has_level, has_rate;
+        float level, rate;
+    } wanted[] = {{true, true, 3, 0.25F}, {false, true, 0, 1}, {0}, {true, false, -1.5F, 0}};
+    for (uint64_t i = 0; i < 4; i++) {
+        const struct prompt *row = prompts_at(prompts, i);
+        assert_true(row->has_level == wanted[i].has_level &&
+                    row->has_pass_rate == wanted[i].has_rate);
+        assert_true(!row->has_level || row->level == wanted[i].level);
+        assert_true(!row->has_pass_rate || row->pass_rate == wanted[i].rate);
+    }
+    prompts_destroy(&prompts);
+    const char *const bad[] = {"{\"prompt\":\"a\",\"pass_rate\":1.5}",
+                               "{\"prompt\":\"a\",\"pass_rate\":\"x\"}"};
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(load(&prompts, bad[i], &data, CHAT_NONE), STATUS_INVALID);
+        assert_non_null(strstr(status_last_error(), "math.jsonl:1: \"pass_rate\" is"));
+    }
+    data.key_pass_rate = "solved";
+    assert_int_equal(
+        load(&prompts, "{\"prompt\":\"a\",\"solved\":0.5,\"pass_rate\":9}", &data, CHAT_NONE),
+        STATUS_OK);
+    assert_true(prompts_at(prompts, 0)->pass_rate == 0.5F);
+    prompts_destroy(&prompts);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -201,6 +267,8 @@ int main(void)
         TEST(test_prompts_long_ones_are_left_out_and_counted),
         TEST(test_prompts_mistakes_name_file_line_and_key),
         TEST(test_prompts_folder_takes_files_in_order_of_name),
+        TEST(test_prompts_several_paths_load_in_their_order),
+        TEST(test_prompts_levels_and_pass_rates_are_read),
         TEST(test_prompts_absent_file_and_empty_folder_say_so),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -79,6 +79,27 @@ static void test_server_bias_judge_that_pays_for_length_raises_one_alarm(void **
     server_bias_close(&bias);
 }
 
+static void test_server_bias_alarm_is_taken_once_and_a_clear_begins_anew(void **state)
+{
+    (void)state;
+    struct server_bias bias;
+    begin(&bias, 40);
+    assert_null(server_bias_take_alarm(&bias));
+    play(&bias, "essays", 12, 0, 0.4);
+    assert_string_equal(server_bias_take_alarm(&bias), "essays");
+    assert_null(server_bias_take_alarm(&bias));
+    server_bias_clear(&bias, "other*");
+    bias.version = 0;
+    play(&bias, "essays", 12, 0, 0.4); /* it stands: nobody looked at the judge */
+    assert_int_equal(alarms, 1);
+    server_bias_clear(&bias, "ess*");
+    bias.version = 0;
+    play(&bias, "essays", 12, 0, 0.4);
+    assert_int_equal(alarms, 2);
+    assert_string_equal(server_bias_take_alarm(&bias), "essays");
+    server_bias_close(&bias);
+}
+
 static void test_server_bias_steady_length_and_growing_success_stay_quiet(void **state)
 {
     (void)state;
@@ -116,6 +137,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_server_bias_judge_that_pays_for_length_raises_one_alarm),
+        cmocka_unit_test(test_server_bias_alarm_is_taken_once_and_a_clear_begins_anew),
         cmocka_unit_test(test_server_bias_steady_length_and_growing_success_stay_quiet),
         cmocka_unit_test(test_server_bias_scores_without_a_judge_are_passed_over),
     };

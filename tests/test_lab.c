@@ -42,7 +42,8 @@ static void test_lab_same_seed_same_curve(void **state)
 {
     (void)state;
     struct lab_config config = small(3);
-    config.warm_updates = 20;
+    config.warm_updates = (uint32_t)test_times(20, 4);
+    config.prompts = (uint32_t)test_times(32, 16);
     struct lab_point first[2], again[2], other[2];
     struct lab lab;
     assert_int_equal(lab_create(&lab, &config), STATUS_OK);

@@ -5,14 +5,14 @@
 #include "bench/paper/runs.h"
 #include "core/settings.h"
 
-enum { FIGURE2_RATES = 4, FIGURE2_REGIMES = 8, FIGURE2_KINDS = 5 };
+enum { FIGURE2_RATES = 4, FIGURE2_REGIMES = 9, FIGURE2_KINDS = 5 };
 
 struct figure2_regime {
     const char *name, *about, *task;
     uint32_t warm_updates;
     double rare;
-    uint32_t minibatches;
-    double rates[FIGURE2_RATES]; /* the grid of every loss */
+    uint32_t prompts, minibatches; /* of a generation batch */
+    double rates[FIGURE2_RATES];   /* the grid of every loss */
     bool all_kinds;
 };
 /* Bounds and normalisers of the papers; everything else is the default of the settings. */

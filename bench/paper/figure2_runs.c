@@ -2,7 +2,6 @@
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "bench/paper/figure2.h"
 #include "bench/paper/lab.h"
@@ -12,14 +11,15 @@ enum { TUNE_SEED = 1001, FINAL_SEED = 1, KEY_MAX = 128 };
 
 // clang-format off
 const struct figure2_regime figure2_regimes[FIGURE2_REGIMES] = {
-    {"fork16", "rare word at 1 %, 16 updates a batch", "fork", 1200, 0.01, 16, {3e-5, 1e-4, 3e-4, 1e-3}, true},
-    {"fork4", "the same, 4 updates a batch", "fork", 1200, 0.01, 4, {1e-4, 3e-4, 1e-3, 3e-3}, false},
-    {"fork1", "the same, 1 update a batch: on-policy", "fork", 1200, 0.01, 1, {3e-4, 1e-3, 3e-3, 1e-2}, false},
-    {"rarer16", "rare word at 0.2 %, 16 updates", "fork", 1200, 0.002, 16, {3e-5, 1e-4, 3e-4, 1e-3}, false},
-    {"common16", "the word at 20 %, 16 updates", "fork", 1200, 0.2, 16, {3e-5, 1e-4, 3e-4, 1e-3}, false},
-    {"weak16", "rare word at 1 %, half of the warm start", "fork", 600, 0.01, 16, {3e-5, 1e-4, 3e-4, 1e-3}, false},
-    {"chain16", "nothing rare to find: written sums", "chain", 150, 0.01, 16, {3e-5, 1e-4, 3e-4, 1e-3}, false},
-    {"add16", "nothing rare to find: addition", "add", 600, 0.01, 16, {3e-5, 1e-4, 3e-4, 1e-3}, false},
+    {"fork16", "rare word at 1 %, 16 updates a batch", "fork", 1200, 0.01, 32, 16, {3e-5, 1e-4, 3e-4, 1e-3}, true},
+    {"big16", "rare word at 1 %, 16 updates, batches four times as large", "fork", 1200, 0.01, 128, 16, {3e-5, 1e-4, 3e-4, 1e-3}, false},
+    {"fork4", "the same, 4 updates a batch", "fork", 1200, 0.01, 32, 4, {1e-4, 3e-4, 1e-3, 3e-3}, false},
+    {"fork1", "the same, 1 update a batch: on-policy", "fork", 1200, 0.01, 32, 1, {3e-4, 1e-3, 3e-3, 1e-2}, false},
+    {"rarer16", "rare word at 0.2 %, 16 updates", "fork", 1200, 0.002, 32, 16, {3e-5, 1e-4, 3e-4, 1e-3}, false},
+    {"common16", "the word at 20 %, 16 updates", "fork", 1200, 0.2, 32, 16, {3e-5, 1e-4, 3e-4, 1e-3}, false},
+    {"weak16", "rare word at 1 %, half of the warm start", "fork", 600, 0.01, 32, 16, {3e-5, 1e-4, 3e-4, 1e-3}, false},
+    {"chain16", "nothing rare to find: written sums", "chain", 150, 0.01, 32, 16, {3e-5, 1e-4, 3e-4, 1e-3}, false},
+    {"add16", "nothing rare to find: addition", "add", 600, 0.01, 32, 16, {3e-5, 1e-4, 3e-4, 1e-3}, false},
 };
 // clang-format on
 const struct figure2_kind figure2_kinds[FIGURE2_KINDS] = {
@@ -160,14 +160,12 @@ static enum status work(void *self, uint32_t i)
 {
     struct figure2 *figure = self;
     const struct figure2_regime *regime = figure->work[i].regime;
-    struct lab_config config = lab_defaults(regime->task);
-    char folder[64];
-    snprintf(folder, sizeof folder, "/tmp/weir-figure2-%d-%u", (int)getpid(), i);
-    config.folder = folder;
+    char folder[LAB_FOLDER_MAX];
+    struct lab_config config = lab_config_of(&figure->options, regime->task, folder);
     config.seed = figure->work[i].seed;
-    config.device = figure->options.device;
     config.warm_updates = regime->warm_updates;
     config.rare = regime->rare;
+    config.prompts = regime->prompts;
     struct lab lab;
     TRY(lab_create(&lab, &config));
     double warm = 0;

@@ -30,6 +30,18 @@ struct lab_config lab_defaults(const char *task)
                                .score_prompts = 256};
 }
 
+struct lab_config lab_config_of(const struct run_options *options, const char *task,
+                                char folder[LAB_FOLDER_MAX])
+{
+    struct lab_config config = lab_defaults(task);
+    snprintf(folder, LAB_FOLDER_MAX, "/tmp/weir-lab-%d", (int)getpid());
+    config.folder = folder;
+    config.device = options->device;
+    config.hidden = options->hidden > 0 ? options->hidden : config.hidden;
+    config.layers = options->layers > 0 ? options->layers : config.layers;
+    return config;
+}
+
 struct lab_run lab_run_defaults(const struct settings *settings)
 {
     return (struct lab_run){.loss = settings->loss,

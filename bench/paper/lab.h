@@ -8,6 +8,7 @@
 #ifndef BENCH_PAPER_LAB_H
 #define BENCH_PAPER_LAB_H
 
+#include "bench/paper/runs.h"
 #include "bench/paper/tasks.h"
 #include "learner/trainer.h"
 
@@ -29,6 +30,11 @@ struct lab_config {
 };
 /* The configuration of figure 2 for a task. */
 struct lab_config lab_defaults(const char *task);
+
+/* The same on the device and of the size that the options ask for; folder: of this process, kept by the caller. */
+enum { LAB_FOLDER_MAX = 64 };
+struct lab_config lab_config_of(const struct run_options *options, const char *task,
+                                char folder[LAB_FOLDER_MAX]);
 
 /* One arm of an experiment. */
 struct lab_run {

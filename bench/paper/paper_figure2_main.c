@@ -19,14 +19,11 @@ static enum status run(struct figure2 *figure)
 
 int main(int argc, char **argv)
 {
-    static struct figure2 figure = {.options = {.out = "runs/paper",
-                                                .device = "cpu",
-                                                .jobs = 1,
-                                                .seeds = 6,
-                                                .tune_seeds = 2,
-                                                .batches = 40,
-                                                .only = "",
-                                                .kinds = ""}};
+    static struct figure2 figure;
+    figure.options = run_options_defaults();
+    figure.options.seeds = 5;
+    figure.options.tune_seeds = 2;
+    figure.options.batches = 30;
     enum status status = run_options_read(&figure.options, "figure2", argc, argv);
     if (status == STATUS_OK)
         status = run(&figure);

@@ -8,7 +8,6 @@
  * bench_head_ablation asks the same of a model of half a billion parameters on a GPU. */
 #include <math.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "bench/paper/lab.h"
 #include "bench/paper/plot.h"
@@ -243,11 +242,8 @@ static enum status measure_all(const struct run_options *options, struct lab *la
 
 static enum status run(const struct run_options *options)
 {
-    struct lab_config config = lab_defaults("fork");
-    char folder[64], path[FILE_PATH_MAX];
-    snprintf(folder, sizeof folder, "/tmp/weir-figure3-%d", (int)getpid());
-    config.folder = folder;
-    config.device = options->device;
+    char folder[LAB_FOLDER_MAX], path[FILE_PATH_MAX];
+    struct lab_config config = lab_config_of(options, "fork", folder);
     config.warm_updates = 300;
     config.rare = 0.3;
     TRY(file_path(path, "%s/figure3.txt", options->out));
@@ -270,8 +266,7 @@ static enum status run(const struct run_options *options)
 
 int main(int argc, char **argv)
 {
-    struct run_options options = {
-        .out = "runs/paper", .device = "cpu", .jobs = 1, .only = "", .kinds = ""};
+    struct run_options options = run_options_defaults();
     enum status status = run_options_read(&options, "figure3", argc, argv);
     if (status == STATUS_OK)
         status = run(&options);

@@ -6,7 +6,6 @@
  * would have been lost) and once while DAPO does (what was lost). Sums of the first batches, in which the rare word is
  * still rare. Writes forks.jsonl, forks.txt, forks.svg. */
 #include <inttypes.h>
-#include <unistd.h>
 
 #include "bench/paper/lab.h"
 #include "bench/paper/plot.h"
@@ -40,12 +39,9 @@ static void add(struct sums *sums, const struct lab_point *point)
 
 static enum status run_seed(const struct run_options *options, uint32_t seed, struct sums *sums)
 {
-    struct lab_config config = lab_defaults("fork");
-    char folder[64];
-    snprintf(folder, sizeof folder, "/tmp/weir-forks-%d", (int)getpid());
-    config.folder = folder;
+    char folder[LAB_FOLDER_MAX];
+    struct lab_config config = lab_config_of(options, "fork", folder);
     config.seed = seed;
-    config.device = options->device;
     struct lab lab;
     TRY(lab_create(&lab, &config));
     enum status status = STATUS_OK;
@@ -178,13 +174,9 @@ static enum status run(const struct run_options *options)
 
 int main(int argc, char **argv)
 {
-    struct run_options options = {.out = "runs/paper",
-                                  .device = "cpu",
-                                  .jobs = 1,
-                                  .seeds = 3,
-                                  .batches = 6,
-                                  .only = "",
-                                  .kinds = ""};
+    struct run_options options = run_options_defaults();
+    options.seeds = 3;
+    options.batches = 6;
     enum status status = run_options_read(&options, "forks", argc, argv);
     if (status == STATUS_OK)
         status = run(&options);

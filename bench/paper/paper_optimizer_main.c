@@ -7,7 +7,6 @@
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "bench/paper/lab.h"
 #include "bench/paper/plot.h"
@@ -163,12 +162,9 @@ static enum status run_arm(struct experiment *experiment, struct lab *lab, int a
 static enum status work(void *self, uint32_t i)
 {
     struct experiment *experiment = self;
-    struct lab_config config = lab_defaults("fork");
-    char folder[64];
-    snprintf(folder, sizeof folder, "/tmp/weir-optimizer-%d-%u", (int)getpid(), i);
-    config.folder = folder;
+    char folder[LAB_FOLDER_MAX];
+    struct lab_config config = lab_config_of(&experiment->options, "fork", folder);
     config.seed = 1 + i;
-    config.device = experiment->options.device;
     struct lab lab;
     TRY(lab_create(&lab, &config));
     enum status status = STATUS_OK;
@@ -253,16 +249,12 @@ static enum status report(struct experiment *experiment)
 
 int main(int argc, char **argv)
 {
-    struct experiment experiment = {.options = {.out = "runs/paper",
-                                                .device = "cpu",
-                                                .jobs = 1,
-                                                .seeds = 4,
-                                                .batches = 30,
-                                                .only = "",
-                                                .kinds = ""}};
+    struct experiment experiment = {.options = run_options_defaults()};
     struct run_options *options = &experiment.options;
     char path[FILE_PATH_MAX];
     enum status status;
+    options->seeds = 4;
+    options->batches = 30;
     TRY_GOTO(out, run_options_read(options, "optimizer", argc, argv));
     TRY_GOTO(out, runs_load(options->jsonl, &experiment.lines));
     TRY_GOTO(out, file_path(path, "%s/optimizer.txt", options->out));

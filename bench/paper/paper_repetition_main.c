@@ -6,7 +6,6 @@
  * copies forty digits, which is long and certain but no loop. Counted for several thresholds: tokens saved, loops cut,
  * honest responses cut. Writes repetition.jsonl, .txt, .svg. */
 #include <math.h>
-#include <unistd.h>
 
 #include "bench/paper/lab.h"
 #include "bench/paper/plot.h"
@@ -66,11 +65,8 @@ static enum status count(struct lab *lab, uint32_t guard, struct counts *counts)
 static enum status run_model(const struct run_options *options, int m, FILE *table,
                              double saved[GUARDS], double honest[GUARDS])
 {
-    struct lab_config config = lab_defaults(models[m].task);
-    char folder[64];
-    snprintf(folder, sizeof folder, "/tmp/weir-repetition-%d", (int)getpid());
-    config.folder = folder;
-    config.device = options->device;
+    char folder[LAB_FOLDER_MAX];
+    struct lab_config config = lab_config_of(options, models[m].task, folder);
     config.response_max = RESPONSE_MAX;
     config.loop_share = models[m].loop_share;
     struct lab lab;
@@ -147,8 +143,7 @@ static enum status run(const struct run_options *options)
 
 int main(int argc, char **argv)
 {
-    struct run_options options = {
-        .out = "runs/paper", .device = "cpu", .jobs = 1, .only = "", .kinds = ""};
+    struct run_options options = run_options_defaults();
     enum status status = run_options_read(&options, "repetition", argc, argv);
     if (status == STATUS_OK)
         status = run(&options);

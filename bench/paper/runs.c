@@ -12,6 +12,18 @@
 
 /* ---- options ---- */
 
+struct run_options run_options_defaults(void)
+{
+    return (struct run_options){.out = "runs/paper",
+                                .device = "cpu",
+                                .jobs = 1,
+                                .seeds = 1,
+                                .tune_seeds = 1,
+                                .batches = 1,
+                                .only = "",
+                                .kinds = ""};
+}
+
 static enum status whole_number(const char *name, const char *word, uint32_t *out)
 {
     char *end = NULL;
@@ -35,7 +47,9 @@ static enum status read_option(struct run_options *options, const char *name, co
                  {"--jobs", NULL, &options->jobs},
                  {"--seeds", NULL, &options->seeds},
                  {"--tune-seeds", NULL, &options->tune_seeds},
-                 {"--batches", NULL, &options->batches}};
+                 {"--batches", NULL, &options->batches},
+                 {"--hidden", NULL, &options->hidden},
+                 {"--layers", NULL, &options->layers}};
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
         if (strcmp(name, known[i].name) != 0)
             continue;
@@ -48,7 +62,8 @@ static enum status read_option(struct run_options *options, const char *name, co
     }
     return FAIL(STATUS_INVALID,
                 "%s is unknown; there are --out FOLDER, --device NAME, --only NAMES, --kinds "
-                "NAMES, --jobs N, --seeds N, --tune-seeds N, --batches N and --plot",
+                "NAMES, --jobs N, --seeds N, --tune-seeds N, --batches N, --hidden N, --layers N "
+                "and --plot",
                 name);
 }
 

@@ -20,12 +20,15 @@ struct run_options {
     uint32_t seeds;            /* of the final curves */
     uint32_t tune_seeds;       /* others, that choose the learning rate */
     uint32_t batches;          /* generation batches of a run */
+    uint32_t hidden, layers;   /* of the model; 0: the size of the lab */
     const char *only;          /* comma-separated names of regimes; "" = all */
     const char *kinds;         /* losses; "" = those of the experiment */
     bool plot;                 /* only tables and pictures of what is there */
     char jsonl[FILE_PATH_MAX]; /* <out>/<name>.jsonl */
 };
 
+/* What every program starts from: runs/paper, cpu, one process, one seed. */
+struct run_options run_options_defaults(void);
 /* Reads `--name value` pairs over the values that are set; INVALID names what it does not know. Makes the folder. */
 MUST_CHECK enum status run_options_read(struct run_options *options, const char *name, int argc,
                                         char **argv);

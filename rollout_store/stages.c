@@ -17,7 +17,6 @@ enum {
 #define TAIL_SHARE 0.01  /* of lengths that are above the 99th percentile */
 #define SURE_Z     2.326 /* one in a hundred, one side */
 #define TAIL_Z     4.0
-enum { PERCENTILE_LEAST = 100 }; /* rollouts that a 99th percentile needs */
 
 /* ---- life ---- */
 
@@ -267,7 +266,7 @@ static bool is_near_cap(const struct window *window, uint32_t cap, struct stage_
                                                         (double)near, (double)squares);
         verdict->near_sure = worth * (share * log(share / TAIL_SHARE) + rest);
     }
-    return plans == settings->window && rollouts >= PERCENTILE_LEAST && share > TAIL_SHARE &&
+    return plans == settings->window && share > TAIL_SHARE &&
            (settings->doubt <= 0 || verdict->near_sure >= -log(settings->doubt));
 }
 

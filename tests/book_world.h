@@ -47,6 +47,7 @@ struct held { /* a lease in an actor */
     bool live;
     uint64_t lease_id, group_id, min_version;
     uint32_t sample, attempt, position, unsent;
+    uint32_t most; /* tokens that its budget allows in all */
 };
 
 struct kept_frame {
@@ -107,7 +108,8 @@ struct world {
     uint64_t planned[4096]; /* version that planned a group, by group id */
     uint64_t consumed_tokens;
     bool stopping;
-    uint32_t mistake; /* the learner's digest from this version on differs once; 0 never */
+    uint32_t checkpoint_every; /* versions; 0: 2 */
+    uint32_t mistake;          /* the learner's digest from this version on differs once; 0 never */
 };
 
 static inline uint64_t digest_of(const struct world *world, uint64_t version)
@@ -152,6 +154,18 @@ static inline struct curriculum_settings every_rule(void)
                                         .priority = PRIORITY_VARIANCE,
                                         .priority_floor = 0.05,
                                         .when_retired = WHEN_RETIRED_REOPEN};
+}
+
+/* Stages that end as soon as they can: an example of the fold in runs of a few plans. */
+static inline struct stages_settings quick_stages(void)
+{
+    return (struct stages_settings){.lengths = "4, 8, 12",
+                                    .window = 2,
+                                    .settled = 1,
+                                    .near_cap = 0.5,
+                                    .confirm = 1,
+                                    .least = 2,
+                                    .tail_rise = 0.1};
 }
 
 static inline void world_create(struct world *world, uint64_t seed, uint32_t staleness)
@@ -212,6 +226,18 @@ static inline void must(enum status status)
     assert_int_equal(status, STATUS_OK);
 }
 
+/* A cap of a length stage; where there are none, response_tokens_max. */
+static inline bool may_have(const struct world *world, uint32_t tokens)
+{
+    struct stage_lengths lengths;
+    bool found = false;
+    must(stage_lengths_parse(world->config.stages.lengths,
+                             world->config.sampling.response_tokens_max, &lengths));
+    for (uint32_t i = 0; i < lengths.count; i++)
+        found = found || lengths.tokens[i] == tokens;
+    return found;
+}
+
 static inline void receive_actor(struct world *world, uint32_t index, const struct message *message)
 {
     struct actor *actor = &world->actors[index];
@@ -232,15 +258,17 @@ static inline void receive_actor(struct world *world, uint32_t index, const stru
                  t++) /* the tokens so far are the ones that were made */
                 assert_int_equal(lease->spans[1].ids[t],
                                  lease->group_id * 100 + lease->sample * 20 + t);
-            uint32_t most = world->config.sampling.response_tokens_max;
-            assert_int_equal(lease->budget, most > position ? most - position : 0);
+            uint32_t most = lease->budget + position;
+            assert_true(lease->budget == 0 ? position >= world->config.sampling.response_tokens_max
+                                           : may_have(world, most));
             actor->held[at] = (struct held){.live = true,
                                             .lease_id = lease->lease_id,
                                             .group_id = lease->group_id,
                                             .min_version = lease->min_version,
                                             .sample = lease->sample,
                                             .attempt = lease->attempt,
-                                            .position = position};
+                                            .position = position,
+                                            .most = lease->budget == 0 ? BUDGET : most};
         }
     } else if (message->type == MESSAGE_frame_ack) {
         uint32_t gone = 0;
@@ -405,7 +433,8 @@ static inline void settle(struct world *world)
                                                        learner->version, before, learner->digest,
                                                        "w"}};
         deliver(world, LEARNER_PEER, &message);
-        if (learner->version % 2 == 0 || learner->version == world->config.steps) {
+        uint32_t every = world->checkpoint_every != 0 ? world->checkpoint_every : 2;
+        if (learner->version % every == 0 || learner->version == world->config.steps) {
             struct message report = {.type = MESSAGE_checkpoint_report,
                                      .checkpoint_report = {++learner->request, learner->branch,
                                                            learner->version, learner->digest, "c"}};
@@ -540,7 +569,8 @@ static inline void generate(struct world *world, uint32_t i, uint32_t n, bool lo
         struct held *held = &actor->held[h];
         if (!held->live || held->min_version > actor->version)
             continue;
-        uint32_t length = length_of(held->group_id, held->sample), first = held->position;
+        uint32_t wanted = length_of(held->group_id, held->sample), first = held->position;
+        uint32_t length = wanted < held->most ? wanted : held->most;
         uint32_t count = length - first < n ? length - first : n, s = frame->count++;
         for (uint32_t t = 0; t < count; t++) {
             frame->ids[s][t] = (uint32_t)(held->group_id * 100 + held->sample * 20 + first + t);
@@ -562,7 +592,9 @@ static inline void generate(struct world *world, uint32_t i, uint32_t n, bool lo
                                               .rebuilt_at = UINT32_MAX,
                                               .numerics_id = 8,
                                               .proof = PROOF_OWN,
-                                              .status = ends ? SEGMENT_EOS : SEGMENT_MORE};
+                                              .status = !ends                 ? SEGMENT_MORE
+                                                        : wanted > held->most ? SEGMENT_LENGTH
+                                                                              : SEGMENT_EOS};
         if (ends)
             held->live = false;
     }

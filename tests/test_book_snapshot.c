@@ -43,7 +43,7 @@ enum { SCHEDULES = 500, ROUNDS_AFTER = 50 };
 /* What the schedules must have met for this test to mean anything. */
 struct met {
     uint64_t leased, streaming, finished, scored, retried, eligible, planned, cancels, returned,
-        branches, dead, dropped, plans, zero_variance, deaths, settled;
+        branches, dead, dropped, plans, zero_variance, deaths, settled, stages, stages_back;
 };
 
 static void note(struct met *met, const struct book *book)
@@ -52,6 +52,8 @@ static void note(struct met *met, const struct book *book)
     met->branches += book->counters.branch > 0;
     met->dead += book->dead_count;
     met->plans += book->plan_count;
+    met->stages += book->stages.stage;
+    met->stages_back += book->counters.branch > 0 && book->stages.stage > 0;
     met->zero_variance += book->zero_variance;
     met->eligible += book->lists[GROUP_ELIGIBLE].count;
     met->planned += book->lists[GROUP_PLANNED].count;
@@ -211,6 +213,8 @@ static void one_schedule(uint64_t seed, struct met *met)
                               .store_dies = seed % 3 ? 5 : 0};
     world_create(&world, seed, (uint32_t)(seed % 4));
     world.config.store.max_deaths = seed % 2 ? 1000 : 2;
+    if (seed / 2 % 2 == 0)
+        world.config.stages = quick_stages();
     world.config.store.over_age = seed % 5 ? OVER_AGE_HOLD : OVER_AGE_DROP;
     world.shaped = seed % 2 != 0;
     if (world.shaped) {
@@ -278,6 +282,7 @@ static void test_book_snapshot_restored_and_replayed_books_live_alike(void **sta
         (unsigned long long)met.zero_variance, (unsigned long long)met.deaths);
     assert_true(met.leased && met.streaming && met.finished && met.scored && met.retried);
     assert_true(met.eligible && met.planned && met.plans && met.cancels);
+    assert_true(met.stages && (met.stages_back || test_is_slow()));
     assert_true(met.returned ||
                 test_is_slow()); /* rare: none in the fewer schedules of a slow build */
     assert_true(met.branches && met.dead && met.dropped && met.zero_variance && met.deaths);

@@ -87,11 +87,10 @@ static void place_cluster(struct fleet_plan *plan)
     learner->units = learner->gpus / learner->unit_gpus;
     actor->hardware = learner->hardware = *plan_gpu((enum setting_gpu)cluster->gpu);
     if (!settings_on_cuda(&plan->settings))
-        plan_find(
-            plan, FINDING_SETTING,
-            "cluster.gpu is %s, but run.device is \"%s\": set run.device to cuda:0 to plan for "
-            "GPUs, or cluster.gpu to none",
-            actor->hardware.name, plan->settings.run.device);
+        plan_add_note(plan,
+                      "run.device is \"%.60s\": the plan is for %s GPUs (cluster.gpu), a run would "
+                      "take the first; set it to cuda:0,cuda:1,...",
+                      plan->settings.run.device, actor->hardware.name);
     check_degrees(plan, "cluster.actor_tensor_parallel", "cluster.actor_expert_parallel",
                   &actor->degrees);
     check_degrees(plan, "cluster.tensor_parallel", "cluster.expert_parallel", &learner->degrees);
@@ -168,6 +167,10 @@ static void describe_devices(const struct fleet_plan *plan, const char *own, uin
 
 static void list_processes(struct fleet_plan *plan)
 {
+    if (plan->sft) {
+        add_process(plan, "weir sft", 1, "the learner's device");
+        return;
+    }
     char where[PLAN_TEXT_BYTES];
     const struct plan_role *actor = &plan->actor, *learner = &plan->learner;
     add_process(plan, "store", 1, plan->cluster ? "host 0, CPU and a disk" : "CPU");

@@ -158,7 +158,8 @@ static double others_on_device(const struct fleet_plan *plan, const struct plan_
 
 static void judge(struct fleet_plan *plan, struct plan_role *role, const struct op_table *ops)
 {
-    double taken = plan->cluster ? 0 : others_on_device(plan, role);
+    bool actor = role == &plan->actor;
+    double taken = plan->cluster || plan->sft ? 0 : others_on_device(plan, role);
     role->fits = (double)plan_total(&role->memory) + taken <= role->device_bytes;
     find_smallest(plan, role, ops);
     if (role->fits)
@@ -167,16 +168,16 @@ static void judge(struct fleet_plan *plan, struct plan_role *role, const struct 
     if (role->smallest_gpus > 0)
         snprintf(there, sizeof there,
                  "; %u GPUs of this kind would hold %s (tensor %u, experts %u, sequence %u)",
-                 role->smallest_gpus, role == &plan->actor ? "an actor" : "the learner",
-                 role->smallest.tensor, role->smallest.expert, role->smallest.sequence);
+                 role->smallest_gpus, actor ? "an actor" : "the learner", role->smallest.tensor,
+                 role->smallest.expert, role->smallest.sequence);
     struct plan_row *large = NULL;
     for (int i = 0; i < role->memory.count; i++)
         if (large == NULL || role->memory.rows[i].bytes > large->bytes)
             large = &role->memory.rows[i];
     plan_find(plan, FINDING_MACHINE,
-              "a %s takes %.1f GB%s of the %.1f GB that cluster.memory_share %g leaves of a %s: "
+              "%s %s takes %.1f GB%s of the %.1f GB that cluster.memory_share %g leaves of a %s: "
               "\"%s\" is the largest part with %.1f GB%s%s%s",
-              role->name, (double)plan_total(&role->memory) / 1e9,
+              actor ? "an" : "the", role->name, (double)plan_total(&role->memory) / 1e9,
               taken > 0 ? " beside the other processes" : "", role->device_bytes / 1e9,
               plan->settings.cluster.memory_share, role->hardware.name,
               large != NULL ? large->name : "", large != NULL ? (double)large->bytes / 1e9 : 0.0,
@@ -197,7 +198,8 @@ enum status plan_memory(struct fleet_plan *plan)
     learner->device_bytes = learner->hardware.memory_bytes * share;
     if (status == STATUS_OK) {
         judge(plan, learner, ops);
-        judge(plan, actor, ops);
+        if (!plan->sft)
+            judge(plan, actor, ops);
     }
     op_table_destroy(&ops);
     return status;

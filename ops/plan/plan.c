@@ -107,6 +107,15 @@ static void check_weights_there(struct fleet_plan *plan)
                   plan->settings.model.path);
 }
 
+static void check_sft_there(struct fleet_plan *plan)
+{
+    if (!file_exists(plan->settings.sft.train))
+        plan_add_note(plan, "sft.train: %.160s is not there yet", plan->settings.sft.train);
+    plan_add_figure(plan, "weir sft", "updates", plan->settings.sft.steps, "", PLAN_ASKED,
+                    "sft.steps");
+}
+
+/* Data of a run. */
 static void check_data_there(struct fleet_plan *plan)
 {
     const char *list = plan->settings.data.train;
@@ -155,22 +164,28 @@ static void check_positions(struct fleet_plan *plan)
 
 static enum status fill(struct fleet_plan *plan, const struct fleet_request *request)
 {
-    if (plan->settings.reward.plugin[0] != '\0')
+    plan->sft = plan->settings.data.train[0] == '\0' && plan->settings.sft.train[0] != '\0';
+    if (plan->sft)
+        check_sft_there(plan);
+    else
+        check_data_there(plan);
+    if (!plan->sft && plan->settings.reward.plugin[0] != '\0')
         check_reward_there(plan);
-    check_data_there(plan);
     if (!find_shape(plan))
         return STATUS_OK;
     check_weights_there(plan);
     check_positions(plan);
     plan_place(plan);
-    TRY(losses_explain(&plan->settings.loss, &plan->objective));
-    if (plan->findings.count > 0) /* sizes that cannot be cut have no memory and no speed */
+    if (!plan->sft)
+        TRY(losses_explain(&plan->settings.loss, &plan->objective));
+    if (plan->findings.count > 0 &&
+        !plan->sft) /* sizes that cannot be cut have no memory and no speed */
         for (uint32_t i = 0; i < plan->findings.count; i++)
             if (plan->findings.rows[i].kind == FINDING_SETTING)
                 return STATUS_OK;
     TRY(plan_memory(plan));
     plan->loaded = true;
-    return plan_rates(plan, !request->no_forecast);
+    return plan->sft ? STATUS_OK : plan_rates(plan, !request->no_forecast);
 }
 
 enum status plan_make(struct fleet_plan *plan, const struct fleet_request *request)

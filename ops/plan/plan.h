@@ -92,6 +92,7 @@ struct fleet_plan {
     struct findings findings;
     struct model_shape shape;
     bool cluster; /* else this machine */
+    bool sft;     /* a recipe of `weir sft`: one learner, no run */
     bool loaded;  /* shape, roles and below are filled */
     uint32_t nodes, gpus, node_gpus;
     struct plan_role actor, learner;

@@ -113,7 +113,8 @@ enum status plan_report(struct fleet_plan *plan, const struct fleet_request *req
         TRY(print_objective(plan, text));
     if (plan->loaded) {
         TRY(print_memory(&plan->learner, plan->cluster, text));
-        TRY(print_memory(&plan->actor, plan->cluster, text));
+        if (!plan->sft)
+            TRY(print_memory(&plan->actor, plan->cluster, text));
         TRY(print_figures(plan, text));
     }
     TRY(print_list("before it can run", plan->notes, plan->note_count, text));

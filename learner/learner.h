@@ -34,9 +34,4 @@ bool learner_must_stop(const struct learner *learner);
 /* For --check: what a learner will take of its device's memory. Opens no device. */
 MUST_CHECK enum status learner_budget_text(const struct settings *settings, struct buffer *text);
 
-/* `weir sft`: supervised training on prompt and completion rows, with the same trainer. progress may be NULL. */
-MUST_CHECK enum status sft_run(const struct settings *settings, atomic_int *stop_signals,
-                               void (*progress)(uint32_t step, uint32_t steps, double loss,
-                                                double tokens_per_s));
-
 #endif

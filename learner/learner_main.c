@@ -1,5 +1,6 @@
 /* learner/learner_main.c - weir-learner: trains. `weir` starts it for runs, and for the commands that need a
  * model: sft, verify, init, explain. */
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -9,6 +10,7 @@
 #include "learner/learner.h"
 #include "learner/explain.h"
 #include "learner/replay.h"
+#include "learner/sft.h"
 #include "model/folder.h"
 #include "model/verify.h"
 
@@ -48,17 +50,25 @@ static int train(int argc, char **argv)
     return must_stop ? EXIT_CODE_STOPPED : ended;
 }
 
-static void show_progress(uint32_t step, uint32_t steps, double loss, double tokens_per_s)
+static void show_progress(const struct sft_progress *progress)
 {
-    printf("sft %u/%u  loss %.4f  %.0f tokens/s\n", step, steps, loss, tokens_per_s);
+    unsigned long long left = (unsigned long long)(progress->left_s + 0.5);
+    printf("sft %llu/%llu  loss %.4f  %.0f tokens/s  %llu:%02llu:%02llu left",
+           (unsigned long long)progress->step, (unsigned long long)progress->steps, progress->loss,
+           progress->tokens_per_s, left / 3600, left / 60 % 60, left % 60);
+    if (isfinite(progress->eval_loss))
+        printf("  held-out loss %.4f", progress->eval_loss);
+    printf("\n");
     fflush(stdout);
 }
 
 static int sft(int argc, char **argv)
 {
     struct program program;
-    int code = program_start(&program, argc, argv, "sft",
-                             "Supervised warm start: rows of {\"prompt\", \"completion\"}.");
+    int code =
+        program_start(&program, argc, argv, "sft",
+                      "Supervised warm start and continual pre-training: rows of {\"prompt\", "
+                      "\"completion\"}, {\"messages\"} or {\"text\"}.");
     if (code >= 0)
         return code;
     return program_end(&program, sft_run(&program.settings, program_stop_signals(), show_progress));

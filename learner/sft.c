@@ -1,176 +1,261 @@
-/* learner/sft.c - `weir sft`: supervised warm start with the learner's own trainer.
- *
- * Rows are {"prompt": text, "completion": text}; the loss is on the completion and the end-of-text id after
- * it (token mean of the batch). Order, shuffling and learning rate are functions of the seed and the step. */
+/* learner/sft.c - see sft.h. Everything an update needs is a function of its number (learner/sft_batch.h,
+ * learner/optim_schedule.h), so a checkpoint of the learner's own format, whose version is the number of updates done,
+ * is all that a resume needs. */
+#include "learner/sft.h"
+
 #include <inttypes.h>
-#include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "core/arena.h"
+#include "core/checksum.h"
 #include "core/clock.h"
-#include "core/file.h"
 #include "core/log.h"
 #include "core/memory.h"
-#include "core/rng.h"
-#include "learner/learner.h"
+#include "learner/checkpoint.h"
 #include "learner/optim_schedule.h"
-#include "learner/trainer.h"
+#include "learner/sft_state.h"
 #include "model/folder.h"
-#include "text/tokenizer.h"
 
-struct sft {
-    const struct settings *settings;
-    struct tokenizer *tokenizer;
-    struct arena *arena; /* all rows */
-    struct train_sequence *rows;
-    uint32_t count, capacity;
-    int64_t longest;
-    struct trainer trainer;
-};
+/* ---- start ---- */
 
-static enum status text_member(const json_t *row, const char *key, const char *path, uint32_t line,
-                               const char **text)
+static enum status check(struct sft *sft)
 {
-    *text = json_string_value(json_object_get(row, key));
-    return *text != NULL ? STATUS_OK
-                         : FAIL(STATUS_INVALID,
-                                "%s:%u: \"%s\" is not a text; rows of `weir sft` are {\"prompt\", "
-                                "\"completion\"}",
-                                path, line, key);
+    const struct sft_settings *settings = &sft->settings->sft;
+    if (settings->out == NULL || settings->out[0] == '\0')
+        return FAIL(STATUS_INVALID, "sft.out is empty: name the folder that receives the model");
+    if (file_exists(settings->out))
+        return FAIL(STATUS_INVALID,
+                    "sft.out: %s is there already; name another folder or remove it",
+                    settings->out);
+    if (sft->settings->learner.ranks > 1)
+        return FAIL(STATUS_UNSUPPORTED,
+                    "learner.ranks is %u: `weir sft` trains in one process; set it to 1",
+                    sft->settings->learner.ranks);
+    TRY(sft_stages_parse(&sft->stages, settings->context_stages));
+    uint64_t staged = sft_stages_updates(&sft->stages);
+    if (sft->stages.count > 0 && staged != settings->steps)
+        return FAIL(STATUS_INVALID,
+                    "the updates of sft.context_stages add up to %" PRIu64
+                    ", sft.steps is %u: make them equal",
+                    staged, settings->steps);
+    TRY(file_path(sft->work, "%s.sft", settings->out));
+    return file_path(sft->checkpoints, "%s/checkpoints", sft->work);
 }
 
-static enum status grow(struct sft *sft)
+static enum status load_data(struct sft *sft)
 {
-    if (sft->count < sft->capacity)
+    const struct settings *settings = sft->settings;
+    const char *eval = settings->sft.eval_file;
+    int64_t limit = settings->sft.mode == SFT_MODE_SFT ? settings->sft.sequence_tokens_max : 0;
+    TRY(tokenizer_open(&sft->tokenizer, settings->model.path,
+                       (enum setting_tokenizer)settings->model.tokenizer));
+    TRY(sft_rows_load(&sft->rows, settings, sft->tokenizer, "sft.train", settings->sft.train,
+                      limit));
+    if (sft->rows.cut + sft->rows.skipped > 0)
+        LOG_WARN("sft", "rows above sft.sequence_tokens_max",
+                 "cut=%" PRIu64 " left_out=%" PRIu64 " kept=%u", sft->rows.cut, sft->rows.skipped,
+                 sft->rows.count);
+    TRY(sft_batch_create(&sft->batch, settings, &sft->rows, &sft->stages, settings->sft.batch));
+    if (eval == NULL || eval[0] == '\0')
         return STATUS_OK;
-    uint32_t capacity = sft->capacity > 0 ? sft->capacity * 2 : 1024;
-    struct train_sequence *rows =
-        memory_grow(sft->rows, sft->capacity * sizeof *rows, capacity * sizeof *rows);
-    if (rows == NULL)
-        return FAIL(STATUS_NO_MEMORY, "%u rows", capacity);
-    sft->rows = rows;
-    sft->capacity = capacity;
-    return STATUS_OK;
+    TRY(sft_rows_load(&sft->held_out, settings, sft->tokenizer, "sft.eval_file", eval, limit));
+    return sft_batch_create(&sft->eval_batch, settings, &sft->held_out, &sft->stages,
+                            settings->sft.batch);
 }
 
-static enum status encode(struct sft *sft, const char *text, bool end, uint32_t **ids,
-                          uint32_t *count)
+/* What a checkpoint's cursor is a cursor of; another text would make a resumed run another run. */
+static enum status check_data(struct sft *sft, bool resumed)
 {
-    size_t n = 0;
-    uint32_t *encoded = NULL;
-    TRY(tokenizer_encode(sft->tokenizer, text, strlen(text), sft->arena, &encoded, &n));
-    int64_t eos = tokenizer_eos(sft->tokenizer);
-    bool add = end && eos >= 0;
-    uint32_t *out = arena_array(sft->arena, n + 1, sizeof *out);
-    if (out == NULL)
-        return FAIL(STATUS_LIMIT, "the data does not fit into memory");
-    memcpy(out, encoded, n * sizeof *out);
-    if (add)
-        out[n] = (uint32_t)eos;
-    *ids = out;
-    *count = (uint32_t)n + add;
-    return STATUS_OK;
-}
-
-static enum status add_row(struct sft *sft, const json_t *json, const char *path, uint32_t line)
-{
-    const char *prompt, *completion;
-    TRY(text_member(json, "prompt", path, line, &prompt));
-    TRY(text_member(json, "completion", path, line, &completion));
-    uint32_t *prompt_ids, *ids, prompt_count, count;
-    TRY(encode(sft, prompt, false, &prompt_ids, &prompt_count));
-    TRY(encode(sft, completion, true, &ids, &count));
-    if (prompt_count == 0 || count == 0)
-        return FAIL(STATUS_INVALID, "%s:%u: prompt or completion is empty", path, line);
-    float *mask = arena_array(sft->arena, count, sizeof *mask);
-    if (mask == NULL)
-        return FAIL(STATUS_LIMIT, "the data does not fit into memory");
-    for (uint32_t i = 0; i < count; i++)
-        mask[i] = 1;
-    TRY(grow(sft));
-    sft->rows[sft->count] = (struct train_sequence){.prompt_ids = prompt_ids,
-                                                    .prompt_count = prompt_count,
-                                                    .response_ids = ids,
-                                                    .response_count = count,
-                                                    .mask = mask,
-                                                    .advantage = 1,
-                                                    .temperature = 1};
-    sft->count++;
-    int64_t length = (int64_t)prompt_count + count;
-    sft->longest = length > sft->longest ? length : sft->longest;
-    return STATUS_OK;
-}
-
-static enum status load_rows(struct sft *sft)
-{
-    const char *path = sft->settings->sft.train;
-    FILE *file = fopen(path, "r");
-    if (file == NULL)
-        return FAIL(STATUS_NOT_FOUND, "sft.train: %s cannot be opened", path);
-    char *text = NULL;
-    size_t capacity = 0;
-    uint32_t line = 0;
-    enum status status = STATUS_OK;
-    for (ssize_t size; status == STATUS_OK && (size = getline(&text, &capacity, file)) >= 0;) {
-        line++;
-        if (strspn(text, " \t\r\n") == (size_t)size)
-            continue;
-        json_error_t error;
-        json_t *json = json_loadb(text, (size_t)size, JSON_REJECT_DUPLICATES, &error);
-        if (json == NULL)
-            status = FAIL(STATUS_INVALID, "%s:%u:%d: %s", path, line, error.column, error.text);
-        else
-            status = add_row(sft, json, path, line);
-        json_decref(json);
-    }
-    free(text); /* lint: allow(free): getline's buffer */
-    fclose(file);
-    if (status == STATUS_OK && sft->count == 0)
-        status = FAIL(STATUS_INVALID, "%s has no rows", path);
+    const struct settings *settings = sft->settings;
+    char path[FILE_PATH_MAX], text[1024];
+    const char *stages = settings->sft.context_stages;
+    int size = snprintf(
+        text, sizeof text,
+        "{\"rows\":%u,\"tokens\":%" PRId64 ",\"digest\":\"%016" PRIx64 "\",\"seed\":%" PRIu64
+        ",\"batch\":%u,\"mode\":%u,\"sequence_tokens\":%u,\"stages\":%u,"
+        "\"stages_hash\":\"%016" PRIx64 "\"}\n",
+        sft->rows.count, sft->rows.tokens, sft->rows.digest, settings->run.seed,
+        settings->sft.batch, (unsigned)settings->sft.mode, settings->sft.sequence_tokens,
+        sft->stages.count, stages != NULL ? hash64(stages, strlen(stages), 0) : 0);
+    TRY(file_path(path, "%s/data.json", sft->work));
+    if (!resumed)
+        return file_replace(path, text, (size_t)size);
+    struct buffer before;
+    buffer_init(&before, 1 << 16);
+    enum status status = file_read(path, &before);
+    if (status == STATUS_OK && strcmp(buffer_string(&before), text) != 0)
+        status = FAIL(STATUS_INVALID,
+                      "%s says %s, now it is %s: data or settings differ from those the checkpoint "
+                      "was made with; put them back, or remove %s to begin anew",
+                      path, buffer_string(&before), text, sft->work);
+    buffer_free(&before);
     return status;
 }
 
-static enum status train(struct sft *sft, atomic_int *stop_signals,
-                         void (*progress)(uint32_t, uint32_t, double, double))
+static int64_t longest_of(const struct sft *sft)
 {
-    const struct sft_settings *settings = &sft->settings->sft;
-    struct train_sequence *batch = memory_array(settings->batch, sizeof *batch);
-    if (batch == NULL)
-        return FAIL(STATUS_NO_MEMORY, "a batch of %u rows", settings->batch);
+    int64_t longest = sft_batch_longest(sft->settings, &sft->rows, &sft->stages);
+    if (sft->settings->sft.mode == SFT_MODE_SFT && sft->held_out.longest > longest)
+        longest = sft->held_out.longest;
+    return longest;
+}
+
+static enum status load_checkpoint(struct sft *sft, const char *path)
+{
+    char model[FILE_PATH_MAX];
+    struct checkpoint_state state = {0};
+    TRY(file_path(model, "%s/hf", path));
+    TRY(trainer_create(&sft->trainer, sft->settings, model, longest_of(sft)));
+    TRY(checkpoint_load(path, &sft->trainer, &state));
+    sft->step = state.version;
+    LOG_INFO("sft", "resumed", "checkpoint=%s updates=%" PRIu64 " digest=%016" PRIx64, path,
+             sft->step, state.digest);
+    return STATUS_OK;
+}
+
+/* From the newest whole checkpoint of the work folder, or from the start model. */
+static enum status load_model(struct sft *sft)
+{
+    const struct settings *settings = sft->settings;
+    char path[FILE_PATH_MAX];
+    uint64_t version = 0;
+    bool stands = checkpoint_stands(sft->checkpoints, path, sizeof path);
+    if (stands && !settings->run.resume)
+        return FAIL(STATUS_INVALID,
+                    "%s is a checkpoint of an earlier start: set run.resume=true to go on, or "
+                    "remove %s to begin anew",
+                    path, sft->work);
+    if (!stands)
+        return trainer_create(&sft->trainer, settings, settings->model.path, longest_of(sft));
+    enum status status =
+        checkpoint_newest(sft->checkpoints, UINT64_MAX, path, sizeof path, &version);
+    if (status == STATUS_NOT_FOUND) /* to begin anew would be a silent loss of all updates */
+        return FAIL(STATUS_CORRUPT,
+                    "no checkpoint in %s is whole, the log says how: remove %s to begin anew",
+                    sft->checkpoints, sft->work);
+    TRY(status);
+    TRY(check_data(sft, true));
+    return load_checkpoint(sft, path);
+}
+
+static enum status start(struct sft *sft)
+{
+    TRY(load_data(sft));
+    TRY(load_model(sft));
+    for (uint32_t i = 0; i < sft->stages.count; i++)
+        if (sft->stages.rows[i].rope_theta > 0 && sft->trainer.shape.rotary == 0)
+            return FAIL(STATUS_INVALID,
+                        "sft.context_stages changes the RoPE base, but %s rotates "
+                        "nothing: leave @rope= out",
+                        sft->settings->model.path);
+    sft->begun = sft->checked = sft->step;
+    TRY(sft_report_open(sft));
+    if (sft->step == 0)
+        TRY(check_data(sft, false));
+    LOG_INFO("sft", "started", "rows=%u tokens=%" PRId64 " longest=%" PRId64 " parameters=%" PRId64,
+             sft->rows.count, sft->rows.tokens, sft->rows.longest,
+             model_parameters(sft->trainer.model)->elements);
+    const char *name = strrchr(sft->settings->sft.out, '/');
+    return redis_view_open_set(&sft->redis, name != NULL ? name + 1 : sft->settings->sft.out,
+                               &sft->settings->redis);
+}
+
+/* ---- training ---- */
+
+/* RoPE base and longest position of the update's stage, in the model and in the config.json to come. The last base
+ * that a stage so far has named: a function of the update. */
+static enum status enter_stage(struct sft *sft)
+{
+    struct model_shape *shape = &sft->trainer.shape;
+    double theta = shape->rope_theta;
+    for (uint32_t i = 0; i < sft->stages.count; i++) {
+        const struct sft_stage *stage = &sft->stages.rows[i];
+        if (stage->first > sft->step)
+            break;
+        theta = stage->rope_theta > 0 ? stage->rope_theta : theta;
+        shape->positions_max =
+            stage->tokens > shape->positions_max ? stage->tokens : shape->positions_max;
+    }
+    if (theta == shape->rope_theta)
+        return STATUS_OK;
+    LOG_INFO("sft", "RoPE base", "update=%" PRIu64 " before=%g now=%g", sft->step,
+             shape->rope_theta, theta);
+    shape->rope_theta = theta;
+    return model_set_rope_theta(sft->trainer.model, theta);
+}
+
+static enum status save_checkpoint(struct sft *sft)
+{
+    const struct settings *settings = sft->settings;
+    struct checkpoint_state state = {.version = sft->step,
+                                     .digest = sft->trainer.weights.digest,
+                                     .updates = sft->trainer.updates,
+                                     .skipped = sft->trainer.skipped};
+    char path[FILE_PATH_MAX];
+    TRY(file_make_dirs(sft->checkpoints));
+    TRY(checkpoint_save(sft->checkpoints, &sft->trainer, &state, settings->model.path,
+                        settings->learner.checkpoint_keep, path, sizeof path));
+    sft->checked = sft->step;
+    LOG_INFO("sft", "checkpoint", "path=%s digest=%016" PRIx64, path, state.digest);
+    return STATUS_OK;
+}
+
+/* rows that go through the model: what tokens/s counts */
+static uint64_t rows_of(const struct sft_batch *batch)
+{
+    uint64_t rows = 0;
+    for (uint32_t i = 0; i < batch->count; i++)
+        rows += batch->sequences[i].prompt_count + (uint64_t)batch->sequences[i].response_count - 1;
+    return rows;
+}
+
+static enum status train_one(struct sft *sft, const struct optim_schedule *rate)
+{
     struct trainer_loss objective = {.loss = sft->settings->loss,
+                                     .lr = optim_schedule_lr(rate, sft->step),
                                      .weight_decay = sft->settings->optim.weight_decay,
                                      .grad_clip = sft->settings->optim.grad_clip};
     objective.loss.kind = LOSS_SFT;
     objective.loss.normaliser = NORMALISER_BATCH;
-    const struct optim_schedule rate = optim_schedule_of_sft(sft->settings);
-    enum status status = STATUS_OK;
-    uint64_t draw = 0, tokens = 0;
-    int64_t begin_ns = clock_now_ns();
-    for (uint32_t step = 0; status == STATUS_OK && step < settings->steps && *stop_signals == 0;
-         step++) {
-        for (uint32_t i = 0; i < settings->batch; i++, draw++) {
-            uint64_t epoch = draw / sft->count;
-            batch[i] = sft->rows[rng_permute(sft->settings->run.seed + epoch * 0x9E3779B97F4A7C15u,
-                                             sft->count, draw % sft->count)];
-            batch[i].group = i;
-        }
-        objective.lr = optim_schedule_lr(&rate, step);
-        struct train_stats stats;
-        status = trainer_update(&sft->trainer, batch, settings->batch, &objective, &stats);
-        tokens += stats.tokens;
-        if (progress != NULL && (step % 20 == 19 || step + 1 == settings->steps))
-            progress(step + 1, settings->steps, stats.loss,
-                     (double)tokens * 1e9 / (double)(clock_now_ns() - begin_ns));
-    }
-    memory_free(batch);
-    if (status == STATUS_OK && *stop_signals > 0)
-        return FAIL(STATUS_CANCELLED, "stopped by a signal; %s is not written",
-                    sft->settings->sft.out);
-    return status;
+    objective.loss.entropy_coefficient = objective.loss.kl_coefficient = 0;
+    struct train_stats stats;
+    double eval_loss = (double)NAN;
+    TRY(enter_stage(sft));
+    sft_batch_fill(&sft->batch, sft->step);
+    TRY(trainer_update(&sft->trainer, sft->batch.sequences, sft->batch.count, &objective, &stats));
+    sft->step++;
+    sft->tokens += rows_of(&sft->batch);
+    TRY(sft_evaluate(sft, &eval_loss));
+    TRY(sft_report(sft, &stats, objective.lr, eval_loss));
+    uint32_t every = sft->settings->sft.checkpoint_every;
+    if (every > 0 && sft->step % every == 0 && sft->step < sft->settings->sft.steps)
+        TRY(save_checkpoint(sft));
+    return STATUS_OK;
 }
 
+static enum status train(struct sft *sft, atomic_int *stop_signals)
+{
+    const struct optim_schedule rate = optim_schedule_of_sft(sft->settings);
+    uint64_t steps = sft->settings->sft.steps;
+    sft->begin_ns = clock_now_ns();
+    while (sft->step < steps && *stop_signals == 0)
+        TRY(train_one(sft, &rate));
+    if (sft->step >= steps)
+        return enter_stage(
+            sft); /* resumed after the last update: the base is that of the checkpoint */
+    if (sft->settings->sft.checkpoint_every == 0 || sft->step == 0)
+        return FAIL(STATUS_CANCELLED, "stopped by a signal; %s is not written",
+                    sft->settings->sft.out);
+    if (sft->step > sft->checked)
+        TRY(save_checkpoint(sft));
+    return FAIL(STATUS_CANCELLED,
+                "stopped by a signal after %" PRIu64 " updates; %s is not written, "
+                "run.resume=true goes on",
+                sft->step, sft->settings->sft.out);
+}
+
+/* The model under its name in one step; then the checkpoints have done their part. */
 static enum status save(struct sft *sft)
 {
     const struct parameter_table *table = model_parameters(sft->trainer.model);
@@ -182,33 +267,36 @@ static enum status save(struct sft *sft)
         status = model_folder_save(sft->settings->sft.out, &sft->trainer.shape, table, flat, ST_F32,
                                    sft->settings->model.path, 0);
     memory_free(flat);
-    return status;
+    return status == STATUS_OK ? file_remove_tree(sft->checkpoints) : status;
 }
 
 enum status sft_run(const struct settings *settings, atomic_int *stop_signals,
-                    void (*progress)(uint32_t, uint32_t, double, double))
+                    void (*progress)(const struct sft_progress *progress))
 {
-    if (settings->sft.out[0] == '\0')
-        return FAIL(STATUS_INVALID, "sft.out is empty: name the folder that receives the model");
-    if (file_exists(settings->sft.out))
-        return FAIL(STATUS_INVALID,
-                    "sft.out: %s is there already; name another folder or remove it",
-                    settings->sft.out);
-    struct sft sft = {.settings = settings};
-    enum status status;
-    TRY_GOTO(out, arena_create(&sft.arena, (size_t)64 << 30));
-    TRY_GOTO(out, tokenizer_open(&sft.tokenizer, settings->model.path,
-                                 (enum setting_tokenizer)settings->model.tokenizer));
-    TRY_GOTO(out, load_rows(&sft));
-    TRY_GOTO(out, trainer_create(&sft.trainer, settings, settings->model.path, sft.longest));
-    LOG_INFO("sft", "started", "rows=%u longest=%" PRId64 " parameters=%" PRId64, sft.count,
-             sft.longest, model_parameters(sft.trainer.model)->elements);
-    TRY_GOTO(out, train(&sft, stop_signals, progress));
-    status = save(&sft);
-out:
-    trainer_destroy(&sft.trainer);
-    tokenizer_close(&sft.tokenizer);
-    memory_free(sft.rows);
-    arena_destroy(&sft.arena);
+    struct sft *sft = memory_alloc(sizeof *sft);
+    if (sft == NULL)
+        return FAIL(STATUS_NO_MEMORY, "sft");
+    *sft = (struct sft){.settings = settings, .progress = progress};
+    alarms_init(&sft->alarms);
+    enum status status = check(sft);
+    if (status == STATUS_OK)
+        status = start(sft);
+    if (status == STATUS_OK)
+        status = train(sft, stop_signals);
+    if (status == STATUS_OK)
+        status = save(sft);
+    char kept[STATUS_TEXT_MAX];
+    status_keep(kept);
+    redis_view_close(&sft->redis);
+    sft_report_close(sft);
+    trainer_destroy(&sft->trainer);
+    sft_batch_destroy(&sft->batch);
+    sft_batch_destroy(&sft->eval_batch);
+    sft_rows_free(&sft->rows);
+    sft_rows_free(&sft->held_out);
+    tokenizer_close(&sft->tokenizer);
+    alarms_free(&sft->alarms);
+    memory_free(sft);
+    status_restore(kept);
     return status;
 }

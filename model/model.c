@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "core/check.h"
 #include "core/checksum.h"
 #include "core/memory.h"
 #include "model/internal.h"
@@ -333,6 +334,26 @@ enum status model_rope_grow(struct model *model, int64_t positions, int64_t posi
         return FAIL(STATUS_NO_MEMORY, "RoPE tables for %lld positions", (long long)rows);
     enum status status = replace_rope(model, rows, host);
     memory_free(host);
+    return status;
+}
+
+enum status model_set_rope_theta(struct model *model, double theta)
+{
+    CHECK(theta >= 1);
+    double before = model->shape.rope_theta;
+    if (theta == before)
+        return STATUS_OK;
+    model->shape.rope_theta = theta;
+    if (model->rope_rows == 0)
+        return STATUS_OK;
+    int64_t rows = model->rope_rows;
+    float *host = memory_array((size_t)(rows * model->shape.rotary), sizeof(float));
+    enum status status =
+        host != NULL ? replace_rope(model, rows, host)
+                     : FAIL(STATUS_NO_MEMORY, "RoPE tables for %lld positions", (long long)rows);
+    memory_free(host);
+    if (status != STATUS_OK)
+        model->shape.rope_theta = before;
     return status;
 }
 

@@ -32,6 +32,8 @@ MUST_CHECK enum status model_create(struct model **model, const struct model_sha
                                     const struct model_options *options);
 void model_destroy(struct model **model);
 const struct model_shape *model_get_shape(const struct model *model);
+/* The RoPE base from now on, >= 1 (context extension); caches with rotated keys are to be closed first. */
+MUST_CHECK enum status model_set_rope_theta(struct model *model, double theta);
 const struct parameter_table *model_parameters(const struct model *model);
 /* Everything that decides a bit of a logprob: backend, instruction set class, tile sizes, chunk, head
  * precision. Hashed to the numerics_id said at hello. */

@@ -62,7 +62,8 @@ static enum status fill_texts(struct plugin_row *row, struct buffer *texts, stru
                  *data = json_object_get(json, "row");
     TRY(put_text(texts, json_object_get(json, "data_source"), &places[0]));
     TRY(put_text(texts, json_is_string(prompt) ? prompt : NULL, &places[1]));
-    TRY(put_json(texts, json_is_array(prompt) ? prompt : NULL, &places[2]));
+    const json_t *messages = json_is_array(prompt) ? prompt : json_object_get(json, "messages");
+    TRY(put_json(texts, json_is_array(messages) ? messages : NULL, &places[2]));
     TRY(put_text(texts, json_object_get(json, "response"), &places[3]));
     TRY(put_json(texts, json_object_get(json, "ground_truth"), &places[4]));
     return put_json(texts, json_is_object(data) ? data : json, &places[5]);

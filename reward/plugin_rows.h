@@ -2,7 +2,8 @@
  *
  * One JSON object a line: {"response": "...", "ground_truth": any, "prompt": text or messages, "data_source": "...",
  * "row": {...}, "group": any, "finish": "eos|length|repetition", "response_ids": [...], "expected": number or status}.
- * Only response is needed. Without "row" the line itself is the data row. Rows with the same "group" are one group. */
+ * Only response is needed. Without "row" the line itself is the data row. Rows with the same "group" are one group.
+ * "messages" beside a text "prompt" are what the text was rendered from. */
 #ifndef REWARD_PLUGIN_ROWS_H
 #define REWARD_PLUGIN_ROWS_H
 

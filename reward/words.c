@@ -24,10 +24,8 @@ static const struct {
     const char *word;
     int (*run)(int argc, char **argv); /* argv[0] is the word */
 } words[] = {
-    {"rows", rows_command},
-    {"plugin", plugin_command},
-    {"logic", logic_word},
-    {"judge", judge_word},
+    {"rows", rows_command}, {"plugin", plugin_command}, {"logic", logic_word},
+    {"judge", judge_word},  {"score", score_command},
 };
 
 int reward_word(int argc, char **argv)

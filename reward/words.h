@@ -5,4 +5,7 @@
 /* -1: argv[1] is none of them. Otherwise the exit code of the one it is. */
 int reward_word(int argc, char **argv);
 
+/* `weir-reward score IN OUT`: the answers of `weir eval`; argv[0] is the word. */
+int score_command(int argc, char **argv);
+
 #endif

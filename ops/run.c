@@ -184,6 +184,23 @@ static int prepare_failed(const struct run_request *request, int exit_code)
     return exit_code;
 }
 
+/* Asked before the settings are checked: a build without CUDA would say only that of a recipe for 512 GPUs. */
+static bool plans_cluster(const struct run_request *request)
+{
+    struct settings settings = {0};
+    struct config *config = NULL;
+    struct config_input input = {.files = request->files,
+                                 .file_count = request->file_count,
+                                 .overrides = request->overrides,
+                                 .override_count = request->override_count,
+                                 .environment = true};
+    if (config_load(&config, settings_sections, settings_section_count, &input, &settings) !=
+        STATUS_OK)
+        return false; /* load says it */
+    config_destroy(&config);
+    return settings.cluster.gpu != GPU_NONE;
+}
+
 /* A recipe that describes a cluster is asked for parallelism that a run has not (docs/plan.md). Exit code, 0: none. */
 static int check_cluster(const struct run_request *request)
 {
@@ -207,11 +224,11 @@ int run_prepare(struct run *run, struct run_request *request)
     buffer_init(&run->waiting, 0);
     if (arena_create(&run->arena, ARGUMENT_BYTES_MAX) != STATUS_OK)
         return prepare_failed(request, EXIT_CODE_FAILED);
-    if (load(run, request) != STATUS_OK)
-        return prepare_failed(request, EXIT_CODE_USAGE);
-    int refused = run->settings.cluster.gpu != GPU_NONE ? check_cluster(request) : EXIT_CODE_OK;
+    int refused = plans_cluster(request) ? check_cluster(request) : EXIT_CODE_OK;
     if (refused != EXIT_CODE_OK)
         return refused;
+    if (load(run, request) != STATUS_OK)
+        return prepare_failed(request, EXIT_CODE_USAGE);
     char name[RUN_NAME_MAX];
     const char *given = request->name != NULL ? request->name : run->settings.run.name;
     if (given[0] == 0 && request->name == NULL) {

@@ -16,6 +16,8 @@ static void check_degrees(struct fleet_plan *plan, const char *tensor_key, const
                           const struct plan_degrees *degrees)
 {
     const struct model_shape *shape = &plan->shape;
+    if (shape->layers == 0) /* no model to ask */
+        return;
     if (!divides(degrees->tensor, (uint32_t)shape->heads) ||
         !divides(degrees->tensor, (uint32_t)shape->intermediate))
         plan_find(plan, FINDING_SETTING,

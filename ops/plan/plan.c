@@ -171,11 +171,12 @@ static enum status fill(struct fleet_plan *plan, const struct fleet_request *req
         check_data_there(plan);
     if (!plan->sft && plan->settings.reward.plugin[0] != '\0')
         check_reward_there(plan);
-    if (!find_shape(plan))
+    bool shape = find_shape(plan);
+    plan_place(plan);
+    if (!shape)
         return STATUS_OK;
     check_weights_there(plan);
     check_positions(plan);
-    plan_place(plan);
     if (!plan->sft)
         TRY(losses_explain(&plan->settings.loss, &plan->objective));
     if (plan->findings.count > 0 &&

@@ -12,7 +12,7 @@
 #define LINK_SHARE \
     0.8 /* of a link that collectives reach: 356 of 450 GB/s measured between two H200 */
 #define EXCHANGE_S 10e-6 /* start of one exchange between GPUs */
-enum { FORECAST_STEPS = 16, MINUTES_MAX = 40000 };
+enum { FORECAST_STEPS = 16, MINUTES_MAX = 40000, SAMPLES_MAX = 512 };
 
 struct rates {
     double mean, context;              /* tokens: of a response; attended by a token, on average */
@@ -193,11 +193,30 @@ static double cpu_share(const struct fleet_plan *plan)
 
 /* ---- the simulator ---- */
 
+/* A fleet with a part of the groups, sequences, workers and rates has the same times and staleness and is played in a
+ * part of the time: about SAMPLES_MAX samples a version. Returns the part. */
+static double scale_down(const struct settings *settings, uint32_t actors, struct settings *scaled)
+{
+    *scaled = *settings;
+    uint32_t groups = SAMPLES_MAX / settings->store.group_size;
+    groups = groups > 4 * actors ? groups : 4 * actors;
+    if (groups >= settings->store.groups_per_publish)
+        return 1;
+    double part = (double)groups / settings->store.groups_per_publish;
+    scaled->store.groups_per_publish = groups;
+    scaled->learner.updates_per_publish = 1;
+    scaled->actor.slots = (uint32_t)fmax(settings->actor.slots * part, 1);
+    scaled->run.reward_workers = (uint32_t)fmax(settings->run.reward_workers * part, 1);
+    return part;
+}
+
 static enum status forecast(struct fleet_plan *plan, const struct rates *rates, double *step_s)
 {
     static struct sim_setup setup; /* large */
+    static struct settings scaled; /* large */
     const struct settings *settings = &plan->settings;
     struct forecast is;
+    double part = scale_down(settings, plan->actor.units, &scaled);
     double kept = settings->cluster.kept_share;
     double make_s = rates->version_tokens / kept / (rates->actor_per_s * plan->actor.units);
     double minutes = FORECAST_STEPS * fmax(make_s, rates->update_s) / 60;
@@ -205,10 +224,10 @@ static enum status forecast(struct fleet_plan *plan, const struct rates *rates, 
         .forecast = true,
         .quiet = true,
         .actors = plan->actor.units,
-        .workers = settings->run.reward_workers,
+        .workers = scaled.run.reward_workers,
         .seed = settings->run.seed,
-        .tokens_per_s = rates->actor_per_s * kept,
-        .learner_tokens_per_s = rates->learner_per_s,
+        .tokens_per_s = rates->actor_per_s * kept * part,
+        .learner_tokens_per_s = rates->learner_per_s * part,
         .score_ms = fmax(settings->cluster.score_ms, 0.001),
         .score_lanes = settings->reward.threads,
         .response_mean = (uint32_t)rates->mean,
@@ -217,7 +236,7 @@ static enum status forecast(struct fleet_plan *plan, const struct rates *rates, 
         .restart_s = 0.5,
         .checkpoint_s = 0.1,
     };
-    TRY(forecast_play(&options, settings, &setup, &is));
+    TRY(forecast_play(&options, &scaled, &setup, &is));
     *step_s = is.versions_per_hour > 0 ? 3600 / is.versions_per_hour : *step_s;
     snprintf(plan->advice, sizeof plan->advice, "%s", forecast_advice(&is));
     const char *how = "fleet simulator (weir simulate) with the rates above";

@@ -8,7 +8,14 @@
 
 #include "ops/simulate/batch.h"
 
-enum { UNITS = 24, TURN_MIN_MS = 20, TURN_MAX_MS = 1000, BEAT_MS = 1000 };
+enum {
+    UNITS = 24,
+    TURN_MIN_MS = 20,
+    TURN_MAX_MS = 1000,
+    TURNS = 4000,
+    BEAT_MS = 1000,
+    BEATS = 2000
+};
 
 static uint32_t in_units(uint32_t tokens, uint32_t unit)
 {
@@ -30,8 +37,12 @@ static void set_times(const struct simulate_options *options, uint32_t unit,
     setup->turn_ns = ns_of(turn_s);
     if (setup->turn_ns < TURN_MIN_MS * SIM_MS)
         setup->turn_ns = TURN_MIN_MS * SIM_MS;
-    if (setup->turn_ns > TURN_MAX_MS * SIM_MS)
-        setup->turn_ns = TURN_MAX_MS * SIM_MS;
+    int64_t longest_ns =
+        ns_of(options->minutes * 60 / TURNS); /* slow fleets are looked at less often */
+    if (longest_ns < TURN_MAX_MS * SIM_MS)
+        longest_ns = TURN_MAX_MS * SIM_MS;
+    if (setup->turn_ns > longest_ns)
+        setup->turn_ns = longest_ns;
     setup->score_ns = ns_of(options->score_ms / 1000);
     setup->score_lanes = options->score_lanes;
     setup->train_ns = ns_of(options->step_ms / 1000) + 1;
@@ -59,12 +70,22 @@ static void set_up(const struct simulate_options *options, const struct settings
     uint32_t unit = in_units(mean, UNITS);
     setup->response_mean = in_units(mean, unit);
     setup->settings.sampling.response_tokens_max = in_units(most, unit);
+    setup->settings.stages =
+        (struct stages_settings){0}; /* one length: --response-max, or the last stage's */
     setup->settings.actor.segment_tokens = in_units(settings->actor.segment_tokens, unit);
     setup->settings.run.steps = 1000000;
+    setup->settings.curriculum.mix = ""; /* the sources of the recipe's data are not here */
+    setup->settings.curriculum.quotas = "";
+    setup->settings.curriculum.retire_at = 0;
+    setup->settings.curriculum.raise_at = setup->settings.curriculum.lower_at = 0;
+    setup->settings.curriculum.hard_after = 0;
+    setup->settings.stages.lengths = ""; /* lengths of the last stage */
     setup->settings.store.max_consecutive_dropped = 1000000000;
     if (options->mtbf_s <= 0 && options->faults == 0) {
-        setup->settings.store.heartbeat_ms = BEAT_MS;
-        setup->settings.store.lease_ms = 5 * BEAT_MS;
+        double beat_ms = options->minutes * 60000 / BEATS;
+        beat_ms = beat_ms < BEAT_MS ? BEAT_MS : beat_ms > 60 * BEAT_MS ? 60 * BEAT_MS : beat_ms;
+        setup->settings.store.heartbeat_ms = (uint32_t)beat_ms;
+        setup->settings.store.lease_ms = 5 * (uint32_t)beat_ms;
     }
     setup->settings.actor.cache_tokens = 0;
     setup->actors = options->actors;

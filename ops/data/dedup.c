@@ -14,7 +14,7 @@
 enum { HASHES = 128, CHAIN_MAX = 64, ROWS_MAX = INT32_MAX };
 
 const struct dedup_options dedup_options_default = {
-    .threshold = 0.5, .shingle = 5, .ngram = 13, .common = 4, .memory_bytes = (uint64_t)4 << 30};
+    .threshold = 0.5, .shingle = 3, .ngram = 13, .common = 4, .memory_bytes = (uint64_t)4 << 30};
 
 /* Ascending 32-bit hashes in the pool. */
 struct set {

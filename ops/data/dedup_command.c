@@ -304,7 +304,7 @@ static int usage(FILE *to, int code)
           "  --separate FILE ...  rows of the warm start: exact and near ones are taken out\n"
           "  --threshold X        of near: Jaccard similarity of token shingles (default 0.5; 2: "
           "off)\n"
-          "  --shingle N          tokens of a shingle (default 5)\n"
+          "  --shingle N          tokens of a shingle (default 3)\n"
           "  --ngram N            tokens of an n-gram (default 13; 0: off)\n"
           "  --common N           an n-gram of more evaluation rows says nothing (default 4)\n"
           "  --mask-numbers       in n-grams any number is like any other\n"

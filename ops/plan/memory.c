@@ -101,15 +101,29 @@ static bool cuts(const struct model_shape *shape, const struct plan_degrees *deg
             (shape->experts > 0 && shape->experts % (int32_t)degrees->expert == 0));
 }
 
+/* Less than what the part takes, without asking for its parameter table: two sets of weights; or f32 state and
+ * gradients, weights and two send buffers. */
+static double least_bytes(const struct fleet_plan *plan, const struct plan_degrees *degrees,
+                          uint32_t gpus, bool actor, bool cpu)
+{
+    struct model_shape part = plan_part(&plan->shape, degrees);
+    double own = flops_weights(&part).total * 0.99, item = cpu ? 4 : 2;
+    if (actor)
+        return 2 * item * own;
+    return (4 + 3 * item) * own + 12 * 0.99 * flops_weights(&plan->shape).total / gpus;
+}
+
 static bool try_degrees(const struct fleet_plan *plan, const struct plan_role *role,
                         const struct op_table *ops, const struct plan_degrees *degrees,
                         uint32_t gpus)
 {
     struct memory_plan memory;
-    if (!cuts(&plan->shape, degrees))
+    bool actor = role == &plan->actor;
+    if (!cuts(&plan->shape, degrees) ||
+        least_bytes(plan, degrees, gpus, actor, role->hardware.cpu) > role->device_bytes)
         return false;
-    enum status status = role == &plan->actor ? actor_memory(plan, ops, degrees, &memory)
-                                              : learner_memory(plan, ops, degrees, gpus, &memory);
+    enum status status = actor ? actor_memory(plan, ops, degrees, &memory)
+                               : learner_memory(plan, ops, degrees, gpus, &memory);
     return status == STATUS_OK && fits(role, &memory);
 }
 

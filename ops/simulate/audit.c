@@ -15,7 +15,8 @@ enum status audit_create(struct world *world)
         return FAIL(STATUS_NO_MEMORY, "checker");
     world->audit = audit;
     TRY(arena_create(&audit->arena, (size_t)8 << 30));
-    return arena_create(&audit->scratch, (size_t)1 << 30);
+    TRY(arena_create(&audit->scratch, (size_t)1 << 30));
+    return audit_births_create(world);
 }
 
 void audit_destroy(struct world *world)
@@ -37,6 +38,7 @@ void audit_destroy(struct world *world)
     for (size_t i = 0; i < audit->said_count; i++)
         memory_free(audit->said[i].claims);
     memory_free(audit->said);
+    audit_births_destroy(audit);
     arena_destroy(&audit->arena);
     arena_destroy(&audit->scratch);
     memory_free(audit);

@@ -74,6 +74,8 @@ struct audit_said {
     uint64_t version, digest; /* of version_register, checkpoint_report */
 };
 
+struct audit_births; /* audit_births.c */
+
 struct audit {
     struct arena *arena, *scratch;
     bool run_known, stopped;
@@ -93,6 +95,7 @@ struct audit {
     size_t said_count, said_capacity;
     uint64_t checkpoint_version, checkpoint_digest;
     uint32_t branch;
+    struct audit_births *births;
 };
 
 struct audit_group *audit_group(struct world *world, uint64_t group);
@@ -103,6 +106,14 @@ uint64_t audit_newest(const struct audit *audit);
 const struct audit_version *audit_version(const struct audit *audit, uint64_t version);
 const struct audit_plan *audit_plan_of(const struct audit *audit, uint64_t version);
 bool audit_known(const struct audit *audit, uint64_t version, uint64_t digest);
+
+/* audit_births.c: which prompts may be drawn */
+MUST_CHECK enum status audit_births_create(struct world *world);
+void audit_births_destroy(struct audit *audit);
+void audit_drawn(struct world *world, const struct record *record);
+void audit_learned(struct world *world, uint64_t group); /* all its scores are known */
+/* What the filter looks at. */
+double audit_filter(const struct world *world, uint64_t group, uint32_t sample);
 
 /* audit_group.c: rules of groups and plans */
 void audit_born(struct world *world, const struct record *record);

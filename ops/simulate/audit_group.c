@@ -40,6 +40,7 @@ void audit_born(struct world *world, const struct record *record)
     audit->groups = groups;
     struct audit_group *group = &audit->groups[audit->group_count++];
     *group = (struct audit_group){.prompt = record->born.prompt_id};
+    audit_drawn(world, record);
     group->samples = arena_array(audit->arena, group_size(world), sizeof *group->samples);
     for (uint32_t s = 0; s < group_size(world); s++)
         group->samples[s].ids =
@@ -72,10 +73,12 @@ static bool all_scored(const struct world *world, const struct audit_group *grou
     return true;
 }
 
-static bool rewards_equal(const struct world *world, const struct audit_group *group)
+/* Before shaping: what the truth says is accurate, not what the store made of the details. */
+static bool filter_equal(const struct world *world, const struct audit_group *group)
 {
+    uint64_t id = (uint64_t)(group - world->audit->groups);
     for (uint32_t s = 1; s < group_size(world); s++)
-        if (group->samples[s].reward != group->samples[0].reward)
+        if (audit_filter(world, id, s) != audit_filter(world, id, 0))
             return false;
     return true;
 }
@@ -133,7 +136,7 @@ static bool may_drop(const struct world *world, const struct audit_group *group,
 {
     switch (reason) {
     case DROP_ZERO_VARIANCE:
-        return all_scored(world, group) && rewards_equal(world, group) &&
+        return all_scored(world, group) && filter_equal(world, group) &&
                world->setup->settings.store.dynamic_sampling;
     case DROP_STALE:
         return may_be_stale(world, group);
@@ -161,6 +164,8 @@ void audit_dropped(struct world *world, const struct record *record)
     if (!may_drop(world, group, record->dropped.reason))
         sim_violation(world, "lost", "group %" PRIu64 " is dropped for reason %d without a cause",
                       record->dropped.group_id, (int)record->dropped.reason);
+    if (record->dropped.reason == DROP_ZERO_VARIANCE)
+        audit_learned(world, record->dropped.group_id);
     end_leases(world, group);
     group->state = AUDIT_DROPPED;
     world->result->dropped++;
@@ -170,12 +175,13 @@ void audit_closed(struct world *world, const struct record *record)
 {
     struct audit_group *group = audit_group(world, record->closed.group_id);
     if (group == NULL || group->state != AUDIT_OPEN || !all_scored(world, group) ||
-        (world->setup->settings.store.dynamic_sampling && rewards_equal(world, group))) {
+        (world->setup->settings.store.dynamic_sampling && filter_equal(world, group))) {
         sim_violation(world, "ledger", "group %" PRIu64 " closes too early or without variance",
                       record->closed.group_id);
         return;
     }
     group->state = AUDIT_ELIGIBLE;
+    audit_learned(world, record->closed.group_id);
 }
 
 void audit_reopened(struct world *world, const struct record *record)

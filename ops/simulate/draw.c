@@ -3,7 +3,7 @@
 
 #include "ops/simulate/sim.h"
 
-enum { STREAM_SETUP = 3 };
+enum { STREAM_SETUP = 3, STREAM_CURRICULUM = 6 };
 
 static uint32_t pick(struct rng *rng, uint32_t least, uint32_t most)
 {
@@ -46,6 +46,39 @@ static void draw_processes(struct rng *rng, struct settings *settings)
     settings->learner.updates_per_publish = pick(rng, 1, 4);
     settings->learner.checkpoint_every = pick(rng, 1, 5);
     settings->reward.queue = pick(rng, 1, 64);
+}
+
+/* Half of the seeds have a curriculum; from a stream of its own, so that the other draws stay what they were. */
+static void draw_curriculum(uint64_t seed, struct sim_setup *setup)
+{
+    static const char *const mixes[] = {"", "a: 1; b: 1; c: 1", "a: 3; b: 0.5@0 2@4; c: 0@1 1@3",
+                                        "*: 2@0 1@5"};
+    struct curriculum_settings *curriculum = &setup->settings.curriculum;
+    struct rng rng;
+    rng_init(&rng, seed, STREAM_CURRICULUM, RNG_TEST);
+    *curriculum = (struct curriculum_settings){.mix = "",
+                                               .quotas = "",
+                                               .quota_window = 10,
+                                               .pass_value = 0.5,
+                                               .pass_high = 1,
+                                               .band_groups = 2,
+                                               .review = 0.3,
+                                               .retire_after = 1,
+                                               .hard_epochs = 1,
+                                               .priority_floor = 0.1,
+                                               .when_retired = WHEN_RETIRED_REOPEN};
+    setup->settings.store.filter_on = "";
+    if (pick(&rng, 0, 1) == 0)
+        return;
+    curriculum->mix = mixes[pick(&rng, 0, 3)];
+    curriculum->quotas = pick(&rng, 0, 2) == 0 ? "a: 0.4" : "";
+    curriculum->raise_at = pick(&rng, 0, 1) * 0.5;
+    curriculum->lower_at = curriculum->raise_at > 0 && pick(&rng, 0, 1) == 0 ? 0.4 : 0;
+    curriculum->retire_at = pick(&rng, 0, 1) * 0.9;
+    curriculum->hard_after = pick(&rng, 0, 2);
+    curriculum->priority = pick(&rng, 0, 1);
+    setup->shaped = pick(&rng, 0, 1) == 1;
+    setup->settings.store.filter_on = setup->shaped ? "accuracy" : "";
 }
 
 static uint32_t draw_faults(struct rng *rng)
@@ -96,4 +129,5 @@ void sim_draw(struct sim_setup *setup, uint64_t seed, uint32_t faults)
     setup->fault_ns = pick_ms(&rng, 30, 300);
     setup->faults_end_ns = setup->faults == 0 ? 0 : pick_ms(&rng, 1000, 10000);
     setup->bound_ns = setup->faults_end_ns + 120 * SIM_S;
+    draw_curriculum(seed, setup);
 }

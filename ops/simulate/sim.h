@@ -61,6 +61,8 @@ enum sim_plant { PLANT_NONE, PLANT_ACK_BEFORE_COMMIT, PLANT_LEASE_TWICE, PLANT_S
 
 /* ---- one run ---- */
 
+enum { SIM_SOURCES = 3 }; /* a, b, c: prompt i is of the i-th modulo 3 */
+
 /* The last lines of a trace. */
 enum { SIM_TAIL_LINES = 40, SIM_TAIL_BYTES = 160 };
 struct sim_tail {
@@ -81,7 +83,8 @@ struct sim_setup {
     uint32_t prompts, vocabulary;
     uint32_t response_mean; /* tokens; lengths are spread around it up to response_tokens_max */
     uint32_t equal_rewards; /* one group in so many has equal rewards; 0: none */
-    int64_t turn_ns;        /* of an actor: one decode step of `turn_tokens` a slot */
+    bool shaped;     /* rewards lose something for their sample; the detail has the accuracy */
+    int64_t turn_ns; /* of an actor: one decode step of `turn_tokens` a slot */
     uint32_t turn_tokens;
     double
         slot_tokens_per_s; /* > 0: an actor's rate, shared by its slots; else turn_tokens a turn */
@@ -361,6 +364,7 @@ uint32_t truth_token(const struct world *world, uint64_t group, uint32_t sample,
 float truth_logprob(uint64_t group, uint32_t sample, uint32_t position, uint64_t digest);
 uint32_t truth_length(const struct sim_setup *setup, uint64_t group, uint32_t sample);
 double truth_reward(const struct sim_setup *setup, uint64_t group, uint32_t sample);
+double truth_accuracy(const struct sim_setup *setup, uint64_t group, uint32_t sample);
 uint64_t truth_start_digest(const struct sim_setup *setup);
 uint64_t truth_digest(uint64_t parent, uint64_t version, const struct plan *plan,
                       const struct group_data *groups, uint64_t salt);

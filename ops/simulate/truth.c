@@ -40,11 +40,21 @@ uint32_t truth_length(const struct sim_setup *setup, uint64_t group, uint32_t sa
     return length < 1 ? 1 : length > most ? most : (uint32_t)length;
 }
 
-double truth_reward(const struct sim_setup *setup, uint64_t group, uint32_t sample)
+static double raw_reward(const struct sim_setup *setup, uint64_t group, uint32_t sample)
 {
     if (setup->equal_rewards > 0 && mix4(setup->seed, group, 3, 0) % setup->equal_rewards == 0)
         return 1;
     return sample % 2 == 0 ? 1 : -1 + (double)(mix4(setup->seed, group, sample, 5) % 8) / 8;
+}
+
+double truth_accuracy(const struct sim_setup *setup, uint64_t group, uint32_t sample)
+{
+    return raw_reward(setup, group, sample) > 0 ? 1 : 0;
+}
+
+double truth_reward(const struct sim_setup *setup, uint64_t group, uint32_t sample)
+{
+    return raw_reward(setup, group, sample) - (setup->shaped ? sample * 0x1p-10 : 0);
 }
 
 uint64_t truth_start_digest(const struct sim_setup *setup)

@@ -61,6 +61,19 @@ static enum status take_item(void *self, const struct score_item *item)
     return STATUS_OK;
 }
 
+static enum status hand_in(struct world *world, struct worker_state *worker,
+                           const struct score *score)
+{
+    bool right = truth_accuracy(world->setup, score->group_id, score->sample) > 0;
+    char *detail = NULL;
+    if (world->setup->shaped) {
+        detail = memory_text(right ? "{\"accuracy\":1}" : "{\"accuracy\":0}");
+        if (detail == NULL)
+            return FAIL(STATUS_NO_MEMORY, "detail of a score");
+    }
+    return reward_desk_add(&worker->desk, score, detail);
+}
+
 static enum status collect(struct world *world, struct worker_state *worker, int64_t *next_ns)
 {
     size_t left = 0;
@@ -71,7 +84,7 @@ static enum status collect(struct world *world, struct worker_state *worker, int
             worker->jobs[left++] = *job;
             continue;
         }
-        TRY(reward_desk_add(&worker->desk, &job->score, NULL));
+        TRY(hand_in(world, worker, &job->score));
     }
     worker->job_count = left;
     return STATUS_OK;

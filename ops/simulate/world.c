@@ -76,14 +76,18 @@ static enum status make_prompts(struct world *world)
         return FAIL(STATUS_LIMIT, "%u prompts", count);
     for (uint32_t i = 0; i < count; i++) {
         uint32_t *ids = arena_array(world->arena, PROMPT_TOKENS, sizeof *ids);
-        char *record = arena_alloc(world->arena, 32);
+        char *record = arena_alloc(world->arena, 48);
         if (ids == NULL || record == NULL)
             return FAIL(STATUS_LIMIT, "%u prompts", count);
         for (uint32_t t = 0; t < PROMPT_TOKENS; t++)
             ids[t] = (i * 7 + t) % world->setup->vocabulary;
-        snprintf(record, 32, "{\"row\":%u}", i);
-        rows[i] =
-            (struct prompt){.ids = ids, .count = 1 + i % PROMPT_TOKENS, .record_json = record};
+        snprintf(record, 48, "{\"data_source\":\"%c\",\"row\":%u}", 'a' + (int)(i % SIM_SOURCES),
+                 i);
+        rows[i] = (struct prompt){.ids = ids,
+                                  .count = 1 + i % PROMPT_TOKENS,
+                                  .record_json = record,
+                                  .level = (float)(i / SIM_SOURCES % 3),
+                                  .has_level = true};
     }
     return prompts_from_memory(&world->prompts, rows, count);
 }
@@ -136,6 +140,7 @@ static void make_config(struct world *world)
     world->store.book_config =
         (struct book_config){.store = settings->store,
                              .sampling = settings->sampling,
+                             .curriculum = settings->curriculum,
                              .run_seed = settings->run.seed,
                              .steps = settings->run.steps,
                              .updates_per_publish = settings->learner.updates_per_publish,

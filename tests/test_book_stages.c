@@ -133,6 +133,28 @@ static void read_ledger(const struct world *world, struct story *story)
     arena_destroy(&arena);
 }
 
+/* What people see: the flat counters (Redis, metrics), status and why. */
+static void check_words(const struct book *book, const struct book_stage *now)
+{
+    struct buffer json;
+    char wanted[96];
+    buffer_init(&json, 0);
+    must(book_counters_json(book, &json));
+    snprintf(wanted, sizeof wanted, "\"stage/index\":%u,\"stage/cap\":%u,\"stage/plans\":%u,",
+             now->stage, now->cap, now->verdict.plans);
+    assert_non_null(strstr(buffer_string(&json), wanted));
+    assert_non_null(strstr(buffer_string(&json), "\"stage/perplexity\":1.64872"));
+    snprintf(wanted, sizeof wanted, "\"stage\":{\"index\":%u,\"count\":3,\"cap\":%u,", now->stage,
+             now->cap);
+    buffer_clear(&json);
+    must(book_status_json(book, 0, &json));
+    assert_non_null(strstr(buffer_string(&json), wanted));
+    buffer_clear(&json);
+    must(book_why_json(book, 0, &json));
+    assert_non_null(strstr(buffer_string(&json), wanted));
+    buffer_free(&json);
+}
+
 static void test_book_stages_leases_have_the_budget_of_the_stage_in_force(void **state)
 {
     (void)state;
@@ -153,6 +175,7 @@ static void test_book_stages_leases_have_the_budget_of_the_stage_in_force(void *
         book_read_stage(world.book, &now);
         assert_int_equal(now.stage, stage_of(&story));
         assert_int_equal(now.cap, caps[now.stage]);
+        check_words(world.book, &now);
         for (int i = 0; i < CAPS; i++) {
             leases[i] += story.leases[i];
             finished[i] += story.finished_at[i];

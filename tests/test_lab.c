@@ -138,6 +138,41 @@ static void test_runs_steps_and_intervals(void **state)
     assert_true(run_listed("a,bc", "bc") && !run_listed("a,bc", "b") && run_listed("", "b"));
 }
 
+static enum status append_one(void *self, uint32_t i)
+{
+    char key[16];
+    snprintf(key, sizeof key, "run %u", i);
+    return i == 3 ? FAIL(STATUS_LIMIT, "the third fails")
+                  : runs_append(self, json_pack("{s:s, s:f}", "key", key, "x", i / 4.0));
+}
+
+/* Two processes at a time write whole lines; a broken line is named; a job that fails is told. */
+static void test_runs_lines_of_processes_come_back(void **state)
+{
+    (void)state;
+    char path[] = BUILD_DIR "/test_lab.jsonl";
+    json_t *lines = NULL;
+    remove(path);
+    assert_int_equal(runs_load(path, &lines), STATUS_OK);
+    assert_int_equal(json_array_size(lines), 0);
+    json_decref(lines);
+    assert_int_equal(runs_jobs(3, 2, append_one, path), STATUS_OK);
+    assert_int_equal(runs_load(path, &lines), STATUS_OK);
+    assert_int_equal(json_array_size(lines), 3);
+    assert_true(json_real_value(json_object_get(runs_find(lines, "run 2"), "x")) == 0.5);
+    assert_null(runs_find(lines, "run 3"));
+    json_decref(lines);
+    assert_int_equal(runs_jobs(4, 1, append_one, path), STATUS_LIMIT);
+    FILE *file = fopen(path, "a");
+    assert_non_null(file);
+    fputs("{\"key\": \n", file);
+    fclose(file);
+    assert_int_equal(runs_load(path, &lines), STATUS_CORRUPT);
+    assert_non_null(strstr(status_last_error(), "test_lab.jsonl:7"));
+    json_decref(lines);
+    remove(path);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -146,6 +181,7 @@ int main(void)
         cmocka_unit_test(test_tasks_worked_answers_are_right),
         cmocka_unit_test(test_lab_unknown_task_is_refused),
         cmocka_unit_test(test_runs_steps_and_intervals),
+        cmocka_unit_test(test_runs_lines_of_processes_come_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

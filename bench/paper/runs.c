@@ -124,16 +124,21 @@ enum status runs_load(const char *path, json_t **lines)
     FILE *file = fopen(path, "re");
     if (*lines == NULL)
         return FAIL(STATUS_NO_MEMORY, "%s", path);
-    while (file != NULL) {
+    char *text = NULL;
+    size_t room = 0;
+    enum status status = STATUS_OK;
+    for (int n = 1; file != NULL && status == STATUS_OK && getline(&text, &room, file) > 0; n++) {
         json_error_t error;
-        json_t *line = json_loadf(file, JSON_DISABLE_EOF_CHECK, &error);
+        json_t *line = json_loads(text, 0, &error);
         if (line == NULL)
-            break;
-        json_array_append_new(*lines, line);
+            status = FAIL(STATUS_CORRUPT, "%s:%d: %s; remove that line", path, n, error.text);
+        else
+            json_array_append_new(*lines, line);
     }
+    free(text);
     if (file != NULL)
         fclose(file);
-    return STATUS_OK;
+    return status;
 }
 
 const json_t *runs_find(const json_t *lines, const char *key)
@@ -183,6 +188,8 @@ enum status runs_jobs(uint32_t count, uint32_t jobs, enum status (*work)(void *s
             _exit(status == STATUS_OK ? 0 : 1);
         }
         running += child > 0;
+        if (child < 0)
+            first = FAIL(STATUS_IO, "fork: %s", strerror(errno));
     }
     for (; running > 0; running--) {
         enum status status = wait_one();

@@ -283,9 +283,9 @@ static void test_book_snapshot_restored_and_replayed_books_live_alike(void **sta
     assert_true(met.leased && met.streaming && met.finished && met.scored && met.retried);
     assert_true(met.eligible && met.planned && met.plans && met.cancels);
     assert_true(met.stages && (met.stages_back || test_is_slow()));
-    assert_true(met.returned ||
+    assert_true((met.returned && met.deaths) ||
                 test_is_slow()); /* rare: none in the fewer schedules of a slow build */
-    assert_true(met.branches && met.dead && met.dropped && met.zero_variance && met.deaths);
+    assert_true(met.branches && met.dead && met.dropped && met.zero_variance);
 }
 
 /* A book in the middle of its work. */

@@ -16,7 +16,8 @@ enum status audit_create(struct world *world)
     world->audit = audit;
     TRY(arena_create(&audit->arena, (size_t)8 << 30));
     TRY(arena_create(&audit->scratch, (size_t)1 << 30));
-    return audit_births_create(world);
+    TRY(audit_births_create(world));
+    return audit_stages_create(world);
 }
 
 void audit_destroy(struct world *world)
@@ -127,6 +128,7 @@ static enum status apply_leased(struct world *world, const struct record *record
                                              .attempt = record->leased.attempt,
                                              .holder_index = record->leased.holder_index,
                                              .holder = record->leased.holder_incarnation,
+                                             .cap = audit_cap(world),
                                              .live = true};
     sample->state = AUDIT_LEASED;
     sample->lease = id;
@@ -201,7 +203,7 @@ static enum status apply_segment(struct world *world, const struct segment *segm
     struct audit_lease *lease = find_lease(world, segment->lease_id, "a segment");
     if (lease == NULL)
         return STATUS_OK;
-    uint32_t most = world->setup->settings.sampling.response_tokens_max;
+    uint32_t most = lease->cap;
     struct audit_sample *sample = audit_sample(world, lease->group, lease->sample, "a segment");
     if (lease->group != segment->group_id || lease->sample != segment->sample ||
         lease->attempt != segment->attempt)
@@ -298,9 +300,11 @@ static enum status apply(struct world *world, const struct record *record)
         return STATUS_OK;
     case RECORD_BRANCH:
         audit_branched(world, record);
+        audit_stage_branched(world, record);
         return STATUS_OK;
     case RECORD_PLAN:
         audit_planned(world, &record->plan.plan);
+        audit_staged(world, record);
         return STATUS_OK;
     case RECORD_CHECKPOINT:
         audit_saved(world, record);

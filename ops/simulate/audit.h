@@ -40,6 +40,7 @@ struct audit_lease {
     uint32_t sample, attempt, holder_index;
     uint64_t holder;
     bool live, granted;
+    uint32_t cap; /* tokens that the sample may have under it */
 };
 
 struct audit_plan {
@@ -75,6 +76,7 @@ struct audit_said {
 };
 
 struct audit_births; /* audit_births.c */
+struct audit_stages; /* audit_stage.c */
 
 struct audit {
     struct arena *arena, *scratch;
@@ -96,6 +98,7 @@ struct audit {
     uint64_t checkpoint_version, checkpoint_digest;
     uint32_t branch;
     struct audit_births *births;
+    struct audit_stages *stages;
 };
 
 struct audit_group *audit_group(struct world *world, uint64_t group);
@@ -106,6 +109,12 @@ uint64_t audit_newest(const struct audit *audit);
 const struct audit_version *audit_version(const struct audit *audit, uint64_t version);
 const struct audit_plan *audit_plan_of(const struct audit *audit, uint64_t version);
 bool audit_known(const struct audit *audit, uint64_t version, uint64_t digest);
+
+/* audit_stage.c: length stages */
+MUST_CHECK enum status audit_stages_create(struct world *world);
+uint32_t audit_cap(const struct world *world); /* in force: tokens of a response */
+void audit_staged(struct world *world, const struct record *record); /* a plan */
+void audit_stage_branched(struct world *world, const struct record *record);
 
 /* audit_births.c: which prompts may be drawn */
 MUST_CHECK enum status audit_births_create(struct world *world);

@@ -3,7 +3,7 @@
 
 #include "ops/simulate/sim.h"
 
-enum { STREAM_SETUP = 3, STREAM_CURRICULUM = 6 };
+enum { STREAM_SETUP = 3, STREAM_CURRICULUM = 6, STREAM_STAGES = 7 };
 
 static uint32_t pick(struct rng *rng, uint32_t least, uint32_t most)
 {
@@ -81,6 +81,31 @@ static void draw_curriculum(uint64_t seed, struct sim_setup *setup)
     setup->settings.store.filter_on = setup->shaped ? "accuracy" : "";
 }
 
+/* Stages that end after a few plans, for one fleet in three; drawn apart, so that the rest of a seed stays as it was. */
+static void draw_stages(uint64_t seed, struct sim_setup *setup)
+{
+    static const struct {
+        const char *lengths;
+        uint32_t last;
+    } lists[] = {{"3, 8", 8}, {"4, 8, 12", 12}, {"6, 12, 18, 24", 24}, {"5, 39, 40", 40}};
+    struct rng rng;
+    rng_init(&rng, seed, STREAM_STAGES, RNG_TEST);
+    if (pick(&rng, 0, 2) != 0)
+        return;
+    uint32_t list = pick(&rng, 0, 3), window = pick(&rng, 2, 3);
+    setup->settings.sampling.response_tokens_max = lists[list].last;
+    setup->response_mean = pick(&rng, 1, lists[list].last);
+    setup->settings.stages =
+        (struct stages_settings){.lengths = lists[list].lengths,
+                                 .window = window,
+                                 .settled = 1,
+                                 .near_cap = pick(&rng, 0, 1) == 0 ? 0.5 : 0.95,
+                                 .confirm = pick(&rng, 1, 2),
+                                 .least = window + pick(&rng, 0, 1),
+                                 .start = pick(&rng, 0, 5) == 0 ? 1 : 0,
+                                 .tail_rise = 0.1};
+}
+
 static uint32_t draw_faults(struct rng *rng)
 {
     if (pick(rng, 0, 19) == 0)
@@ -130,4 +155,5 @@ void sim_draw(struct sim_setup *setup, uint64_t seed, uint32_t faults)
     setup->faults_end_ns = setup->faults == 0 ? 0 : pick_ms(&rng, 1000, 10000);
     setup->bound_ns = setup->faults_end_ns + 120 * SIM_S;
     draw_curriculum(seed, setup);
+    draw_stages(seed, setup);
 }

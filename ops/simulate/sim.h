@@ -426,6 +426,8 @@ MUST_CHECK enum status faults_kill(struct world *world, struct proc *proc);
 
 /* audit.c: the checker */
 MUST_CHECK enum status audit_create(struct world *world);
+/* Tokens that the sample of a durable lease may have; 0: no such lease. */
+uint32_t audit_lease_cap(const struct world *world, uint64_t lease);
 void audit_destroy(struct world *world);
 /* Bytes of the ledger that are durable now. */
 MUST_CHECK enum status audit_durable(struct world *world, const uint8_t *bytes, size_t size);

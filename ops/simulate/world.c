@@ -140,6 +140,7 @@ static void make_config(struct world *world)
     world->store.book_config =
         (struct book_config){.store = settings->store,
                              .sampling = settings->sampling,
+                             .stages = settings->stages,
                              .curriculum = settings->curriculum,
                              .run_seed = settings->run.seed,
                              .steps = settings->run.steps,

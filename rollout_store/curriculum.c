@@ -21,6 +21,7 @@ void curriculum_destroy(struct curriculum **curriculum_pointer)
         return;
     for (uint32_t i = 0; curriculum->sources != NULL && i < curriculum->source_count; i++)
         memory_free(curriculum->sources[i].rates);
+    memory_free(curriculum->shares);
     memory_free(curriculum->mix);
     memory_free(curriculum->quotas);
     memory_free(curriculum->sources);
@@ -138,7 +139,8 @@ static enum status make_sources(struct curriculum *curriculum)
     curriculum->source_count = prompts_source_count(curriculum->prompts);
     TRY(read_lists(curriculum));
     curriculum->sources = memory_array(curriculum->source_count, sizeof *curriculum->sources);
-    if (curriculum->sources == NULL)
+    curriculum->shares = memory_alloc(sizeof *curriculum->shares);
+    if (curriculum->sources == NULL || curriculum->shares == NULL)
         return FAIL(STATUS_NO_MEMORY, "%" PRIu32 " sources", curriculum->source_count);
     for (uint32_t i = 0; i < curriculum->source_count; i++)
         TRY(make_source(curriculum, i));
@@ -280,6 +282,7 @@ static enum status make_streams(struct curriculum *curriculum)
 
 void curriculum_count(struct curriculum *curriculum)
 {
+    curriculum->shares->known = false;
     for (uint32_t i = 0; i < curriculum->source_count; i++)
         curriculum->sources[i].active = curriculum->sources[i].retired =
             curriculum->sources[i].hard = 0;

@@ -55,7 +55,10 @@ static void cap_shares(struct source_state *sources, uint32_t count)
 bool curriculum_shares(const struct curriculum *curriculum, uint64_t version)
 {
     struct source_state *sources = curriculum->sources;
+    struct share_cache *cache = curriculum->shares;
     bool any = false;
+    if (cache->known && cache->version == version)
+        return cache->any;
     for (uint32_t i = 0; i < curriculum->source_count; i++) {
         double weight;
         bool may = curriculum_weighs(curriculum, &sources[i], version, &weight) &&
@@ -66,6 +69,7 @@ bool curriculum_shares(const struct curriculum *curriculum, uint64_t version)
     }
     if (any)
         cap_shares(sources, curriculum->source_count);
+    *cache = (struct share_cache){.version = version, .known = true, .any = any};
     return any;
 }
 

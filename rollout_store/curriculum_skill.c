@@ -100,6 +100,7 @@ static void retire(struct curriculum *curriculum, uint32_t number, struct skill 
     if (skill->excluded)
         return;
     source->active--;
+    curriculum->shares->known = curriculum->shares->known && source->active > 0;
     if (stream != NULL)
         stream->active--;
     if (source->active == 0 && curriculum->settings.when_retired == WHEN_RETIRED_REOPEN)
@@ -152,6 +153,7 @@ void curriculum_pause(struct curriculum *curriculum, uint32_t source, bool pause
 {
     CHECK(source < curriculum->source_count);
     curriculum->sources[source].paused = paused;
+    curriculum->shares->known = false;
 }
 
 bool curriculum_paused(const struct curriculum *curriculum, uint32_t source)

@@ -51,6 +51,12 @@ struct source_state {
     double wish;
 };
 
+struct share_cache { /* the shares that stand in the sources */
+    uint64_t version;
+    bool known; /* false: something else than the version has changed */
+    bool any;
+};
+
 struct curriculum {
     struct curriculum_settings settings; /* texts are not kept */
     const struct prompts *prompts;
@@ -60,6 +66,7 @@ struct curriculum {
     struct mix *mix, *quotas;
     struct source_state *sources; /* [source_count] */
     uint32_t source_count;
+    struct share_cache *shares;
     struct skill *skills; /* [prompts] */
     struct pool *pools;   /* [pool_count] */
     uint32_t pool_count;

@@ -151,7 +151,7 @@ enum status curriculum_walk(struct curriculum *curriculum, struct walk *walk)
     TRY(walk_pools(walk, curriculum));
     TRY(walk_skills(walk, curriculum));
     if (walk->out == NULL)
-        curriculum_recount(curriculum);
+        curriculum_recount(curriculum); /* and pauses may differ */
     return STATUS_OK;
 }
 

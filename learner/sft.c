@@ -39,7 +39,10 @@ static enum status check(struct sft *sft)
                     "the updates of sft.context_stages add up to %" PRIu64
                     ", sft.steps is %u: make them equal",
                     staged, settings->steps);
-    TRY(file_path(sft->work, "%s.sft", settings->out));
+    size_t length = strlen(settings->out);
+    while (length > 1 && settings->out[length - 1] == '/')
+        length--;
+    TRY(file_path(sft->work, "%.*s.sft", (int)length, settings->out));
     return file_path(sft->checkpoints, "%s/checkpoints", sft->work);
 }
 
@@ -156,8 +159,8 @@ static enum status start(struct sft *sft)
     LOG_INFO("sft", "started", "rows=%u tokens=%" PRId64 " longest=%" PRId64 " parameters=%" PRId64,
              sft->rows.count, sft->rows.tokens, sft->rows.longest,
              model_parameters(sft->trainer.model)->elements);
-    const char *name = strrchr(sft->settings->sft.out, '/');
-    return redis_view_open_set(&sft->redis, name != NULL ? name + 1 : sft->settings->sft.out,
+    const char *slash = strrchr(sft->work, '/');
+    return redis_view_open_set(&sft->redis, slash != NULL ? slash + 1 : sft->work,
                                &sft->settings->redis);
 }
 

@@ -11,7 +11,10 @@
 #include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include "tests/slow.h"
 #include "tests/trainer_case.h"
 
 static char folder[FILE_PATH_MAX], model[FILE_PATH_MAX];
@@ -155,9 +158,10 @@ static void test_gradient_stats_groups_cover_the_model_and_training_is_the_same(
     int64_t elements = 0;
     for (int64_t r = 0; r < table->count; r++)
         elements += table->rows[r].count;
+    uint64_t updates = test_times(4, 2);
     float *before = calloc((size_t)table->elements, sizeof *before);
     float *after = calloc((size_t)table->elements, sizeof *after);
-    for (uint64_t update = 1; update <= 4; update++) {
+    for (uint64_t update = 1; update <= updates; update++) {
         case_fill(&batch, 5 + update / 2);
         case_update(&plain, &batch, &stats);
         assert_int_equal(trainer_read(&trainer, ARRAY_MASTER, before), STATUS_OK);
@@ -167,7 +171,7 @@ static void test_gradient_stats_groups_cover_the_model_and_training_is_the_same(
     }
     assert_true(plain.weights.digest == trainer.weights.digest);
     json_t *root = json_of(trainer.statistics);
-    assert_int_equal(number_of(root, NULL, "update"), 4);
+    assert_int_equal(number_of(root, NULL, "update"), updates);
     int64_t covered = 0, sampled = 0;
     size_t i;
     json_t *entry;
@@ -220,12 +224,12 @@ static float *fill_gradients(struct trainer *trainer, uint64_t seed, double scal
 }
 
 static void measure(struct trainer *trainer, struct gradient_stats *stats, const struct shard *own,
-                    uint64_t update)
+                    struct ranks *ranks, uint64_t update)
 {
     const float *master = trainer->master + own->first;
     assert_int_equal(gradient_stats_before(stats, trainer->ops, trainer->grads, master, update),
                      STATUS_OK);
-    assert_int_equal(gradient_stats_after(stats, trainer->ops, master, NULL, update), STATUS_OK);
+    assert_int_equal(gradient_stats_after(stats, trainer->ops, master, ranks, update), STATUS_OK);
 }
 
 static void test_gradient_stats_correlation_is_of_the_same_elements(void **state)
@@ -237,58 +241,75 @@ static void test_gradient_stats_correlation_is_of_the_same_elements(void **state
     open_trainer(&trainer, &settings);
     struct gradient_stats *stats = trainer.statistics;
     free(fill_gradients(&trainer, 1, 1e-18));
-    measure(&trainer, stats, &trainer.shard, 1);
+    measure(&trainer, stats, &trainer.shard, NULL, 1);
     assert_true(isnan(gradient_stats_summary(stats).correlation)); /* nothing before it */
     assert_true(gradient_stats_summary(stats).below_tiny == 1);
     assert_true(fabs(gradient_stats_summary(stats).p50_log10 - (-18 + log10(0.6745))) < 0.1);
     free(fill_gradients(&trainer, 1, 1e-5)); /* the same direction */
-    measure(&trainer, stats, &trainer.shard, 2);
+    measure(&trainer, stats, &trainer.shard, NULL, 2);
     assert_true(gradient_stats_summary(stats).correlation > 0.999999);
     assert_true(gradient_stats_summary(stats).below_tiny == 0);
     free(fill_gradients(&trainer, 2, 1e-5)); /* another */
-    measure(&trainer, stats, &trainer.shard, 3);
+    measure(&trainer, stats, &trainer.shard, NULL, 3);
     assert_true(fabs(gradient_stats_summary(stats).correlation) < 0.02);
-    measure(&trainer, stats, &trainer.shard, 7); /* not the next update: no correlation */
+    measure(&trainer, stats, &trainer.shard, NULL, 7); /* not the next update: no correlation */
     assert_true(isnan(gradient_stats_summary(stats).correlation));
     trainer_destroy(&trainer);
 }
 
-/* Three ranks' shards, each counted alone, are the whole counted at once. */
-static void test_gradient_stats_shards_add_up_to_the_whole(void **state)
+/* Three ranks, each a process that measures its shard, and their sums on rank 0: what one process counts at once. */
+static void test_gradient_stats_of_three_ranks_are_those_of_one(void **state)
 {
     (void)state;
+    enum { RANKS = 3 };
     struct settings settings = case_settings();
     struct trainer trainer;
     settings.learner.statistics_every = 1;
     open_trainer(&trainer, &settings);
     free(fill_gradients(&trainer, 3, 1e-7));
-    measure(&trainer, trainer.statistics, &trainer.shard, 1);
+    measure(&trainer, trainer.statistics, &trainer.shard, NULL, 1);
+    free(fill_gradients(&trainer, 4, 1e-7));
+    measure(&trainer, trainer.statistics, &trainer.shard, NULL, 2);
     json_t *whole = json_of(trainer.statistics);
-    int64_t elements = model_parameters(trainer.model)->elements, sampled = 0, head = 0;
-    for (int rank = 0; rank < 3; rank++) {
-        struct shard own = ranks_shard(elements, 3, rank);
-        struct gradient_stats *part = NULL;
-        assert_int_equal(
-            gradient_stats_create(&part, model_parameters(trainer.model), &trainer.shape, &own, 1),
-            STATUS_OK);
-        measure(&trainer, part, &own, 1);
-        json_t *json = json_of(part);
-        size_t i;
-        json_t *entry;
-        json_array_foreach(json_object_get(json, "groups"), i, entry) sampled +=
-            json_integer_value(json_object_get(entry, "sampled"));
-        head += (int64_t)number_of(json, "head", "sampled");
-        json_decref(json);
-        gradient_stats_destroy(&part);
+    char path[64];
+    snprintf(path, sizeof path, "/tmp/weir-test-gradients-%d", (int)getpid());
+    int rank = 0;
+    pid_t children[RANKS] = {0};
+    for (int r = 1; r < RANKS && rank == 0; r++)
+        if ((children[r] = fork()) == 0)
+            rank = r;
+    struct ranks ranks = {0};
+    struct gradient_stats *part = NULL;
+    struct shard own = ranks_shard(model_parameters(trainer.model)->elements, RANKS, rank);
+    assert_int_equal(rank_wire_open(&ranks.wire, path, rank, RANKS, 1, 20000), STATUS_OK);
+    assert_int_equal(
+        gradient_stats_create(&part, model_parameters(trainer.model), &trainer.shape, &own, 1),
+        STATUS_OK);
+    free(fill_gradients(&trainer, 3, 1e-7));
+    measure(&trainer, part, &own, &ranks, 1);
+    free(fill_gradients(&trainer, 4, 1e-7));
+    measure(&trainer, part, &own, &ranks, 2);
+    if (rank > 0)
+        _exit(0);
+    json_t *sum = json_of(part);
+    static const char *const same[] = {"sampled", "elements", "zeros",     "min",
+                                       "max",     "rms",      "p50_log10", "correlation"};
+    for (size_t i = 0; i < sizeof same / sizeof same[0]; i++) {
+        double one = number_of(whole, "head", same[i]), three = number_of(sum, "head", same[i]);
+        if (!(fabs(one - three) <= 1e-5 * fabs(one)))
+            fail_msg("head %s: %g of one, %g of three ranks", same[i], one, three);
     }
-    int64_t all = 0;
-    size_t i;
-    json_t *entry;
-    json_array_foreach(json_object_get(whole, "groups"), i, entry) all +=
-        json_integer_value(json_object_get(entry, "sampled"));
-    assert_int_equal(sampled, all);
-    assert_int_equal(head, (int64_t)number_of(whole, "head", "sampled"));
+    assert_true(fabs(number_of(whole, NULL, "correlation") - number_of(sum, NULL, "correlation")) <
+                1e-6);
+    for (int r = 1; r < RANKS; r++) {
+        int how = -1;
+        assert_int_equal(waitpid(children[r], &how, 0), children[r]);
+        assert_int_equal(how, 0);
+    }
     json_decref(whole);
+    json_decref(sum);
+    rank_wire_close(&ranks.wire);
+    gradient_stats_destroy(&part);
     trainer_destroy(&trainer);
 }
 
@@ -299,7 +320,7 @@ int main(void)
         cmocka_unit_test(test_gradient_stats_sums_of_nothing_zero_and_non_finite_have_no_numbers),
         cmocka_unit_test(test_gradient_stats_groups_cover_the_model_and_training_is_the_same),
         cmocka_unit_test(test_gradient_stats_correlation_is_of_the_same_elements),
-        cmocka_unit_test(test_gradient_stats_shards_add_up_to_the_whole),
+        cmocka_unit_test(test_gradient_stats_of_three_ranks_are_those_of_one),
     };
     return cmocka_run_group_tests(tests, setup, NULL);
 }

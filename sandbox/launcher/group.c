@@ -27,6 +27,7 @@ static struct {
     int parent[HIERARCHY_COUNT]; /* of ours; -1: no such hierarchy */
     int ours[HIERARCHY_COUNT];
     char made[HIERARCHY_COUNT][PATH_TEXT_MAX]; /* "<mount>/weir": goes when it is empty */
+    int inits[HIERARCHY_COUNT];                /* tasks of "ours" */
     bool unified_memory, unified_pids;
     uint64_t next;
     struct group pooled;
@@ -61,11 +62,8 @@ static int write_number(int folder, const char *name, int64_t value)
 }
 
 /* The number after `key` and a space; key "" reads the first number. -1: not there. */
-static int64_t number_at(int folder, const char *name, const char *key)
+static int64_t number_in(const char *text, const char *key)
 {
-    char text[2048];
-    if (read_at(folder, name, text, sizeof text) <= 0)
-        return -1;
     const char *at = text;
     size_t size = strlen(key);
     while (size > 0 && at != NULL && (strncmp(at, key, size) != 0 || at[size] != ' ')) {
@@ -73,6 +71,19 @@ static int64_t number_at(int folder, const char *name, const char *key)
         at = at == NULL ? NULL : at + 1;
     }
     return at == NULL ? -1 : strtoll(at + size, NULL, 10);
+}
+
+/* The number in a file that stays open for the life of the group. */
+static int64_t number_kept(int *fd, int folder, const char *name, const char *key)
+{
+    if (*fd < 0)
+        *fd = openat(folder, name, O_RDWR | O_CLOEXEC);
+    if (*fd < 0)
+        *fd = openat(folder, name, O_RDONLY | O_CLOEXEC);
+    char text[1024];
+    ssize_t got = *fd < 0 ? -1 : pread(*fd, text, sizeof text - 1, 0);
+    text[got > 0 ? got : 0] = 0;
+    return got > 0 ? number_in(text, key) : -1;
 }
 
 static bool word_in(const char *words, const char *word, const char *separators)
@@ -248,11 +259,34 @@ static void remove_stale(int parent)
         closedir(list);
 }
 
+/* A group below ours: its tasks, to be written; its folder too when that is asked for. -1. */
+static int make_one(enum hierarchy which, const char *name, int *folder)
+{
+    static const char *const tasks[] = {"tasks", "tasks", "tasks", "cgroup.procs"};
+    if (mkdirat(groups.ours[which], name, 0755) != 0 && errno != EEXIST)
+        return -1;
+    int own = openat(groups.ours[which], name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int fd = openat(own, tasks[which], O_WRONLY | O_CLOEXEC);
+    if (folder != NULL)
+        *folder = own;
+    else
+        descriptor_close(&own);
+    return fd;
+}
+
+int groups_join_ours(void)
+{
+    for (int i = 0; i < HIERARCHY_COUNT; i++)
+        if (groups.inits[i] >= 0 && write(groups.inits[i], "0", 1) != 1)
+            return -1;
+    return 0;
+}
+
 void groups_open(const char *parent, uint32_t *features)
 {
     memset(&groups, 0, sizeof groups);
     for (int i = 0; i < HIERARCHY_COUNT; i++) {
-        groups.parent[i] = groups.ours[i] = -1;
+        groups.parent[i] = groups.ours[i] = groups.inits[i] = -1;
         groups.pooled.folder[i] = groups.pooled.tasks[i] = -1;
     }
     snprintf(groups.own, sizeof groups.own, "weir.%d.%" PRIx64, getpid(), (uint64_t)clock_now_ns());
@@ -290,6 +324,7 @@ void groups_open(const char *parent, uint32_t *features)
         if (groups.ours[i] >= 0) {
             *features |= bit[i];
             remove_stale(groups.parent[i]);
+            groups.inits[i] = make_one((enum hierarchy)i, "ours", NULL);
         }
     *features |= groups.unified_memory ? FEATURE_MEMORY_V2 : 0;
     *features |= groups.unified_pids ? FEATURE_PIDS_V2 : 0;
@@ -302,18 +337,16 @@ void groups_open(const char *parent, uint32_t *features)
 
 static int make(struct group *group)
 {
-    static const char *const tasks[] = {"tasks", "tasks", "tasks", "cgroup.procs"};
-    for (int i = 0; i < HIERARCHY_COUNT; i++) {
+    for (int i = 0; i < HIERARCHY_COUNT; i++)
         group->folder[i] = group->tasks[i] = -1;
-        if (groups.ours[i] < 0)
-            continue;
-        if (mkdirat(groups.ours[i], group->name, 0755) != 0 && errno != EEXIST)
-            return -1;
-        group->folder[i] = openat(groups.ours[i], group->name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        group->tasks[i] = openat(group->folder[i], tasks[i], O_WRONLY | O_CLOEXEC);
-        if (group->tasks[i] < 0)
-            return -1;
-    }
+    for (int i = 0; i < GROUP_FILES; i++)
+        group->file[i] = -1;
+    for (int i = 0; i < HIERARCHY_COUNT; i++)
+        if (groups.ours[i] >= 0) {
+            group->tasks[i] = make_one((enum hierarchy)i, group->name, &group->folder[i]);
+            if (group->tasks[i] < 0)
+                return -1;
+        }
     return 0;
 }
 
@@ -340,29 +373,31 @@ static int limit_memory(const struct group *group, int64_t bytes)
 static int limit_processes(const struct group *group, uint32_t count)
 {
     if (group->folder[GROUP_PIDS] >= 0)
-        return write_number(group->folder[GROUP_PIDS], "pids.max", (int64_t)count + 1);
+        return write_number(group->folder[GROUP_PIDS], "pids.max", (int64_t)count);
     return groups.unified_pids
-               ? write_number(group->folder[GROUP_UNIFIED], "pids.max", (int64_t)count + 1)
+               ? write_number(group->folder[GROUP_UNIFIED], "pids.max", (int64_t)count)
                : 0;
 }
 
-static int64_t cpu_now(const struct group *group)
+static int64_t cpu_now(struct group *group)
 {
+    int *fd = &group->file[FILE_CPU];
     if (group->folder[GROUP_UNIFIED] >= 0) {
-        int64_t us = number_at(group->folder[GROUP_UNIFIED], "cpu.stat", "usage_usec");
+        int64_t us = number_kept(fd, group->folder[GROUP_UNIFIED], "cpu.stat", "usage_usec");
         return us < 0 ? -1 : us * 1000;
     }
     return group->folder[GROUP_CPUACCT] < 0
                ? -1
-               : number_at(group->folder[GROUP_CPUACCT], "cpuacct.usage", "");
+               : number_kept(fd, group->folder[GROUP_CPUACCT], "cpuacct.usage", "");
 }
 
-static int64_t oom_now(const struct group *group)
+static int64_t oom_now(struct group *group)
 {
+    int *fd = &group->file[FILE_OOM];
     if (group->folder[GROUP_MEMORY] >= 0)
-        return number_at(group->folder[GROUP_MEMORY], "memory.oom_control", "oom_kill");
+        return number_kept(fd, group->folder[GROUP_MEMORY], "memory.oom_control", "oom_kill");
     return groups.unified_memory
-               ? number_at(group->folder[GROUP_UNIFIED], "memory.events", "oom_kill")
+               ? number_kept(fd, group->folder[GROUP_UNIFIED], "memory.events", "oom_kill")
                : -1;
 }
 
@@ -381,6 +416,8 @@ static void close_group(struct group *group)
         descriptor_close(&group->tasks[i]);
         descriptor_close(&group->folder[i]);
     }
+    for (int i = 0; i < GROUP_FILES; i++)
+        descriptor_close(&group->file[i]);
 }
 
 /* Memory that the last run left in the pooled groups for a moment (its tmpfs goes with its mount namespace, which the
@@ -388,10 +425,12 @@ static void close_group(struct group *group)
 static bool holds_memory(const struct group *group)
 {
     int64_t bytes = 0;
+    int fd = -1;
     if (group->folder[GROUP_MEMORY] >= 0)
-        bytes = number_at(group->folder[GROUP_MEMORY], "memory.usage_in_bytes", "");
+        bytes = number_kept(&fd, group->folder[GROUP_MEMORY], "memory.usage_in_bytes", "");
     else if (groups.unified_memory)
-        bytes = number_at(group->folder[GROUP_UNIFIED], "memory.current", "");
+        bytes = number_kept(&fd, group->folder[GROUP_UNIFIED], "memory.current", "");
+    descriptor_close(&fd);
     return bytes > LEFT_BYTES_MOST;
 }
 
@@ -400,6 +439,13 @@ static void retire_pooled(void)
     remove_group(&groups.pooled);
     close_group(&groups.pooled);
     groups.pooled.pooled = false;
+}
+
+static void peak_reset(struct group *group)
+{
+    group_memory_peak(group); /* opens it */
+    if (group->file[FILE_PEAK] >= 0 && pwrite(group->file[FILE_PEAK], "0", 1, 0) != 1)
+        descriptor_close(&group->file[FILE_PEAK]);
 }
 
 int group_begin(struct group *group, const struct sandbox_limits *limits, bool pooled,
@@ -411,7 +457,7 @@ int group_begin(struct group *group, const struct sandbox_limits *limits, bool p
     if (pooled && groups.pooled.pooled) {
         *group = groups.pooled;
         if (group->folder[GROUP_MEMORY] >= 0)
-            write_at(group->folder[GROUP_MEMORY], "memory.max_usage_in_bytes", "0");
+            peak_reset(group);
     } else {
         memset(group, 0, sizeof *group);
         group->pooled = pooled;
@@ -425,32 +471,39 @@ int group_begin(struct group *group, const struct sandbox_limits *limits, bool p
             groups.pooled = *group;
     }
     *step = "the memory limit of its cgroup";
-    if (limit_memory(group, limits->memory_bytes) != 0)
+    if (group->memory_bytes != limits->memory_bytes &&
+        limit_memory(group, limits->memory_bytes) != 0)
         return -1;
     *step = "the process limit of its cgroup";
-    if (limit_processes(group, limits->processes) != 0)
+    if (group->processes != limits->processes && limit_processes(group, limits->processes) != 0)
         return -1;
+    group->memory_bytes = limits->memory_bytes;
+    group->processes = limits->processes;
     group->cpu_before_ns = pooled ? cpu_now(group) : 0;
     group->oom_before = pooled ? oom_now(group) : 0;
+    if (pooled)
+        groups.pooled = *group; /* with what is open and set by now */
     return 0;
 }
 
-int64_t group_cpu_ns(const struct group *group)
+int64_t group_cpu_ns(struct group *group)
 {
     int64_t now = cpu_now(group);
     return now < 0 ? -1 : now - group->cpu_before_ns;
 }
 
-bool group_out_of_memory(const struct group *group)
+bool group_out_of_memory(struct group *group)
 {
     return oom_now(group) > group->oom_before && group->oom_before >= 0;
 }
 
-int64_t group_memory_peak(const struct group *group)
+int64_t group_memory_peak(struct group *group)
 {
+    int *fd = &group->file[FILE_PEAK];
     if (group->folder[GROUP_MEMORY] >= 0)
-        return number_at(group->folder[GROUP_MEMORY], "memory.max_usage_in_bytes", "");
-    return groups.unified_memory ? number_at(group->folder[GROUP_UNIFIED], "memory.peak", "") : -1;
+        return number_kept(fd, group->folder[GROUP_MEMORY], "memory.max_usage_in_bytes", "");
+    return groups.unified_memory ? number_kept(fd, group->folder[GROUP_UNIFIED], "memory.peak", "")
+                                 : -1;
 }
 
 void group_kill(const struct group *group)
@@ -459,9 +512,13 @@ void group_kill(const struct group *group)
         write_at(group->folder[GROUP_UNIFIED], "cgroup.kill", "1");
 }
 
-static bool is_empty(const struct group *group)
+/* Its processes are in all of its groups, and cannot leave one: the pids controller counts them all. */
+static bool is_empty(struct group *group)
 {
     char text[64];
+    if (group->folder[GROUP_PIDS] >= 0)
+        return number_kept(&group->file[FILE_COUNT], group->folder[GROUP_PIDS], "pids.current",
+                           "") == 0;
     for (int i = 0; i < HIERARCHY_COUNT; i++)
         if (group->folder[i] >= 0 &&
             read_at(group->folder[i], "cgroup.procs", text, sizeof text) > 0)
@@ -480,6 +537,8 @@ int group_end(struct group *group)
     }
     if (!group->pooled)
         close_group(group);
+    else if (groups.pooled.pooled && strcmp(group->name, groups.pooled.name) == 0)
+        memcpy(groups.pooled.file, group->file, sizeof group->file);
     return left ? -1 : 0;
 }
 

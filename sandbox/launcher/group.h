@@ -2,6 +2,7 @@
  *
  *     <mount>/<parent>/weir.<pid>.<start>/       one per launcher, locked while it lives
  *     <mount>/<parent>/weir.<pid>.<start>/<n>    one per run; "p<n>": the pooled one, used again
+ *     <mount>/<parent>/weir.<pid>.<start>/ours   keepers and inits
  *
  * What a launcher that was killed left is removed by the next one. */
 #ifndef SANDBOX_LAUNCHER_GROUP_H
@@ -14,10 +15,15 @@
 
 enum hierarchy { GROUP_MEMORY, GROUP_PIDS, GROUP_CPUACCT, GROUP_UNIFIED, HIERARCHY_COUNT };
 
+enum group_file { FILE_CPU, FILE_OOM, FILE_PEAK, FILE_COUNT, GROUP_FILES };
+
 /* The groups of one run. */
 struct group {
     int folder[HIERARCHY_COUNT]; /* -1: none */
     int tasks[HIERARCHY_COUNT];
+    int file[GROUP_FILES]; /* what is read again and again; -1: not open */
+    int64_t memory_bytes;  /* limits that are set */
+    uint32_t processes;
     int64_t cpu_before_ns, oom_before;
     char name[16];
     bool pooled;
@@ -28,10 +34,13 @@ void groups_close(void);
 /* New groups with these limits (or the pooled ones made ready); 0, or -1 with the step. */
 int group_begin(struct group *group, const struct sandbox_limits *limits, bool pooled,
                 const char **step);
-int64_t group_cpu_ns(const struct group *group); /* since begin; -1: not counted here */
-bool group_out_of_memory(const struct group *group);
-int64_t group_memory_peak(const struct group *group); /* bytes, -1: not counted */
+int64_t group_cpu_ns(struct group *group); /* since begin; -1: not counted here */
+bool group_out_of_memory(struct group *group);
+int64_t group_memory_peak(struct group *group); /* bytes, -1: not counted */
 void group_kill(const struct group *group);
+/* The caller leaves the cgroups of the host for one of the launcher's own without limits: inits are there, so that a
+ * program's limits are about its own processes, and what it reads of its init names nothing of the host. */
+int groups_join_ours(void);
 /* Waits until nothing is in them, and removes them (pooled ones stay). -1: something is left. */
 int group_end(struct group *group);
 

@@ -1,6 +1,7 @@
 /* pid 1 of a run. It outlives the program by one message; when it ends, the kernel kills everything in its pid
  * namespace before anybody sees it dead. The program cannot signal it (no handlers), trace it or read it (not
  * dumpable, and the filter), and never holds the socket over which it reports. */
+#include "sandbox/launcher/group.h"
 #include "sandbox/launcher/launcher.h"
 
 #include <dirent.h>
@@ -29,9 +30,11 @@ __attribute__((noreturn)) static void fail(const struct init_job *job, const cha
     _exit(1);
 }
 
+/* In new user and uts namespaces. */
 static int strict_begin(struct init_job *job, const char **step)
 {
     char go;
+    int from = job->fd_go >= 0 ? job->fd_go : job->fd_status;
 #define STEP(name, call) \
     do {                 \
         *step = (name);  \
@@ -39,7 +42,7 @@ static int strict_begin(struct init_job *job, const char **step)
             return -1;   \
     } while (0)
     errno = ECANCELED;
-    STEP("waiting for the user map", read(job->fd_go, &go, 1) == 1 ? 0 : -1);
+    STEP("waiting for the user map", read(from, &go, 1) == 1 ? 0 : -1);
     STEP("becoming the sandbox's user", become_inside());
     STEP("host name", sethostname(HOST_NAME, sizeof HOST_NAME - 1));
     STEP("domain name", setdomainname("", 0));
@@ -50,12 +53,12 @@ static int prepare(struct init_job *job, const char **step)
 {
     umask(022);
     signal(SIGCHLD, SIG_DFL);
-    if (!job->prepared && strict_begin(job, step) != 0)
+    if (job->head.mode == SANDBOX_STRICT && strict_begin(job, step) != 0)
         return -1;
     STEP("parent death signal", prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0));
     STEP("not dumpable", prctl(PR_SET_DUMPABLE, 0, 0, 0, 0));
-    STEP("joining its cgroups", join_groups(job));
-    STEP("cgroup namespace", unshare(CLONE_NEWCGROUP));
+    if (!job->prepared)
+        STEP("the cgroups of the inits", groups_join_ours());
     if (job->prepared)
         STEP("the root", chdir("/"));
     else if (tree_build(job, step) != 0)
@@ -74,15 +77,15 @@ static int send_work(const struct init_job *job)
     int work = open(WORK_FOLDER, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (work < 0 || send_message(job->fd_status, &message, sizeof message, &work, 1) < 0)
         return -1;
-    close(work);
-    return 0;
+    return close(work);
 }
 
 /* In the program's process. */
 __attribute__((noreturn)) static void program_begin(const struct init_job *job, struct start *start)
 {
-    const char *step = "";
-    if (program_prepare(job, false, &step) != 0) {
+    const char *step = "joining its cgroups";
+    if (join_groups(job) != 0 || unshare(CLONE_NEWCGROUP) != 0 ||
+        program_prepare(job, false, &step) != 0) {
         start->step = step;
         start->error = errno;
         _exit(126);
@@ -174,10 +177,13 @@ static int wait_program(const struct init_job *job, pid_t program)
 __attribute__((noreturn)) static void watch(struct init_job *job, pid_t program,
                                             struct start *start)
 {
-    /* Only the socket stays open, so that whoever reads the program's output sees its end. */
-    if (dup2(job->fd_status, 0) < 0 || close_range(1, ~0U, 0) != 0 || capabilities_drop(false) != 0)
+    /* Only the socket stays open, so that whoever reads the program's output sees its end; and what is the keeper's. */
+    if (!job->prepared && dup2(job->fd_status, 0) < 0)
+        fail(job, "init's own descriptors", errno);
+    if (!job->prepared)
+        job->fd_status = 0;
+    if (close_range((unsigned)job->fd_status + 1, ~0U, 0) != 0 || capabilities_drop(false) != 0)
         fail(job, "init's own descriptors and capabilities", errno);
-    job->fd_status = 0;
     int status = wait_program(job, program);
     if (start->error != 0)
         fail(job, start->step, start->error);
@@ -206,12 +212,11 @@ void init_main(struct init_job *job)
         fail(job, step, errno);
     if (job->head.result_count > 0 && send_work(job) != 0)
         fail(job, "the work folder's descriptor", errno);
-    struct start *start = start_map();
-    if (start == NULL)
-        fail(job, "memory", errno);
+    static struct start start;
+    start = (struct start){0};
     if (!job->waits)
-        watch(job, spawn(job, start), start);
+        watch(job, spawn(job, &start), &start);
     if (send_ready(job) != 0)
         fail(job, "init's own namespaces in /proc", errno);
-    watch(job, -1, start);
+    watch(job, -1, &start);
 }

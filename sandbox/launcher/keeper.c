@@ -1,69 +1,109 @@
-/* A process that lives inside a prepared sandbox (its own user, mount, pid, net, ipc and uts namespaces, the tree
- * built and read-only) and clones the init of each run into a new pid and mount namespace. It holds the capabilities
- * of its user namespace, nothing of the host, and nothing of any run: the request is mapped by the run's own init. */
+/* A process that lives inside a prepared tree and clones the init of each run, with the namespaces that are the run's
+ * own. In pooled and zygote mode it is inside a whole sandbox (user, net, ipc and uts namespaces too) and holds nothing of
+ * the host; in strict mode it has the tree and a pid namespace, and every other namespace is made with each init.
+ *
+ * An init is cloned as vfork does: it has the keeper's memory, on a stack of its own, and the keeper stands still until it
+ * has ended, so nothing is copied and only one of them runs. The program never has this memory: it starts with execve,
+ * or out of the zygote. The table of descriptors is shared too, and the program's is a copy. */
 #include "sandbox/launcher/launcher.h"
 
 #include <errno.h>
+#include <linux/close_range.h>
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
-/* In pid 1 of the run. */
-__attribute__((noreturn)) static void child(const struct keeper_request *request, const int *fds,
-                                            int control)
+enum { STACK_BYTES = 256 << 10 };
+
+static struct init_job job; /* of the run that stands */
+static void *mapped;        /* its body, when it came as a file */
+
+/* The launcher watches its init over this. */
+static int say_born(int fd_status)
 {
-    static struct init_job job;
-    close(control);
-    job = (struct init_job){
-        .head = request->head,
-        .fd_stdin = fds[KEEPER_STDIN],
-        .fd_stdout = fds[KEEPER_STDOUT],
-        .fd_stderr = fds[KEEPER_STDERR],
-        .fd_status = fds[KEEPER_STATUS],
-        .fd_channel = request->has_channel ? fds[KEEPER_TASKS + request->group_count] : -1,
-        .fd_go = -1,
-        .fd_base = -1,
-        .group_count = request->group_count,
-        .shared_bytes = request->shared_bytes,
-        .sampled = request->sampled,
-        .waits = request->waits,
-        .prepared = true};
-    memcpy(job.fd_tasks, fds + KEEPER_TASKS, (size_t)request->group_count * sizeof(int));
-    void *body = mmap(NULL, request->head.body_size, PROT_READ, MAP_PRIVATE, fds[KEEPER_BODY], 0);
-    if (body == MAP_FAILED || !run_items_parse(&job.items, &request->head, body)) {
-        say_failed(job.fd_status, "the request", errno);
+    struct init_message message = {.word = INIT_BORN};
+    int pidfd = (int)syscall(SYS_pidfd_open, getpid(), 0);
+    if (pidfd < 0 || send_message(fd_status, &message, sizeof message, &pidfd, 1) < 0)
+        return -1;
+    return close(pidfd);
+}
+
+/* In pid 1 of the run. */
+static int child(void *nothing)
+{
+    (void)nothing;
+    if (say_born(job.fd_status) != 0)
         _exit(1);
-    }
-    job.body = body;
     init_main(&job);
+}
+
+/* Takes the request's descriptors and body into `job`. */
+static int job_take(const struct keeper_request *request, const int *fds)
+{
+    int next = KEEPER_TASKS + request->group_count;
+    job = (struct init_job){.head = request->head,
+                            .fd_stdin = fds[KEEPER_STDIN],
+                            .fd_stdout = fds[KEEPER_STDOUT],
+                            .fd_stderr = fds[KEEPER_STDERR],
+                            .fd_status = fds[KEEPER_STATUS],
+                            .fd_channel = request->has_channel ? fds[next++] : -1,
+                            .fd_go = -1,
+                            .fd_base = -1,
+                            .group_count = request->group_count,
+                            .shared_bytes = request->shared_bytes,
+                            .sampled = request->sampled,
+                            .waits = request->waits,
+                            .prepared = true};
+    memcpy(job.fd_tasks, fds + KEEPER_TASKS, (size_t)request->group_count * sizeof(int));
+    job.body = launcher_exchange;
+    if (request->has_body) {
+        mapped = mmap(NULL, request->head.body_size, PROT_READ, MAP_PRIVATE, fds[next], 0);
+        if (mapped == MAP_FAILED) {
+            mapped = NULL;
+            return -1;
+        }
+        job.body = mapped;
+    }
+    errno = EPROTO;
+    return run_items_parse(&job.items, &request->head, job.body) ? 0 : -1;
+}
+
+static void job_forget(void)
+{
+    run_items_free(&job.items);
+    block_unmap(mapped, job.head.body_size);
+    mapped = NULL;
+    close_range(LAUNCHER_FD_CONTROL + 1, ~0U, 0);
 }
 
 static bool complete(const struct keeper_request *request, ssize_t got, int fd_count)
 {
     return got == sizeof *request && request->group_count >= 0 &&
            request->group_count <= GROUPS_MAX &&
-           fd_count == KEEPER_TASKS + request->group_count + request->has_channel;
+           fd_count ==
+               KEEPER_TASKS + request->group_count + request->has_channel + request->has_body;
 }
 
 void keeper_serve(int control)
 {
+    static uint8_t stack[STACK_BYTES] __attribute__((aligned(16)));
     signal(SIGCHLD, SIG_IGN); /* the inits are watched by the launcher, over their pidfds */
     for (;;) {
         struct keeper_request request;
-        int fds[MESSAGE_FDS_MAX], count = 0, pidfd = -1;
+        int fds[MESSAGE_FDS_MAX], count = 0;
         ssize_t got = receive_message(control, &request, sizeof request, fds, &count);
         if (got <= 0 || !complete(&request, got, count))
             _exit(0);
-        int pid = clone_process(CLONE_NEWPID | CLONE_NEWNS, &pidfd, -1);
-        if (pid == 0)
-            child(&request, fds, control);
-        int error = pid < 0 ? errno : 0;
-        send_message(control, &error, sizeof error, &pidfd, pid < 0 ? 0 : 1);
-        descriptor_close(&pidfd);
-        for (int i = 0; i < count; i++)
-            close(fds[i]);
+        int spaces =
+            request.head.mode == SANDBOX_STRICT ? RUN_NAMESPACES : CLONE_NEWPID | CLONE_NEWNS;
+        if (job_take(&request, fds) != 0)
+            say_failed(job.fd_status, "the request", errno);
+        else if (clone(child, stack + sizeof stack,
+                       spaces | CLONE_VM | CLONE_VFORK | CLONE_FILES | SIGCHLD, NULL) < 0)
+            say_failed(job.fd_status, "clone of an init with its namespaces", errno);
+        job_forget();
     }
 }

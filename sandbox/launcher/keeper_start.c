@@ -10,10 +10,12 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/fsuid.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "sandbox/launcher/group.h"
 #include "sandbox/launcher/supervise.h"
 
 enum { READY_WAIT_MS = 60000, IMPORTS_MAX = 256, FD_FILTER = 5 };
@@ -26,7 +28,9 @@ static struct keeper {
     pid_t pid;           /* 0: not started */
     int control, zygote; /* sockets; zygote -1: it has none */
     int64_t shared_bytes;
-} keepers[2];
+} keepers[3]; /* of each mode */
+
+uint8_t *launcher_exchange;
 
 /* All capabilities of the user namespace, kept over execve although the user is not 0. */
 static int keep_capabilities(void)
@@ -69,7 +73,7 @@ static int zygote_exec(int control, const char **step)
         close_range(FD_FILTER + 1, ~0U, 0) != 0)
         return -1;
     *step = "capabilities of the zygote";
-    if (keep_capabilities() != 0)
+    if (keep_capabilities() != 0 || bounding_drop() != 0)
         return -1;
     snprintf(bytes, sizeof bytes, "%zu", launcher_filters[0].len * sizeof(struct sock_filter));
     const char *const head[] = {PYTHON, "-s", "-E", "-B", "-c", zygote_driver, bytes};
@@ -89,7 +93,17 @@ static int zygote_exec(int control, const char **step)
     return -1;
 }
 
-static int keeper_prepare(int go, const char **step)
+/* In strict mode the keeper is root outside, and what it makes belongs to the users of the runs. */
+static int become_owner(enum sandbox_mode mode)
+{
+    if (mode != SANDBOX_STRICT)
+        return become_inside();
+    setfsgid(launcher.outside_group);
+    setfsuid(launcher.outside);
+    return 0;
+}
+
+static int keeper_prepare(enum sandbox_mode mode, int go, const char **step)
 {
     char byte;
 #define STEP(name, call) \
@@ -100,11 +114,14 @@ static int keeper_prepare(int go, const char **step)
     } while (0)
     errno = ECANCELED;
     STEP("waiting for the user map", read(go, &byte, 1) == 1 ? 0 : -1);
-    STEP("becoming the sandbox's user", become_inside());
+    STEP("the cgroups of the inits", groups_join_ours());
+    STEP("becoming the sandbox's user", become_owner(mode));
     STEP("parent death signal", prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0));
     STEP("not dumpable", prctl(PR_SET_DUMPABLE, 0, 0, 0, 0));
-    STEP("host name", sethostname(HOST_NAME, sizeof HOST_NAME - 1));
-    STEP("domain name", setdomainname("", 0));
+    if (mode != SANDBOX_STRICT) {
+        STEP("host name", sethostname(HOST_NAME, sizeof HOST_NAME - 1));
+        STEP("domain name", setdomainname("", 0));
+    }
     STEP("cgroup namespace", unshare(CLONE_NEWCGROUP));
     if (tree_build(NULL, step) != 0 || tree_proc(step) != 0 || tree_enter(step) != 0)
         return -1;
@@ -121,12 +138,15 @@ __attribute__((noreturn)) static void say_and_exit(int control, const char *step
 }
 
 /* zygote: its end of the socket, or -1. */
-__attribute__((noreturn)) static void keeper_main(int control, int go, int zygote)
+__attribute__((noreturn)) static void keeper_main(enum sandbox_mode mode, int control, int go,
+                                                  int zygote)
 {
     const char *step = "";
     int64_t nothing = 0;
-    if (keeper_prepare(go, &step) != 0 || tree_seal(&step) != 0)
+    if (keeper_prepare(mode, go, &step) != 0 || tree_seal(&step) != 0)
         say_and_exit(control, step);
+    setfsuid(geteuid());
+    setfsgid(getegid());
     if (zygote >= 0) {
         pid_t pid = fork();
         if (pid == 0) {
@@ -137,6 +157,8 @@ __attribute__((noreturn)) static void keeper_main(int control, int go, int zygot
         if (pid < 0)
             say_and_exit(control, "fork of the zygote");
     }
+    if (mode != SANDBOX_STRICT && bounding_drop() != 0)
+        say_and_exit(control, "the bounding set of a keeper");
     int mine = fcntl(control, F_DUPFD_CLOEXEC, 64);
     if (dup2(mine, LAUNCHER_FD_CONTROL) < 0) /* the caller's socket must end with the launcher */
         _exit(1);
@@ -158,7 +180,7 @@ static void keeper_stop(struct keeper *keeper)
 
 void keepers_stop(void)
 {
-    for (size_t i = 0; i < 2; i++)
+    for (size_t i = 0; i < sizeof keepers / sizeof keepers[0]; i++)
         keeper_stop(&keepers[i]);
 }
 
@@ -194,8 +216,9 @@ static int hear_ready(int socket, int64_t *shared_bytes, const char **step)
     return -1;
 }
 
-static int keeper_clone_itself(struct keeper *keeper, bool zygote, const char **step)
+static int keeper_clone_itself(struct keeper *keeper, enum sandbox_mode mode, const char **step)
 {
+    bool zygote = mode == SANDBOX_ZYGOTE;
     int control[2], python[2] = {-1, -1}, go[2], error = 0;
     *step = "a keeper's sockets";
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, control) != 0 ||
@@ -203,12 +226,13 @@ static int keeper_clone_itself(struct keeper *keeper, bool zygote, const char **
         (zygote && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, python) != 0))
         return -1;
     *step = "clone3 with new user, mount, pid, net, ipc and uts namespaces";
-    keeper->pid = clone_process(RUN_NAMESPACES, NULL, -1);
+    keeper->pid = clone_process(
+        mode == SANDBOX_STRICT ? CLONE_NEWPID | CLONE_NEWNS : RUN_NAMESPACES, NULL, -1);
     if (keeper->pid == 0) {
         close(go[1]);
         close(control[0]);
         descriptor_close(&python[0]);
-        keeper_main(control[1], go[0], python[1]);
+        keeper_main(mode, control[1], go[0], python[1]);
     }
     keeper->control = control[0];
     keeper->zygote = python[0];
@@ -219,7 +243,8 @@ static int keeper_clone_itself(struct keeper *keeper, bool zygote, const char **
         error = errno;
     } else {
         *step = "the map of its users";
-        if (map_user(keeper->pid, launcher.outside, launcher.outside_group) != 0 ||
+        if ((mode != SANDBOX_STRICT &&
+             map_user(keeper->pid, launcher.outside, launcher.outside_group) != 0) ||
             write(go[1], "g", 1) != 1)
             error = errno;
     }
@@ -228,14 +253,14 @@ static int keeper_clone_itself(struct keeper *keeper, bool zygote, const char **
     return error == 0 ? 0 : -1;
 }
 
-static int keeper_start(struct keeper *keeper, bool zygote, const char **step)
+static int keeper_start(struct keeper *keeper, enum sandbox_mode mode, const char **step)
 {
-    bool fine = keeper_clone_itself(keeper, zygote, step) == 0;
+    bool fine = keeper_clone_itself(keeper, mode, step) == 0;
     if (fine) {
         *step = "the keeper does not start";
         fine = hear_ready(keeper->control, &keeper->shared_bytes, step) == 0;
     }
-    if (fine && zygote) {
+    if (fine && mode == SANDBOX_ZYGOTE) {
         *step = "the zygote's Python does not start";
         fine = hear_ready(keeper->zygote, &keeper->shared_bytes, step) == 0;
     }
@@ -247,55 +272,88 @@ static int keeper_start(struct keeper *keeper, bool zygote, const char **step)
     return -1;
 }
 
-/* The descriptors of a request; how many. */
+/* The descriptors of a request; how many. fd_body -1: it lies in launcher_exchange. */
 static int collect(const struct init_job *job, int fd_body, int *fds)
 {
     int count = 0;
-    const int first[] = {fd_body, job->fd_stdin, job->fd_stdout, job->fd_stderr, job->fd_status};
+    const int first[] = {job->fd_status, job->fd_stdin, job->fd_stdout, job->fd_stderr};
     for (size_t i = 0; i < sizeof first / sizeof first[0]; i++)
         fds[count++] = first[i];
     for (int i = 0; i < job->group_count; i++)
         fds[count++] = job->fd_tasks[i];
     if (job->fd_channel >= 0)
         fds[count++] = job->fd_channel;
+    if (fd_body >= 0)
+        fds[count++] = fd_body;
     return count;
 }
 
-static struct keeper_request request_of(const struct init_job *job)
+static struct keeper_request request_of(const struct init_job *job, int fd_body)
 {
     return (struct keeper_request){.head = job->head,
                                    .group_count = job->group_count,
                                    .shared_bytes = job->shared_bytes,
                                    .has_channel = job->fd_channel >= 0,
+                                   .has_body = fd_body >= 0,
                                    .sampled = job->sampled,
                                    .waits = job->waits};
 }
 
-static int ask(const struct keeper *keeper, const struct init_job *job, int fd_body, int *pidfd)
+/* The first word of an init: its pidfd, or why there is none. -1: the keeper is gone. */
+static int hear_born(const struct keeper *keeper, int status, int *pidfd, const char **step)
 {
-    struct keeper_request request = request_of(job);
-    int fds[MESSAGE_FDS_MAX], error = 0, count = collect(job, fd_body, fds);
-    if (send_message(keeper->control, &request, sizeof request, fds, count) < 0 ||
-        hear(keeper->control, &error, sizeof error, pidfd) != sizeof error)
+    static struct init_message message;
+    struct pollfd polls[] = {{.fd = status, .events = POLLIN}, {.fd = keeper->control}};
+    int fds[MESSAGE_FDS_MAX], count = 0;
+    errno = ETIMEDOUT;
+    if (poll(polls, 2, READY_WAIT_MS) <= 0 || (polls[0].revents & POLLIN) == 0)
         return -1;
-    if (error != 0 || *pidfd < 0) {
-        errno = error != 0 ? error : EPROTO;
+    if (receive_message(status, &message, sizeof message, fds, &count) != sizeof message)
         return -1;
-    }
+    *pidfd = count > 0 ? fds[0] : -1;
+    if (message.word == INIT_BORN && count == 1)
+        return 0;
+    *step = message.text;
     return 0;
 }
 
-int keeper_clone(struct init_job *job, int fd_body, bool zygote, int *pidfd, const char **step)
+static int ask(const struct keeper *keeper, const struct init_job *job, int fd_body, int status,
+               int *pidfd, const char **step)
 {
-    struct keeper *keeper = &keepers[zygote];
+    struct keeper_request request = request_of(job, fd_body);
+    int fds[MESSAGE_FDS_MAX], count = collect(job, fd_body, fds);
+    if (send_message(keeper->control, &request, sizeof request, fds, count) < 0)
+        return -1;
+    return hear_born(keeper, status, pidfd, step);
+}
+
+/* Strict: the init waits for the map of its users. */
+static int let_go(int pidfd, int status, const char **step)
+{
+    *step = "the map of its users";
+    return map_user(pid_of(pidfd), launcher.outside, launcher.outside_group) == 0 &&
+                   send(status, "g", 1, MSG_NOSIGNAL) == 1
+               ? 0
+               : -1;
+}
+
+int keeper_clone(struct init_job *job, int fd_body, int status, int *pidfd, const char **step)
+{
+    enum sandbox_mode mode = job->head.mode;
+    struct keeper *keeper = &keepers[mode];
     for (int attempt = 0; attempt < 2; attempt++) {
-        if (keeper->pid <= 0 && keeper_start(keeper, zygote, step) != 0)
+        if (keeper->pid <= 0 && keeper_start(keeper, mode, step) != 0)
             return -1;
-        job->waits = zygote;
+        job->waits = mode == SANDBOX_ZYGOTE;
+        job->prepared = true;
         job->shared_bytes = keeper->shared_bytes;
         *step = "the keeper does not answer";
-        if (ask(keeper, job, fd_body, pidfd) == 0)
-            return 0;
+        if (ask(keeper, job, fd_body, status, pidfd, step) == 0) {
+            if (*pidfd >= 0)
+                return mode == SANDBOX_STRICT ? let_go(*pidfd, status, step) : 0;
+            errno = 0; /* it said why */
+            return -1;
+        }
         int error = errno;
         keeper_stop(keeper); /* somebody killed it: another one */
         errno = error;
@@ -305,19 +363,21 @@ int keeper_clone(struct init_job *job, int fd_body, bool zygote, int *pidfd, con
 
 int zygote_fork(const struct init_job *job, int fd_body, const int spaces[2])
 {
-    struct keeper_request request = request_of(job);
+    struct keeper_request request = request_of(job, fd_body);
     int fds[MESSAGE_FDS_MAX], count = collect(job, fd_body, fds);
     fds[count++] = spaces[0];
     fds[count++] = spaces[1];
-    return send_message(keepers[true].zygote, &request, sizeof request, fds, count) < 0 ? -1 : 0;
+    return send_message(keepers[SANDBOX_ZYGOTE].zygote, &request, sizeof request, fds, count) < 0
+               ? -1
+               : 0;
 }
 
 int zygote_socket(void)
 {
-    return keepers[true].pid > 0 ? keepers[true].zygote : -1;
+    return keepers[SANDBOX_ZYGOTE].pid > 0 ? keepers[SANDBOX_ZYGOTE].zygote : -1;
 }
 
 void zygote_lost(void)
 {
-    keeper_stop(&keepers[true]);
+    keeper_stop(&keepers[SANDBOX_ZYGOTE]);
 }

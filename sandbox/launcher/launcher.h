@@ -7,11 +7,11 @@
  * tree.c           the file tree a program sees
  * init.c           pid 1 of a run: mounts, files, start of the program, its exit status
  * program.c        the last steps in the program's own process: descriptors, limits, capabilities, filter
- * keeper.c         pooled and zygote: a process inside a prepared sandbox that clones the inits
+ * keeper.c         a process inside a prepared tree, or a whole prepared sandbox, that clones the inits
  * zygote.c         beside it a Python that forks the programs; zygote.py is its text
  *
- * A single-threaded static program without a heap: blocks come from mmap and go back after each run, so nothing of
- * one run is in memory when the next one starts. zygote.c and what it needs are the shared library that the Python of a
+ * A single-threaded static program without a heap: blocks come from mmap and go back after each run, and small
+ * requests lie in one shared block that is wiped, so nothing of one run is in memory when the next one starts. zygote.c and what it needs are the shared library that the Python of a
  * zygote loads. Failed steps return -1 with errno and the step's name in *step. */
 #ifndef SANDBOX_LAUNCHER_LAUNCHER_H
 #define SANDBOX_LAUNCHER_LAUNCHER_H
@@ -56,7 +56,7 @@ void block_unmap(void *block, size_t bytes);
 
 /* ---- init.c ---- */
 
-enum init_word { INIT_FAILED, INIT_WORK, INIT_READY, INIT_ENDED, INIT_SAMPLE };
+enum init_word { INIT_BORN, INIT_FAILED, INIT_WORK, INIT_READY, INIT_ENDED, INIT_SAMPLE };
 struct init_message {
     enum init_word word;
     int status;                     /* INIT_ENDED: of wait(2) */
@@ -71,15 +71,16 @@ struct init_job {
     const uint8_t *body; /* [head.body_size] */
     struct run_items items;
     int fd_stdin, fd_stdout, fd_stderr, fd_status, fd_channel;
-    int fd_go;   /* strict: a byte comes when the user map is written */
+    int fd_go; /* strict without a keeper: a byte comes when the user map is written; -1: over fd_status */
     int fd_base; /* a detached mount of base; tree_build opens it when the launcher did not */
     int fd_shown[SHOWN_MAX];  /* likewise of the shown folders */
-    int fd_tasks[GROUPS_MAX]; /* of its groups; it joins by writing 0 */
+    int fd_tasks[GROUPS_MAX]; /* of its groups; the program joins by writing 0 */
     int group_count;
     int64_t shared_bytes; /* what each process has from its zygote */
-    bool prepared;        /* inside a keeper's sandbox: the tree stands already */
-    bool waits;           /* for a program of the zygote, which enters from outside */
-    bool sampled;         /* no cgroup counts: init does */
+    bool
+        prepared; /* cloned by a keeper: the tree stands already, memory and descriptors are its own */
+    bool waits;   /* for a program of the zygote, which enters from outside */
+    bool sampled; /* no cgroup counts: init does */
 };
 
 extern struct sock_fprog launcher_filters[2]; /* the usual one, one with locks */
@@ -100,7 +101,8 @@ int join_groups(const struct init_job *job);
 
 /* ---- program.c ---- */
 int program_prepare(const struct init_job *job, bool zygote, const char **step);
-int capabilities_drop(bool executes); /* executes: the bounding set too */
+int bounding_drop(void);              /* so that no execve gives any capability back */
+int capabilities_drop(bool bounding); /* bounding: that set too */
 
 /* ---- tree.c ---- */
 /* From the host's tree to the sandbox's, read-only but for the mount points of tree_private. `job` may be NULL. The
@@ -119,6 +121,7 @@ enum {
 }; /* user, mount, pid, net, ipc, uts; init unshares cgroup itself */
 /* clone3 as fork: 0 in the child. pidfd may be NULL, cgroup -1. */
 int clone_process(uint64_t flags, int *pidfd, int cgroup);
+pid_t pid_of(int pidfd); /* as we see it; -1 */
 /* Maps INSIDE_ID of the namespace of `pid` to `outside`. */
 int map_user(pid_t pid, uid_t outside, gid_t outside_group);
 /* In the mapped child: becomes INSIDE_ID. */
@@ -130,17 +133,16 @@ struct keeper_request {
     struct run_head head;
     int group_count;
     int64_t shared_bytes;
-    bool has_channel, sampled, waits;
+    bool has_channel, has_body, sampled, waits;
 };
-enum keeper_descriptor {
-    KEEPER_BODY,
-    KEEPER_STDIN,
-    KEEPER_STDOUT,
-    KEEPER_STDERR,
-    KEEPER_STATUS,
-    KEEPER_TASKS
-};
-/* then the tasks of its groups, the channel; for a zygote also its pid and its mount namespace */
+/* The status is the first, so that init can close all after it. */
+enum keeper_descriptor { KEEPER_STATUS, KEEPER_STDIN, KEEPER_STDOUT, KEEPER_STDERR, KEEPER_TASKS };
+/* then the tasks of its groups, the channel, the body unless it lies in launcher_exchange; for a zygote also its pid and
+ * its mount namespace */
+
+/* Where the body of a small run lies, shared by the launcher and its keepers. Only one run has it at a time. */
+enum { EXCHANGE_BYTES = 256 << 10 };
+extern uint8_t *launcher_exchange;
 
 /* Serves until its socket ends. */
 __attribute__((noreturn)) void keeper_serve(int control);

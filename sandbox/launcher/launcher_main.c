@@ -164,9 +164,15 @@ static void answer_send(struct answer *answer)
     launcher.control_gone |= !fine;
 }
 
-/* The body lies in a memory file, which a keeper's children map too. */
-static uint8_t *body_read(uint64_t size, int *fd)
+/* A small body lies in the block that we share with the keepers; a large one, or one that a zygote reads too, in a
+ * memory file. */
+static uint8_t *body_read(const struct run_head *head, int *fd)
 {
+    uint64_t size = head->body_size;
+    if (head->mode != SANDBOX_ZYGOTE && size <= EXCHANGE_BYTES) {
+        launcher.control_gone = !read_all(launcher_exchange, size);
+        return launcher.control_gone ? NULL : launcher_exchange;
+    }
     *fd = memfd_create("run", MFD_CLOEXEC);
     if (*fd < 0 || ftruncate(*fd, (off_t)size) != 0)
         return NULL;
@@ -181,6 +187,14 @@ static uint8_t *body_read(uint64_t size, int *fd)
     return body;
 }
 
+static void body_forget(uint8_t *body, uint64_t size)
+{
+    if (body == launcher_exchange)
+        memset(body, 0, size);
+    else
+        munmap(body, size);
+}
+
 static void serve_run(const struct run_head *head, const int *fds, int fd_count)
 {
     struct run_descriptors given = {-1, -1, -1, -1};
@@ -189,13 +203,13 @@ static void serve_run(const struct run_head *head, const int *fds, int fd_count)
     given.channel = head->has_channel && next < fd_count ? fds[next++] : -1;
     given.input = head->has_input_fd && next < fd_count ? fds[next++] : -1;
     given.output = head->has_output_fd && next < fd_count ? fds[next++] : -1;
-    uint8_t *body = body_read(head->body_size, &given.body);
+    uint8_t *body = body_read(head, &given.body);
     if (body == NULL && !launcher.control_gone)
         launcher.control_gone =
             true; /* no memory: the stream is out of step; a new launcher is started */
     if (body != NULL) {
         supervise(head, body, &given, &answer);
-        munmap(body, head->body_size);
+        body_forget(body, head->body_size);
     }
     descriptor_close(&given.body);
     descriptor_close(&given.channel);
@@ -242,7 +256,9 @@ int main(void)
     fcntl(LAUNCHER_FD_LIBRARY, F_SETFD, FD_CLOEXEC);
     close_range(LAUNCHER_FD_LIBRARY + 1, ~0U, 0);
     umask(022);
-    if (!begin())
+    launcher_exchange =
+        mmap(NULL, EXCHANGE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (launcher_exchange == MAP_FAILED || !begin())
         return 1;
     while (next_run())
         ;

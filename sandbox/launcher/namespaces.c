@@ -7,6 +7,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -23,6 +24,18 @@ int clone_process(uint64_t flags, int *pidfd, int cgroup)
         args.cgroup = (unsigned)cgroup;
     }
     return (int)syscall(SYS_clone3, &args, sizeof args);
+}
+
+pid_t pid_of(int pidfd)
+{
+    char path[64], text[512];
+    snprintf(path, sizeof path, "/proc/self/fdinfo/%d", pidfd);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t got = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+    descriptor_close(&fd);
+    text[got > 0 ? got : 0] = 0;
+    const char *at = strstr(text, "\nPid:");
+    return at == NULL ? -1 : (pid_t)strtol(at + 5, NULL, 10);
 }
 
 static int write_file(const char *path, const char *text)

@@ -19,18 +19,28 @@ struct sock_fprog launcher_filters[2];
 
 enum { CAPABILITIES = 64, QUEUED_SIGNALS = 256 };
 
-int capabilities_drop(bool executes)
+int bounding_drop(void)
 {
-    for (int i = 0; executes && i < CAPABILITIES; i++)
+    for (int i = 0; i < CAPABILITIES; i++)
         if (prctl(PR_CAPBSET_DROP, i, 0, 0, 0) != 0) {
             if (errno != EINVAL || i <= CAP_SYS_ADMIN)
                 return -1;
             break; /* the kernel knows no more of them */
         }
+    return 0;
+}
+
+static int capabilities_none(void)
+{
     prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
     struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
     struct __user_cap_data_struct none[2] = {{0}, {0}};
     return (int)syscall(SYS_capset, &head, none);
+}
+
+int capabilities_drop(bool bounding)
+{
+    return (!bounding || bounding_drop() == 0) ? capabilities_none() : -1;
 }
 
 static int limit_set(__rlimit_resource_t which, uint64_t value)
@@ -50,7 +60,8 @@ static int limits_set(const struct init_job *job)
     uint64_t cpu_s = (uint64_t)(limits->cpu_ms + 999) / 1000 + 1;
     struct rlimit cpu = {.rlim_cur = cpu_s, .rlim_max = cpu_s + 1};
     /* processes of ours with the same user: init; a keeper; a zygote */
-    uint64_t ours = 1 + (uint64_t)job->prepared + (uint64_t)(job->head.mode == SANDBOX_ZYGOTE);
+    uint64_t ours = 1 + (uint64_t)(job->head.mode != SANDBOX_STRICT) +
+                    (uint64_t)(job->head.mode == SANDBOX_ZYGOTE);
     const struct {
         __rlimit_resource_t which;
         uint64_t value;
@@ -111,7 +122,8 @@ int program_prepare(const struct init_job *job, bool zygote, const char **step)
     STEP("chdir to the work folder", chdir(WORK_FOLDER));
     STEP("descriptors", descriptors_set(job));
     STEP("rlimits", limits_set(job));
-    STEP("dropping capabilities", capabilities_drop(true));
+    /* a keeper's user namespace has lost the bounding set before */
+    STEP("dropping capabilities", capabilities_drop(job->head.mode == SANDBOX_STRICT));
     STEP("no_new_privs", prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
     STEP("the seccomp filter",
          prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &launcher_filters[job->head.file_locks], 0, 0));

@@ -47,6 +47,9 @@ static const char *item_checked(const uint8_t **at, const uint8_t *end, uint64_t
     return text[claimed] == 0 ? text : NULL;
 }
 
+/* The vectors of a usual run: a process holds one run at a time. */
+static const char *few[64];
+
 static bool items_into(const char **list, uint32_t count, const uint8_t **at, const uint8_t *end)
 {
     for (uint32_t i = 0; i < count; i++) {
@@ -92,16 +95,18 @@ bool run_items_parse(struct run_items *items, const struct run_head *head, const
         head->result_count > most || head->shown_count > most)
         return false;
     items->vector_bytes = (head->argv_count + head->env_count + 2) * sizeof *items->argv;
-    items->argv = block_map(items->vector_bytes);
+    items->argv = items->vector_bytes <= sizeof few ? few : block_map(items->vector_bytes);
     if (items->argv == NULL)
         return false;
     items->env = items->argv + head->argv_count + 1;
+    items->argv[head->argv_count] = items->env[head->env_count] = NULL;
     return items_parse(items, head, body);
 }
 
 void run_items_free(struct run_items *items)
 {
-    block_unmap((void *)items->argv, items->vector_bytes);
+    if (items->argv != few)
+        block_unmap((void *)items->argv, items->vector_bytes);
     memset(items, 0, sizeof *items);
 }
 

@@ -20,7 +20,12 @@
 #include "core/clock.h"
 #include "sandbox/launcher/group.h"
 
-enum { CHECK_NS_LEAST = 1000000, CHECK_NS_MOST = 50000000, PIPE_CHUNK = 65536 };
+enum {
+    CHECK_NS_LEAST = 1000000,
+    CHECK_NS_MOST = 50000000,
+    PIPE_CHUNK = 65536,
+    MEMORY_LEAST = 1 << 20
+};
 enum poll_row {
     POLL_INIT,
     POLL_CONTROL,
@@ -44,7 +49,7 @@ struct run {
     enum sandbox_limit killed; /* why we killed it */
     bool ended, failed;        /* init said so */
     int wait_status, exec_error;
-    int64_t sampled_cpu_ns, sampled_bytes;
+    int64_t sampled_cpu_ns, sampled_bytes, placed_bytes;
 };
 
 /* ---- blocks ---- */
@@ -83,6 +88,19 @@ static void say(struct run *run, enum sandbox_outcome outcome, const char *step,
 
 /* ---- before the start ---- */
 
+/* Bytes of the files that init puts there: they are not init's cgroup's to count, so they come off the limit. */
+static int64_t placed_bytes(const struct run *run)
+{
+    const uint8_t *at = run->items.files;
+    uint64_t sum = run->head->mode == SANDBOX_ZYGOTE ? run->items.python_size : 0, size;
+    for (uint32_t i = 0; i < run->head->file_count; i++) {
+        run_item_next(&at, &size); /* its path */
+        run_item_next(&at, &size);
+        sum += size;
+    }
+    return (int64_t)sum;
+}
+
 static int run_open(struct run *run, const struct run_descriptors *given, const char **step)
 {
     struct init_job *job = &run->job;
@@ -112,7 +130,12 @@ static int run_open(struct run *run, const struct run_descriptors *given, const 
         job->fd_shown[i] = folder_open(run_item_next(&at, &size));
     }
     bool pooled = run->head->mode != SANDBOX_STRICT;
-    if (group_begin(&run->group, &run->head->limits, pooled, step) != 0)
+    struct sandbox_limits limits = run->head->limits;
+    run->placed_bytes = placed_bytes(run);
+    limits.memory_bytes -= run->placed_bytes;
+    if (limits.memory_bytes < MEMORY_LEAST)
+        limits.memory_bytes = MEMORY_LEAST;
+    if (group_begin(&run->group, &limits, pooled, step) != 0)
         return -1;
     for (int i = 0; i < HIERARCHY_COUNT; i++)
         if (run->group.tasks[i] >= 0)
@@ -213,6 +236,8 @@ static void init_ready(struct run *run, int *spaces, int count)
 static void init_said(struct run *run, const struct init_message *message, int *fds, int count)
 {
     switch (message->word) {
+    case INIT_BORN: /* said before, to keeper_clone */
+        break;
     case INIT_WORK:
         run->work = count == 1 ? fds[0] : -1;
         break;
@@ -252,7 +277,7 @@ static void read_status(struct run *run)
     }
 }
 
-static int64_t cpu_of(const struct run *run)
+static int64_t cpu_of(struct run *run)
 {
     int64_t counted = group_cpu_ns(&run->group);
     return counted >= 0 ? counted : run->sampled_cpu_ns;
@@ -482,10 +507,32 @@ static void finish(struct run *run)
     tail->wall_ns = clock_now_ns() - run->begin_ns;
     tail->cpu_ns = cpu_of(run);
     tail->memory_peak_bytes = group_memory_peak(&run->group);
+    if (tail->memory_peak_bytes >= 0)
+        tail->memory_peak_bytes += run->placed_bytes;
     if (tail->memory_peak_bytes < 0 && run->sampled_bytes > 0)
         tail->memory_peak_bytes = run->sampled_bytes;
     find_files(run);
     judge(run);
+}
+
+/* Folders of the host are taken from its tree, which a keeper does not see; and only root can map the users of an init
+ * that another process cloned. */
+static bool needs_host(const struct run_head *head)
+{
+    return head->mode == SANDBOX_STRICT &&
+           (!launcher.root || head->has_base || head->shown_count > 0);
+}
+
+static void stop_unstarted(struct run *run)
+{
+    struct pollfd end = {.fd = run->pidfd, .events = POLLIN};
+    if (run->pidfd < 0)
+        return;
+    stop(run, SANDBOX_LIMIT_CANCELLED);
+    while (poll(&end, 1, -1) <= 0)
+        ;
+    if (run->pid > 0)
+        waitpid(run->pid, NULL, 0);
 }
 
 void supervise(const struct run_head *head, const uint8_t *body,
@@ -524,9 +571,9 @@ void supervise(const struct run_head *head, const uint8_t *body,
     if (run_open(&run, given, &step) == 0) {
         bool zygote = head->mode == SANDBOX_ZYGOTE;
         run.begin_ns = clock_now_ns();
-        started = (head->mode == SANDBOX_STRICT
-                       ? strict_clone(&run, &step)
-                       : keeper_clone(job, given->body, zygote, &run.pidfd, &step)) == 0;
+        started =
+            (needs_host(head) ? strict_clone(&run, &step)
+                              : keeper_clone(job, given->body, run.status, &run.pidfd, &step)) == 0;
         if (zygote)
             run.begin_ns = clock_now_ns(); /* the first one waits for the interpreter's start */
     }
@@ -538,10 +585,7 @@ void supervise(const struct run_head *head, const uint8_t *body,
         finish(&run);
     } else {
         say(&run, SANDBOX_INFRA, step, error);
-        if (run.pid > 0) {
-            stop(&run, SANDBOX_LIMIT_CANCELLED);
-            waitpid(run.pid, NULL, 0);
-        }
+        stop_unstarted(&run);
     }
     close_theirs(&run);
     if (job->waits && run.failed)

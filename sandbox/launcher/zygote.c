@@ -32,6 +32,7 @@ static struct init_job program; /* of the run that this process became */
 static int become_program(const struct keeper_request *request, const int *fds, const char **step)
 {
     int tasks = KEEPER_TASKS, channel = tasks + request->group_count;
+    int body_at = channel + request->has_channel; /* then its namespaces */
     program = (struct init_job){.head = request->head,
                                 .fd_stdin = fds[KEEPER_STDIN],
                                 .fd_stdout = fds[KEEPER_STDOUT],
@@ -49,10 +50,10 @@ static int become_program(const struct keeper_request *request, const int *fds, 
     if (join_groups(&program) != 0 || unshare(CLONE_NEWCGROUP) != 0)
         return -1;
     *step = "entering the run's mount namespace";
-    if (setns(fds[channel + request->has_channel + 1], CLONE_NEWNS) != 0)
+    if (setns(fds[body_at + 2], CLONE_NEWNS) != 0)
         return -1;
     *step = "the request";
-    void *body = mmap(NULL, request->head.body_size, PROT_READ, MAP_PRIVATE, fds[KEEPER_BODY], 0);
+    void *body = mmap(NULL, request->head.body_size, PROT_READ, MAP_PRIVATE, fds[body_at], 0);
     if (body == MAP_FAILED || !run_items_parse(&program.items, &request->head, body))
         return -1;
     program.body = body;
@@ -62,8 +63,8 @@ static int become_program(const struct keeper_request *request, const int *fds, 
 static bool complete(const struct keeper_request *request, ssize_t got, int fd_count)
 {
     return got == sizeof *request && request->group_count >= 0 &&
-           request->group_count <= GROUPS_MAX &&
-           fd_count == KEEPER_TASKS + request->group_count + request->has_channel + 2;
+           request->group_count <= GROUPS_MAX && request->has_body &&
+           fd_count == KEEPER_TASKS + request->group_count + request->has_channel + 3;
 }
 
 /* Closes what a run had but for its status socket. */

@@ -108,9 +108,10 @@ static void test_config_refusals_name_file_line_and_column(void **state)
     assert_refused("run:\n  steps: 0\n", "/a.yaml:2:10: run.steps is \"0\", wanted");
     assert_refused("optim:\n  beta1: 1.5\n",
                    "/a.yaml:2:10: optim.beta1 is \"1.5\", wanted: a number from 0 to 0.999999");
-    assert_refused("loss:\n  kind: cispoo\n",
-                   "/a.yaml:2:9: loss.kind is \"cispoo\", wanted one of: "
-                   "cispo|cispo_mask|reinforce|grpo|dapo|gspo|sft; nearest is \"cispo\"");
+    assert_refused(
+        "loss:\n  kind: cispoo\n",
+        "/a.yaml:2:9: loss.kind is \"cispoo\", wanted one of: "
+        "cispo|cispo_mask|reinforce|grpo|dapo|dr_grpo|gspo|scalerl|sft; nearest is \"cispo\"");
     assert_refused("run:\n  resume: yes\n", "/a.yaml:2:11: run.resume is \"yes\", wanted: true or");
     assert_refused("run:\n  steps: 5\n  steps: 6\n", "/a.yaml:3:3: run.steps stands twice");
     assert_refused("run:\n  seed: 2\nloss:\nrun:\n", "/a.yaml:4:1: section run stands twice");

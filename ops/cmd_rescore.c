@@ -31,8 +31,8 @@ static int say(const char *command, const struct buffer *answer)
     json_t *said = json_loadb((const char *)answer->bytes, answer->size, 0, NULL);
     json_int_t sources = json_integer_value(json_object_get(said, "sources"));
     if (strcmp(command, "rescore") != 0)
-        printf("%" JSON_INTEGER_FORMAT " data sources are %s now\n", sources,
-               strcmp(command, "pause") == 0 ? "paused" : "drawn again");
+        printf("data sources %s: %" JSON_INTEGER_FORMAT "\n",
+               strcmp(command, "pause") == 0 ? "paused" : "drawn again", sources);
     else
         printf("%" JSON_INTEGER_FORMAT " rollouts of %" JSON_INTEGER_FORMAT
                " groups are scored again; what a plan has already stays as it is\n",

@@ -290,6 +290,31 @@ static void test_book_curriculum_prefix_and_rest_are_the_whole(void **state)
     world_destroy(&world);
 }
 
+/* A resumed run may have another recipe: the ledger of the old one is read, and life goes on by the new one. */
+static void test_book_curriculum_of_another_recipe_reads_the_ledger(void **state)
+{
+    (void)state;
+    const struct trouble trouble = {.actor_dies = 5};
+    for (int to_rules = 0; to_rules < 2; to_rules++) {
+        struct world world;
+        struct curriculum_settings with = every_rule(), without = plain();
+        create(&world, seed_base(), 1, to_rules ? &without : &with, "");
+        world.zero_variance_every = 5;
+        start_all(&world);
+        for (int n = 0; n < 400; n++)
+            step(&world, &trouble);
+        world.config.curriculum = to_rules ? with : without;
+        world.config.store.filter_on = "accuracy, value";
+        restart_store(&world);
+        run_to_end(&world, &trouble, 200000);
+        struct book_counters c;
+        book_read_counters(world.book, &c);
+        assert_int_equal(c.groups_consumed, world.config.steps * P);
+        restart_store(&world);
+        world_destroy(&world);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -299,6 +324,7 @@ int main(void)
         cmocka_unit_test(test_book_filter_works_with_samples_that_span_versions),
         cmocka_unit_test(test_book_everything_retired_stops_with_a_sentence),
         cmocka_unit_test(test_book_paused_sources_survive_a_restart_and_rescore_resumes_them),
+        cmocka_unit_test(test_book_curriculum_of_another_recipe_reads_the_ledger),
         cmocka_unit_test(test_book_curriculum_prefix_and_rest_are_the_whole),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -127,7 +127,7 @@ static struct window window_of(const struct stages *stages, uint64_t version,
     uint32_t stage = stages_now(stages), cap = stages_cap(stages);
     while (window.plans <= stages->count) {
         const struct stage_entry *entry = &stages->entries[stages->count - window.plans];
-        if (entry->stage != stage || entry->cap != cap)
+        if (entry->stage != stage || entry->cap != cap || entry->version >= version)
             break;
         window.plans++;
     }
@@ -156,7 +156,7 @@ static bool surprise(const struct stage_numbers *numbers, int from, int end, uin
     if (tokens < least || tokens == 0)
         return false;
     *mean = -sum / (double)tokens;
-    return true;
+    return isfinite(*mean);
 }
 
 static bool whole_surprise(const struct stage_numbers *numbers, double *y)
@@ -203,7 +203,7 @@ static bool is_settled(const struct window *window, struct stage_verdict *verdic
         fit(window, spans * width, whole_surprise, &trend);
         if (trend.points < spans * width / 2)
             continue;
-        double share = (double)(width - 1) / (double)(spans * width - 1);
+        double share = width > 1 ? (double)(width - 1) / (double)(spans * width - 1) : 0;
         double change = trend.change * share, error = trend.error * share;
         if (spans == 1) {
             verdict->change = change;

@@ -309,7 +309,7 @@ int main(int argc, char **argv)
     char folder[] = "bench_store.XXXXXX", path[FILE_PATH_MAX];
     uint64_t versions = argc > 2 ? strtoull(argv[2], NULL, 10) : 20;
     uint32_t ids[PROMPT] = {0};
-    struct prompt row = {ids, PROMPT, "{}"};
+    struct prompt row = {.ids = ids, .count = PROMPT, .record_json = "{}"};
     struct prompts *prompts = NULL;
     stop(prompts_from_memory(&prompts, &row, 1));
     if (argc < 2 && mkdtemp(folder) == NULL)

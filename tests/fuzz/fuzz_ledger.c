@@ -68,6 +68,12 @@ static struct book *new_book(void)
                                            .heartbeat_ms = 100,
                                            .prefill_share = 4},
                                  .sampling = {.response_tokens_max = 8, .temperature = 1},
+                                 .curriculum = {.mix = "*: 1",
+                                                .quotas = "a: 0.5",
+                                                .quota_window = 4,
+                                                .band_groups = 2,
+                                                .retire_at = 0.9,
+                                                .hard_after = 1},
                                  .steps = 2,
                                  .updates_per_publish = 1,
                                  .prompts = prompts,
@@ -115,7 +121,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 {
     if (prompts == NULL) {
         static const uint32_t ids[] = {1, 2, 3};
-        static const struct prompt rows[PROMPTS] = {{ids, 3, "{}"}, {ids, 2, "{}"}, {ids, 1, "{}"}};
+        static const struct prompt rows[PROMPTS] = {
+            {.ids = ids, .count = 3, .record_json = "{\"data_source\":\"a\"}"},
+            {.ids = ids, .count = 2, .record_json = "{\"data_source\":\"b\"}"},
+            {.ids = ids, .count = 1, .record_json = "{}"}};
         CHECK(prompts_from_memory(&prompts, rows, PROMPTS) == STATUS_OK);
         CHECK(arena_create(&arena, (size_t)16 << 20) == STATUS_OK);
     }

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "core/check.h"
+#include "kernels/cpu/fused.h"
 #include "kernels/cpu/logprob.h"
 #include "kernels/cpu/panel.h"
 #include "kernels/cpu/vector.h"
@@ -231,7 +232,7 @@ static void add_entropy(float *dz, const float *logits, int64_t count, float tem
         const v16 p = v16_exp(log_p);
         const v16 inner = v16_select(p > zero, log_p, zero) + v16_set(entropy);
         const v16 old = v16_load_tail(dz + i, count - i, 0.0f);
-        v16_store_tail(dz + i, old - v16_set(slope) * p * inner, count - i);
+        v16_store_tail(dz + i, v16_fused(v16_set(-slope) * p, inner, old), count - i);
     }
 }
 

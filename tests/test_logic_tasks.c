@@ -346,8 +346,18 @@ static void test_logic_command_lists_and_generates(void **state)
     assert_true(json_is_array(json_object_get(row, "prompt")));
     json_decref(row);
     free(text);
-    static const char *const wrong[][6] = {
+    assert_int_equal(command((const char *[]){"logic", "generate", "--task", "numbrix", "--seed",
+                                              "9", "--form", "sft", NULL},
+                             &text),
+                     0);
+    row = json_loads(text, 0, NULL); /* an answer that is a grid becomes text */
+    assert_true(json_is_string(json_object_get(row, "prompt")));
+    assert_int_equal(json_string_value(json_object_get(row, "completion"))[0], '[');
+    json_decref(row);
+    free(text);
+    static const char *const wrong[][7] = {
         {"logic", "generate", NULL},
+        {"logic", "generate", "--task", "numbrix", "--form", "tea", NULL},
         {"logic", "generate", "--task", "nothing", NULL},
         {"logic", "generate", "--task", "numbrix", "--count", NULL},
         {"logic", "dance", NULL}};

@@ -7,11 +7,14 @@
 
 static const char usage[] = "usage: logic list                     tasks and their knobs\n"
                             "       logic generate --task T|all --count N [--seed S] [--knob "
-                            "name=value]... [--out rows.jsonl]\n";
+                            "name=value]... [--form rl|sft] [--out rows.jsonl]\n"
+                            "       rl: rows for data.train; sft: {prompt, completion}, the "
+                            "completion being the proven answer\n";
 
 struct request {
     const char *task, *out;
     uint64_t count, seed;
+    bool sft; /* rows for `weir sft` */
     const char *knobs[LOGIC_KNOBS_MAX];
     size_t knob_count;
 };
@@ -50,7 +53,11 @@ static enum status read_request(int argc, char **argv, struct request *request)
             request->task = value;
         else if (strcmp(name, "--out") == 0)
             request->out = value;
-        else if (strcmp(name, "--count") == 0 || strcmp(name, "--seed") == 0) {
+        else if (strcmp(name, "--form") == 0) {
+            request->sft = strcmp(value, "sft") == 0;
+            if (!request->sft && strcmp(value, "rl") != 0)
+                return FAIL(STATUS_INVALID, "--form takes rl or sft, not \"%s\"", value);
+        } else if (strcmp(name, "--count") == 0 || strcmp(name, "--seed") == 0) {
             if (!read_count(value, strcmp(name, "--seed") == 0 ? &request->seed : &request->count))
                 return FAIL(STATUS_INVALID, "%s takes a whole number, not \"%s\"", name, value);
         } else if (strcmp(name, "--knob") == 0 && request->knob_count < LOGIC_KNOBS_MAX)
@@ -63,6 +70,19 @@ static enum status read_request(int argc, char **argv, struct request *request)
     return STATUS_OK;
 }
 
+/* A row of `weir sft` out of one for training; NULL: out of memory. */
+static json_t *sft_row(const json_t *row)
+{
+    const json_t *message = json_array_get(json_object_get(row, "prompt"), 0);
+    const json_t *answer = json_object_get(row, "answer");
+    char *text = json_is_string(answer) ? NULL : json_dumps(answer, JSON_ENCODE_ANY);
+    json_t *made = json_pack("{s:O, s:s, s:O}", "prompt", json_object_get(message, "content"),
+                             "completion", text != NULL ? text : json_string_value(answer),
+                             "data_source", json_object_get(row, "data_source"));
+    free(text); /* lint: allow(free): jansson's */
+    return made;
+}
+
 static enum status write_task(const struct logic_task *task, const struct request *request,
                               FILE *out)
 {
@@ -73,7 +93,9 @@ static enum status write_task(const struct logic_task *task, const struct reques
     for (uint64_t i = 0; i < request->count; i++) {
         json_t *row = NULL;
         TRY(logic_row(task, &settings, request->seed, i, &row));
-        int written = json_dumpf(row, out, JSON_COMPACT);
+        json_t *shown = request->sft ? sft_row(row) : json_incref(row);
+        int written = json_dumpf(shown, out, JSON_COMPACT);
+        json_decref(shown);
         json_decref(row);
         if (written != 0 || fputc('\n', out) == EOF)
             return FAIL(STATUS_IO, "cannot write row %" PRIu64 " of task %s", i, task->name);

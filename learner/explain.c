@@ -17,8 +17,7 @@ static const char *const normaliser_formulas[] = {
     "1 / trained tokens of the minibatch",
     "1 / (responses * trained tokens of the response)",
     "1 / (responses * normaliser_tokens)",
-    "lambda / (responses * trained tokens of the response) + (1 - lambda) / trained tokens of the "
-    "minibatch",
+    "lambda / (responses * trained tokens of the response) + (1 - lambda) / the minibatch's",
 };
 static const char *const std_names[] = {"population", "sample", "none", "batch"};
 static const char *const std_formulas[] = {

@@ -1,10 +1,12 @@
 #include "core/file.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -46,6 +48,34 @@ enum status file_list_next(const char **list, char path[FILE_PATH_MAX])
         return more ? FAIL(STATUS_INVALID, "a comma without a path before it")
                     : FAIL(STATUS_NOT_FOUND, "the list ends");
     return file_path(path, "%.*s", (int)length, at);
+}
+
+static int is_jsonl(const struct dirent *entry)
+{
+    size_t length = strlen(entry->d_name);
+    return length > 6 && strcmp(entry->d_name + length - 6, ".jsonl") == 0;
+}
+
+enum status file_each_jsonl(const char *setting, const char *folder,
+                            enum status (*each)(void *self, const char *path), void *self)
+{
+    struct dirent **entries = NULL;
+    int count = scandir(folder, &entries, is_jsonl, alphasort);
+    if (count < 0)
+        return FAIL(STATUS_IO, "%s: %s: %s", setting, folder, strerror(errno));
+    enum status status = count > 0 ? STATUS_OK
+                                   : FAIL(STATUS_NOT_FOUND, "%s: the folder %s has no *.jsonl file",
+                                          setting, folder);
+    for (int i = 0; i < count; i++) {
+        char path[FILE_PATH_MAX];
+        if (status == STATUS_OK)
+            status = file_path(path, "%s/%s", folder, entries[i]->d_name);
+        if (status == STATUS_OK)
+            status = each(self, path);
+        free(entries[i]); /* lint: allow(free): scandir hands over memory of its own */
+    }
+    free(entries); /* lint: allow(free): likewise */
+    return status;
 }
 
 static enum status read_whole(int fd, const char *path, struct buffer *contents)

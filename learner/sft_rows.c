@@ -1,11 +1,11 @@
 #include "learner/sft_rows.h"
 
-#include <dirent.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "core/checksum.h"
 #include "core/file.h"
@@ -19,6 +19,7 @@ struct loading {
     const struct settings *settings;
     struct tokenizer *tokenizer;
     struct arena *scratch; /* of the row in hand */
+    const char *name;      /* of the setting that names the files */
     const char *path;
     uint32_t line;
     int64_t limit;
@@ -328,11 +329,13 @@ static enum status load_line(struct loading *loading, const char *text, size_t s
     return status;
 }
 
-static enum status load_file(struct loading *loading, const char *name)
+static enum status load_file(void *self, const char *path)
 {
-    FILE *file = fopen(loading->path, "r");
+    struct loading *loading = self;
+    FILE *file = fopen(path, "r");
+    loading->path = path;
     if (file == NULL)
-        return FAIL(STATUS_NOT_FOUND, "%s: %s cannot be opened", name, loading->path);
+        return FAIL(STATUS_NOT_FOUND, "%s: %s cannot be opened", loading->name, path);
     char *text = NULL;
     size_t capacity = 0;
     enum status status = STATUS_OK;
@@ -346,37 +349,7 @@ static enum status load_file(struct loading *loading, const char *name)
     return status;
 }
 
-static int is_jsonl(const struct dirent *entry)
-{
-    size_t length = strlen(entry->d_name);
-    return length > 6 && strcmp(entry->d_name + length - 6, ".jsonl") == 0;
-}
-
-/* A file, or the .jsonl files of a folder in the order of their names. */
-static enum status load_path(struct loading *loading, const char *name, const char *path)
-{
-    struct dirent **entries = NULL;
-    int count = scandir(path, &entries, is_jsonl, alphasort);
-    loading->path = path;
-    if (count < 0)
-        return load_file(loading, name);
-    enum status status =
-        count > 0 ? STATUS_OK
-                  : FAIL(STATUS_NOT_FOUND, "%s: the folder %s has no .jsonl file", name, path);
-    for (int i = 0; i < count; i++) {
-        char inside[FILE_PATH_MAX];
-        loading->path = inside;
-        if (status == STATUS_OK)
-            status = file_path(inside, "%s/%s", path, entries[i]->d_name);
-        if (status == STATUS_OK)
-            status = load_file(loading, name);
-        free(entries[i]); /* lint: allow(free): scandir hands over memory of its own */
-    }
-    free(entries); /* lint: allow(free): scandir hands over memory of its own */
-    return status;
-}
-
-static enum status load_paths(struct loading *loading, const char *name, const char *list)
+static enum status load_paths(struct loading *loading, const char *list)
 {
     char path[FILE_PATH_MAX];
     for (;;) {
@@ -384,7 +357,10 @@ static enum status load_paths(struct loading *loading, const char *name, const c
         if (status == STATUS_NOT_FOUND)
             return STATUS_OK;
         TRY(status);
-        TRY(load_path(loading, name, path));
+        struct stat info;
+        bool folder = stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+        TRY(folder ? file_each_jsonl(loading->name, path, load_file, loading)
+                   : load_file(loading, path));
     }
 }
 
@@ -393,7 +369,7 @@ enum status sft_rows_load(struct sft_rows *rows, const struct settings *settings
                           int64_t limit)
 {
     struct loading loading = {
-        .rows = rows, .settings = settings, .tokenizer = tokenizer, .limit = limit};
+        .rows = rows, .settings = settings, .tokenizer = tokenizer, .name = name, .limit = limit};
     *rows = (struct sft_rows){0};
     buffer_init(&loading.before, 0);
     buffer_init(&loading.after, 0);
@@ -401,7 +377,7 @@ enum status sft_rows_load(struct sft_rows *rows, const struct settings *settings
     if (status == STATUS_OK)
         status = arena_create(&loading.scratch, (size_t)8 << 30);
     if (status == STATUS_OK)
-        status = load_paths(&loading, name, paths);
+        status = load_paths(&loading, paths);
     if (status == STATUS_OK && rows->count == 0)
         status = FAIL(STATUS_INVALID,
                       "%s: %s has no rows (%" PRIu64 " are longer than sft.sequence_tokens_max)",

@@ -1,7 +1,6 @@
 /* rollout_store/prompts.c - JSONL rows to tokenised prompts; every row is checked before anything starts. */
 #include "rollout_store/prompts.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
@@ -366,8 +365,9 @@ static enum status load_lines(struct loading *loading, const struct buffer *cont
     return STATUS_OK;
 }
 
-static enum status load_file(struct loading *loading, const char *path)
+static enum status load_file(void *self, const char *path)
 {
+    struct loading *loading = self;
     struct buffer contents;
     char source[FILE_PATH_MAX];
     const char *slash = strrchr(path, '/');
@@ -382,35 +382,6 @@ static enum status load_file(struct loading *loading, const char *path)
     if (status == STATUS_OK && contents.size > 0)
         status = load_lines(loading, &contents);
     buffer_free(&contents);
-    return status;
-}
-
-static int is_jsonl(const struct dirent *entry)
-{
-    size_t length = strlen(entry->d_name);
-    return length > 6 && strcmp(entry->d_name + length - 6, ".jsonl") == 0;
-}
-
-static enum status load_folder(struct loading *loading, const char *folder)
-{
-    struct dirent **entries = NULL;
-    int count = scandir(folder, &entries, is_jsonl, alphasort);
-    if (count < 0)
-        return FAIL(STATUS_IO, "%s: %s", folder, strerror(errno));
-    enum status status =
-        count > 0 ? STATUS_OK
-                  : FAIL(STATUS_NOT_FOUND, "%s has no *.jsonl file (data.train)", folder);
-    for (int i = 0; i < count; i++) {
-        char path[FILE_PATH_MAX];
-        if (status == STATUS_OK)
-            status = file_path(path, "%s/%s", folder, entries[i]->d_name);
-        if (status == STATUS_OK)
-            status = load_file(loading, path);
-        /* lint: allow(free): scandir hands over memory of its own */
-        free(entries[i]);
-    }
-    /* lint: allow(free): likewise */
-    free(entries);
     return status;
 }
 
@@ -432,7 +403,8 @@ static enum status load_path(struct loading *loading, const char *path)
     struct stat stat_of;
     if (stat(path, &stat_of) != 0)
         return FAIL(STATUS_NOT_FOUND, "data.train %s: %s", path, strerror(errno));
-    return S_ISDIR(stat_of.st_mode) ? load_folder(loading, path) : load_file(loading, path);
+    return S_ISDIR(stat_of.st_mode) ? file_each_jsonl("data.train", path, load_file, loading)
+                                    : load_file(loading, path);
 }
 
 /* Each file or folder in turn; one name with commas in it may be a file of that name. */

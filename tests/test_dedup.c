@@ -18,13 +18,8 @@
 #include "ops/data/data.h"
 #include "ops/data/dedup.h"
 #include "ops/data/normal.h"
+#include "tests/data_case.h"
 #include "tests/slow.h"
-
-static void must(enum status status)
-{
-    if (status != STATUS_OK)
-        fail_msg("%s", status_last_error());
-}
 
 /* ---- the normal text ---- */
 
@@ -323,26 +318,6 @@ static void test_dedup_memory_has_a_limit(void **state)
 }
 
 /* ---- the command ---- */
-
-static char folder[128];
-
-static void write_file(const char *name, const char *text)
-{
-    char path[FILE_PATH_MAX];
-    must(file_path(path, "%s/%s", folder, name));
-    must(file_replace(path, text, strlen(text)));
-}
-
-static void expect_file(const char *name, const char *wanted)
-{
-    char path[FILE_PATH_MAX];
-    struct buffer bytes;
-    buffer_init(&bytes, 0);
-    must(file_path(path, "%s/%s", folder, name));
-    must(file_read(path, &bytes));
-    assert_string_equal(buffer_string(&bytes), wanted);
-    buffer_free(&bytes);
-}
 
 static void test_dedup_command_writes_what_is_left_and_why(void **state)
 {

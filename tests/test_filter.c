@@ -19,12 +19,7 @@
 #include "ops/data/expression.h"
 #include "ops/data/math_clean.h"
 #include "ops/data/rates.h"
-
-static void must(enum status status)
-{
-    if (status != STATUS_OK)
-        fail_msg("%s", status_last_error());
-}
+#include "tests/data_case.h"
 
 /* ---- expressions ---- */
 
@@ -201,26 +196,6 @@ static void test_filter_math_rules_on_both_sides(void **state)
 }
 
 /* ---- the command ---- */
-
-static char folder[128];
-
-static void write_file(const char *name, const char *text)
-{
-    char path[FILE_PATH_MAX];
-    must(file_path(path, "%s/%s", folder, name));
-    must(file_replace(path, text, strlen(text)));
-}
-
-static void expect_file(const char *name, const char *wanted)
-{
-    char path[FILE_PATH_MAX];
-    struct buffer bytes;
-    buffer_init(&bytes, 0);
-    must(file_path(path, "%s/%s", folder, name));
-    must(file_read(path, &bytes));
-    assert_string_equal(buffer_string(&bytes), wanted);
-    buffer_free(&bytes);
-}
 
 static void open_folder(void)
 {

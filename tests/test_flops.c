@@ -15,6 +15,7 @@
 
 #include "core/memory.h"
 #include "model/flops.h"
+#include "tests/model_shapes.h"
 
 enum { CHUNK = 8, LENGTH = 37, ROWS = 64 };
 
@@ -69,35 +70,6 @@ static enum status count_weight(void *context, const struct op_linear_backward_w
 {
     counts.backward += 2.0 * (double)(args->rows * args->n * args->k);
     return real.linear_backward_weight(context, args);
-}
-
-static struct model_shape hybrid_shape(void)
-{
-    struct model_shape shape = {.arch = ARCH_MINIMAX_M1,
-                                .vocabulary = 67,
-                                .hidden = 48,
-                                .intermediate = 40,
-                                .layers = 3,
-                                .heads = 4,
-                                .kv_heads = 2,
-                                .head_size = 16,
-                                .rotary = 8,
-                                .experts = 5,
-                                .experts_per_token = 2,
-                                .postnorm = true,
-                                .rope_theta = 1e7,
-                                .rms_norm_eps = 1e-5,
-                                .lightning_norm_eps = 1e-6,
-                                .alpha_lightning = 1.5,
-                                .beta_lightning = 1.0,
-                                .alpha_softmax = 1.6,
-                                .beta_softmax = 0.9,
-                                .alpha_mlp = 1.7,
-                                .beta_mlp = 1.1,
-                                .initializer_range = 0.2,
-                                .positions_max = 4096};
-    shape.layer_kind[1] = LAYER_SOFTMAX;
-    return shape;
 }
 
 static struct model_shape dense_shape(enum model_arch arch)

@@ -17,6 +17,7 @@
 #include "core/rng.h"
 #include "model/internal.h" /* routing of the last call */
 #include "model/model.h"
+#include "tests/model_shapes.h"
 
 enum { SEQUENCES = 4, LENGTH_MAX = 96, ROWS_MAX = 256, CHUNK = 8 };
 static const int32_t lengths[SEQUENCES] = {1, 37, 83, 70};
@@ -28,36 +29,6 @@ struct setup {
     struct model_weights weights;
     float *flat;
 };
-
-/* M1 in small: two lightning layers to one softmax, rotary on half of a head, H D != C. */
-static struct model_shape hybrid_shape(void)
-{
-    struct model_shape shape = {.arch = ARCH_MINIMAX_M1,
-                                .vocabulary = 67,
-                                .hidden = 48,
-                                .intermediate = 40,
-                                .layers = 3,
-                                .heads = 4,
-                                .kv_heads = 2,
-                                .head_size = 16,
-                                .rotary = 8,
-                                .experts = 5,
-                                .experts_per_token = 2,
-                                .postnorm = true,
-                                .rope_theta = 1e7,
-                                .rms_norm_eps = 1e-5,
-                                .lightning_norm_eps = 1e-6,
-                                .alpha_lightning = 1.5,
-                                .beta_lightning = 1.0,
-                                .alpha_softmax = 1.6,
-                                .beta_softmax = 0.9,
-                                .alpha_mlp = 1.7,
-                                .beta_mlp = 1.1,
-                                .initializer_range = 0.2,
-                                .positions_max = 4096};
-    shape.layer_kind[1] = LAYER_SOFTMAX;
-    return shape;
-}
 
 static struct model_shape dense_shape(void)
 {

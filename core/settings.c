@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "core/eval_schedule.h"
 #include "core/memory.h"
 #include "core/mix.h"
 #include "core/schedule.h"
@@ -58,6 +59,9 @@ static const struct config_field stages_fields[] = {STAGES_SETTINGS(ROW)};
 #undef ROW
 #define ROW(...) CONFIG_FIELD(struct sft_settings, __VA_ARGS__)
 static const struct config_field sft_fields[] = {SFT_SETTINGS(ROW)};
+#undef ROW
+#define ROW(...) CONFIG_FIELD(struct eval_settings, __VA_ARGS__)
+static const struct config_field eval_fields[] = {EVAL_SETTINGS(ROW)};
 #undef ROW
 #define ROW(...) CONFIG_FIELD(struct cluster_settings, __VA_ARGS__)
 static const struct config_field cluster_fields[] = {CLUSTER_SETTINGS(ROW)};
@@ -128,10 +132,10 @@ static enum status check_stages(const struct settings *settings)
 static enum status check_build(const struct settings *settings)
 {
 #ifndef WITH_CUDA
-    const char *const names[] = {"run.device", "actor.device", "learner.device"};
+    const char *const names[] = {"run.device", "actor.device", "learner.device", "eval.device"};
     const char *const lists[] = {settings->run.device, settings->actor.device,
-                                 settings->learner.device};
-    for (int i = 0; i < 3; i++)
+                                 settings->learner.device, settings->eval.device};
+    for (int i = 0; i < 4; i++)
         if (lists[i] != NULL && strncmp(lists[i], "cuda", 4) == 0)
             return FAIL(STATUS_INVALID,
                         "%s is \"%s\", but this program was built without CUDA: "
@@ -294,8 +298,35 @@ static enum status check_curriculum(const struct curriculum_settings *curriculum
     return STATUS_OK;
 }
 
+static enum status check_eval(const struct settings *settings)
+{
+    const struct eval_settings *eval = &settings->eval;
+    struct eval_sets *sets = memory_alloc(sizeof *sets);
+    if (sets == NULL)
+        return FAIL(STATUS_NO_MEMORY, "eval.sets");
+    enum status status = eval_sets_parse(sets, "eval.sets", eval->sets != NULL ? eval->sets : "");
+    uint32_t count = sets->count;
+    memory_free(sets);
+    TRY(status);
+    if (eval->every > 0 && count == 0)
+        return FAIL(STATUS_INVALID,
+                    "eval.every is %u, but eval.sets names no prompts: set it, or "
+                    "the first to 0",
+                    eval->every);
+    if (eval->device == NULL || eval->device[0] == '\0')
+        return STATUS_OK;
+    TRY(check_device("eval.device", eval->device));
+    if (strncmp(eval->device, "cpu", 3) == 0 && settings->model.lm_head == LM_HEAD_FP32_OUT)
+        return FAIL(STATUS_INVALID,
+                    "model.lm_head fp32_out needs a GPU, eval.device is %s: set "
+                    "the first to fp32, or the second to cuda:N",
+                    eval->device);
+    return STATUS_OK;
+}
+
 static enum status check_rules(const struct settings *settings)
 {
+    TRY(check_eval(settings));
     TRY(check_curriculum(&settings->curriculum));
     TRY(check_model(settings));
     TRY(check_stages(settings));

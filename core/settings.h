@@ -217,6 +217,24 @@
     ROW(u32,    eval_every,             "100",      1, 1e9,         "updates",   "Their loss is measured after so many updates, and after the last.") \
     ROW(u32,    checkpoint_every,       "500",      0, 1e9,         "updates",   "Checkpoints with weights, AdamW state and place in the data, kept as learner.checkpoint_keep says; 0: none.")
 
+/* Evaluation during a run (docs/eval.md); `weir eval` reads the sets only. */
+#define EVAL_SETTINGS(ROW) \
+    ROW(text,   sets,                   "",         0, 0,           "",          "Prompts to evaluate on: \"aime=data/aime.jsonl, gsm8k=data/gsm8k/test.jsonl\", name=path between commas; without a name the file's.") \
+    ROW(u32,    every,                  "0",        0, 1e9,         "versions",  "Versions between two evaluations; the start model and the last version are evaluated too. 0: none during a run.") \
+    ROW(u32,    samples,                "8",        1, 65535,       "answers",   "To each prompt: the n of avg@n.") \
+    ROW(f64,    temperature,            "1.0",      0, 100,         "",          "") \
+    ROW(f64,    top_p,                  "0.95",     1e-6, 1,        "",          "") \
+    ROW(u32,    tokens,                 "0",        0, 1e7,         "tokens",    "Budget of one answer; 0: sampling.response_tokens_max.") \
+    ROW(u32,    limit,                  "0",        0, 4e9,         "prompts",   "The first so many of each set; 0: all.") \
+    ROW(f64,    success,                "0.5",      -1e9, 1e9,      "",          "An answer passes when its value is at least this.") \
+    ROW(text,   reward,                 "",         0, 0,           "",          "As reward.plugin; none: lengths only; empty: the run's.") \
+    ROW(text,   device,                 "",         0, 0,           "",          "cpu or cuda:N; empty: the first actor's.") \
+    ROW(u32,    threads,                "1",        1, 1024,        "threads",   "CPU threads, at low priority.") \
+    ROW(u32,    slots,                  "0",        0, 65536,       "sequences", "Decoded together; 0: actor.slots. Changes no answer.") \
+    ROW(u32,    queue,                  "4",        1, 1000,        "versions",  "So many versions may wait for their evaluation; with more, the newest is next and those before it are skipped.") \
+    ROW(u32,    keep,                   "1",        0, 1000,        "folders",   "Weights of the newest so many evaluated versions stay on disk; reports always do.") \
+    ROW(u32,    final_wait_s,           "600",      0, 864000,      "s",         "How long the end of a run waits for the evaluation of its last version.")
+
 /* Planning input only: `weir run R --dry-run` (docs/plan.md). */
 #define CLUSTER_SETTINGS(ROW) \
     ROW(choice, gpu,                    "none",     0, 0,           "none|a100|h20|h800|h100|h200|b200", "GPU the run is planned for; docs/plan.md has memory, arithmetic, bandwidth and link of each. none: this machine.") \
@@ -244,7 +262,8 @@
     SECTION(store, STORE) SECTION(actor, ACTOR) SECTION(learner, LEARNER) SECTION(loss, LOSS) \
     SECTION(schedule, SCHEDULE)                                                               \
     SECTION(optim, OPTIM) SECTION(weights, WEIGHTS) SECTION(reward, REWARD)                   \
-    SECTION(redis, REDIS) SECTION(stages, STAGES) SECTION(sft, SFT) SECTION(cluster, CLUSTER)
+    SECTION(redis, REDIS) SECTION(stages, STAGES) SECTION(sft, SFT) SECTION(eval, EVAL)       \
+    SECTION(cluster, CLUSTER)
 // clang-format on
 
 #define SECTION(name, PREFIX)            \

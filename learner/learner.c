@@ -1,6 +1,7 @@
 #include "learner/learner.h"
 
 #include "core/clock.h"
+#include "core/eval_schedule.h"
 #include "core/fault.h"
 #include "core/file.h"
 #include "core/log.h"
@@ -155,6 +156,9 @@ static enum status between_micro_batches(void *self)
 static enum status open_outputs(struct learner *learner)
 {
     TRY(learner_metrics_open(learner));
+    if (eval_is_on(learner->settings))
+        TRY(eval_writer_open(&learner->eval, learner->folder, learner->start_folder,
+                             &learner->alarms));
     TRY(publisher_open(learner));
     return redis_view_open_set(&learner->redis, learner->run, &learner->settings->redis);
 }
@@ -218,6 +222,7 @@ void learner_destroy(struct learner **pointer)
         return;
     char kept[STATUS_TEXT_MAX];
     status_keep(kept);
+    eval_writer_close(&learner->eval);
     publisher_close(learner);
     link_close(&learner->link, "leaving");
     redis_view_close(&learner->redis);
@@ -351,6 +356,21 @@ static enum status save_checkpoint(struct learner *learner)
     return learner_report_checkpoint(learner, state.version, state.digest, path);
 }
 
+/* Weights for the evaluation of this version, if it is due. last: no version comes after it. */
+static enum status put_for_evaluation(struct learner *learner, bool last)
+{
+    char path[FILE_PATH_MAX] = "";
+    struct eval_version version = {.version = learner->version,
+                                   .branch = learner->branch,
+                                   .digest = learner->trainer.weights.digest};
+    if (!eval_is_on(learner->settings) ||
+        (!last && !eval_is_due(learner->settings, learner->version)))
+        return STATUS_OK;
+    if (learner->version > 0 && learner->checkpoint_version == learner->version)
+        TRY(file_path(path, "%s/step_%" PRIu64, learner->checkpoints, learner->version));
+    return eval_writer_put(&learner->eval, &learner->trainer, &version, path, last);
+}
+
 static double seconds_since(int64_t *begin_ns)
 {
     int64_t now_ns = clock_now_ns();
@@ -387,7 +407,7 @@ static enum status train_plan(struct learner *learner, bool *last)
     TRY(learner_report(learner, &plan, groups, &stats, wait_s, train_s, sync_s));
     if (plan.last || plan.version % learner->settings->learner.checkpoint_every == 0)
         TRY(save_checkpoint(learner));
-    return STATUS_OK;
+    return put_for_evaluation(learner, plan.last);
 }
 
 /* What a restarted learner loaded is said again: it may have been killed between the rename and the report, and
@@ -397,6 +417,7 @@ static enum status start(struct learner *learner)
     TRY(publish(learner, learner->version, learner->version > 0 ? learner->version - 1 : 0,
                 learner->resumed));
     char path[FILE_PATH_MAX];
+    TRY(put_for_evaluation(learner, false));
     if (!learner->resumed)
         return STATUS_OK;
     TRY(file_path(path, "%s/step_%" PRIu64, learner->checkpoints, learner->version));
@@ -417,6 +438,14 @@ static enum status run_plans(struct learner *learner, atomic_int *stop_signals)
         status = STATUS_OK;
     if (status == STATUS_OK && learner->version != learner->checkpoint_version)
         status = save_checkpoint(learner);
+    /* who drains goes on later, and waits for nothing now */
+    bool ends = learner->version >= learner->settings->run.steps ||
+                (!learner->draining && *stop_signals == 0);
+    if (status == STATUS_OK && ends && eval_is_on(learner->settings)) {
+        status = put_for_evaluation(learner, true);
+        if (status == STATUS_OK)
+            eval_writer_end(&learner->eval, learner->version);
+    }
     return status;
 }
 

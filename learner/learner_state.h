@@ -8,6 +8,7 @@
 #include "core/schedule.h"
 #include "learner/alarms.h"
 #include "learner/checkpoint.h"
+#include "learner/eval_folder.h"
 #include "learner/learner.h"
 #include "learner/learner_metrics.h"
 #include "learner/publish.h"
@@ -39,6 +40,7 @@ struct learner {
     struct arena *mail;  /* the message in hand, when it is neither */
     struct publisher publisher;
     struct redis_view *redis;
+    struct eval_writer eval; /* of versions that are evaluated; zeroed: eval.every is 0 */
     FILE *metrics_file;
     FILE *gradients_file; /* NULL: learner.statistics_every is 0 */
     struct alarms alarms;

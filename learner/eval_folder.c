@@ -1,0 +1,246 @@
+#include "learner/eval_folder.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/checksum.h"
+#include "core/fault.h"
+#include "core/log.h"
+#include "core/memory.h"
+#include "model/folder.h"
+
+/* ---- one folder ---- */
+
+static enum status write_version(const char *partial, const struct eval_version *version,
+                                 uint64_t numerics)
+{
+    char path[FILE_PATH_MAX], text[256];
+    int size = snprintf(text, sizeof text,
+                        "{\n  \"version\": %" PRIu64 ",\n  \"branch\": %u,\n  \"digest\": "
+                        "\"%016" PRIx64 "\",\n  \"numerics\": \"%016" PRIx64 "\"\n}\n",
+                        version->version, version->branch, version->digest, numerics);
+    TRY(file_path(path, "%s/version.json", partial));
+    return file_replace(path, text, (size_t)size);
+}
+
+/* What stands under the name: false, nothing that can be read. */
+static bool read_version(const char *folder, struct eval_version *version)
+{
+    char path[FILE_PATH_MAX];
+    if (file_path(path, "%s/version.json", folder) != STATUS_OK)
+        return false;
+    json_t *json = json_load_file(path, 0, NULL);
+    const char *digest = json_string_value(json_object_get(json, "digest"));
+    bool there = digest != NULL;
+    if (there) {
+        version->version = (uint64_t)json_integer_value(json_object_get(json, "version"));
+        version->branch = (uint32_t)json_integer_value(json_object_get(json, "branch"));
+        version->digest = strtoull(digest, NULL, 16);
+    }
+    json_decref(json);
+    return there;
+}
+
+/* Of another branch: its reports stay, under another name. */
+static enum status move_away(const char *path)
+{
+    struct eval_version old = {0};
+    char other[FILE_PATH_MAX];
+    if (!read_version(path, &old))
+        return file_remove_tree(path);
+    TRY(file_path(other, "%s.branch_%u", path, old.branch));
+    TRY(file_remove_tree(other));
+    return rename(path, other) == 0
+               ? STATUS_OK
+               : FAIL(STATUS_IO, "rename %s to %s: %s", path, other, strerror(errno));
+}
+
+static enum status take_name(const struct eval_writer *writer, const char *partial)
+{
+    char path[FILE_PATH_MAX];
+    TRY(write_version(partial, &writer->job, writer->numerics));
+    TRY(file_sync_dir(partial));
+    FAULT("eval.written");
+    TRY(file_path(path, "%s/step_%" PRIu64, writer->root, writer->job.version));
+    if (file_exists(path))
+        TRY(move_away(path));
+    if (rename(partial, path) != 0)
+        return FAIL(STATUS_IO, "rename %s to %s: %s", partial, path, strerror(errno));
+    return file_sync_dir(writer->root);
+}
+
+static enum status begin_partial(const struct eval_writer *writer, char partial[FILE_PATH_MAX])
+{
+    TRY(file_path(partial, "%s/partial", writer->root));
+    TRY(file_remove_tree(partial));
+    return file_make_dirs(partial);
+}
+
+static enum status write_weights(const struct eval_writer *writer)
+{
+    char partial[FILE_PATH_MAX], model[FILE_PATH_MAX];
+    const struct trainer *trainer = writer->trainer;
+    TRY(begin_partial(writer, partial));
+    TRY(file_path(model, "%s/hf", partial));
+    TRY(model_folder_save(model, &trainer->shape, model_parameters(trainer->model), writer->flat,
+                          ST_F32, writer->like, 0));
+    return take_name(writer, partial);
+}
+
+/* The files of a checkpoint are never written again, only removed: a second name keeps them. */
+static enum status link_files(const char *from, const char *to)
+{
+    enum status status = STATUS_OK;
+    DIR *directory = opendir(from);
+    if (directory == NULL)
+        return FAIL(STATUS_IO, "%s: %s", from, strerror(errno));
+    for (struct dirent *entry; status == STATUS_OK && (entry = readdir(directory)) != NULL;) {
+        char source[FILE_PATH_MAX], target[FILE_PATH_MAX];
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+            continue;
+        status = file_path(source, "%s/%s", from, entry->d_name);
+        if (status == STATUS_OK)
+            status = file_path(target, "%s/%s", to, entry->d_name);
+        if (status == STATUS_OK && link(source, target) != 0)
+            status = FAIL(STATUS_IO, "link %s to %s: %s", source, target, strerror(errno));
+    }
+    closedir(directory);
+    return status;
+}
+
+static enum status link_checkpoint(const struct eval_writer *writer, const char *checkpoint)
+{
+    char partial[FILE_PATH_MAX], from[FILE_PATH_MAX], to[FILE_PATH_MAX];
+    TRY(begin_partial(writer, partial));
+    TRY(file_path(from, "%s/hf", checkpoint));
+    TRY(file_path(to, "%s/hf", partial));
+    TRY(file_make_dirs(to));
+    TRY(link_files(from, to));
+    TRY(file_sync_dir(to));
+    return take_name(writer, partial);
+}
+
+/* ---- the thread ---- */
+
+static void *write_job(void *self)
+{
+    struct eval_writer *writer = self;
+    writer->status = write_weights(writer);
+    if (writer->status != STATUS_OK)
+        snprintf(writer->sentence, sizeof writer->sentence, "%s", status_last_error());
+    atomic_store(&writer->done, true);
+    return NULL;
+}
+
+/* The thread has ended, or is waited for. */
+static void collect(struct eval_writer *writer)
+{
+    if (!writer->running)
+        return;
+    pthread_join(writer->thread, NULL);
+    writer->running = false;
+    memory_free(writer->flat);
+    writer->flat = NULL;
+    if (writer->status != STATUS_OK)
+        alarms_raise(writer->alarms, "version %" PRIu64 " cannot be evaluated: %s",
+                     writer->job.version, writer->sentence);
+}
+
+static enum status start_job(struct eval_writer *writer, struct trainer *trainer)
+{
+    size_t elements = (size_t)model_parameters(trainer->model)->elements;
+    writer->flat = memory_array(elements, sizeof *writer->flat);
+    if (writer->flat == NULL)
+        return FAIL(STATUS_NO_MEMORY, "%zu parameters to evaluate", elements);
+    enum status status = trainer_read(trainer, ARRAY_MASTER, writer->flat);
+    if (status == STATUS_OK) {
+        atomic_store(&writer->done, false);
+        int error = pthread_create(&writer->thread, NULL, write_job, writer);
+        writer->running = error == 0;
+        if (error != 0)
+            status = FAIL(STATUS_LIMIT, "pthread_create: %s", strerror(error));
+    }
+    if (status != STATUS_OK) {
+        memory_free(writer->flat);
+        writer->flat = NULL;
+    }
+    return status;
+}
+
+/* ---- life ---- */
+
+enum status eval_writer_open(struct eval_writer *writer, const char *run_folder, const char *like,
+                             struct alarms *alarms)
+{
+    char path[FILE_PATH_MAX];
+    *writer = (struct eval_writer){.alarms = alarms};
+    TRY(file_path(writer->root, "%s/eval", run_folder));
+    TRY(file_path(writer->like, "%s", like));
+    TRY(file_make_dirs(writer->root));
+    TRY(file_path(path, "%s/partial", writer->root));
+    TRY(file_remove_tree(path));
+    TRY(file_path(path, "%s/last.json", writer->root));
+    return file_remove_tree(path);
+}
+
+void eval_writer_close(struct eval_writer *writer)
+{
+    if (writer->running)
+        collect(writer);
+}
+
+/* True: this version has its folder, or had it. */
+static bool stands(const struct eval_writer *writer, const struct eval_version *version)
+{
+    char path[FILE_PATH_MAX];
+    struct eval_version old;
+    return file_path(path, "%s/step_%" PRIu64, writer->root, version->version) == STATUS_OK &&
+           read_version(path, &old) && old.digest == version->digest;
+}
+
+enum status eval_writer_put(struct eval_writer *writer, struct trainer *trainer,
+                            const struct eval_version *version, const char *checkpoint, bool must)
+{
+    if (writer->running && (must || atomic_load(&writer->done)))
+        collect(writer);
+    if (stands(writer, version))
+        return STATUS_OK;
+    if (writer->running) {
+        writer->passed_over++;
+        LOG_WARN("eval", "no folder: the one before it is still being written",
+                 "version=%" PRIu64 " writing=%" PRIu64 " passed_over=%" PRIu64, version->version,
+                 writer->job.version, writer->passed_over);
+        return STATUS_OK;
+    }
+    char numerics[256];
+    model_numerics(trainer->model, numerics, sizeof numerics);
+    writer->numerics = hash64(numerics, strlen(numerics), 0);
+    writer->job = *version;
+    writer->trainer = trainer;
+    if (checkpoint[0] != '\0') {
+        enum status status = link_checkpoint(writer, checkpoint);
+        if (status == STATUS_OK)
+            return STATUS_OK;
+        LOG_FAILURE("eval", "files of a checkpoint cannot be linked, they are written again",
+                    status);
+    }
+    return start_job(writer, trainer);
+}
+
+void eval_writer_end(struct eval_writer *writer, uint64_t version)
+{
+    char path[FILE_PATH_MAX], text[64];
+    collect(writer);
+    int size = snprintf(text, sizeof text, "{\"version\": %" PRIu64 "}\n", version);
+    enum status status = file_path(path, "%s/last.json", writer->root);
+    if (status == STATUS_OK)
+        status = file_replace(path, text, (size_t)size);
+    if (status != STATUS_OK)
+        LOG_FAILURE("eval", "the last version may not be evaluated", status);
+}

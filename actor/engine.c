@@ -186,32 +186,11 @@ enum status engine_create(struct engine *engine, const struct settings *settings
     return create_model(engine, index);
 }
 
-static enum status load_rounded(struct engine *engine, const char *folder, float *flat,
-                                float *device_flat)
-{
-    const struct parameter_table *table = model_parameters(engine->model);
-    TRY(model_folder_load(folder, &engine->shape, table, flat));
-    TRY(engine->ops->memory_write(engine->ops->context, device_flat, flat,
-                                  (size_t)table->elements * sizeof(float)));
-    TRY(model_weights_round(engine->model, &engine->weights[0], device_flat, false));
-    engine->active = 0;
-    return STATUS_OK;
-}
-
 enum status engine_load_folder(struct engine *engine, const char *folder)
 {
-    size_t bytes = (size_t)model_parameters(engine->model)->elements * sizeof(float);
-    void *device_flat = NULL;
-    float *flat = memory_alloc(bytes);
-    if (flat == NULL)
-        return FAIL(STATUS_NO_MEMORY, "%zu bytes of weights", bytes);
-    enum status status = engine->ops->memory_create(engine->ops->context, bytes, &device_flat);
-    if (status == STATUS_OK) {
-        status = load_rounded(engine, folder, flat, device_flat);
-        engine->ops->memory_destroy(engine->ops->context, &device_flat);
-    }
-    memory_free(flat);
-    return status;
+    TRY(model_weights_load_folder(engine->model, &engine->weights[0], folder));
+    engine->active = 0;
+    return STATUS_OK;
 }
 
 void engine_destroy(struct engine *engine)

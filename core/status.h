@@ -2,7 +2,7 @@
  *
  * A function that can fail returns `enum status` and hands results back
  * through its last arguments, which stay untouched on failure. The text of the
- * latest failure of this thread (up to 1023 bytes, longer ones are cut) is kept
+ * latest failure of this thread (up to 4095 bytes, longer ones are cut) is kept
  * beside it, so a log line can say where and why, not only "IO". errno survives.
  *
  *     TRY(rollout_store_open(&store, config));        pass a failure up
@@ -53,7 +53,7 @@ enum status {
 
 const char *status_name(enum status status); /* "STALE" */
 const char *status_text(enum status status); /* "policy version too old" */
-enum { STATUS_TEXT_MAX = 1024 };
+enum { STATUS_TEXT_MAX = 4096 };
 /* Clean-up after a failure may fail on its own: it keeps the text that matters and puts it back. */
 void status_keep(char kept[STATUS_TEXT_MAX]);
 void status_restore(const char kept[STATUS_TEXT_MAX]);

@@ -96,26 +96,14 @@ enum status trainer_read(struct trainer *trainer, enum trainer_array array, floa
                          model_parameters(trainer->model)->elements);
 }
 
-/* Weights of the model the run starts with, wherever the trainer's own come from. The gradient buffer is free before
- * the first update. */
+/* Weights of the model the run starts with, wherever the trainer's own come from. */
 static enum status load_reference(struct trainer *trainer)
 {
-    const struct parameter_table *table = model_parameters(trainer->model);
     if (!schedule_needs_reference(trainer->settings))
         return STATUS_OK;
-    float *flat = memory_array((size_t)table->elements, sizeof *flat);
-    if (flat == NULL)
-        return FAIL(STATUS_NO_MEMORY, "%lld parameters", (long long)table->elements);
-    enum status status = model_weights_create(trainer->model, &trainer->reference);
-    if (status == STATUS_OK)
-        status = model_folder_load(trainer->settings->model.path, &trainer->shape, table, flat);
-    if (status == STATUS_OK)
-        status = trainer->ops->memory_write(trainer->ops->context, trainer->grads, flat,
-                                            (size_t)table->elements * sizeof *flat);
-    if (status == STATUS_OK)
-        status = model_weights_round(trainer->model, &trainer->reference, trainer->grads, false);
-    memory_free(flat);
-    return status;
+    TRY(model_weights_create(trainer->model, &trainer->reference));
+    return model_weights_load_folder(trainer->model, &trainer->reference,
+                                     trainer->settings->model.path);
 }
 
 /* f32 master from the folder, the forward copy from the master: on a bf16 backend the copy is rounded,
@@ -123,19 +111,12 @@ static enum status load_reference(struct trainer *trainer)
 static enum status load_parameters(struct trainer *trainer, const char *folder)
 {
     const struct parameter_table *table = model_parameters(trainer->model);
-    float *flat = memory_array((size_t)table->elements, sizeof *flat);
-    if (flat == NULL)
-        return FAIL(STATUS_NO_MEMORY, "%lld parameters", (long long)table->elements);
-    enum status status = model_folder_load(folder, &trainer->shape, table, flat);
-    if (status == STATUS_OK)
-        status = trainer->ops->memory_write(trainer->ops->context, trainer->grads, flat,
-                                            (size_t)table->elements * sizeof *flat);
-    if (status == STATUS_OK)
-        status = model_weights_round(trainer->model, &trainer->weights, trainer->grads, false);
-    if (status == STATUS_OK)
-        status = trainer_write(trainer, ARRAY_MASTER, flat);
-    memory_free(flat);
-    return status;
+    const struct op_table *ops = trainer->ops;
+    TRY(model_folder_load_device(folder, &trainer->shape, table, ops, trainer->grads));
+    TRY(model_weights_round(trainer->model, &trainer->weights, trainer->grads, false));
+    TRY(ops->memory_copy(ops->context, trainer->master, trainer->grads + trainer->shard.first,
+                         (size_t)trainer->shard.count * sizeof(float)));
+    return ops->finish(ops->context);
 }
 
 enum status trainer_refresh(struct trainer *trainer, uint64_t version)

@@ -11,7 +11,25 @@
 
 #include "core/status.h"
 
-enum safetensors_dtype { ST_F64, ST_F32, ST_BF16, ST_F16, ST_I64, ST_I32, ST_U8, ST_DTYPE_COUNT };
+/* All that files of this format hold; weights are F32, BF16, F16 or F64. */
+enum safetensors_dtype {
+    ST_F64,
+    ST_F32,
+    ST_BF16,
+    ST_F16,
+    ST_I64,
+    ST_I32,
+    ST_U8,
+    ST_U64,
+    ST_U32,
+    ST_I16,
+    ST_U16,
+    ST_I8,
+    ST_BOOL,
+    ST_F8_E4M3,
+    ST_F8_E5M2,
+    ST_DTYPE_COUNT
+};
 
 struct safetensor {
     const char *name;
@@ -35,7 +53,16 @@ const struct safetensor *safetensors_at(const struct safetensors *file,
                                         int64_t index); /* in file order */
 const struct safetensor *safetensors_find(const struct safetensors *file,
                                           const char *name); /* NULL: none */
-/* Converts count elements to f32 / f64 / i32 (F64, F32, BF16, F16 and integers in; exact or rounded to nearest). */
+const char *safetensors_path(const struct safetensors *file);
+/* `size` bytes of the tensor from byte `begin`. Any thread. IO; CORRUPT: the file has become shorter. */
+MUST_CHECK enum status safetensors_read_bytes(const struct safetensors *file,
+                                              const struct safetensor *tensor, size_t begin,
+                                              size_t size, void *out);
+/* Elements first .. first + count - 1 as f32, read from the file: several threads may read pieces of one tensor. */
+MUST_CHECK enum status safetensors_read_f32(const struct safetensors *file,
+                                            const struct safetensor *tensor, int64_t first,
+                                            int64_t count, float *out);
+/* Converts count elements to f32 / f64 / i32 (exact or rounded to nearest). UNSUPPORTED: eight-bit floats. */
 MUST_CHECK enum status safetensor_to_f32(const struct safetensor *tensor, float *out);
 MUST_CHECK enum status safetensor_to_f64(const struct safetensor *tensor, double *out);
 MUST_CHECK enum status safetensor_to_i32(const struct safetensor *tensor, int32_t *out);
@@ -54,5 +81,6 @@ MUST_CHECK enum status safetensors_write(const char *path, const struct safetens
                                          const char *const *metadata_values,
                                          int64_t metadata_count);
 const char *safetensors_dtype_name(enum safetensors_dtype dtype);
+size_t safetensors_dtype_bytes(enum safetensors_dtype dtype);
 
 #endif

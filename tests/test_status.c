@@ -48,14 +48,14 @@ static void test_status_fail_quoting_the_last_error_keeps_both(void **state)
     assert_non_null(strstr(status_last_error(), "IO: inner reason"));
 }
 
-static void test_status_fail_long_text_is_cut_at_1023(void **state)
+static void test_status_fail_long_text_is_cut_at_4095(void **state)
 {
     (void)state;
-    char text[3000];
+    char text[9000];
     memset(text, 'x', sizeof text - 1);
     text[sizeof text - 1] = 0;
     assert_int_equal(FAIL(STATUS_LIMIT, "%s", text), STATUS_LIMIT);
-    assert_int_equal(strlen(status_last_error()), 1023);
+    assert_int_equal(strlen(status_last_error()), 4095);
 }
 
 static void *fail_in_thread(void *argument)
@@ -110,7 +110,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_status_fail_keeps_place_and_text),
         cmocka_unit_test(test_status_fail_quoting_the_last_error_keeps_both),
-        cmocka_unit_test(test_status_fail_long_text_is_cut_at_1023),
+        cmocka_unit_test(test_status_fail_long_text_is_cut_at_4095),
         cmocka_unit_test(test_status_last_error_belongs_to_the_thread),
         cmocka_unit_test(test_status_names_cover_all_rows_and_no_more),
         cmocka_unit_test(test_status_check_that_fails_aborts),

@@ -19,7 +19,7 @@
 
 enum { SCORE_TOP_MAX = 64 };
 
-struct score_request {
+struct scorer_request {
     uint64_t tag;        /* the owner's name of it, unique among those that wait */
     const uint32_t *ids; /* [count] copied */
     uint32_t count;      /* at least 1, at most engine.positions_max */
@@ -47,7 +47,7 @@ MUST_CHECK enum status scorer_create(struct scorer **scorer, struct engine *engi
                                      void *self);
 void scorer_destroy(struct scorer **scorer); /* before engine_destroy; NULL is fine */
 /* INVALID: an empty one, an id outside the vocabulary (with its place). LIMIT: longer than positions_max. */
-MUST_CHECK enum status scorer_add(struct scorer *scorer, const struct score_request *request);
+MUST_CHECK enum status scorer_add(struct scorer *scorer, const struct scorer_request *request);
 /* Forgets a sequence that has not ended (its caller went away); an unknown tag is fine. */
 void scorer_drop(struct scorer *scorer, uint64_t tag);
 uint32_t scorer_pending(const struct scorer *scorer); /* sequences added and not ended */

@@ -40,13 +40,15 @@ static void name_blocks(struct model *model)
         const struct layer_offsets *at = &model->parameters.layers[l];
         struct gemm_block *block = model->blocks[l];
         block[BLOCK_QKV] = block_at(at->qkv, 1, qkv_width(shape, l), c);
-        if (!is_lightning(shape, l))
-            block[BLOCK_QKV].bias = at->qkv_bias;
+        block[BLOCK_QKV].bias = at->qkv_bias;
         block[BLOCK_OUTPUT_GATE] = block_at(at->output_gate, 1, attention, c);
         block[BLOCK_ATTENTION_OUT] = block_at(at->attention_out, 1, c, attention);
+        block[BLOCK_ATTENTION_OUT].bias = at->output_bias;
         block[BLOCK_ROUTER] = block_at(at->router, 1, shape->experts, c);
         block[BLOCK_GATE_UP] = block_at(at->gate_up, experts, 2 * f, c);
+        block[BLOCK_GATE_UP].bias = at->gate_up_bias;
         block[BLOCK_DOWN] = block_at(at->down, experts, c, f);
+        block[BLOCK_DOWN].bias = at->down_bias;
     }
     model->head = block_at(model->parameters.lm_head, 1, shape->vocabulary, c);
 }
@@ -286,13 +288,15 @@ void model_trace(struct model *model, float *const *hidden_states)
 static void fill_rope(const struct model_shape *shape, int64_t positions, float *cosine,
                       float *sine)
 {
+    const struct rope_scaling *scaling = &shape->rope_scaling;
     int32_t half = shape->rotary / 2;
+    double length = model_rope_length(scaling);
     for (int32_t j = 0; j < half; j++) {
-        double frequency = pow(shape->rope_theta, -2.0 * j / shape->rotary);
+        double frequency = model_rope_frequency(scaling, shape->rope_theta, shape->rotary, j);
         for (int64_t p = 0; p < positions; p++) {
             double angle = (double)p * frequency;
-            cosine[p * half + j] = (float)cos(angle);
-            sine[p * half + j] = (float)sin(angle);
+            cosine[p * half + j] = (float)(length * cos(angle));
+            sine[p * half + j] = (float)(length * sin(angle));
         }
     }
 }

@@ -1,11 +1,10 @@
 /* model/parameters.c - the rows of each architecture and where they lie in the flat layout.
  *
- * A layer is written once, top to bottom; what differs between architectures is the names. The table is
+ * A layer is written once, top to bottom; what differs between architectures is the names (arch.h). The table is
  * built twice: without rows to count them, then for real. */
 #include "model/parameters.h"
 
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -13,10 +12,13 @@
 #include "core/checksum.h"
 #include "core/memory.h"
 #include "core/rng.h"
+#include "model/arch.h"
 
 enum { BLOCK_ELEMENTS = 16 }; /* a block starts on a multiple: 64 bytes of f32 */
 
 struct build {
+    const struct model_shape *shape;
+    const struct arch_names *names;
     struct parameter *rows; /* NULL while counting */
     int64_t count;
     int64_t elements;
@@ -30,23 +32,21 @@ static int64_t block(struct build *build)
     return build->elements;
 }
 
-/* Adds [rows] (columns = 0) or [rows, columns] right behind the row before it. */
-static struct parameter *add(struct build *build, int64_t rows, int64_t columns, const char *fmt,
-                             ...) PRINTF_LIKE(4, 5);
-static struct parameter *add(struct build *build, int64_t rows, int64_t columns, const char *fmt,
-                             ...)
+/* Adds [rows] (columns = 0) or [rows, columns] right behind the row before it. `name` as in struct arch_names, `end`
+ * what follows it. */
+static struct parameter *add(struct build *build, int64_t rows, int64_t columns, const char *name,
+                             const char *end)
 {
     static _Thread_local struct parameter scratch; /* what a counting pass writes to */
     struct parameter *row = build->rows ? &build->rows[build->count] : &scratch;
     memset(row, 0, sizeof *row);
+    CHECK(name != NULL);
     size_t used = 0;
     if (build->layer >= 0)
-        used = (size_t)snprintf(row->name, sizeof row->name, "model.layers.%d.", build->layer);
-    va_list args;
-    va_start(args, fmt);
-    int size = vsnprintf(row->name + used, sizeof row->name - used, fmt, args);
-    va_end(args);
-    CHECK(size > 0 && used + (size_t)size < sizeof row->name);
+        used = (size_t)snprintf(row->name, sizeof row->name, "%s.%d.", build->names->layers,
+                                build->layer);
+    CHECK(used + strlen(name) + strlen(end) < sizeof row->name);
+    (void)snprintf(row->name + used, sizeof row->name - used, "%s%s", name, end);
     row->layer = build->layer;
     row->dims = columns ? 2 : 1;
     row->shape[0] = rows;
@@ -63,101 +63,139 @@ static struct parameter *add(struct build *build, int64_t rows, int64_t columns,
 static int64_t add_norm(struct build *build, int64_t size, const char *name)
 {
     int64_t start = block(build);
-    add(build, size, 0, "%s.weight", name)->init = INIT_ONE;
+    add(build, size, 0, name, ".weight")->init = INIT_ONE;
     return start;
 }
 
 static int64_t add_matrix(struct build *build, int64_t rows, int64_t columns, const char *name)
 {
     int64_t start = block(build);
-    add(build, rows, columns, "%s.weight", name);
+    add(build, rows, columns, name, ".weight");
     return start;
 }
 
-static void add_lightning(struct build *build, const struct model_shape *shape,
-                          struct layer_offsets *offsets)
+/* Rows of several matrices, and then of their biases, that one GEMM reads. */
+struct part {
+    const char *name;
+    int64_t rows;
+};
+
+static int64_t add_parts(struct build *build, const struct part *parts, int count, int64_t columns)
 {
-    int64_t width = (int64_t)shape->heads * shape->head_size;
-    offsets->qkv = add_matrix(build, 3 * width, shape->hidden, "self_attn.qkv_proj");
-    offsets->output_gate = add_matrix(build, width, shape->hidden, "self_attn.output_gate");
-    offsets->attention_norm = add_norm(build, width, "self_attn.norm");
-    offsets->attention_out = add_matrix(build, shape->hidden, width, "self_attn.out_proj");
+    int64_t start = block(build);
+    for (int i = 0; i < count; i++)
+        add(build, parts[i].rows, columns, parts[i].name, ".weight");
+    return start;
 }
 
-static void add_softmax(struct build *build, const struct model_shape *shape,
-                        struct layer_offsets *offsets)
+static int64_t add_biases(struct build *build, const struct part *parts, int count)
 {
-    static const char *const letters[3] = {"q", "k", "v"};
+    int64_t start = block(build);
+    for (int i = 0; i < count; i++)
+        add(build, parts[i].rows, 0, parts[i].name, ".bias")->init = INIT_ZERO;
+    return start;
+}
+
+static void add_lightning(struct build *build, struct layer_offsets *offsets)
+{
+    const struct arch_names *names = build->names;
+    int64_t hidden = build->shape->hidden;
+    int64_t width = (int64_t)build->shape->heads * build->shape->head_size;
+    offsets->qkv = add_matrix(build, 3 * width, hidden, names->lightning_qkv);
+    offsets->output_gate = add_matrix(build, width, hidden, names->lightning_gate);
+    offsets->attention_norm = add_norm(build, width, names->lightning_norm);
+    offsets->attention_out = add_matrix(build, hidden, width, names->lightning_out);
+}
+
+static void add_softmax(struct build *build, struct layer_offsets *offsets)
+{
+    const struct model_shape *shape = build->shape;
+    const struct arch_names *names = build->names;
     int64_t query = (int64_t)shape->heads * shape->head_size;
     int64_t key = (int64_t)shape->kv_heads * shape->head_size;
-    const int64_t rows[3] = {query, key, key};
-    offsets->qkv = block(build);
-    for (int i = 0; i < 3; i++)
-        add(build, rows[i], shape->hidden, "self_attn.%s_proj.weight", letters[i]);
-    if (shape->qkv_bias) {
-        offsets->qkv_bias = block(build);
-        for (int i = 0; i < 3; i++)
-            add(build, rows[i], 0, "self_attn.%s_proj.bias", letters[i])->init = INIT_ZERO;
-    }
+    const struct part qkv[] = {{names->q, query}, {names->k, key}, {names->v, key}};
+    const struct part out = {names->o, shape->hidden};
+    offsets->qkv = add_parts(build, qkv, 3, shape->hidden);
+    if (shape->qkv_bias)
+        offsets->qkv_bias = add_biases(build, qkv, 3);
     if (shape->qk_norm) {
-        offsets->q_norm = add_norm(build, shape->head_size, "self_attn.q_norm");
-        offsets->k_norm = add_norm(build, shape->head_size, "self_attn.k_norm");
+        offsets->q_norm = add_norm(build, shape->head_size, names->q_norm);
+        offsets->k_norm = add_norm(build, shape->head_size, names->k_norm);
     }
-    offsets->attention_out = add_matrix(build, shape->hidden, query, "self_attn.o_proj");
+    offsets->attention_out = add_parts(build, &out, 1, query);
+    if (shape->output_bias)
+        offsets->output_bias = add_biases(build, &out, 1);
 }
 
-static void add_experts(struct build *build, const struct model_shape *shape,
-                        struct layer_offsets *offsets)
+static void add_expert(struct build *build, int32_t expert, int64_t rows, int64_t columns,
+                       const char *part)
 {
+    char name[PARAMETER_NAME_MAX];
+    (void)snprintf(name, sizeof name, "%s.%d.%s", build->names->experts, expert, part);
+    add(build, rows, columns, name, ".weight");
+}
+
+static void add_experts(struct build *build, struct layer_offsets *offsets)
+{
+    const struct model_shape *shape = build->shape;
+    const struct arch_names *names = build->names;
+    int64_t hidden = shape->hidden, width = shape->intermediate;
     offsets->router = block(build);
-    add(build, shape->experts, shape->hidden, "block_sparse_moe.gate.weight")->storage =
-        STORAGE_F32;
+    add(build, shape->experts, hidden, names->router, ".weight")->storage = STORAGE_F32;
     offsets->gate_up = block(build);
     for (int32_t e = 0; e < shape->experts; e++) {
-        add(build, shape->intermediate, shape->hidden, "block_sparse_moe.experts.%d.w1.weight", e);
-        add(build, shape->intermediate, shape->hidden, "block_sparse_moe.experts.%d.w3.weight", e);
+        add_expert(build, e, width, hidden, names->expert_gate);
+        add_expert(build, e, width, hidden, names->expert_up);
     }
     offsets->down = block(build);
     for (int32_t e = 0; e < shape->experts; e++)
-        add(build, shape->hidden, shape->intermediate, "block_sparse_moe.experts.%d.w2.weight", e);
+        add_expert(build, e, hidden, width, names->expert_down);
 }
 
-static void add_mlp(struct build *build, const struct model_shape *shape,
-                    struct layer_offsets *offsets)
+static void add_mlp(struct build *build, struct layer_offsets *offsets)
 {
-    offsets->gate_up = block(build);
-    add(build, shape->intermediate, shape->hidden, "mlp.gate_proj.weight");
-    add(build, shape->intermediate, shape->hidden, "mlp.up_proj.weight");
-    offsets->down = add_matrix(build, shape->hidden, shape->intermediate, "mlp.down_proj");
+    const struct model_shape *shape = build->shape;
+    const struct arch_names *names = build->names;
+    const struct part gate_up[] = {{names->gate, shape->intermediate},
+                                   {names->up, shape->intermediate}};
+    const struct part down = {names->down, shape->hidden};
+    offsets->gate_up = add_parts(build, gate_up, 2, shape->hidden);
+    if (shape->mlp_bias)
+        offsets->gate_up_bias = add_biases(build, gate_up, 2);
+    offsets->down = add_parts(build, &down, 1, shape->intermediate);
+    if (shape->mlp_bias)
+        offsets->down_bias = add_biases(build, &down, 1);
 }
 
-static void add_layer(struct build *build, const struct model_shape *shape,
-                      struct layer_offsets *offsets)
+static void add_layer(struct build *build, struct layer_offsets *offsets)
 {
+    const struct model_shape *shape = build->shape;
     memset(offsets, 0xff, sizeof *offsets); /* every field -1 */
-    offsets->input_norm = add_norm(build, shape->hidden, "input_layernorm");
+    offsets->input_norm = add_norm(build, shape->hidden, build->names->input_norm);
     if (shape->layer_kind[build->layer] == LAYER_LIGHTNING)
-        add_lightning(build, shape, offsets);
+        add_lightning(build, offsets);
     else
-        add_softmax(build, shape, offsets);
-    offsets->post_norm = add_norm(build, shape->hidden, "post_attention_layernorm");
+        add_softmax(build, offsets);
+    offsets->post_norm = add_norm(build, shape->hidden, build->names->post_norm);
     if (shape->experts > 0)
-        add_experts(build, shape, offsets);
+        add_experts(build, offsets);
     else
-        add_mlp(build, shape, offsets);
+        add_mlp(build, offsets);
 }
 
-static void build_table(struct build *build, const struct model_shape *shape,
-                        struct parameter_table *table)
+static void build_table(struct build *build, struct parameter_table *table)
 {
+    const struct model_shape *shape = build->shape;
+    const struct arch_names *names = build->names;
     build->layer = -1;
-    table->embedding = add_matrix(build, shape->vocabulary, shape->hidden, "model.embed_tokens");
+    table->embedding = add_matrix(build, shape->vocabulary, shape->hidden, names->embedding);
     for (build->layer = 0; build->layer < shape->layers; build->layer++)
-        add_layer(build, shape, &table->layers[build->layer]);
+        add_layer(build, &table->layers[build->layer]);
     build->layer = -1;
-    table->final_norm = add_norm(build, shape->hidden, "model.norm");
-    table->lm_head = shape->tied ? table->embedding
-                                 : add_matrix(build, shape->vocabulary, shape->hidden, "lm_head");
+    table->final_norm = add_norm(build, shape->hidden, names->final_norm);
+    table->lm_head = shape->tied
+                         ? table->embedding
+                         : add_matrix(build, shape->vocabulary, shape->hidden, names->lm_head);
     table->elements = block(build);
     table->count = build->count;
 }
@@ -181,15 +219,17 @@ enum status parameter_table_create(struct parameter_table *table, const struct m
     result.layers = memory_array((size_t)shape->layers, sizeof *result.layers);
     if (result.layers == NULL)
         return FAIL(STATUS_NO_MEMORY, "parameter table of %d layers", shape->layers);
-    struct build build = {0};
-    build_table(&build, shape, &result);
-    build = (struct build){.rows = memory_array((size_t)result.count, sizeof *result.rows)};
+    struct build build = {.shape = shape, .names = arch_of(shape->arch)->names};
+    build_table(&build, &result);
+    build = (struct build){.shape = shape,
+                           .names = build.names,
+                           .rows = memory_array((size_t)result.count, sizeof *result.rows)};
     if (build.rows == NULL) {
         memory_free(result.layers);
         return FAIL(STATUS_NO_MEMORY, "parameter table of %" PRId64 " rows", result.count);
     }
     result.rows = build.rows;
-    build_table(&build, shape, &result);
+    build_table(&build, &result);
     result.layout_hash = hash_layout(&result);
     *table = result;
     return STATUS_OK;

@@ -1,9 +1,9 @@
 /* model/shape.h - what a config.json says, in our terms.
  *
- * One struct for all architectures: MiniMax-M1 / Text-01 (own keys), native `minimax`, Qwen2/2.5,
- * Qwen3, Llama 3. Unknown model_type, missing or contradictory keys and unsupported features
- * (sliding window in use, rope scaling, shared experts, other activations) are STATUS_INVALID or
- * STATUS_UNSUPPORTED with file, key and value. Keys we ignore on purpose are listed in shape.c. */
+ * One struct for all architectures; each is a file model/arch_<name>.c (arch.h). Unknown model_type, missing or
+ * contradictory keys and unsupported features (sliding window in use, dynamic rope scaling, shared experts, other
+ * activations) are STATUS_INVALID or STATUS_UNSUPPORTED with file, key and value. Keys we ignore on purpose are listed
+ * in shape.c and in the file of the architecture. */
 #ifndef MODEL_SHAPE_H
 #define MODEL_SHAPE_H
 
@@ -21,6 +21,17 @@ enum model_arch {
     ARCH_LLAMA,
     ARCH_COUNT
 };
+/* How RoPE is stretched beyond the length of pre-training: frequencies, in arch_rope.c. */
+enum rope_kind { ROPE_DEFAULT, ROPE_LINEAR, ROPE_LLAMA3, ROPE_YARN };
+struct rope_scaling { /* all zero: none */
+    enum rope_kind kind;
+    bool whole_bounds;                    /* yarn: bounds of the ramp are rounded to whole pairs */
+    double factor;                        /* >= 1 */
+    double original_positions;            /* llama3, yarn: length of pre-training */
+    double low_frequency, high_frequency; /* llama3 */
+    double beta_fast, beta_slow;          /* yarn */
+    double attention_factor, mscale, mscale_all; /* yarn; 0: absent */
+};
 enum layer_kind { LAYER_LIGHTNING, LAYER_SOFTMAX };
 enum { MODEL_LAYERS_MAX = 256, MODEL_EOS_MAX = 16 };
 
@@ -37,10 +48,13 @@ struct model_shape {
     int32_t experts;           /* E, 0 = dense MLP */
     int32_t experts_per_token; /* J */
     bool postnorm;             /* residual from the normalised input (M1-SPEC 1.3) */
-    bool qkv_bias;             /* Qwen2 */
+    bool qkv_bias;             /* Qwen2; Llama-likes with attention_bias */
+    bool output_bias;          /* of o_proj: attention_bias */
+    bool mlp_bias;             /* of a dense MLP */
     bool qk_norm;              /* Qwen3 */
     bool tied;                 /* lm_head is the embedding */
     double rope_theta;
+    struct rope_scaling rope_scaling;
     double rms_norm_eps;
     double lightning_norm_eps; /* 1e-6: M1-SPEC trap T4; not read from config.json */
     double
@@ -62,5 +76,9 @@ MUST_CHECK enum status model_shape_json(const struct model_shape *shape, struct 
 const char *model_arch_name(enum model_arch arch); /* "MiniMaxM1ForCausalLM" */
 /* Decay slopes of layer `layer` (global index), M1-SPEC 1.4, f64 rounded once to f32. slopes [H]. */
 void model_lightning_slopes(const struct model_shape *shape, int32_t layer, float *slopes);
+/* Radians per position of pair `pair` of rotary / 2, and the factor on rotated vectors (their cosines and sines). */
+double model_rope_frequency(const struct rope_scaling *scaling, double theta, int32_t rotary,
+                            int32_t pair);
+double model_rope_length(const struct rope_scaling *scaling);
 
 #endif

@@ -1,0 +1,77 @@
+/* model/arch.h - what one architecture is: a row of names and options over the shared forward pass.
+ *
+ * Each model/arch_<name>.c holds one `struct arch`: how its config.json is read into a model_shape and written back, and
+ * what its tensors are called. The list of all is in arch.c. docs/new-architecture.md walks through adding one.
+ *
+ * The forward pass knows no architecture: it asks the shape for what it does (qk_norm, postnorm, experts, ...). What an
+ * architecture has and the forward pass does not is refused by `read`, by key, so nobody learns it from wrong logprobs. */
+#ifndef MODEL_ARCH_H
+#define MODEL_ARCH_H
+
+#include "model/arch_config.h"
+#include "model/shape.h"
+
+/* Tensors without their ".weight" or ".bias"; those of a layer follow "<layers>.<index>.". NULL: it has none. Rows are
+ * put in canonical order by parameters.c, which asks the shape which of them there are. */
+struct arch_names {
+    const char *embedding, *layers, *final_norm, *lm_head;
+    const char *input_norm, *post_norm;
+    const char *q, *k, *v, *o, *q_norm, *k_norm; /* softmax attention */
+    const char *lightning_qkv, *lightning_gate, *lightning_norm, *lightning_out;
+    const char *gate, *up, *down;                      /* dense MLP */
+    const char *router, *experts;                      /* experts: "<experts>.<index>." */
+    const char *expert_gate, *expert_up, *expert_down; /* of one expert */
+};
+
+struct arch {
+    enum model_arch id;
+    const char *model_type;   /* config.json "model_type" */
+    const char *architecture; /* and its "architectures"[0] */
+    const struct arch_names *names;
+    bool head_size_needed; /* head_dim has no sound default */
+    /* Config keys that only this architecture reads or may ignore, NULL at the end; the common ones are in shape.c. A
+     * key on neither list is logged: it may ask for something that is not done. */
+    const char *const *keys;
+    /* Ends of tensor names that other programs save although they follow from config.json; NULL at the end, or NULL. */
+    const char *const *buffers;
+    /* After the sizes that all share were read: the rest of the shape, and refusals. */
+    enum status (*read)(const struct arch_config *config, struct model_shape *shape);
+    /* After what all share was written: the rest of config.json. */
+    void (*write)(const struct model_shape *shape, json_t *root);
+};
+
+const struct arch *arch_of(enum model_arch id);
+/* NULL: not known. Some have an older name besides their own. */
+const struct arch *arch_find(const char *model_type);
+/* "minimax_m1, minimax, ...": for a sentence. */
+const char *arch_list(void);
+
+/* One for each file. */
+extern const struct arch arch_minimax_m1, arch_minimax_text_01, arch_minimax_native;
+extern const struct arch arch_qwen2, arch_qwen3, arch_llama;
+/* The names that Llama began and most dense models kept. */
+extern const struct arch_names arch_names_llama;
+
+/* ---- arch_common.c: pieces that several read and write the same way ---- */
+/* Only `name` is taken under `key`; absent means it. */
+MUST_CHECK enum status arch_read_activation(const struct arch_config *config, const char *key,
+                                            const char *name);
+/* layer_types: full_attention, and linear_attention when hybrid; a hybrid must have the list. */
+MUST_CHECK enum status arch_read_layer_types(const struct arch_config *config, bool hybrid,
+                                             struct model_shape *shape);
+/* num_experts_per_tok of `count_key` experts, router_aux_loss_coef; jitter is refused. */
+MUST_CHECK enum status arch_read_experts(const struct arch_config *config, const char *count_key,
+                                         struct model_shape *shape);
+/* attention_bias: of q, k, v and o. */
+MUST_CHECK enum status arch_read_attention_bias(const struct arch_config *config,
+                                                struct model_shape *shape);
+/* A prenorm transformer whose softmax layers rotate the whole head. */
+void arch_set_prenorm(struct model_shape *shape);
+void arch_write_layer_types(const struct model_shape *shape, json_t *root);
+void arch_write_experts(const struct model_shape *shape, const char *count_key, json_t *root);
+
+/* ---- arch_rope.c: the base and its scaling ---- */
+MUST_CHECK enum status arch_read_rope(const struct arch_config *config, struct model_shape *shape);
+void arch_write_rope(const struct model_shape *shape, json_t *root);
+
+#endif

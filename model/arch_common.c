@@ -1,0 +1,87 @@
+/* model/arch_common.c - pieces of config.json that several architectures read and write the same way. */
+#include "model/arch.h"
+
+#include <string.h>
+
+enum status arch_read_activation(const struct arch_config *config, const char *key,
+                                 const char *name)
+{
+    const char *activation = name;
+    if (config_get(config, key) != NULL)
+        TRY(config_text(config, key, &activation));
+    if (strcmp(activation, name) == 0)
+        return STATUS_OK;
+    char advice[64] = "only ";
+    strncat(advice, name, 40);
+    strncat(advice, " is", 4);
+    return config_fail_feature(config, key, advice);
+}
+
+/* The class default of native minimax alternates kinds (M1-SPEC trap T20), so there the list must be
+ * written out; dense models may leave it away. */
+enum status arch_read_layer_types(const struct arch_config *config, bool hybrid,
+                                  struct model_shape *shape)
+{
+    for (int32_t i = 0; i < shape->layers; i++)
+        shape->layer_kind[i] = LAYER_SOFTMAX;
+    const json_t *list = config_get(config, "layer_types");
+    if (list == NULL && !hybrid)
+        return STATUS_OK;
+    if (!json_is_array(list) || json_array_size(list) != (size_t)shape->layers)
+        return config_fail_value(config, "layer_types", "a list of num_hidden_layers names");
+    for (int32_t i = 0; i < shape->layers; i++) {
+        const char *name = json_string_value(json_array_get(list, (size_t)i));
+        if (name != NULL && hybrid && strcmp(name, "linear_attention") == 0)
+            shape->layer_kind[i] = LAYER_LIGHTNING;
+        else if (name == NULL || strcmp(name, "full_attention") != 0)
+            return FAIL(STATUS_UNSUPPORTED,
+                        "%s: \"layer_types\" entry %d is %s; known are full_attention%s",
+                        config->path, i, name ? name : "no string",
+                        hybrid ? " and linear_attention" : "");
+    }
+    return STATUS_OK;
+}
+
+enum status arch_read_experts(const struct arch_config *config, const char *count_key,
+                              struct model_shape *shape)
+{
+    TRY(config_i32(config, count_key, REQUIRED, 1, 1 << 12, &shape->experts));
+    TRY(config_i32(config, "num_experts_per_tok", REQUIRED, 1, shape->experts,
+                   &shape->experts_per_token));
+    shape->aux_coefficient = 0.001;
+    TRY(config_real(config, "router_aux_loss_coef", OPTIONAL, 0.0, 1e3, &shape->aux_coefficient));
+    return config_refuse_other(config, "router_jitter_noise", 0.0, "set it to 0");
+}
+
+enum status arch_read_attention_bias(const struct arch_config *config, struct model_shape *shape)
+{
+    TRY(config_bool(config, "attention_bias", &shape->qkv_bias));
+    shape->output_bias = shape->qkv_bias;
+    return STATUS_OK;
+}
+
+void arch_set_prenorm(struct model_shape *shape)
+{
+    shape->rotary = shape->head_size;
+    shape->postnorm = false;
+    shape->alpha_lightning = shape->beta_lightning = 1.0;
+    shape->alpha_softmax = shape->beta_softmax = 1.0;
+    shape->alpha_mlp = shape->beta_mlp = 1.0;
+}
+
+void arch_write_layer_types(const struct model_shape *shape, json_t *root)
+{
+    json_t *list = json_array();
+    for (int32_t i = 0; i < shape->layers; i++)
+        json_array_append_new(list, json_string(shape->layer_kind[i] == LAYER_SOFTMAX
+                                                    ? "full_attention"
+                                                    : "linear_attention"));
+    json_object_set_new(root, "layer_types", list);
+}
+
+void arch_write_experts(const struct model_shape *shape, const char *count_key, json_t *root)
+{
+    json_object_set_new(root, count_key, json_integer(shape->experts));
+    json_object_set_new(root, "num_experts_per_tok", json_integer(shape->experts_per_token));
+    json_object_set_new(root, "router_aux_loss_coef", json_real(shape->aux_coefficient));
+}

@@ -1,6 +1,8 @@
 /* actor/decode.c - one step of the continuous batch: prefill pieces and decode rows in one forward pass. */
 #include "actor/engine.h"
 
+#include "actor/report.h"
+
 #include "core/clock.h"
 #include "core/fault.h"
 #include "core/log.h"
@@ -122,11 +124,31 @@ static enum status sample_all(struct engine *engine, const act *hidden)
     return STATUS_OK;
 }
 
-/* Every row samples, at one temperature: the step that a backend may replay as a graph. */
-static bool only_decodes(const struct decode_step *step)
+/* Requests of the endpoint may ask for any temperature; leases share one, so that this finds nothing to move. */
+static void sort_by_temperature(struct decode_step *step)
 {
-    for (int32_t s = 1; s < step->samples; s++)
-        if (step->row[s].temperature != step->row[0].temperature)
+    for (int32_t s = 1; s < step->samples; s++) {
+        struct op_sample_row row = step->row[s];
+        int32_t index = step->row_index[s], at = s;
+        uint32_t slot = step->slot_index[s];
+        for (; at > 0 && step->row[at - 1].temperature > row.temperature; at--) {
+            step->row[at] = step->row[at - 1];
+            step->row_index[at] = step->row_index[at - 1];
+            step->slot_index[at] = step->slot_index[at - 1];
+        }
+        step->row[at] = row;
+        step->row_index[at] = index;
+        step->slot_index[at] = slot;
+    }
+}
+
+/* Every row samples, at one temperature, and nobody asks for more: the step that a backend may replay as a graph. */
+static bool only_decodes(const struct engine *engine)
+{
+    const struct decode_step *step = &engine->step;
+    for (int32_t s = 0; s < step->samples; s++)
+        if (step->row[s].temperature != step->row[0].temperature ||
+            engine->desk.slots[step->slot_index[s]].report)
             return false;
     return step->samples == step->rows && step->segment_count == step->rows;
 }
@@ -149,11 +171,14 @@ static enum status decode_all(struct engine *engine, const struct model_batch *b
 
 static enum status forward_and_sample(struct engine *engine, const struct model_batch *batch)
 {
+    struct decode_step *step = &engine->step;
     act *hidden = NULL;
     TRY(model_forward(engine->model, &engine->weights[engine->active], engine->cache, batch, false,
                       &hidden));
     TRY(fork_followers(engine));
-    return sample_all(engine, hidden);
+    sort_by_temperature(step);
+    TRY(sample_all(engine, hidden));
+    return engine_report_step(engine, hidden);
 }
 
 enum status engine_decode(struct engine *engine, bool *worked)
@@ -174,7 +199,7 @@ enum status engine_decode(struct engine *engine, bool *worked)
                                 .segments = step->segments,
                                 .segment_count = step->segment_count};
     /* A slot that finishes its prompt in a step of one row may have followers: they fork from the row. */
-    TRY((int64_t)metric_read(&engine->metrics.tokens_prefilled) > prefilled || !only_decodes(step)
+    TRY((int64_t)metric_read(&engine->metrics.tokens_prefilled) > prefilled || !only_decodes(engine)
             ? forward_and_sample(engine, &batch)
             : decode_all(engine, &batch));
     for (int32_t s = 0; s < step->samples; s++)

@@ -120,11 +120,12 @@ enum status desk_flush(struct desk *desk, int64_t now_ns, bool *all)
 /* A capacity, said once per connection; the store subtracts what it has leased to us. */
 static enum status request_leases(struct desk *desk)
 {
-    if (desk->requested || !desk->serving || desk->draining || desk->handing_back)
+    if (desk_leased(desk) == 0 || desk->requested || !desk->serving || desk->draining ||
+        desk->handing_back)
         return STATUS_OK;
     struct message message = {.type = MESSAGE_lease_request,
                               .lease_request = {.incarnation = desk->config.incarnation,
-                                                .slots = desk->config.slots,
+                                                .slots = desk_leased(desk),
                                                 .tokens = desk->config.cache_tokens,
                                                 .version = desk->version}};
     enum status status = desk->config.send(desk->config.self, &message);
@@ -147,7 +148,7 @@ void desk_hand_back(struct desk *desk)
 
 bool desk_holds_slots(const struct desk *desk)
 {
-    for (uint32_t i = 0; i < desk->config.slots; i++)
+    for (uint32_t i = 0; i < desk_leased(desk); i++)
         if (desk->slots[i].state != SLOT_FREE)
             return true;
     return false;

@@ -27,6 +27,7 @@ struct desk_config {
     uint64_t incarnation; /* of this process */
     uint64_t numerics_id;
     uint32_t slots;         /* sequences at a time */
+    uint32_t served;        /* the last of them: for requests of the endpoint, not for leases */
     uint64_t cache_tokens;  /* of all of them, as said to the store */
     uint32_t positions_max; /* tokens of one */
     uint32_t vocabulary;    /* ids are below it */
@@ -99,6 +100,19 @@ bool desk_may_run(const struct desk *desk, uint32_t slot);
 /* One token of a slot; it is SLOT_DECODE afterwards, or SLOT_FINISHED. */
 void desk_push(struct desk *desk, uint32_t slot, uint32_t token, float logprob,
                float logprob_truncated, bool confident);
+
+/* ---- sequences of the endpoint (actor/serve.h): no lease, no segment, no rule against repetition ---- */
+
+/* Slots below it are leased, those from it on are served. */
+static inline uint32_t desk_leased(const struct desk *desk)
+{
+    return desk->config.slots - desk->config.served;
+}
+/* A served slot that is free; UINT32_MAX: none. */
+uint32_t desk_free_served(const struct desk *desk);
+/* Fills it; the caller reads its tokens and ends it. INVALID, LIMIT: it cannot run here. */
+MUST_CHECK enum status desk_serve(struct desk *desk, uint32_t slot, const struct slot_order *order);
+void desk_end_served(struct desk *desk, uint32_t slot);
 
 /* ---- ends ---- */
 

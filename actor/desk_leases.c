@@ -73,7 +73,7 @@ static enum status fill_slot(struct desk *desk, struct slot *slot, const struct 
 
 static bool is_held(const struct desk *desk, uint64_t lease_id)
 {
-    for (uint32_t i = 0; i < desk->config.slots; i++)
+    for (uint32_t i = 0; i < desk_leased(desk); i++)
         if (desk->slots[i].state != SLOT_FREE && desk->slots[i].lease_id == lease_id)
             return true;
     return false;
@@ -81,7 +81,7 @@ static bool is_held(const struct desk *desk, uint64_t lease_id)
 
 static struct slot *free_slot(struct desk *desk)
 {
-    for (uint32_t i = 0; i < desk->config.slots; i++)
+    for (uint32_t i = 0; i < desk_leased(desk); i++)
         if (desk->slots[i].state == SLOT_FREE)
             return &desk->slots[i];
     return NULL;
@@ -94,7 +94,7 @@ static enum status take_lease(struct desk *desk, const struct lease *lease)
     struct slot *slot = free_slot(desk);
     if (slot == NULL) { /* the store counts our slots; if it is wrong somebody else may have room */
         LOG_WARN("leases", "a lease too many", "lease=%" PRIu64 " slots=%u", lease->lease_id,
-                 desk->config.slots);
+                 desk_leased(desk));
         give_back(desk, lease, SEGMENT_ABORT, false);
         return STATUS_OK;
     }
@@ -162,7 +162,7 @@ void desk_push(struct desk *desk, uint32_t index, uint32_t token, float logprob,
     if (slot->kv_version_min > desk->version)
         slot->kv_version_min = desk->version;
     bool repeats = repetition_guard_push(&slot->guard, confident);
-    if (ends_text(desk, token))
+    if (!slot->ignore_eos && ends_text(desk, token))
         slot->finished = SEGMENT_EOS;
     else if (repeats)
         slot->finished = SEGMENT_REPETITION;
@@ -171,9 +171,40 @@ void desk_push(struct desk *desk, uint32_t index, uint32_t token, float logprob,
     if (slot->finished == SEGMENT_MORE)
         return;
     slot->state = SLOT_FINISHED;
+    if (slot->served)
+        return;
     metric_add(&desk->config.metrics->rollouts_finished, 1);
     if (slot->finished == SEGMENT_REPETITION)
         metric_add(&desk->config.metrics->rollouts_repetition, 1);
+}
+
+/* ---- sequences of the endpoint ---- */
+
+uint32_t desk_free_served(const struct desk *desk)
+{
+    for (uint32_t i = desk_leased(desk); i < desk->config.slots; i++)
+        if (desk->slots[i].state == SLOT_FREE)
+            return i;
+    return UINT32_MAX;
+}
+
+enum status desk_serve(struct desk *desk, uint32_t index, const struct slot_order *order)
+{
+    CHECK(index >= desk_leased(desk) && desk->slots[index].state == SLOT_FREE);
+    struct slot *slot = &desk->slots[index];
+    TRY(slot_fill_order(slot, order));
+    enum status status = check_ids(desk, slot);
+    if (status == STATUS_OK && slot->capacity > desk->config.positions_max)
+        status = FAIL(STATUS_LIMIT, "%u tokens, the cache holds sequences of %u", slot->capacity,
+                      desk->config.positions_max);
+    if (status != STATUS_OK)
+        slot_clear(slot);
+    return status;
+}
+
+void desk_end_served(struct desk *desk, uint32_t slot)
+{
+    desk_end_slot(desk, slot);
 }
 
 /* ---- ends ---- */
@@ -188,7 +219,7 @@ void desk_end_slot(struct desk *desk, uint32_t index)
 void desk_cancel(struct desk *desk, const uint64_t *leases, uint32_t count)
 {
     for (uint32_t c = 0; c < count; c++)
-        for (uint32_t i = 0; i < desk->config.slots; i++)
+        for (uint32_t i = 0; i < desk_leased(desk); i++)
             if (desk->slots[i].state != SLOT_FREE && desk->slots[i].lease_id == leases[c])
                 desk_end_slot(desk, i);
 }

@@ -51,7 +51,7 @@ static enum segment_status status_now(const struct desk *desk, const struct slot
 static enum status collect(struct desk *desk, bool all, bool abort_live)
 {
     uint32_t count = 0;
-    for (uint32_t i = 0; i < desk->config.slots; i++) {
+    for (uint32_t i = 0; i < desk_leased(desk); i++) {
         const struct slot *slot = &desk->slots[i];
         bool due = false;
         if (slot->state == SLOT_FREE)
@@ -63,7 +63,7 @@ static enum status collect(struct desk *desk, bool all, bool abort_live)
     if (count == 0)
         return STATUS_OK;
     TRY(segment_writer_add(&desk->writer, desk->config.incarnation, desk->ready, count));
-    for (uint32_t i = 0, c = 0; i < desk->config.slots && c < count; i++) {
+    for (uint32_t i = 0, c = 0; i < desk_leased(desk) && c < count; i++) {
         struct slot *slot = &desk->slots[i];
         if (slot->state == SLOT_FREE || desk->ready[c].lease_id != slot->lease_id)
             continue;
@@ -79,7 +79,7 @@ static enum status collect(struct desk *desk, bool all, bool abort_live)
  * nothing is on its way, else with the acknowledgement, which keeps frames from being tiny. */
 static bool any_due(const struct desk *desk)
 {
-    for (uint32_t i = 0; i < desk->config.slots; i++) {
+    for (uint32_t i = 0; i < desk_leased(desk); i++) {
         const struct slot *slot = &desk->slots[i];
         if (slot->state == SLOT_FINISHED && desk->writer.count == 0)
             return true;
@@ -115,7 +115,7 @@ static enum status send_kept(struct desk *desk)
  * ours, so a segment of ours would be refused. */
 static void drop_waiting(struct desk *desk)
 {
-    for (uint32_t i = 0; i < desk->config.slots; i++)
+    for (uint32_t i = 0; i < desk_leased(desk); i++)
         if (desk->slots[i].state == SLOT_WAITING)
             desk_end_slot(desk, i);
 }

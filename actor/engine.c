@@ -1,5 +1,7 @@
 #include "actor/engine.h"
 
+#include "actor/report.h"
+
 #include "core/checksum.h"
 #include "core/clock.h"
 #include "core/file.h"
@@ -18,14 +20,26 @@ static int32_t positions_max(const struct settings *settings)
     return (int32_t)(settings->data.prompt_tokens_max + settings->sampling.response_tokens_max);
 }
 
-/* Pages of all sequences together, enough for one of the longest. */
+/* Sequences of requests: on top of those of leases. */
+static uint32_t served_slots(const struct settings *settings)
+{
+    return settings->actor.http[0] != '\0' ? settings->actor.http_slots : 0;
+}
+
+static uint32_t all_slots(const struct settings *settings)
+{
+    return settings->actor.slots + served_slots(settings);
+}
+
+/* Pages of all sequences together, enough for one of the longest. Those that are served have theirs for themselves. */
 static int64_t cache_pages(const struct settings *settings, int64_t tile)
 {
     int64_t each = (positions_max(settings) + tile - 1) / tile, slots = settings->actor.slots;
+    int64_t served = each * served_slots(settings);
     if (settings->actor.cache_tokens == 0)
-        return each * slots;
+        return each * slots + served;
     int64_t wanted = (settings->actor.cache_tokens + tile - 1) / tile + slots;
-    return wanted < each + slots ? each + slots : wanted;
+    return served + (wanted < each + slots ? each + slots : wanted);
 }
 
 static enum status create_step(struct decode_step *step, int32_t rows_max, uint32_t slots)
@@ -71,7 +85,7 @@ static void collect_eos(struct engine *engine)
 static struct model_options options_of(const struct settings *settings)
 {
     return (struct model_options){
-        .rows_max = (int32_t)(settings->actor.prefill_tokens + settings->actor.slots),
+        .rows_max = (int32_t)(settings->actor.prefill_tokens + all_slots(settings)),
         .lightning_chunk = (int32_t)settings->model.lightning_chunk,
         .lm_head = (enum model_head_precision)settings->model.lm_head};
 }
@@ -79,7 +93,7 @@ static struct model_options options_of(const struct settings *settings)
 enum status engine_plan(const struct settings *settings, const struct model_shape *shape,
                         const struct op_table *ops, int sets, struct memory_plan *plan)
 {
-    int32_t slots = (int32_t)settings->actor.slots;
+    int32_t slots = (int32_t)all_slots(settings);
     struct model_options options = options_of(settings);
     int64_t flat = 0, packed = 0, workspace = 0, chunk = options.lightning_chunk;
     int64_t pages = cache_pages(settings, ops->kv_tile);
@@ -115,7 +129,7 @@ static enum status create_model(struct engine *engine, uint32_t index)
     struct memory_plan plan = {0};
     TRY(engine_plan(settings, &engine->shape, engine->ops, engine->sets, &plan));
     TRY(plan_check(&plan, engine->ops));
-    int32_t slots = (int32_t)settings->actor.slots;
+    int32_t slots = (int32_t)all_slots(settings);
     struct model_options options = options_of(settings);
     TRY(model_create(&engine->model, &engine->shape, engine->ops, &options));
     char numerics[256];
@@ -130,9 +144,13 @@ static enum status create_model(struct engine *engine, uint32_t index)
     engine->positions_max = (uint32_t)length;
     TRY(model_cache_create(engine->model, slots, (int32_t)pages, length, &engine->cache));
     /* What may be leased: a sequence leaves part of its last page unused. */
-    engine->cache_tokens = (uint64_t)(pages * engine->ops->kv_tile);
+    int64_t served =
+        (length + engine->ops->kv_tile - 1) / engine->ops->kv_tile * served_slots(settings);
+    engine->served = served_slots(settings);
+    engine->cache_tokens = (uint64_t)((pages - served) * engine->ops->kv_tile);
     if (settings->actor.cache_tokens > 0)
-        engine->cache_tokens -= (uint64_t)slots * (uint64_t)(engine->ops->kv_tile - 1);
+        engine->cache_tokens -=
+            (uint64_t)settings->actor.slots * (uint64_t)(engine->ops->kv_tile - 1);
     return create_step(&engine->step, options.rows_max, (uint32_t)slots);
 }
 
@@ -156,7 +174,8 @@ enum status engine_open_desk(struct engine *engine, uint64_t incarnation, segmen
     struct desk_config config = {
         .incarnation = incarnation,
         .numerics_id = engine->numerics_id,
-        .slots = settings->actor.slots,
+        .slots = all_slots(settings),
+        .served = engine->served,
         .cache_tokens = engine->cache_tokens,
         .positions_max = engine->positions_max,
         .vocabulary = (uint32_t)engine->shape.vocabulary,
@@ -196,6 +215,7 @@ enum status engine_load_folder(struct engine *engine, const char *folder)
 void engine_destroy(struct engine *engine)
 {
     desk_destroy(&engine->desk);
+    reporter_destroy(&engine->reporter);
     destroy_step(&engine->step);
     model_cache_destroy(&engine->cache);
     for (int i = 0; engine->model != NULL && i < engine->sets; i++)

@@ -33,6 +33,18 @@ struct decode_step {
     int32_t samples;
 };
 
+struct reporter;
+/* Of the token at index `position` of a slot's sequence: its logprob, and the best ids there (`top` of them, most
+ * probable first), at temperature 1 over the whole vocabulary. */
+struct engine_report {
+    uint32_t slot, position, id;
+    float logprob;
+    uint32_t top;
+    const uint32_t *top_ids;   /* [top] borrowed */
+    const float *top_logprobs; /* [top] */
+};
+typedef void (*engine_report_fn)(void *self, const struct engine_report *report);
+
 struct engine {
     const struct settings *settings; /* borrowed */
     struct actor_metrics metrics;
@@ -53,6 +65,10 @@ struct engine {
     uint32_t positions_max; /* tokens of one sequence */
     int64_t prefill_row_ns; /* measured in the last step with prefill rows; 0 before it */
     struct decode_step step;
+    uint32_t served;           /* slots that requests of the endpoint have */
+    struct reporter *reporter; /* actor/report.h; NULL until a slot asks for it */
+    engine_report_fn report;   /* of whoever fills such slots; NULL: nobody */
+    void *report_self;
     segment_send_fn send; /* of the owner */
     void *send_self;
     int64_t start_ns, first_token_ns, busy_ns;

@@ -20,7 +20,7 @@ void engine_slot_ended(struct engine *engine, uint32_t index)
 static bool find_leader(const struct engine *engine, uint32_t index, uint32_t *leader)
 {
     const struct slot *slot = &engine->desk.slots[index];
-    if (slot->response > 0)
+    if (slot->response > 0 || slot->report_prompt)
         return false;
     for (uint32_t i = 0; i < engine->desk.config.slots; i++) {
         const struct slot *other = &engine->desk.slots[i];

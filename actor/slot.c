@@ -29,6 +29,18 @@ static enum status measure_spans(const struct lease *lease, uint64_t *prompt, ui
     return STATUS_OK;
 }
 
+static enum status make_arrays(struct slot *slot)
+{
+    slot->ids = memory_array(slot->capacity, sizeof *slot->ids);
+    slot->logprobs = memory_array(slot->budget + 1, sizeof *slot->logprobs);
+    slot->logprobs_truncated = memory_array(slot->budget + 1, sizeof *slot->logprobs_truncated);
+    if (slot->ids != NULL && slot->logprobs != NULL && slot->logprobs_truncated != NULL)
+        return STATUS_OK;
+    uint32_t capacity = slot->capacity;
+    slot_clear(slot);
+    return FAIL(STATUS_NO_MEMORY, "sequence of %u tokens", capacity);
+}
+
 enum status slot_fill(struct slot *slot, const struct lease *lease, uint64_t seed,
                       uint32_t repetition_tokens)
 {
@@ -60,18 +72,42 @@ enum status slot_fill(struct slot *slot, const struct lease *lease, uint64_t see
         .rebuilt_at = response > 0 ? (uint32_t)response : UINT32_MAX,
         .finished = SEGMENT_MORE,
     };
-    fresh.ids = memory_array(fresh.capacity, sizeof *fresh.ids);
-    fresh.logprobs = memory_array(budget + 1, sizeof *fresh.logprobs);
-    fresh.logprobs_truncated = memory_array(budget + 1, sizeof *fresh.logprobs_truncated);
-    if (fresh.ids == NULL || fresh.logprobs == NULL || fresh.logprobs_truncated == NULL) {
-        slot_clear(&fresh);
-        return FAIL(STATUS_NO_MEMORY, "sequence of %u tokens", fresh.capacity);
-    }
+    TRY(make_arrays(&fresh));
     uint32_t at = 0;
     for (uint32_t i = 0; i < lease->span_count; i++) {
         memcpy(fresh.ids + at, lease->spans[i].ids, lease->spans[i].count * sizeof *fresh.ids);
         at += lease->spans[i].count;
     }
+    slot_clear(slot);
+    *slot = fresh;
+    return STATUS_OK;
+}
+
+enum status slot_fill_order(struct slot *slot, const struct slot_order *order)
+{
+    if (order->count == 0 || order->budget == 0 ||
+        (uint64_t)order->count + order->budget > WIRE_TOKENS_MAX)
+        return FAIL(STATUS_INVALID, "prompt of %u tokens, budget of %u", order->count,
+                    order->budget);
+    struct slot fresh = {
+        .state = SLOT_WAITING,
+        .group_id = order->group_id,
+        .sample = order->sampling.sample,
+        .budget = order->budget,
+        .sampling = order->sampling,
+        .capacity = order->count + order->budget,
+        .prompt = order->count,
+        .kv_version_min = UINT64_MAX,
+        .rebuilt_at = UINT32_MAX,
+        .finished = SEGMENT_MORE,
+        .served = true,
+        .ignore_eos = order->ignore_eos,
+        .report = order->report,
+        .report_prompt = order->report_prompt,
+        .report_top = order->report_top,
+    };
+    TRY(make_arrays(&fresh));
+    memcpy(fresh.ids, order->ids, order->count * sizeof *fresh.ids);
     slot_clear(slot);
     *slot = fresh;
     return STATUS_OK;

@@ -43,6 +43,21 @@ struct slot {
     uint32_t
         rebuilt_at; /* response index where the cache was rebuilt since the last segment; UINT32_MAX none */
     enum segment_status finished; /* SEGMENT_MORE while it runs */
+
+    bool served;                /* a sequence of the endpoint: no lease */
+    bool ignore_eos;            /* runs to its budget */
+    bool report, report_prompt; /* logprobs at temperature 1 of what it samples, of its prompt */
+    uint32_t report_top;        /* with so many best ids of each position */
+};
+
+/* A sequence without a lease. */
+struct slot_order {
+    const uint32_t *ids; /* [count] copied */
+    uint32_t count, budget;
+    uint64_t group_id;             /* same: may share the prefill of the same prompt */
+    struct op_sample_row sampling; /* position is filled in at each step */
+    bool ignore_eos, report, report_prompt;
+    uint32_t report_top;
 };
 
 static inline uint32_t slot_length(const struct slot *slot)
@@ -52,6 +67,8 @@ static inline uint32_t slot_length(const struct slot *slot)
 
 MUST_CHECK enum status slot_fill(struct slot *slot, const struct lease *lease, uint64_t seed,
                                  uint32_t repetition_tokens);
+/* NO_MEMORY; INVALID: no prompt, no budget, or more than a message may carry. */
+MUST_CHECK enum status slot_fill_order(struct slot *slot, const struct slot_order *order);
 void slot_clear(struct slot *slot); /* frees its arrays; state FREE */
 
 #endif

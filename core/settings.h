@@ -97,7 +97,14 @@
     ROW(u32,    segment_ms,             "250",      1, 60000,       "ms",        "or after this time.") \
     ROW(u32,    unacked_frames_max,     "64",       1, 65536,       "frames",    "Frames kept until the store has them on disk; then decoding waits.") \
     ROW(text,   device,                 "",         0, 0,           "",          "As run.device, of the actors alone; empty: run.device.") \
-    ROW(u32,    cache_tokens,           "0",        0, 4000000000,  "tokens",    "Tokens of keys and values an actor has room for, all sequences together; 0: actor.slots of the longest possible ones.")
+    ROW(u32,    cache_tokens,           "0",        0, 4000000000,  "tokens",    "Tokens of keys and values an actor has room for, all sequences together; 0: actor.slots of the longest possible ones.") \
+    ROW(text,   http,                   "",         0, 0,           "",          "host:port of the endpoint that each actor offers while it trains (docs/serve.md); actor i listens at port + i. Empty: none.") \
+    ROW(text,   http_token,             "",         0, 0,           "path",      "File with the bearer token that requests must carry; needed when actor.http leaves this machine.") \
+    ROW(u32,    http_slots,             "4",        1, 65536,       "sequences", "Sequences of requests decoded together, on top of actor.slots; they never enter a plan.") \
+    ROW(u32,    http_waiting,           "512",      1, 1048576,     "sequences", "Sequences of requests that wait for a slot; with so many a new request is answered 429.") \
+    ROW(u32,    http_connections,       "1024",     1, 65536,       "connections", "Open at a time; more are not accepted.") \
+    ROW(u32,    http_body_max,          "4194304",  1024, 268435456, "bytes",    "Of one request; a longer one is answered 413.") \
+    ROW(u32,    http_timeout_s,         "30",       1, 86400,       "s",         "A client that neither sends nor takes a byte for so long is disconnected.")
 
 #define LEARNER_SETTINGS(ROW) \
     ROW(u32,    updates_per_publish,    "2",        1, 1024,        "minibatches", "Optimizer updates of one plan, then the weights are published.") \

@@ -37,6 +37,8 @@ const struct command commands[] = {
     {"eval", cmd_eval,
      "MODEL_DIR DATA.jsonl [--samples K] [--reward NAME] [--out FOLDER] [--resume]",
      "answers of a model to a file of prompts, scored: avg@k, pass@k, lengths, with intervals"},
+    {"serve", cmd_serve, "MODEL_DIR [--port P] [--host H] [--token-file F] [section.name=value ...]",
+     "an endpoint that speaks OpenAI's protocol, for evaluation harnesses and clients"},
     {"filter", cmd_filter,
      "IN.jsonl [--rates FILE ...] [--keep EXPRESSION] [--math-clean] --out OUT.jsonl",
      "keep rows by pass rate, and those of mathematics whose answer a rule can check"},

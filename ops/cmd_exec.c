@@ -47,6 +47,11 @@ int cmd_eval(int argc, char **argv)
     return command_become("eval", "weir-eval", NULL, argc, argv);
 }
 
+int cmd_serve(int argc, char **argv)
+{
+    return command_become("serve", "weir-serve", NULL, argc, argv);
+}
+
 int cmd_filter(int argc, char **argv)
 {
     return command_become("filter", "weir-data", "filter", argc, argv);

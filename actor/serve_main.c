@@ -1,0 +1,5 @@
+/* actor/serve_main.c - weir-serve, behind `weir serve`. */
+int main(void)
+{
+    return 0;
+}

@@ -2,7 +2,8 @@
 /* Runs per second of plain fork+exec, of the sandbox's modes, and of Python in it, with one and with two callers at a time:
  * rounds in turn within one run, so that a noisy machine is noisy for all. Then JSON lines beside the limits. With one
  * caller on two cores the kernel tears namespaces down beside the next run, with two it competes with both.
- * Usage: bench_sandbox [seconds of each = 3] | bench_sandbox --leaks [runs = 10000] */
+ * Usage: bench_sandbox [seconds of each = 3] | bench_sandbox --leaks [runs = 10000] |
+ *        bench_sandbox --only KIND(plain 0, strict 1, pooled 2, cold 3, zygote 4) [runs = 1000] [callers = 1], for profilers */
 #include <dirent.h>
 #include <pthread.h>
 #include <stdbool.h>
@@ -225,11 +226,31 @@ static int leaks(uint64_t runs, const struct sandbox_options *options)
     return left[0] != 0 || left[1] != 0 || left[2] != 0 || left[3] != 0;
 }
 
+/* One kind, so many runs by so many callers. */
+static int only(int argc, char **argv, struct sandbox_options *options)
+{
+    unsigned long kind = strtoul(argv[2], NULL, 10), runs = 1000, jobs = 1;
+    runs = argc > 3 ? strtoul(argv[3], NULL, 10) : runs;
+    jobs = argc > 4 ? strtoul(argv[4], NULL, 10) : jobs;
+    options->no_self_test = true;
+    must(sandbox_open(&sandbox, options), "sandbox_open");
+    if (kind < KINDS && jobs >= 1 && jobs <= JOBS_MAX) {
+        int64_t begin = clock_now_ns();
+        uint64_t done = play((enum kind)kind, (int)jobs, 0, runs);
+        printf("{\"bench\": \"sandbox\", \"what\": \"%s\", \"jobs\": %lu, \"runs_per_s\": %.0f}\n",
+               names[kind], jobs, (double)done / since_ms(begin) * 1e3);
+    }
+    sandbox_close(&sandbox);
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     struct sandbox_options options = {.jobs = JOBS_MAX};
     if (argc > 1 && strcmp(argv[1], "--leaks") == 0)
         return leaks(argc > 2 ? strtoul(argv[2], NULL, 10) : 10000, &options);
+    if (argc > 2 && strcmp(argv[1], "--only") == 0)
+        return only(argc, argv, &options);
     must(sandbox_open(&sandbox, &options), "sandbox_open");
     for (int jobs = 1; jobs <= JOBS_MAX; jobs++)
         rates(jobs, argc > 1 ? strtod(argv[1], NULL) : 3);

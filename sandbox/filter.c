@@ -3,15 +3,17 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sched.h>
+#include <linux/seccomp.h>
 #include <seccomp.h>
 #include <stdbool.h>
-#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/personality.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#include "sandbox/filter_program.h"
 
 /* Names that an architecture does not have are left out there. */
 static const char *const allowed[] = {
@@ -270,22 +272,22 @@ static const char *const refused[] = {
 /* Reach the disks of the host through read-only files; the program is told that they worked. */
 static const char *const ignored[] = {"sync", "syncfs"};
 
-static const uint64_t ioctls[] = {
+static const uint32_t ioctls[] = {
     TCGETS,   TCSETS,  TCSETSW,  TCSETSF, TIOCGWINSZ, TIOCGPGRP,
     FIONREAD, FIONBIO, FIOASYNC, FIOCLEX, FIONCLEX,
 };
 
 /* No locks: on files that many runs can read they would be a channel between runs. */
-static const uint64_t fcntls[] = {
-    F_DUPFD,      F_DUPFD_CLOEXEC, F_GETFD,     F_SETFD,     F_GETFL,  F_SETFL,
-    F_GETPIPE_SZ, F_SETPIPE_SZ,    F_ADD_SEALS, F_GET_SEALS, F_GETOWN, F_GETSIG,
-};
+#define FCNTLS                                                                                \
+    F_DUPFD, F_DUPFD_CLOEXEC, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_GETPIPE_SZ, F_SETPIPE_SZ, \
+        F_ADD_SEALS, F_GET_SEALS, F_GETOWN, F_GETSIG
+static const uint32_t fcntls[] = {FCNTLS};
 
 /* For runs that ask: a database on disk wants them. Only a writer's lock can be felt by others, and no file that several
  * runs see can be opened for writing; who asks (F_GETLK) would see readers, so nobody may. */
-static const uint64_t lock_fcntls[] = {F_SETLK, F_SETLKW, F_OFD_SETLK, F_OFD_SETLKW};
+static const uint32_t lock_fcntls[] = {FCNTLS, F_SETLK, F_SETLKW, F_OFD_SETLK, F_OFD_SETLKW};
 
-static const uint64_t prctls[] = {
+static const uint32_t prctls[] = {
     PR_SET_NAME,         PR_GET_NAME,
     PR_GET_DUMPABLE,     PR_SET_DUMPABLE,
     PR_GET_NO_NEW_PRIVS, PR_SET_NO_NEW_PRIVS,
@@ -296,128 +298,76 @@ static const uint64_t prctls[] = {
     PR_SET_THP_DISABLE,  0x53564d41 /* PR_SET_VMA: names of memory ranges */,
 };
 
-static int add(scmp_filter_ctx filter, uint32_t action, const char *name, unsigned count,
-               const struct scmp_arg_cmp *terms)
+/* Clone without new namespaces; clone3 hides its flags in memory, so libraries are sent back to clone. */
+static const uint32_t spaces[] = {CLONE_NEWNS | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET |
+                                  CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP | CLONE_PTRACE};
+static const uint32_t personalities[] = {PER_LINUX, 0xffffffff, ADDR_NO_RANDOMIZE};
+static const uint32_t families[] = {AF_INET, AF_INET6}; /* streams, datagrams; others are unknown */
+static const uint32_t pairs[] = {AF_UNIX};              /* which have no name */
+static const uint32_t self[] = {0}; /* processors and limits of the caller: init has its user */
+
+#define SAY(error) (SECCOMP_RET_ERRNO | (error))
+
+static const struct {
+    const char *name;
+    struct filter_choice choice; /* its number comes later */
+} chosen[] = {
+#define ROW(name, argument, look, values, otherwise)                                 \
+    {                                                                                \
+        name,                                                                        \
+        {                                                                            \
+            0, argument, look, values, sizeof(values) / sizeof(values)[0], otherwise \
+        }                                                                            \
+    }
+    ROW("ioctl", 1, LOOK_LOW, ioctls, SAY(ENOSYS)),
+    ROW("fcntl", 1, LOOK_LOW, fcntls, SAY(ENOSYS)),
+    ROW("prctl", 0, LOOK_LOW, prctls, SAY(ENOSYS)),
+    ROW("personality", 0, LOOK_LOW, personalities, SAY(ENOSYS)),
+    ROW("socket", 0, LOOK_WHOLE, families, SAY(EAFNOSUPPORT)),
+    ROW("socketpair", 0, LOOK_WHOLE, pairs, SAY(ENOSYS)),
+    ROW("clone", 0, LOOK_CLEAR, spaces, SAY(EPERM)),
+    ROW("prlimit64", 0, LOOK_WHOLE, self, SAY(EPERM)),
+    ROW("sched_setaffinity", 0, LOOK_WHOLE, self, SAY(EPERM)),
+#undef ROW
+};
+enum { CHOSEN = sizeof chosen / sizeof chosen[0] };
+
+static int number_of(const char *name)
 {
     int number = seccomp_syscall_resolve_name(name);
-    if (number == __NR_SCMP_ERROR || number < 0)
-        return 0;
-    return seccomp_rule_add_array(filter, action, number, count, terms);
+    return number >= 0 && number < FILTER_CALLS_MAX ? number : -1;
 }
 
-static int add_all(scmp_filter_ctx filter, uint32_t action, const char *const *names, size_t count)
+static void set_all(struct filter_table *table, uint32_t action, const char *const *names,
+                    size_t count)
 {
-    int error = 0;
-    for (size_t i = 0; i < count && error == 0; i++)
-        error = add(filter, action, names[i], 0, NULL);
-    return error;
-}
-
-/* The call when argument `which`, 32 bits of it, is one of `values`. */
-static int add_values(scmp_filter_ctx filter, const char *name, unsigned which,
-                      const uint64_t *values, size_t count)
-{
-    int error = 0;
-    for (size_t i = 0; i < count && error == 0; i++) {
-        struct scmp_arg_cmp term =
-            SCMP_CMP(which, SCMP_CMP_MASKED_EQ, UINT64_C(0xffffffff), values[i]);
-        error = add(filter, SCMP_ACT_ALLOW, name, 1, &term);
+    for (size_t i = 0; i < count; i++) {
+        int number = number_of(names[i]);
+        if (number >= 0)
+            table->actions[number] = action;
     }
-    return error;
-}
-
-/* socket: inet and inet6 streams and datagrams; any other family is unknown here. socketpair: unix, which has no name. */
-static int add_sockets(scmp_filter_ctx filter)
-{
-    int error = 0;
-    for (uint64_t family = AF_INET; family <= AF_INET6 && error == 0; family++) {
-        bool fine = family == AF_INET || family == AF_INET6;
-        struct scmp_arg_cmp term = SCMP_A0_64(SCMP_CMP_EQ, family, 0);
-        error =
-            add(filter, fine ? SCMP_ACT_ALLOW : SCMP_ACT_ERRNO(EAFNOSUPPORT), "socket", 1, &term);
-    }
-    struct scmp_arg_cmp less = SCMP_A0_64(SCMP_CMP_LT, AF_INET, 0);
-    struct scmp_arg_cmp more = SCMP_A0_64(SCMP_CMP_GT, AF_INET6, 0);
-    struct scmp_arg_cmp unix_pair = SCMP_A0_64(SCMP_CMP_EQ, AF_UNIX, 0);
-    if (error == 0)
-        error = add(filter, SCMP_ACT_ERRNO(EAFNOSUPPORT), "socket", 1, &less);
-    if (error == 0)
-        error = add(filter, SCMP_ACT_ERRNO(EAFNOSUPPORT), "socket", 1, &more);
-    return error != 0 ? error : add(filter, SCMP_ACT_ALLOW, "socketpair", 1, &unix_pair);
-}
-
-/* clone without new namespaces; clone3 hides its flags in memory, so libraries are sent back to clone. Limits and
- * processors of the caller itself only: init has the same user. */
-static int add_processes(scmp_filter_ctx filter)
-{
-    const uint64_t spaces = CLONE_NEWNS | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET |
-                            CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP | CLONE_PTRACE;
-    static const char *const own[] = {"prlimit64", "sched_setaffinity"};
-    static const uint64_t personalities[] = {PER_LINUX, 0xffffffff, ADDR_NO_RANDOMIZE};
-    struct scmp_arg_cmp plain = SCMP_A0_64(SCMP_CMP_MASKED_EQ, spaces, 0);
-    int error = add(filter, SCMP_ACT_ALLOW, "clone", 1, &plain);
-    for (int bit = 0; bit < 64 && error == 0; bit++) {
-        struct scmp_arg_cmp one =
-            SCMP_A0_64(SCMP_CMP_MASKED_EQ, UINT64_C(1) << bit, UINT64_C(1) << bit);
-        if ((spaces >> bit & 1) != 0)
-            error = add(filter, SCMP_ACT_ERRNO(EPERM), "clone", 1, &one);
-    }
-    for (size_t i = 0; i < 2 && error == 0; i++) {
-        struct scmp_arg_cmp self = SCMP_A0_64(SCMP_CMP_EQ, 0, 0);
-        struct scmp_arg_cmp other = SCMP_A0_64(SCMP_CMP_NE, 0, 0);
-        error = add(filter, SCMP_ACT_ALLOW, own[i], 1, &self);
-        if (error == 0)
-            error = add(filter, SCMP_ACT_ERRNO(EPERM), own[i], 1, &other);
-    }
-    return error != 0 ? error : add_values(filter, "personality", 0, personalities, 3);
-}
-
-static int add_rules(scmp_filter_ctx filter, bool locks)
-{
-#define LIST(list) list, sizeof list / sizeof list[0]
-    int error = add_all(filter, SCMP_ACT_ALLOW, LIST(allowed));
-    error = error != 0 ? error : add_all(filter, SCMP_ACT_ERRNO(EPERM), LIST(refused));
-    error = error != 0 ? error : add_all(filter, SCMP_ACT_ERRNO(0), LIST(ignored));
-    error = error != 0 ? error : add_values(filter, "ioctl", 1, LIST(ioctls));
-    error = error != 0 ? error : add_values(filter, "fcntl", 1, LIST(fcntls));
-    if (locks)
-        error = error != 0 ? error : add_values(filter, "fcntl", 1, LIST(lock_fcntls));
-    error = error != 0 ? error : add_values(filter, "prctl", 0, LIST(prctls));
-    error = error != 0 ? error : add_sockets(filter);
-    return error != 0 ? error : add_processes(filter);
-#undef LIST
-}
-
-static enum status export(scmp_filter_ctx filter, struct buffer *instructions) {
-    int fd = memfd_create("filter", MFD_CLOEXEC);
-    if (fd < 0) return FAIL(STATUS_IO, "memfd_create: %s", strerror(errno));
-    enum status status = STATUS_OK; int error = seccomp_export_bpf(filter, fd);
-    off_t size = lseek(fd, 0, SEEK_END);
-    if (error != 0 || size <= 0)
-        status = FAIL(STATUS_UNSUPPORTED, "libseccomp cannot write the filter: %s",
-                      strerror(-error));
-    if (status == STATUS_OK) status = buffer_reserve(instructions, (size_t)size);
-    if (status == STATUS_OK){
-        if (pread(fd, instructions->bytes + instructions->size, (size_t)size, 0) != size)
-            status = FAIL(STATUS_IO, "the filter cannot be read back: %s", strerror(errno));
-        else instructions->size += (size_t)size;}
-close(fd);
-return status;
 }
 
 enum status filter_make(struct buffer *instructions, bool locks)
 {
-    scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ERRNO(ENOSYS));
-    if (filter == NULL)
-        return FAIL(STATUS_UNSUPPORTED, "libseccomp has no filter for this machine");
-    seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
-    seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2); /* a tree, not a list */
-    int error = add_rules(filter, locks);
-    enum status status = STATUS_OK;
-    if (error != 0)
-        status = FAIL(STATUS_UNSUPPORTED, "libseccomp refuses the filter: %s", strerror(-error));
-    else
-        status = export(filter, instructions);
-    seccomp_release(filter);
-    return status;
+    struct filter_table table = {.usual = SAY(ENOSYS)};
+    struct filter_choice choices[CHOSEN];
+    for (int i = 0; i < FILTER_CALLS_MAX; i++)
+        table.actions[i] = table.usual;
+#define LIST(list) list, sizeof list / sizeof list[0]
+    set_all(&table, SECCOMP_RET_ALLOW, LIST(allowed));
+    set_all(&table, SAY(EPERM), LIST(refused));
+    set_all(&table, SAY(0), LIST(ignored));
+#undef LIST
+    for (size_t i = 0; i < CHOSEN; i++) {
+        choices[i] = chosen[i].choice;
+        choices[i].number = number_of(chosen[i].name);
+        if (locks && choices[i].values == fcntls) {
+            choices[i].values = lock_fcntls;
+            choices[i].count = sizeof lock_fcntls / sizeof lock_fcntls[0];
+        }
+    }
+    table.choices = choices;
+    table.choice_count = CHOSEN;
+    return filter_program(&table, seccomp_arch_native(), instructions);
 }

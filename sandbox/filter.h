@@ -10,7 +10,7 @@
 #include "core/status.h"
 
 /* Appends struct sock_filter instructions. `locks`: fcntl may set locks, but not ask for those of others.
- * UNSUPPORTED when libseccomp cannot say it. */
+ * UNSUPPORTED when the kernel would not take it. */
 MUST_CHECK enum status filter_make(struct buffer *instructions, bool locks);
 
 #endif

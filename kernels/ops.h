@@ -41,21 +41,24 @@ struct op_segment {
     int32_t count; /* > 0 */
 };
 
-/* ---- embedding: y[t] = table[ids[t]]; backward scatters in row order (deterministic) ------------ */
+/* ---- embedding: y[t] = scale table[ids[t]]; backward scatters in row order (deterministic) ------- */
 struct op_embedding {
     int64_t rows, channels, vocabulary;
     const int32_t *ids;    /* [T] 0 <= id < vocabulary */
     const weight_t *table; /* [V, C] */
     act *y;                /* out [T, C] */
+    float scale;           /* 0: none, the same as 1 */
 };
 struct op_embedding_backward {
     int64_t rows, channels, vocabulary;
     const int32_t *ids; /* [T] */
     const act *dy;      /* [T, C] */
-    float *dtable;      /* [V, C] += */
+    float *dtable;      /* [V, C] += scale dy */
+    float scale;        /* 0: none */
 };
 
 /* ---- RMSNorm (Zhang and Sennrich 2019): r = (mean x^2 + eps)^-1/2, y = g * (x * r) --------------
+ * g = gain, or 1 + gain where `one_plus` (Gemma; the sum in f32, not rounded to storage).
  * Each row holds `groups` vectors of `channels` (1, or the heads of a q/k norm); statistics in f32 or
  * better with a fixed tree per vector. Backward: dxh = dy * g; dx = r (dxh - xh mean(dxh * xh));
  * dgain = sum over rows and groups of dy * xh, rows in order. */
@@ -67,6 +70,7 @@ struct op_rms_norm {
     const weight_t *gain; /* [channels], shared by the groups */
     act *y;               /* out; may be x */
     float *r;             /* out [T, groups] for backward, may be NULL */
+    bool one_plus;
 };
 struct op_rms_norm_backward {
     int64_t rows, groups, channels;
@@ -77,10 +81,11 @@ struct op_rms_norm_backward {
     const act *dy;
     act *dx;      /* out (not added); may be dy */
     float *dgain; /* [channels] += */
+    bool one_plus;
 };
 
 /* residual and norm in one pass, bit-equal to axpby followed by rms_norm (which reads the rounded h):
- *   h = alpha a + beta b;  y = gain * (h * r(h)). */
+ *   h = alpha a + beta b;  y = g * (h * r(h)). */
 struct op_residual_norm {
     int64_t rows, channels;
     float alpha, beta, eps;
@@ -89,6 +94,7 @@ struct op_residual_norm {
     act *h;               /* out [T, C]; may be a or b */
     act *y;               /* out [T, C]; not h, may be a or b */
     float *r;             /* out [T], may be NULL */
+    bool one_plus;
 };
 
 /* ---- linear: y = x W^T + b, W [N, K] as in a Hugging Face checkpoint ------------------------------
@@ -147,16 +153,21 @@ struct op_silu_backward {
     const act *dy;
     act *dx; /* may be dy */
 };
-struct op_swiglu {          /* gate_up [T, 2F] = [gate | up]; y [T, F] = SiLU(gate) * up */
+/* Of the gate. GELU by its tanh form (Hendrycks and Gimpel, arXiv:1606.08415): x / 2 (1 + tanh u) = x sigmoid(2 u),
+ * u = sqrt(2 / pi) (x + 0.044715 x^3); with s = sigmoid(2 u) its slope is s + 2 x s (1 - s) u'. */
+enum glu_gate { GLU_SILU, GLU_GELU_TANH };
+struct op_swiglu {          /* gate_up [T, 2F] = [gate | up]; y [T, F] = f(gate) * up */
     int64_t rows, channels; /* F */
     const act *gate_up;
     act *y;
+    enum glu_gate gate; /* f */
 };
 struct op_swiglu_backward {
     int64_t rows, channels;
     const act *gate_up;
     const act *dy; /* [T, F] */
     act *dgate_up; /* out [T, 2F]; may be gate_up */
+    enum glu_gate gate;
 };
 struct op_gate { /* y = sigmoid(z) * x (M1-SPEC 1.3, output gate of lightning attention) */
     int64_t count;
@@ -210,6 +221,7 @@ struct op_attention_prepare {
     void *pages;  /* this layer's; NULL: nothing is written to pages */
     const int32_t *page_table;
     int32_t pages_per_slot;
+    bool one_plus; /* of both norms */
 };
 
 /* ---- softmax attention, causal, grouped queries ---------------------------------------------------
@@ -218,7 +230,9 @@ struct op_attention_prepare {
  * (op_table.kv_page_bytes per layer, keys and values together). Training writes pages too, so prefill,
  * decode and training read keys the same way: tile by tile from position 0, one fixed merge formula
  * (running maximum m, sum s, output o; a tile with maximum m' scales the old ones by exp(m - m')),
- * P = softmax(q k^T / sqrt(D)), query head h reads key head h / (H / G). */
+ * P = softmax(scale q k^T), query head h reads key head h / (H / G).
+ * A row at position t attends to positions max(0, t - window + 1) .. t; window 0: to all up to t. Tiles that no row of
+ * a call sees are not read; a row merges the tiles that it sees and no others, so its bits do not depend on the call. */
 struct op_kv_write {
     int64_t rows, kv_heads, head_size, row_stride;
     const struct op_segment *segments;
@@ -231,8 +245,8 @@ struct op_kv_write {
 };
 struct op_attention {
     int64_t rows, heads, kv_heads, head_size;
-    int64_t q_stride, y_stride;        /* between rows */
-    const struct op_segment *segments; /* row t attends to positions 0 .. its own */
+    int64_t q_stride, y_stride; /* between rows */
+    const struct op_segment *segments;
     int32_t segment_count;
     const act *q;
     const void *pages;
@@ -240,6 +254,8 @@ struct op_attention {
     int32_t pages_per_slot;
     act *y;     /* out, head h of row t at t * y_stride + h * D */
     float *lse; /* out [T, H] log-sum-exp of the scaled scores, may be NULL */
+    int32_t window;
+    float scale; /* 0: 1 / sqrt(D) */
 };
 struct op_attention_backward { /* whole sequences: every segment starts at position 0 */
     int64_t rows, heads, kv_heads, head_size;
@@ -250,6 +266,8 @@ struct op_attention_backward { /* whole sequences: every segment starts at posit
     const act *q, *k, *v, *y, *dy;
     const float *lse;  /* [T, H] */
     act *dq, *dk, *dv; /* out */
+    int32_t window;    /* as in the forward call, and so is scale */
+    float scale;
 };
 
 /* ---- lightning attention (M1-SPEC 1.4) --------------------------------------------------------------

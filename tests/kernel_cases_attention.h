@@ -9,12 +9,12 @@
 #define SLOTS          3
 #define PAGES_PER_SLOT 5
 
-static const int64_t head_list[][3] = {{4, 2, 8},   {3, 1, 16}, {4, 2, 64},
-                                       {2, 2, 128}, {4, 2, 24}, {4, 2, 32}};
+static const int64_t head_list[][3] = {{4, 2, 8},  {3, 1, 16}, {4, 2, 64}, {2, 2, 128},
+                                       {4, 2, 24}, {4, 2, 32}, {4, 1, 256}};
 
 static inline int head_shapes(const struct judge *judge)
 {
-    return COUNT(head_list) - (judge_small(judge) ? 1 : 0);
+    return COUNT(head_list) - (judge_small(judge) ? 2 : 0);
 }
 
 /* Pages of the slots are interleaved and not in order. */
@@ -125,7 +125,7 @@ static inline void case_attention_prepare(struct judge *judge)
                 .positions = AT(positions), .cosine = AT(cosine), .sine = AT(sine),
                 .segments = AT(segments), .segment_count = COUNT(kv_segments), .x = AT(x),
                 .y = AT(y), .pages = AT(pages), .page_table = AT(table),
-                .pages_per_slot = PAGES_PER_SLOT);
+                .pages_per_slot = PAGES_PER_SLOT, .one_plus = h % 2 == 1);
             judge_compare(judge);
         }
 }
@@ -156,6 +156,45 @@ static inline struct array *filled_pages(struct judge *judge, struct array *tabl
     return pages;
 }
 
+/* Windows: none, one key, inside a tile, over the edges of tiles, longer than any sequence. */
+static const int32_t window_list[] = {0, 1, 5, 64, 100, 129, 1000};
+
+struct attention_shape {
+    int64_t heads, kv_heads, size;
+    const struct op_segment *segments;
+    int64_t pad;
+    int32_t window;
+    float scale;
+    bool lse;
+};
+
+static inline void run_attention(struct judge *judge, const struct attention_shape *s)
+{
+    const struct op_segment *last = &s->segments[SLOTS - 1];
+    int64_t rows = last->row + last->count, stride = s->heads * s->size, size = s->size;
+    SHAPE(judge,
+          "heads %" PRId64 "/%" PRId64 " size %" PRId64 " rows %" PRId64 " window %d scale %g",
+          s->heads, s->kv_heads, size, rows, s->window, (double)s->scale);
+    struct array *table = page_table_of(judge);
+    struct array *pages = filled_pages(judge, table, s->kv_heads, size, 270);
+    struct array *q =
+        input_act(judge, "q", rows * (stride + 4 * s->pad), 1.0 / sqrt(sqrt((double)size)) * 2.0);
+    struct array *y = output_act(judge, "y", rows * (stride + 2 * s->pad), attention_bound(size));
+    struct array *lse = output(judge, "lse", rows * s->heads, attention_bound(size));
+    struct array *cut = segments_of(judge, s->segments, SLOTS);
+    /* P is rounded before it meets V: a mean with weights off by 2^-8 of values of size 1. */
+    y->inner = BF16_UNIT;
+    y->size = judge_bf16(judge) ? 1 : 0;
+    if (!judge->run_failed)
+        RUN(judge, attention, .rows = rows, .heads = s->heads, .kv_heads = s->kv_heads,
+            .head_size = size, .q_stride = stride + 4 * s->pad, .y_stride = stride + 2 * s->pad,
+            .segments = AT(cut), .segment_count = SLOTS, .q = AT(q), .pages = AT(pages),
+            .page_table = AT(table), .pages_per_slot = PAGES_PER_SLOT, .y = AT(y),
+            .lse = s->lse ? AT(lse) : NULL, .window = s->window, .scale = s->scale);
+    judge_compare(judge);
+}
+
+/* Without a window, and each with one of the windows, one after another. */
 static inline void case_attention(struct judge *judge)
 {
     static const struct op_segment segments[][SLOTS] = {
@@ -163,34 +202,22 @@ static inline void case_attention(struct judge *judge)
         {{0, 257, 0, 1}, {1, 127, 1, 2}, {2, 0, 3, 1}},
         {{1, 31, 0, 200}, {0, 128, 200, 64}, {2, 5, 264, 7}},
     };
+    int turn = 0;
     for (int h = 0; h < head_shapes(judge); h++)
         for (int s = 0; s < COUNT(segments); s++) {
             if (judge_small(judge) && s != h % COUNT(segments) && head_list[h][2] >= 64)
                 continue;
-            int64_t heads = head_list[h][0], kv_heads = head_list[h][1], size = head_list[h][2];
-            const struct op_segment *last = &segments[s][SLOTS - 1];
-            int64_t rows = last->row + last->count, stride = heads * size;
-            int64_t pad = (h + s) % 2; /* without it rows are aligned */
-            SHAPE(judge, "heads %" PRId64 "/%" PRId64 " size %" PRId64 " segments %d", heads,
-                  kv_heads, size, s);
-            struct array *table = page_table_of(judge);
-            struct array *pages = filled_pages(judge, table, kv_heads, size, 270);
-            struct array *q = input_act(judge, "q", rows * (stride + 4 * pad),
-                                        1.0 / sqrt(sqrt((double)size)) * 2.0);
-            struct array *y =
-                output_act(judge, "y", rows * (stride + 2 * pad), attention_bound(size));
-            struct array *lse = output(judge, "lse", rows * heads, attention_bound(size));
-            struct array *cut = segments_of(judge, segments[s], SLOTS);
-            /* P is rounded before it meets V: a mean with weights off by 2^-8 of values of size 1. */
-            y->inner = BF16_UNIT;
-            y->size = judge_bf16(judge) ? 1 : 0;
-            if (!judge->run_failed)
-                RUN(judge, attention, .rows = rows, .heads = heads, .kv_heads = kv_heads,
-                    .head_size = size, .q_stride = stride + 4 * pad, .y_stride = stride + 2 * pad,
-                    .segments = AT(cut), .segment_count = SLOTS, .q = AT(q), .pages = AT(pages),
-                    .page_table = AT(table), .pages_per_slot = PAGES_PER_SLOT, .y = AT(y),
-                    .lse = s == 1 ? NULL : AT(lse));
-            judge_compare(judge);
+            struct attention_shape shape = {.heads = head_list[h][0],
+                                            .kv_heads = head_list[h][1],
+                                            .size = head_list[h][2],
+                                            .segments = segments[s],
+                                            .pad = (h + s) % 2, /* without it rows are aligned */
+                                            .lse = s != 1};
+            run_attention(judge, &shape);
+            shape.window = window_list[1 + turn++ % (COUNT(window_list) - 1)];
+            shape.scale = s == 0 ? 0.11f : 0;
+            shape.lse = true;
+            run_attention(judge, &shape);
         }
 }
 
@@ -228,17 +255,22 @@ static inline void case_attention_backward(struct judge *judge)
 {
     static const struct op_segment sets[][SLOTS] = {{{1, 0, 0, 1}, {0, 0, 1, 130}, {2, 0, 131, 67}},
                                                     {{0, 0, 0, 9}, {1, 0, 9, 17}, {2, 0, 26, 2}}};
-    for (int h = 0; h < 4 * head_shapes(judge); h++) {
-        const int64_t *list = head_list[h / 4], pad = h % 2;
+    int each =
+        judge_small(judge) ? 4 : 8; /* of a head shape: both sets, pad or not, window or not */
+    for (int h = 0; h < each * head_shapes(judge); h++) {
+        const int64_t *list = head_list[h / each], pad = h % 2;
         if (judge_small(judge) && list[2] >= 64 && h / 2 % 2 != pad)
             continue;
         const struct op_segment *segments = sets[h / 2 % 2], *last = &segments[SLOTS - 1];
         int64_t heads = list[0], kv_heads = list[1], size = list[2];
         int64_t rows = last->row + last->count, stride = heads * size + 6 * pad,
                 y_stride = heads * size + 2 * pad;
+        bool windowed = each == 8 ? h / 4 % 2 == 1 : (h + h / 2) % 2 == 1;
+        int32_t window = windowed ? window_list[h % COUNT(window_list)] : 0;
+        float fixed = window > 0 && h % 3 == 0 ? 0.11f : 0;
         double scale = 2.0 / sqrt(sqrt((double)size)), bound = 2 * attention_bound(size);
-        SHAPE(judge, "heads %" PRId64 "/%" PRId64 " size %" PRId64 " rows %" PRId64, heads,
-              kv_heads, size, rows);
+        SHAPE(judge, "heads %" PRId64 "/%" PRId64 " size %" PRId64 " rows %" PRId64 " window %d",
+              heads, kv_heads, size, rows, window);
         struct array *q = input_act(judge, "q", rows * stride, scale);
         struct array *k = input_act(judge, "k", rows * stride, scale);
         struct array *v = input_act(judge, "v", rows * stride, 1);
@@ -258,12 +290,15 @@ static inline void case_attention_backward(struct judge *judge)
                                              .segment_count = SLOTS,
                                              .q = q->f,
                                              .y = y->f,
-                                             .lse = lse->f};
+                                             .lse = lse->f,
+                                             .window = window,
+                                             .scale = fixed};
         struct array *cut = segments_of(judge, segments, SLOTS);
         /* P and dS are rounded, and y in the sum of y dy; rows that see few keys are several times the rms. */
         dq->inner = dk->inner = 3 * BF16_UNIT;
         dv->inner = 2 * BF16_UNIT;
-        dq->size = dk->size = dv->size = judge_bf16(judge) ? 1 : 0;
+        /* With a window of one key dq and dk are nothing but rounding. */
+        dq->size = dk->size = dv->size = judge_bf16(judge) || window == 1 ? 1 : 0;
         settle(judge, q);
         settle(judge, k);
         settle(judge, v);
@@ -271,7 +306,8 @@ static inline void case_attention_backward(struct judge *judge)
         RUN(judge, attention_backward, .rows = rows, .heads = heads, .kv_heads = kv_heads,
             .head_size = size, .row_stride = stride, .y_stride = y_stride, .segments = AT(cut),
             .segment_count = SLOTS, .q = AT(q), .k = AT(k), .v = AT(v), .y = AT(y), .dy = AT(dy),
-            .lse = AT(lse), .dq = AT(dq), .dk = AT(dk), .dv = AT(dv));
+            .lse = AT(lse), .dq = AT(dq), .dk = AT(dk), .dv = AT(dv), .window = window,
+            .scale = fixed);
         judge_compare(judge);
     }
 }

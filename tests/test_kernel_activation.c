@@ -108,7 +108,22 @@ static void check_axpby(const struct op_table *ops)
     }
 }
 
-static void check_swiglu(const struct op_table *ops)
+/* GELU as it is defined, by tanh. */
+static double gate_at(double x, enum glu_gate gate)
+{
+    double u = sqrt(2 / acos(-1.0)) * (x + 0.044715 * x * x * x);
+    return gate == GLU_SILU ? silu(x) : x / 2 * (1 + tanh(u));
+}
+
+/* By a central difference of the definition. */
+static double gate_slope(double x, enum glu_gate gate)
+{
+    double h = 1e-5;
+    return gate == GLU_SILU ? silu_slope(x)
+                            : (gate_at(x + h, gate) - gate_at(x - h, gate)) / (2 * h);
+}
+
+static void check_glu(const struct op_table *ops, enum glu_gate gate)
 {
     enum { ROWS = 7 };
     for (int c = 1; c < COUNTS - 1; c++) {
@@ -122,15 +137,16 @@ static void check_swiglu(const struct op_table *ops)
             for (int64_t i = 0; i < n; i++) {
                 double g = (double)x[2 * t * n + i];
                 double u = (double)x[(2 * t + 1) * n + i];
-                expected[t * n + i] = silu(g) * u;
-                gradient[2 * t * n + i] = (double)dy[t * n + i] * u * silu_slope(g);
-                gradient[(2 * t + 1) * n + i] = (double)dy[t * n + i] * silu(g);
+                expected[t * n + i] = gate_at(g, gate) * u;
+                gradient[2 * t * n + i] = (double)dy[t * n + i] * u * gate_slope(g, gate);
+                gradient[(2 * t + 1) * n + i] = (double)dy[t * n + i] * gate_at(g, gate);
             }
         }
-        struct op_swiglu_backward backward = {ROWS, n, x, dy, x};
-        assert_int_equal(ops->swiglu(ops->context, &(struct op_swiglu){ROWS, n, x, y}), STATUS_OK);
+        struct op_swiglu_backward backward = {ROWS, n, x, dy, x, gate};
+        struct op_swiglu all = {ROWS, n, x, y, gate};
+        assert_int_equal(ops->swiglu(ops->context, &all), STATUS_OK);
         float *last = floats(n);
-        struct op_swiglu alone = {1, n, x + 2 * (ROWS - 1) * n, last};
+        struct op_swiglu alone = {1, n, x + 2 * (ROWS - 1) * n, last, gate};
         assert_int_equal(ops->swiglu(ops->context, &alone), STATUS_OK);
         assert_bits(last, y + (ROWS - 1) * n, n);
         assert_int_equal(ops->swiglu_backward(ops->context, &backward), STATUS_OK);
@@ -139,6 +155,16 @@ static void check_swiglu(const struct op_table *ops)
         remember(y, ROWS * n);
         remember(x, ROWS * 2 * n);
     }
+}
+
+static void check_swiglu(const struct op_table *ops)
+{
+    check_glu(ops, GLU_SILU);
+}
+
+static void check_geglu(const struct op_table *ops)
+{
+    check_glu(ops, GLU_GELU_TANH);
 }
 
 /* An element has the same bits alone, in the middle of a vector and in a tail. */
@@ -224,7 +250,7 @@ static void check_rope_rows(const struct op_table *ops)
 }
 
 /* ---- embedding -------------------------------------------------------------------------------------------------- */
-static void check_embedding(const struct op_table *ops)
+static void check_embedding_scale(const struct op_table *ops, float scale)
 {
     enum { T = 6, C = 37, V = 5 };
     const int32_t ids[T] = {4, 0, 4, 2, 4, 0};
@@ -235,15 +261,24 @@ static void check_embedding(const struct op_table *ops)
     float *expected = copy_floats(dtable, V * C);
     for (int t = 0; t < T; t++)
         for (int c = 0; c < C; c++)
-            expected[ids[t] * C + c] += dy[t * C + c];
-    struct op_embedding forward = {T, C, V, ids, table, y};
-    struct op_embedding_backward backward = {T, C, V, ids, dy, dtable};
+            expected[ids[t] * C + c] += (scale != 0 ? scale : 1) * dy[t * C + c];
+    struct op_embedding forward = {T, C, V, ids, table, y, scale};
+    struct op_embedding_backward backward = {T, C, V, ids, dy, dtable, scale};
     assert_int_equal(ops->embedding(ops->context, &forward), STATUS_OK);
     assert_int_equal(ops->embedding_backward(ops->context, &backward), STATUS_OK);
+    for (int i = 0; scale != 0 && i < V * C; i++)
+        table[i] *= scale;
     for (int t = 0; t < T; t++)
         assert_bits(y + t * C, table + ids[t] * C, C);
     assert_bits(dtable, expected, V * C);
     remember(dtable, V * C);
+}
+
+/* A power of two, so that a fused product and sum has the bits of two steps. */
+static void check_embedding(const struct op_table *ops)
+{
+    check_embedding_scale(ops, 0);
+    check_embedding_scale(ops, 32);
 }
 
 static void test_kernel_activation_silu_matches(void **state)
@@ -268,6 +303,12 @@ static void test_kernel_activation_swiglu_in_place_matches(void **state)
 {
     (void)state;
     run_everywhere(check_swiglu);
+}
+
+static void test_kernel_activation_gelu_unit_in_place_matches(void **state)
+{
+    (void)state;
+    run_everywhere(check_geglu);
 }
 
 static void test_kernel_activation_element_anywhere_has_the_same_bits(void **state)
@@ -301,6 +342,7 @@ int main(void)
         cmocka_unit_test(test_kernel_activation_gate_in_place_matches),
         cmocka_unit_test(test_kernel_activation_axpby_matches_and_beta_zero_ignores_b),
         cmocka_unit_test(test_kernel_activation_swiglu_in_place_matches),
+        cmocka_unit_test(test_kernel_activation_gelu_unit_in_place_matches),
         cmocka_unit_test(test_kernel_activation_element_anywhere_has_the_same_bits),
         cmocka_unit_test(test_kernel_rope_golden_matches),
         cmocka_unit_test(test_kernel_rope_row_alone_has_the_same_bits),

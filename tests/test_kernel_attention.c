@@ -8,7 +8,8 @@ enum { SLOTS = 4, PAGES_PER_SLOT = 5 };
 
 /* ---- naive attention ------------------------------------------------------------------------------------ */
 struct attention_problem {
-    int64_t rows, heads, kv_heads, size;
+    int64_t rows, heads, kv_heads, size, window;
+    double scale;
     double *q, *k, *v, *dy; /* [T, H, D], [T, G, D] twice, [T, H, D] */
     double *y, *lse;
 };
@@ -21,11 +22,12 @@ static void naive_row(const struct attention_problem *p, int64_t t, int64_t h)
     double *y = p->y + (t * p->heads + h) * n;
     double sum = 0;
     memset(y, 0, (size_t)n * sizeof *y);
-    for (int64_t j = 0; j <= t; j++) {
+    int64_t first = p->window > 0 && t >= p->window ? t - p->window + 1 : 0;
+    for (int64_t j = first; j <= t; j++) {
         double score = 0;
         for (int64_t d = 0; d < n; d++)
             score += q[d] * p->k[(j * p->kv_heads + g) * n + d];
-        double weight = exp(score / sqrt((double)n));
+        double weight = exp(score * p->scale);
         sum += weight;
         for (int64_t d = 0; d < n; d++)
             y[d] += weight * p->v[(j * p->kv_heads + g) * n + d];
@@ -53,12 +55,18 @@ struct layer {
     int64_t heads, kv_heads, size, width;
     float *pages;
     int32_t *page_table;
+    int32_t window;
+    float scale;
 };
 
 static struct layer make_layer(const struct op_table *ops, int64_t heads, int64_t kv_heads,
                                int64_t size)
 {
-    struct layer l = {ops, heads, kv_heads, size, (heads + 2 * kv_heads) * size, NULL, NULL};
+    struct layer l = {.ops = ops,
+                      .heads = heads,
+                      .kv_heads = kv_heads,
+                      .size = size,
+                      .width = (heads + 2 * kv_heads) * size};
     size_t bytes = ops->kv_page_bytes(ops->context, kv_heads, size);
     l.pages = floats((int64_t)(bytes / sizeof(float)) * SLOTS * PAGES_PER_SLOT);
     l.page_table = integers(SLOTS * PAGES_PER_SLOT);
@@ -96,7 +104,9 @@ static void forward(const struct layer *l, const float *qkv, const struct op_seg
                                 .page_table = l->page_table,
                                 .pages_per_slot = PAGES_PER_SLOT,
                                 .y = y,
-                                .lse = lse};
+                                .lse = lse,
+                                .window = l->window,
+                                .scale = l->scale};
     for (int32_t s = 0; s < count; s++)
         rows += segments[s].count;
     write.rows = call.rows = rows;
@@ -124,7 +134,9 @@ static void backward(const struct layer *l, const float *qkv, const struct op_se
                                          .lse = lse,
                                          .dq = dqkv,
                                          .dk = dqkv + k,
-                                         .dv = dqkv + v};
+                                         .dv = dqkv + v,
+                                         .window = l->window,
+                                         .scale = l->scale};
     for (int32_t s = 0; s < count; s++)
         call.rows += segments[s].count;
     assert_int_equal(l->ops->attention_backward(l->ops->context, &call), STATUS_OK);
@@ -147,6 +159,8 @@ static struct attention_problem naive_problem(const struct layer *l, const float
     int64_t kv = l->kv_heads * l->size;
     struct attention_problem p = {
         .rows = rows, .heads = l->heads, .kv_heads = l->kv_heads, .size = l->size};
+    p.window = l->window;
+    p.scale = l->scale != 0 ? (double)l->scale : 1 / sqrt((double)l->size);
     p.q = widen(columns(l, qkv, rows, 0, q), rows * q);
     p.k = widen(columns(l, qkv, rows, q, kv), rows * kv);
     p.v = widen(columns(l, qkv, rows, q + kv, kv), rows * kv);
@@ -192,10 +206,17 @@ static void check_naive(const struct op_table *ops)
 {
     const struct {
         int64_t heads, kv_heads, size, rows;
-    } shapes[] = {{1, 1, 1, 1},   {2, 1, 16, 64},  {3, 3, 20, 65},
-                  {8, 2, 64, 63}, {2, 1, 80, 130}, {5, 1, 128, 70}};
+        int32_t window;
+        float scale;
+    } shapes[] = {{1, 1, 1, 1, 0, 0},     {2, 1, 16, 64, 0, 0},   {3, 3, 20, 65, 0, 0},
+                  {8, 2, 64, 63, 0, 0},   {2, 1, 80, 130, 0, 0},  {5, 1, 128, 70, 0, 0},
+                  {2, 1, 16, 70, 1, 0},   {4, 2, 20, 200, 65, 0}, {3, 1, 16, 200, 64, 0.1F},
+                  {2, 2, 16, 150, 5, 0},  {4, 1, 256, 70, 66, 0}, {2, 1, 16, 100, 100, 0},
+                  {2, 1, 16, 99, 100, 0}, {2, 1, 16, 101, 100, 1}};
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
         struct layer l = make_layer(ops, shapes[s].heads, shapes[s].kv_heads, shapes[s].size);
+        l.window = shapes[s].window;
+        l.scale = shapes[s].scale;
         int64_t rows = shapes[s].rows;
         int64_t all = rows * l.heads * l.size;
         float *qkv = random_floats(rows * l.width);
@@ -213,10 +234,13 @@ static void check_naive(const struct op_table *ops)
     }
 }
 
-static void check_gradient_of(const struct op_table *ops, int64_t heads, int64_t kv_heads,
-                              int64_t size, int64_t rows)
+static void check_gradient_of(const struct op_table *ops, const int64_t shape[3], int64_t rows,
+                              int32_t window, float scale)
 {
+    const int64_t heads = shape[0], kv_heads = shape[1], size = shape[2];
     struct layer l = make_layer(ops, heads, kv_heads, size);
+    l.window = window;
+    l.scale = scale;
     int64_t q = heads * size;
     int64_t kv = kv_heads * size;
     float *qkv = random_floats(rows * l.width);
@@ -239,17 +263,69 @@ static void check_gradient_of(const struct op_table *ops, int64_t heads, int64_t
 
 static void check_gradient(const struct op_table *ops)
 {
-    check_gradient_of(ops, 4, 2, 3, 12);
-    check_gradient_of(ops, 1, 1, 1, 70);
-    check_gradient_of(ops, 3, 1, 17, 5);
+    check_gradient_of(ops, (const int64_t[]){4, 2, 3}, 12, 0, 0);
+    check_gradient_of(ops, (const int64_t[]){1, 1, 1}, 70, 0, 0);
+    check_gradient_of(ops, (const int64_t[]){3, 1, 17}, 5, 0, 0);
+}
+
+/* Windows of one key, shorter than a tile, of a tile and one more, and longer than the sequence; three heads make blocks
+ * of ten queries, which do not divide a tile. */
+static void check_gradient_window(const struct op_table *ops)
+{
+    check_gradient_of(ops, (const int64_t[]){4, 2, 3}, 12, 1, 0);
+    check_gradient_of(ops, (const int64_t[]){3, 1, 1}, 80, 5, 0.7F);
+    check_gradient_of(ops, (const int64_t[]){1, 1, 1}, 150, 64, 0);
+    check_gradient_of(ops, (const int64_t[]){3, 1, 1}, 140, 65, 0);
+    check_gradient_of(ops, (const int64_t[]){2, 1, 2}, 20, 1000, 0.3F);
+}
+
+/* A window that covers everything is none. */
+static void check_window_wide(const struct op_table *ops)
+{
+    enum { ROWS = 130, H = 4, G = 2, D = 16 };
+    struct layer l = make_layer(ops, H, G, D);
+    float *qkv = random_floats(ROWS * l.width), *dy = random_floats(ROWS * H * D);
+    float *y[2], *lse[2], *dqkv[2];
+    struct op_segment segment = {0, 0, 0, ROWS};
+    for (int i = 0; i < 2; i++) {
+        y[i] = floats(ROWS * H * D);
+        lse[i] = floats(ROWS * H);
+        dqkv[i] = floats(ROWS * l.width);
+        l.window = i == 0 ? 0 : ROWS;
+        forward(&l, qkv, &segment, 1, y[i], lse[i]);
+        backward(&l, qkv, &segment, 1, y[i], lse[i], dy, dqkv[i]);
+    }
+    assert_bits(y[0], y[1], ROWS * H * D);
+    assert_bits(lse[0], lse[1], ROWS * H);
+    assert_bits(dqkv[0], dqkv[1], ROWS * l.width);
+}
+
+/* Keys before the window are not read: their cells were never written and hold NaN. */
+static void check_window_reads(const struct op_table *ops)
+{
+    enum { ROWS = 200, LATE = 150, WINDOW = 70, H = 4, G = 2, D = 16 };
+    struct layer l = make_layer(ops, H, G, D), late = make_layer(ops, H, G, D);
+    l.window = late.window = WINDOW;
+    float *qkv = random_floats(ROWS * l.width);
+    float *y = floats(ROWS * H * D), *lse = floats(ROWS * H);
+    float *late_y = floats(ROWS * H * D), *late_lse = floats(ROWS * H);
+    int32_t first = LATE - WINDOW + 1;
+    forward(&l, qkv, &(struct op_segment){0, 0, 0, ROWS}, 1, y, lse);
+    struct op_segment part = {0, first, 0, ROWS - first};
+    forward(&late, qkv + first * l.width, &part, 1, late_y, late_lse);
+    int64_t skip = LATE - first;
+    assert_bits(late_y + skip * H * D, y + LATE * H * D, (ROWS - LATE) * H * D);
+    assert_bits(late_lse + skip * H, lse + LATE * H, (ROWS - LATE) * H);
 }
 
 /* ---- the same bits however the sequence is cut ----------------------------------------------------------------- */
-static void check_cuts_of(const struct op_table *ops, int64_t heads, int64_t kv_heads, int64_t size)
+static void check_cuts_of(const struct op_table *ops, int64_t heads, int64_t kv_heads, int64_t size,
+                          int32_t window)
 {
     enum { ROWS = 200, OTHER = 37 };
     const int32_t pieces[] = {1, 7, 64, 129};
     struct layer l = make_layer(ops, heads, kv_heads, size);
+    l.window = window;
     int64_t width = heads * size;
     float *qkv = random_floats((ROWS + OTHER) * l.width);
     const float *own = qkv + OTHER * l.width;
@@ -276,15 +352,24 @@ static void check_cuts_of(const struct op_table *ops, int64_t heads, int64_t kv_
 
 static void check_cuts(const struct op_table *ops)
 {
-    check_cuts_of(ops, 4, 2, 16);
-    check_cuts_of(ops, 2, 1, 128);
-    check_cuts_of(ops, 3, 3, 24);
+    check_cuts_of(ops, 4, 2, 16, 0);
+    check_cuts_of(ops, 2, 1, 128, 0);
+    check_cuts_of(ops, 3, 3, 24, 0);
 }
 
-static void check_backward_packed(const struct op_table *ops)
+static void check_cuts_window(const struct op_table *ops)
+{
+    check_cuts_of(ops, 4, 2, 16, 1);
+    check_cuts_of(ops, 4, 2, 16, 63);
+    check_cuts_of(ops, 3, 3, 24, 100);
+    check_cuts_of(ops, 4, 1, 64, 64);
+}
+
+static void check_backward_packed_window(const struct op_table *ops, int32_t window)
 {
     enum { A = 90, B = 20, H = 4, G = 2, D = 16 };
     struct layer l = make_layer(ops, H, G, D);
+    l.window = window;
     float *qkv = random_floats((A + B) * l.width);
     float *dy = random_floats((A + B) * H * D);
     float *y = floats((A + B) * H * D);
@@ -297,6 +382,12 @@ static void check_backward_packed(const struct op_table *ops)
     backward(&l, qkv + B * l.width, &(struct op_segment){0, 0, 0, A}, 1, y + B * H * D, lse + B * H,
              dy + B * H * D, alone);
     assert_bits(packed + B * l.width, alone, A * l.width);
+}
+
+static void check_backward_packed(const struct op_table *ops)
+{
+    check_backward_packed_window(ops, 0);
+    check_backward_packed_window(ops, 17);
 }
 
 static void test_kernel_attention_golden_matches(void **state)
@@ -317,6 +408,30 @@ static void test_kernel_attention_backward_matches_finite_differences(void **sta
     run_everywhere(check_gradient);
 }
 
+static void test_kernel_attention_window_backward_matches_finite_differences(void **state)
+{
+    (void)state;
+    run_everywhere(check_gradient_window);
+}
+
+static void test_kernel_attention_window_cut_sequence_has_the_same_bits(void **state)
+{
+    (void)state;
+    run_everywhere(check_cuts_window);
+}
+
+static void test_kernel_attention_window_of_everything_has_the_bits_of_none(void **state)
+{
+    (void)state;
+    run_everywhere(check_window_wide);
+}
+
+static void test_kernel_attention_keys_before_the_window_are_not_read(void **state)
+{
+    (void)state;
+    run_everywhere(check_window_reads);
+}
+
 static void test_kernel_attention_cut_sequence_has_the_same_bits(void **state)
 {
     (void)state;
@@ -335,6 +450,10 @@ int main(void)
         cmocka_unit_test(test_kernel_attention_golden_matches),
         cmocka_unit_test(test_kernel_attention_forward_matches_naive_loops),
         cmocka_unit_test(test_kernel_attention_backward_matches_finite_differences),
+        cmocka_unit_test(test_kernel_attention_window_backward_matches_finite_differences),
+        cmocka_unit_test(test_kernel_attention_window_cut_sequence_has_the_same_bits),
+        cmocka_unit_test(test_kernel_attention_window_of_everything_has_the_bits_of_none),
+        cmocka_unit_test(test_kernel_attention_keys_before_the_window_are_not_read),
         cmocka_unit_test(test_kernel_attention_cut_sequence_has_the_same_bits),
         cmocka_unit_test(test_kernel_attention_packed_gradient_has_the_same_bits),
     };

@@ -6,6 +6,7 @@ struct norm_problem {
     int64_t rows, channels;
     double eps;
     double *x, *gain, *dy;
+    double one; /* added to the gain */
 };
 
 static double norm_loss(const void *argument)
@@ -19,7 +20,7 @@ static double norm_loss(const void *argument)
             sum += x[c] * x[c];
         double r = 1 / sqrt(sum / (double)p->channels + p->eps);
         for (int64_t c = 0; c < p->channels; c++)
-            loss += p->dy[t * p->channels + c] * p->gain[c] * x[c] * r;
+            loss += p->dy[t * p->channels + c] * (p->one + p->gain[c]) * x[c] * r;
     }
     return loss;
 }
@@ -32,11 +33,11 @@ static void check_golden_eps(const struct op_table *ops, const json_t *entry, fl
     float *y = floats(12);
     float *r = floats(2);
     float *dgain = floats(6);
-    assert_int_equal(
-        ops->rms_norm(ops->context, &(struct op_rms_norm){2, 1, 6, 6, 6, eps, x, gain, y, r}),
-        STATUS_OK);
+    assert_int_equal(ops->rms_norm(ops->context,
+                                   &(struct op_rms_norm){2, 1, 6, 6, 6, eps, x, gain, y, r, false}),
+                     STATUS_OK);
     assert_close(y, golden(entry, "y", 12), 12, 3e-7);
-    struct op_rms_norm_backward backward = {2, 1, 6, 6, 6, 6, x, gain, r, dy, dy, dgain};
+    struct op_rms_norm_backward backward = {2, 1, 6, 6, 6, 6, x, gain, r, dy, dy, dgain, false};
     assert_int_equal(ops->rms_norm_backward(ops->context, &backward), STATUS_OK);
     assert_close(dy, golden(entry, "dx", 12), 12, 2e-6);
     assert_close(dgain, golden(entry, "dw", 6), 6, 1e-6);
@@ -50,7 +51,7 @@ static void check_golden(const struct op_table *ops)
     json_decref(root);
 }
 
-static void check_gradient(const struct op_table *ops)
+static void check_gradient_of(const struct op_table *ops, bool one_plus)
 {
     const int64_t sizes[] = {1, 15, 16, 17, 33, 64};
     for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
@@ -63,10 +64,16 @@ static void check_gradient(const struct op_table *ops)
         float *r = floats(rows);
         float *dx = floats(rows * n);
         float *dgain = floats(n);
-        struct norm_problem p = {
-            rows, n, 1e-3, widen(x, rows * n), widen(gain, n), widen(dy, rows * n)};
-        struct op_rms_norm forward = {rows, 1, n, n, n, 1e-3F, x, gain, y, r};
-        struct op_rms_norm_backward backward = {rows, 1, n, n, n, n, x, gain, r, dy, dx, dgain};
+        struct norm_problem p = {rows,
+                                 n,
+                                 1e-3,
+                                 widen(x, rows * n),
+                                 widen(gain, n),
+                                 widen(dy, rows * n),
+                                 one_plus ? 1 : 0};
+        struct op_rms_norm forward = {rows, 1, n, n, n, 1e-3F, x, gain, y, r, one_plus};
+        struct op_rms_norm_backward backward = {rows, 1, n,  n,  n,     n,       x,
+                                                gain, r, dy, dx, dgain, one_plus};
         assert_int_equal(ops->rms_norm(ops->context, &forward), STATUS_OK);
         assert_int_equal(ops->rms_norm_backward(ops->context, &backward), STATUS_OK);
         assert_close(dx, numeric_gradient(norm_loss, &p, p.x, rows * n), rows * n, 3e-5);
@@ -78,24 +85,37 @@ static void check_gradient(const struct op_table *ops)
 }
 
 /* Heads of a fused row are normed in place; a row alone has the bits it has among others. */
-static void check_batch(const struct op_table *ops)
+static void check_batch_of(const struct op_table *ops, bool one_plus)
 {
     enum { ROWS = 37, GROUPS = 3, SIZE = 40, STRIDE = 150 };
     float *x = random_floats(ROWS * STRIDE);
     float *before = copy_floats(x, ROWS * STRIDE);
     float *gain = random_floats(SIZE);
     float *alone = floats(STRIDE);
-    struct op_rms_norm call = {ROWS, GROUPS, SIZE, STRIDE, STRIDE, 1e-6F, x, gain, x, NULL};
+    struct op_rms_norm call = {ROWS, GROUPS, SIZE, STRIDE, STRIDE,  1e-6F,
+                               x,    gain,   x,    NULL,   one_plus};
     assert_int_equal(ops->rms_norm(ops->context, &call), STATUS_OK);
     for (int t = 0; t < ROWS; t++) {
-        struct op_rms_norm one = {1,    GROUPS, SIZE, STRIDE, STRIDE, 1e-6F, before + t * STRIDE,
-                                  gain, alone,  NULL};
+        struct op_rms_norm one = {1,    GROUPS, SIZE, STRIDE,  STRIDE, 1e-6F, before + t * STRIDE,
+                                  gain, alone,  NULL, one_plus};
         assert_int_equal(ops->rms_norm(ops->context, &one), STATUS_OK);
         assert_bits(alone, x + t * STRIDE, GROUPS * SIZE);
         assert_bits(x + t * STRIDE + GROUPS * SIZE, before + t * STRIDE + GROUPS * SIZE,
                     STRIDE - GROUPS * SIZE);
     }
     remember(x, ROWS * STRIDE);
+}
+
+static void check_gradient(const struct op_table *ops)
+{
+    check_gradient_of(ops, false);
+    check_gradient_of(ops, true);
+}
+
+static void check_batch(const struct op_table *ops)
+{
+    check_batch_of(ops, false);
+    check_batch_of(ops, true);
 }
 
 static void test_kernel_norm_golden_matches(void **state)

@@ -1,4 +1,4 @@
-/* kernels/cpu/op_activation.c - elementwise ops: SiLU, SwiGLU, the output gate, residual sums.
+/* kernels/cpu/op_activation.c - elementwise ops: SiLU, gated units, the output gate, residual sums.
  *
  * Every element goes through the same sixteen-lane code, the last ones in a padded vector, so its bits
  * do not depend on where it stands. Loads come before stores: outputs may be inputs. */
@@ -16,6 +16,25 @@ static int64_t vectors(int64_t count)
 static v16 silu_slope(v16 x, v16 s)
 {
     return s * (v16_set(1) + x * (v16_set(1) - s));
+}
+
+/* f(x) and f'(x) of a gate. GELU's polynomial sees x within [-12, 12]: beyond that the sigmoid is 0
+ * or 1 in f32, and x^2 cannot overflow. */
+static inline v16 gate_value(v16 x, enum glu_gate gate, v16 *slope)
+{
+    if (gate == GLU_SILU) {
+        v16 s = v16_sigmoid(x);
+        *slope = silu_slope(x, s);
+        return x * s;
+    }
+    const v16 c = v16_min(v16_max(x, v16_set(-12)), v16_set(12));
+    const v16 square = c * c;
+    /* 2 sqrt(2 / pi) = 1.595769..., times 0.044715 = 0.0713548..., times 3 */
+    const v16 twice = c * (v16_set(1.5957691216F) + v16_set(0.0713548162726F) * square);
+    const v16 power = v16_exp(-twice), s = v16_set(1) / (v16_set(1) + power);
+    const v16 steep = v16_set(1.5957691216F) + v16_set(0.2140644488178F) * square;
+    *slope = s * (v16_set(1) + x * (power * s) * steep); /* 1 - s without its cancellation */
+    return x * s;
 }
 
 /* ---- spans: begin and end count vectors ----------------------------------------------------------- */
@@ -105,7 +124,8 @@ static void swiglu_rows(const void *argument, int64_t begin, int64_t end)
             int64_t n = args->channels - c;
             v16 g = v16_load_tail(gate + c, n, 0);
             v16 u = v16_load_tail(up + c, n, 0);
-            v16_store_tail(y + c, g * v16_sigmoid(g) * u, n);
+            v16 slope; /* not used: never computed */
+            v16_store_tail(y + c, gate_value(g, args->gate, &slope) * u, n);
         }
     }
 }
@@ -124,9 +144,10 @@ static void swiglu_backward_rows(const void *argument, int64_t begin, int64_t en
             v16 g = v16_load_tail(gate + c, n, 0);
             v16 u = v16_load_tail(up + c, n, 0);
             v16 dy_c = v16_load_tail(dy + c, n, 0);
-            v16 s = v16_sigmoid(g);
-            v16_store_tail(dgate + c, dy_c * u * silu_slope(g, s), n);
-            v16_store_tail(dup + c, dy_c * (g * s), n);
+            v16 slope;
+            v16 f = gate_value(g, args->gate, &slope);
+            v16_store_tail(dgate + c, dy_c * u * slope, n);
+            v16_store_tail(dup + c, dy_c * f, n);
         }
     }
 }

@@ -24,6 +24,17 @@ static int64_t at_most(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
+static float scale_of(float scale, int64_t size)
+{
+    return scale != 0 ? scale : (float)(1 / sqrt((double)size));
+}
+
+/* The first position that a row at `position` attends to. */
+static int64_t first_seen(int64_t position, int32_t window)
+{
+    return window > 0 && position >= window ? position - window + 1 : 0;
+}
+
 static const int32_t *slot_pages(const int32_t *page_table, int32_t slot, int32_t pages_per_slot)
 {
     return page_table + (int64_t)slot * pages_per_slot;
@@ -94,17 +105,26 @@ static inline __attribute__((always_inline)) void tile_scores(const float *q, co
             score[r][i] = sum[r][i] * v16_set(scale);
 }
 
-static inline void mask_scores(v16 score[TILE_VECTORS], int64_t count)
+/* Keys [from, count) of the tile stay. */
+static inline void mask_scores(v16 score[TILE_VECTORS], int64_t from, int64_t count)
 {
     const v16i lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
     for (int i = 0; i < TILE_VECTORS; i++)
         score[i] = v16_select(lane + i * V16 < (int32_t)count, score[i], v16_set(-INFINITY));
+    for (int i = 0; from > 0 && i < TILE_VECTORS; i++)
+        score[i] = v16_select(lane + i * V16 < (int32_t)from, v16_set(-INFINITY), score[i]);
 }
+
+/* Keys [from, count) of a tile's values. */
+struct tile_values {
+    const float *values;
+    int64_t from, count;
+};
 
 /* 16 * vectors channels of every o from d on; `left` exist of the last 16. Inlined with constants: a
  * full vector is loaded without a test. */
 static inline __attribute__((always_inline)) void add_channels(struct row_state *row, int heads,
-                                                               const float *values, int64_t count,
+                                                               const struct tile_values *tile,
                                                                int64_t size, int64_t d, int vectors,
                                                                int64_t left)
 {
@@ -112,7 +132,8 @@ static inline __attribute__((always_inline)) void add_channels(struct row_state 
     for (int r = 0; r < heads; r++)
         for (int i = 0; i < vectors; i++)
             sum[r][i] = v16_load(row[r].o + d + i * V16) * v16_set(row[r].old);
-    for (int64_t j = 0; j < count; j++)
+    const float *values = tile->values;
+    for (int64_t j = tile->from; j < tile->count; j++)
         for (int i = 0; i < vectors; i++) {
             const v16 value = v16_load_tail(values + j * size + d + i * V16, left, 0);
             for (int r = 0; r < heads; r++)
@@ -125,17 +146,17 @@ static inline __attribute__((always_inline)) void add_channels(struct row_state 
 
 /* o = o * old + sum over j in order of weight_j v_j */
 static inline __attribute__((always_inline)) void
-add_values(struct row_state *row, int heads, const float *values, int64_t count, int64_t size)
+add_values(struct row_state *row, int heads, const struct tile_values *tile, int64_t size)
 {
     int64_t d = 0;
     for (; d + 4 * V16 <= size; d += 4 * V16)
-        add_channels(row, heads, values, count, size, d, 4, V16);
+        add_channels(row, heads, tile, size, d, 4, V16);
     for (; d + 2 * V16 <= size; d += 2 * V16)
-        add_channels(row, heads, values, count, size, d, 2, V16);
+        add_channels(row, heads, tile, size, d, 2, V16);
     for (; d + V16 <= size; d += V16)
-        add_channels(row, heads, values, count, size, d, 1, V16);
+        add_channels(row, heads, tile, size, d, 1, V16);
     if (d < size)
-        add_channels(row, heads, values, count, size, d, 1, size - d);
+        add_channels(row, heads, tile, size, d, 1, size - d);
 }
 
 /* m, s and the weights of one more tile. */
@@ -159,6 +180,8 @@ struct head_call {
     const float *pages;
     const int32_t *page; /* of the slot */
     int64_t position, size, kv_heads, kv_head;
+    int64_t seen; /* the first position that the row attends to */
+    float scale;
     bool cold; /* the first to read these pages */
 };
 
@@ -175,23 +198,26 @@ static inline __attribute__((always_inline)) void attend(const struct head_call 
 {
     struct row_state row[HEADS_TOGETHER];
     int64_t size = call->size;
-    float scale = (float)(1 / sqrt((double)size));
     for (int r = 0; r < heads; r++) {
         row[r].m = -INFINITY;
         row[r].s = 0;
         memset(row[r].o, 0, (size_t)padded(size) * sizeof row[r].o[0]);
     }
-    for (int64_t first = 0; first <= call->position; first += KV_TILE) {
+    for (int64_t first = call->seen / KV_TILE * KV_TILE; first <= call->position;
+         first += KV_TILE) {
         const float *page = call->pages + (size_t)call->page[first / KV_TILE] *
                                               kv_page_floats(call->kv_heads, size);
         int64_t count = at_most(KV_TILE, call->position + 1 - first);
+        int64_t from = call->seen > first ? call->seen - first : 0;
         const float *values = page + kv_page_values(call->kv_heads, call->kv_head, size);
+        const struct tile_values tile = {values, from, count};
         v16 score[HEADS_TOGETHER][TILE_VECTORS];
         if (call->cold)
             prefetch(values, count * size);
-        tile_scores(call->q, page + kv_page_keys(call->kv_head, size), size, scale, heads, score);
+        tile_scores(call->q, page + kv_page_keys(call->kv_head, size), size, call->scale, heads,
+                    score);
         for (int r = 0; r < heads; r++) {
-            mask_scores(score[r], count);
+            mask_scores(score[r], from, count);
             merge_tile(&row[r], score[r]);
         }
         if (call->cold && first + KV_TILE <= call->position)
@@ -200,7 +226,7 @@ static inline __attribute__((always_inline)) void attend(const struct head_call 
                              kv_page_floats(call->kv_heads, size) +
                          kv_page_keys(call->kv_head, size),
                      KV_TILE * size);
-        add_values(row, heads, values, count, size);
+        add_values(row, heads, &tile, size);
     }
     for (int r = 0; r < heads; r++) {
         float inverse = 1 / row[r].s;
@@ -258,11 +284,13 @@ static void attention_task(void *argument, int64_t task, int32_t worker)
                                  slot_pages(args->page_table, segment->slot, args->pages_per_slot),
                              .size = args->head_size,
                              .kv_heads = args->kv_heads,
-                             .kv_head = g};
+                             .kv_head = g,
+                             .scale = scale_of(args->scale, args->head_size)};
     int64_t end = at_most(segment->count, (block + 1) * ATTENTION_ROWS);
     for (int64_t i = block * ATTENTION_ROWS; i < end; i++) {
         int64_t t = segment->row + i;
         call.position = segment->position + i;
+        call.seen = first_seen(call.position, args->window);
         int64_t h = g * per_group;
         call.cold = i == block * ATTENTION_ROWS;
         call.q = (const float *)args->q + t * args->q_stride + h * args->head_size;
@@ -350,9 +378,10 @@ struct backward_block {
     int64_t g;            /* key head */
     int64_t tile_first;   /* position of the tile's first key */
     int64_t first, count; /* query rows, positions */
+    bool add;             /* dq holds a part already */
 };
 
-/* p = exp(score - lse) for keys up to the query, and ds = p (dy . v_j - dy . y) / sqrt(D). */
+/* p = exp(score - lse) for keys that the query sees, and ds = scale p (dy . v_j - dy . y). */
 static void score_gradient(const struct backward_block *b, float scale)
 {
     const struct op_attention_backward *args = b->args;
@@ -371,7 +400,8 @@ static void score_gradient(const struct backward_block *b, float scale)
         v16 score[TILE_VECTORS];
         for (int i = 0; i < TILE_VECTORS; i++)
             score[i] = v16_load(p + i * V16) * v16_set(scale);
-        mask_scores(score, at_most(KV_TILE, position + 1 - b->tile_first));
+        mask_scores(score, first_seen(position, args->window) - b->tile_first,
+                    at_most(KV_TILE, position + 1 - b->tile_first));
         for (int i = 0; i < TILE_VECTORS; i++) {
             v16 p_i = v16_exp(score[i] - v16_set(args->lse[t * args->heads + h]));
             v16 dp_i = v16_load(ds + i * V16) - v16_set((float)delta);
@@ -394,7 +424,7 @@ static void load_queries(const struct backward_block *b)
                    b->scratch.q + at, per_group);
         load_block((const float *)args->dy + t * args->y_stride + head, size, per_group, size,
                    b->scratch.dy + at, per_group);
-        if (b->tile_first > 0)
+        if (b->add)
             load_block((const float *)args->dq + t * args->row_stride + head, size, per_group, size,
                        b->scratch.dq + at, per_group);
     }
@@ -414,18 +444,28 @@ static void backward_queries(const struct backward_block *b)
                                           KV_TILE, false});
     block_product(&(struct block_product){pairs, KV_TILE, size, s->dy, wide, 1, s->vt, KV_TILE,
                                           s->ds, KV_TILE, false});
-    score_gradient(b, (float)(1 / sqrt((double)size)));
+    score_gradient(b, scale_of(args->scale, size));
     block_product(&(struct block_product){KV_TILE, wide, pairs, s->p, 1, KV_TILE, s->dy, wide,
                                           s->dv, wide, true});
     block_product(&(struct block_product){KV_TILE, wide, pairs, s->ds, 1, KV_TILE, s->q, wide,
                                           s->dk, wide, true});
     block_product(&(struct block_product){pairs, wide, KV_TILE, s->ds, KV_TILE, 1, s->k, wide,
-                                          s->dq, wide, b->tile_first > 0});
+                                          s->dq, wide, b->add});
     for (int64_t i = 0; i < b->count; i++) {
         float *dq = (float *)args->dq + (b->row + b->first + i) * args->row_stride +
                     b->g * per_group * size;
         store_block(dq, size, per_group, size, s->dq + i * per_group * wide);
     }
+}
+
+/* With a window no tile is the first of all queries: dq starts from zeros. */
+static void zero_queries(const struct backward_block *b, int64_t rows)
+{
+    const struct op_attention_backward *args = b->args;
+    int64_t width = args->heads / args->kv_heads * args->head_size;
+    for (int64_t t = b->row; t < b->row + rows; t++)
+        memset((float *)args->dq + t * args->row_stride + b->g * width, 0,
+               (size_t)width * sizeof(float));
 }
 
 struct backward_job {
@@ -445,6 +485,8 @@ static void backward_task(void *argument, int64_t task, int32_t worker)
     struct backward_scratch *s = &b.scratch;
     b.g = task % args->kv_heads;
     b.scratch = backward_scratch(pool_scratch(job->pool, worker), size, per_group);
+    if (args->window > 0)
+        zero_queries(&b, segment->count);
     for (b.tile_first = 0; b.tile_first < segment->count; b.tile_first += KV_TILE) {
         int64_t at = (segment->row + b.tile_first) * args->row_stride + b.g * size;
         int64_t keys = at_most(KV_TILE, segment->count - b.tile_first);
@@ -455,8 +497,12 @@ static void backward_task(void *argument, int64_t task, int32_t worker)
         block_transpose(s->v, padded(size), KV_TILE, size, s->vt, KV_TILE);
         memset(s->dk, 0, (size_t)tile * sizeof *s->dk);
         memset(s->dv, 0, (size_t)tile * sizeof *s->dv);
-        for (b.first = b.tile_first; b.first < segment->count; b.first += rows) {
-            b.count = at_most(rows, segment->count - b.first);
+        int64_t end = segment->count; /* of the queries that see a key of the tile */
+        if (args->window > 0)
+            end = at_most(end, b.tile_first + KV_TILE - 1 + args->window);
+        b.add = args->window > 0 || b.tile_first > 0;
+        for (b.first = b.tile_first; b.first < end; b.first += rows) {
+            b.count = at_most(rows, end - b.first);
             backward_queries(&b);
         }
         store_block((float *)args->dk + at, args->row_stride, keys, size, s->dk);

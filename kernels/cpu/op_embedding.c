@@ -16,8 +16,13 @@ static void embedding_rows(const void *argument, int64_t begin, int64_t end)
     for (int64_t t = begin; t < end; t++) {
         int64_t id = args->ids[t];
         CHECK(id >= 0 && id < args->vocabulary);
-        memcpy((float *)args->y + t * args->channels,
-               (const float *)args->table + id * args->channels, bytes);
+        float *y = (float *)args->y + t * args->channels;
+        const float *from = (const float *)args->table + id * args->channels;
+        if (args->scale == 0)
+            memcpy(y, from, bytes);
+        else
+            for (int64_t c = 0; c < args->channels; c++)
+                y[c] = args->scale * from[c];
     }
 }
 
@@ -31,6 +36,7 @@ enum status CPU_NAME(embedding)(void *context, const struct op_embedding *args)
 static void embedding_backward_channels(const void *argument, int64_t begin, int64_t end)
 {
     const struct op_embedding_backward *args = argument;
+    const v16 scale = v16_set(args->scale);
     for (int64_t t = 0; t < args->rows; t++) {
         int64_t id = args->ids[t];
         CHECK(id >= 0 && id < args->vocabulary);
@@ -38,8 +44,8 @@ static void embedding_backward_channels(const void *argument, int64_t begin, int
         float *dtable = args->dtable + id * args->channels;
         for (int64_t c = begin * V16; c < end * V16; c += V16) {
             int64_t n = args->channels - c;
-            v16_store_tail(dtable + c,
-                           v16_load_tail(dtable + c, n, 0) + v16_load_tail(dy + c, n, 0), n);
+            v16 old = v16_load_tail(dtable + c, n, 0), more = v16_load_tail(dy + c, n, 0);
+            v16_store_tail(dtable + c, args->scale == 0 ? old + more : old + scale * more, n);
         }
     }
 }

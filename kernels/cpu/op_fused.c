@@ -22,7 +22,8 @@ enum status CPU_NAME(residual_norm)(void *context, const struct op_residual_norm
                                      .x = args->h,
                                      .gain = args->gain,
                                      .y = args->y,
-                                     .r = args->r};
+                                     .r = args->r,
+                                     .one_plus = args->one_plus};
     return CPU_NAME(rms_norm)(context, &norm);
 }
 
@@ -39,7 +40,8 @@ static enum status norm_heads(void *context, const struct op_attention_prepare *
                                      .x = x,
                                      .gain = gain,
                                      .y = x,
-                                     .r = r};
+                                     .r = r,
+                                     .one_plus = args->one_plus};
     return CPU_NAME(rms_norm)(context, &norm);
 }
 

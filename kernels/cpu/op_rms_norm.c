@@ -29,10 +29,17 @@ static double dot(const float *a, const float *b, int64_t channels)
     return tree(lanes);
 }
 
+/* What the normed value is multiplied by: chosen, not added, so that a plain gain keeps its bits. */
+static inline float factor(float gain, bool one_plus)
+{
+    return one_plus ? 1 + gain : gain;
+}
+
 static void rms_norm_rows(const void *argument, int64_t begin, int64_t end)
 {
     const struct op_rms_norm *args = argument;
     const float *gain = args->gain;
+    const bool one_plus = args->one_plus;
     for (int64_t t = begin; t < end; t++) {
         for (int64_t g = 0; g < args->groups; g++) {
             const float *x = (const float *)args->x + t * args->x_stride + g * args->channels;
@@ -40,7 +47,7 @@ static void rms_norm_rows(const void *argument, int64_t begin, int64_t end)
             double mean = dot(x, x, args->channels) / (double)args->channels;
             float r = (float)(1 / sqrt(mean + (double)args->eps));
             for (int64_t c = 0; c < args->channels; c++)
-                y[c] = gain[c] * (x[c] * r);
+                y[c] = factor(gain[c], one_plus) * (x[c] * r);
             if (args->r != NULL)
                 args->r[t * args->groups + g] = r;
         }
@@ -77,19 +84,19 @@ static void gain_channels(const void *argument, int64_t begin, int64_t end)
 }
 
 /* dx of one vector; dx may be dy, so each channel is read before it is written. */
-static void backward_vector(const float *x, const float *gain, const float *dy, float r, float *dx,
-                            int64_t channels)
+static void backward_vector(const float *x, const float *gain, bool one_plus, const float *dy,
+                            float r, float *dx, int64_t channels)
 {
     double lanes[V16] = {0};
     for (int64_t c = 0; c + V16 <= channels; c += V16)
         for (int i = 0; i < V16; i++)
-            lanes[i] += (double)(dy[c + i] * gain[c + i]) * (double)x[c + i];
+            lanes[i] += (double)(dy[c + i] * factor(gain[c + i], one_plus)) * (double)x[c + i];
     for (int64_t c = channels - channels % V16; c < channels; c++)
-        lanes[c % V16] += (double)(dy[c] * gain[c]) * (double)x[c];
+        lanes[c % V16] += (double)(dy[c] * factor(gain[c], one_plus)) * (double)x[c];
     float mean = (float)(tree(lanes) * (double)r / (double)channels); /* of dxh * xh */
     for (int64_t c = 0; c < channels; c++) {
         float xh = x[c] * r;
-        dx[c] = r * fused(dy[c], gain[c], -(xh * mean));
+        dx[c] = r * fused(dy[c], factor(gain[c], one_plus), -(xh * mean));
     }
 }
 
@@ -102,7 +109,8 @@ static void backward_rows(const void *argument, int64_t begin, int64_t end)
             const float *x = (const float *)args->x + t * args->x_stride + at;
             const float *dy = (const float *)args->dy + t * args->dy_stride + at;
             float *dx = (float *)args->dx + t * args->dx_stride + at;
-            backward_vector(x, args->gain, dy, args->r[t * args->groups + g], dx, args->channels);
+            backward_vector(x, args->gain, args->one_plus, dy, args->r[t * args->groups + g], dx,
+                            args->channels);
         }
     }
 }

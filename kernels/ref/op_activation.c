@@ -1,4 +1,4 @@
-/* kernels/ref/op_activation.c - elementwise ops: SiLU, SwiGLU, the sigmoid gate, residual sums. */
+/* kernels/ref/op_activation.c - elementwise ops: SiLU, gated units, the sigmoid gate, residual sums. */
 #include "kernels/ref/ref.h"
 
 #include <math.h>
@@ -12,6 +12,19 @@ static double silu_slope(double x)
 {
     double s = sigmoid(x);
     return s * (1.0 + x * (1.0 - s));
+}
+
+/* f(x) and f'(x) of a gate. */
+struct gate_value {
+    double f, slope;
+};
+static struct gate_value gate_of(double x, enum glu_gate gate)
+{
+    if (gate == GLU_SILU)
+        return (struct gate_value){x * sigmoid(x), silu_slope(x)};
+    double root = sqrt(2.0 / acos(-1.0)), u = root * (x + 0.044715 * x * x * x);
+    double du = root * (1.0 + 3.0 * 0.044715 * x * x), t = tanh(u);
+    return (struct gate_value){0.5 * x * (1.0 + t), 0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * du};
 }
 
 enum status ref_silu(void *context, const struct op_silu *args)
@@ -43,7 +56,7 @@ enum status ref_swiglu(void *context, const struct op_swiglu *args)
         for (int64_t c = 0; c < args->channels; c++) {
             double gate = (double)gate_up[t * 2 * args->channels + c];
             double up = (double)gate_up[t * 2 * args->channels + args->channels + c];
-            y[t * args->channels + c] = (float)(gate * sigmoid(gate) * up);
+            y[t * args->channels + c] = (float)(gate_of(gate, args->gate).f * up);
         }
     return STATUS_OK;
 }
@@ -58,8 +71,9 @@ enum status ref_swiglu_backward(void *context, const struct op_swiglu_backward *
             int64_t at_gate = t * 2 * args->channels + c, at_up = at_gate + args->channels;
             double gate = (double)gate_up[at_gate], up = (double)gate_up[at_up];
             double d = (double)dy[t * args->channels + c];
-            dgate_up[at_gate] = (float)(d * up * silu_slope(gate));
-            dgate_up[at_up] = (float)(d * gate * sigmoid(gate));
+            struct gate_value value = gate_of(gate, args->gate);
+            dgate_up[at_gate] = (float)(d * up * value.slope);
+            dgate_up[at_up] = (float)(d * value.f);
         }
     return STATUS_OK;
 }

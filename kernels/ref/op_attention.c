@@ -39,30 +39,41 @@ enum status ref_kv_write(void *context, const struct op_kv_write *args)
     return STATUS_OK;
 }
 
-/* One query row and head: weights over the positions 0 .. last, then the mean of the values. */
+static double scale_of(float scale, int64_t size)
+{
+    return scale != 0.0f ? (double)scale : 1.0 / sqrt((double)size);
+}
+
+/* The first position that a row at `position` attends to. */
+static int64_t first_seen(int64_t position, int32_t window)
+{
+    return window > 0 && position >= window ? position - window + 1 : 0;
+}
+
+/* One query row and head: weights over the positions first .. last, then the mean of the values. */
 static void attend(const struct op_attention *args, const struct op_segment *segment, int64_t row,
                    int64_t head, double *score)
 {
     int64_t size = args->head_size, g = head / (args->heads / args->kv_heads);
     int64_t page_floats = 2 * args->kv_heads * size * TILE;
-    int64_t last = segment->position + row - segment->row;
+    int64_t last = segment->position + row - segment->row, first = first_seen(last, args->window);
     const float *q = (const float *)args->q + row * args->q_stride + head * size;
     float *y = (float *)args->y + row * args->y_stride + head * size;
     double maximum = -INFINITY, sum = 0.0;
-    for (int64_t p = 0; p <= last; p++) {
+    for (int64_t p = first; p <= last; p++) {
         const float *page = page_of(args->pages, args->page_table, args->pages_per_slot,
                                     page_floats, segment->slot, p);
         score[p] = 0.0;
         for (int64_t d = 0; d < size; d++)
             score[p] += (double)q[d] * (double)page[(g * size + d) * TILE + p % TILE];
-        score[p] /= sqrt((double)size);
+        score[p] *= scale_of(args->scale, size);
         maximum = fmax(maximum, score[p]);
     }
-    for (int64_t p = 0; p <= last; p++)
+    for (int64_t p = first; p <= last; p++)
         sum += exp(score[p] - maximum);
     for (int64_t d = 0; d < size; d++) {
         double mean = 0.0;
-        for (int64_t p = 0; p <= last; p++) {
+        for (int64_t p = first; p <= last; p++) {
             const float *page = page_of(args->pages, args->page_table, args->pages_per_slot,
                                         page_floats, segment->slot, p);
             const float *v = page + (args->kv_heads * size + g * size) * TILE + (p % TILE) * size;
@@ -98,8 +109,8 @@ static double dot(const float *a, const float *b, int64_t size)
     return sum;
 }
 
-/* One query row and head: P = softmax(s), dP_j = dy . v_j, dS = P (dP - sum P dP),
- * dq += dS k / sqrt(D), dk += dS q / sqrt(D), dv += P dy. The gradients are double buffers. */
+/* One query row and head, keys from row `first` on: P = softmax(s), dP_j = dy . v_j, dS = P (dP - sum P dP),
+ * dq += scale dS k, dk += scale dS q, dv += P dy. The gradients are double buffers. */
 static void attend_backward(const struct op_attention_backward *args, int64_t first, int64_t row,
                             int64_t head, double *gradient[3], double *weight)
 {
@@ -109,7 +120,7 @@ static void attend_backward(const struct op_attention_backward *args, int64_t fi
     const float *dy = (const float *)args->dy + row * args->y_stride + head * size;
     const float *k = (const float *)args->k + first * stride + key;
     const float *v = (const float *)args->v + first * stride + key;
-    double maximum = -INFINITY, sum = 0.0, mean = 0.0, scale = 1.0 / sqrt((double)size);
+    double maximum = -INFINITY, sum = 0.0, mean = 0.0, scale = scale_of(args->scale, size);
     for (int64_t j = 0; j < count; j++) {
         weight[j] = dot(q, k + j * stride, size) * scale;
         maximum = fmax(maximum, weight[j]);
@@ -152,7 +163,8 @@ enum status ref_attention_backward(void *context, const struct op_attention_back
         CHECK(segment->position == 0);
         for (int64_t row = segment->row; row < segment->row + segment->count; row++)
             for (int64_t head = 0; head < args->heads; head++)
-                attend_backward(args, segment->row, row, head, gradient, gradient[2] + keys);
+                attend_backward(args, segment->row + first_seen(row - segment->row, args->window),
+                                row, head, gradient, gradient[2] + keys);
     }
     store_rows(args->dq, args->row_stride, gradient[0], rows, args->heads * size);
     store_rows(args->dk, args->row_stride, gradient[1], rows, args->kv_heads * size);

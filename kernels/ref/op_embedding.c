@@ -3,6 +3,11 @@
 
 #include "core/check.h"
 
+static double scale_of(float scale)
+{
+    return scale != 0.0f ? (double)scale : 1.0;
+}
+
 enum status ref_embedding(void *context, const struct op_embedding *args)
 {
     (void)context;
@@ -11,7 +16,8 @@ enum status ref_embedding(void *context, const struct op_embedding *args)
     for (int64_t t = 0; t < args->rows; t++) {
         CHECK(args->ids[t] >= 0 && args->ids[t] < args->vocabulary);
         for (int64_t c = 0; c < args->channels; c++)
-            y[t * args->channels + c] = table[args->ids[t] * args->channels + c];
+            y[t * args->channels + c] =
+                (float)(scale_of(args->scale) * (double)table[args->ids[t] * args->channels + c]);
     }
     return STATUS_OK;
 }
@@ -25,7 +31,7 @@ enum status ref_embedding_backward(void *context, const struct op_embedding_back
             double sum = (double)args->dtable[v * args->channels + c];
             for (int64_t t = 0; t < args->rows; t++)
                 if (args->ids[t] == v)
-                    sum += (double)dy[t * args->channels + c];
+                    sum += scale_of(args->scale) * (double)dy[t * args->channels + c];
             args->dtable[v * args->channels + c] = (float)sum;
         }
     return STATUS_OK;

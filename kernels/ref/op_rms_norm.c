@@ -3,6 +3,11 @@
 
 #include <math.h>
 
+static double factor(const float *gain, int64_t c, bool one_plus)
+{
+    return one_plus ? 1.0 + (double)gain[c] : (double)gain[c];
+}
+
 enum status ref_rms_norm(void *context, const struct op_rms_norm *args)
 {
     (void)context;
@@ -17,7 +22,7 @@ enum status ref_rms_norm(void *context, const struct op_rms_norm *args)
                 squares += (double)x[c] * (double)x[c];
             double r = 1.0 / sqrt(squares / (double)channels + (double)args->eps);
             for (int64_t c = 0; c < channels; c++)
-                y[c] = (float)((double)gain[c] * ((double)x[c] * r));
+                y[c] = (float)(factor(gain, c, args->one_plus) * ((double)x[c] * r));
             if (args->r)
                 args->r[t * args->groups + g] = (float)r;
         }
@@ -52,9 +57,10 @@ enum status ref_rms_norm_backward(void *context, const struct op_rms_norm_backwa
             float *dx = (float *)args->dx + t * args->dx_stride + g * channels;
             double r = (double)args->r[t * args->groups + g], dot = 0.0;
             for (int64_t c = 0; c < channels; c++)
-                dot += (double)dy[c] * (double)gain[c] * (double)x[c] * r;
+                dot += (double)dy[c] * factor(gain, c, args->one_plus) * (double)x[c] * r;
             for (int64_t c = 0; c < channels; c++) {
-                double dxh = (double)dy[c] * (double)gain[c], xh = (double)x[c] * r;
+                double dxh = (double)dy[c] * factor(gain, c, args->one_plus);
+                double xh = (double)x[c] * r;
                 dx[c] = (float)(r * (dxh - xh * dot / (double)channels));
             }
         }

@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "core/memory.h"
-#include "core/rng.h"
 
 double estimate_pass(uint32_t n, uint32_t c, uint32_t k)
 {
@@ -83,4 +82,60 @@ int64_t estimate_majority(const char *const *answers, uint32_t count)
         }
     }
     return best;
+}
+
+/* Is the majority of chosen[k] right? votes and first are indexed by kind; votes is zero before and after. */
+static bool majority_passes(const int32_t *kind, const bool *passed, const uint32_t *chosen,
+                            uint32_t k, uint32_t *votes, uint32_t *first)
+{
+    uint32_t best = 0;
+    int32_t winner = -1;
+    for (uint32_t i = 0; i < k; i++) {
+        int32_t one = kind[chosen[i]];
+        if (one < 0)
+            continue;
+        if (votes[one]++ == 0 || chosen[i] < first[one])
+            first[one] = chosen[i];
+    }
+    for (uint32_t i = 0; i < k; i++) {
+        int32_t one = kind[chosen[i]];
+        if (one < 0)
+            continue;
+        if (votes[one] > best || (votes[one] == best && first[one] < first[winner])) {
+            best = votes[one];
+            winner = one;
+        }
+    }
+    for (uint32_t i = 0; i < k; i++)
+        if (kind[chosen[i]] >= 0)
+            votes[kind[chosen[i]]] = 0;
+    return winner >= 0 && passed[first[winner]];
+}
+
+double estimate_majority_at(const int32_t *kind, const bool *passed, uint32_t n, uint32_t k,
+                            struct rng *rng, uint32_t *room)
+{
+    uint32_t *order = room, *votes = room + n, *first = room + 2 * (size_t)n, voting = 0, right = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        order[i] = i;
+        votes[i] = 0;
+        voting += kind[i] >= 0;
+        right += kind[i] >= 0 && passed[i];
+    }
+    if (k == 0 || n < k || voting == 0)
+        return NAN;
+    if (k == 1)
+        return (double)right / n;
+    if (k == n)
+        return majority_passes(kind, passed, order, n, votes, first);
+    uint32_t wins = 0;
+    for (int draw = 0; draw < ESTIMATE_SUBSETS; draw++) {
+        for (uint32_t i = 0; i < k; i++) { /* the first k of a shuffle (Fisher and Yates) */
+            uint32_t j = i + (uint32_t)rng_below(rng, n - i), kept = order[i];
+            order[i] = order[j];
+            order[j] = kept;
+        }
+        wins += majority_passes(kind, passed, order, k, votes, first);
+    }
+    return (double)wins / ESTIMATE_SUBSETS;
 }

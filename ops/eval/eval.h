@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
+#include "actor/engine.h"
 #include "core/file.h"
 #include "core/settings.h"
 #include "ops/eval/report.h"
@@ -23,6 +24,13 @@ struct eval {
     uint64_t limit;     /* prompts at most; 0: all */
     bool resume, ids, quiet;
     bool score; /* false: generate and measure lengths only */
+    bool
+        plain; /* report.json without what this session did: the same bytes however often it was cut off */
+    bool
+        restart; /* with resume: a folder of other weights, data or sampling is emptied, not refused */
+    const char *name; /* of the set, for the progress line; NULL: none */
+    struct engine
+        *engine; /* borrowed, with its weights; NULL: one of its own, with those of model.path */
     struct report_options report;
     const char *passed_on[EVAL_PASSED_ON_MAX]; /* arguments of weir-reward: --config and settings */
     int passed_on_count;
@@ -35,8 +43,14 @@ struct eval {
 
 MUST_CHECK enum status eval_generate(struct eval *eval);
 MUST_CHECK enum status eval_score(const struct eval *eval);
-/* *table: text for people. */
+/* Writes report.json; its content is the caller's. */
+MUST_CHECK enum status eval_figures(const struct eval *eval, json_t **report);
+/* The same, and *table: text for people. */
 MUST_CHECK enum status eval_report(const struct eval *eval, struct buffer *table);
+/* pass@1, 2, 4, ... up to the samples. */
+void eval_default_ks(struct eval *eval);
 int eval_command(int argc, char **argv);
+/* ops/eval/follow.c: `weir-eval --follow`, the service that evaluates the versions of a run while it trains. */
+int follow_command(int argc, char **argv);
 
 #endif

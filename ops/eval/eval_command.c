@@ -8,18 +8,25 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "core/eval_schedule.h"
 #include "core/log.h"
+#include "core/memory.h"
 #include "core/program.h"
 #include "core/wait.h"
 #include "ops/cmd.h"
 #include "ops/eval/eval.h"
+#include "ops/eval/row.h"
+#include "ops/eval_table.h"
+#include "ops/run_folder.h"
 
 extern char **environ;
 
 static int usage(FILE *to, int code)
 {
     fputs(
-        "usage: weir eval MODEL_DIR DATA.jsonl [options] [section.name=value ...]\n"
+        "usage: weir eval MODEL_DIR DATA.jsonl... [options] [section.name=value ...]\n"
+        "       weir eval --table RUN   the figures of a run's evaluations (docs/eval.md)\n"
+        "  --set NAME=PATH  one more set; several sets get a folder and a table each\n"
         "  --samples K      answers to each prompt (default 1)\n"
         "  --reward NAME    as reward.plugin of a recipe; none: no scores (default: the recipe's)\n"
         "  --out FOLDER     responses.jsonl, scores.jsonl, report.json (default: eval)\n"
@@ -56,16 +63,30 @@ enum {
     CONFIG,
     AS_JSON,
     QUIET,
+    SET,
+    TABLE,
     HELP
 };
 
-static const struct option options[] = {
-    {"samples", 1, NULL, SAMPLES}, {"reward", 1, NULL, REWARD}, {"out", 1, NULL, OUT},
-    {"resume", 0, NULL, RESUME},   {"k", 1, NULL, KS},          {"success", 1, NULL, SUCCESS},
-    {"seed", 1, NULL, SEED},       {"tokens", 1, NULL, TOKENS}, {"device", 1, NULL, DEVICE},
-    {"limit", 1, NULL, LIMIT},     {"id", 1, NULL, KEY_ID},     {"ids", 0, NULL, IDS},
-    {"config", 1, NULL, CONFIG},   {"json", 0, NULL, AS_JSON},  {"quiet", 0, NULL, QUIET},
-    {"help", 0, NULL, HELP},       {NULL, 0, NULL, 0}};
+static const struct option options[] = {{"samples", 1, NULL, SAMPLES},
+                                        {"reward", 1, NULL, REWARD},
+                                        {"out", 1, NULL, OUT},
+                                        {"resume", 0, NULL, RESUME},
+                                        {"k", 1, NULL, KS},
+                                        {"success", 1, NULL, SUCCESS},
+                                        {"seed", 1, NULL, SEED},
+                                        {"tokens", 1, NULL, TOKENS},
+                                        {"device", 1, NULL, DEVICE},
+                                        {"limit", 1, NULL, LIMIT},
+                                        {"id", 1, NULL, KEY_ID},
+                                        {"ids", 0, NULL, IDS},
+                                        {"config", 1, NULL, CONFIG},
+                                        {"json", 0, NULL, AS_JSON},
+                                        {"quiet", 0, NULL, QUIET},
+                                        {"set", 1, NULL, SET},
+                                        {"table", 1, NULL, TABLE},
+                                        {"help", 0, NULL, HELP},
+                                        {NULL, 0, NULL, 0}};
 
 enum { FILES_MAX = 16, OVERRIDES_MAX = 256, TEXTS_MAX = 8 };
 
@@ -78,7 +99,9 @@ struct arguments {
     size_t override_count;
     char texts[TEXTS_MAX][FILE_PATH_MAX + 64]; /* overrides made here */
     size_t text_count;
-    const char *model, *data;
+    const char *model, *table; /* table: a run whose table is wanted */
+    struct eval_sets sets;
+    bool named; /* a set has a name that was given: its files go to a folder of it */
     struct config *config;
     struct settings settings;
 };
@@ -141,7 +164,7 @@ static enum status read_ks(const char *text, struct report_options *report)
     return report->k_count > 0 ? STATUS_OK : FAIL(STATUS_INVALID, "--k is empty");
 }
 
-static void default_ks(struct eval *eval)
+void eval_default_ks(struct eval *eval)
 {
     struct report_options *report = &eval->report;
     for (uint32_t k = 1; k < eval->samples && report->k_count < REPORT_KS_MAX - 1; k *= 2)
@@ -183,6 +206,12 @@ static enum status take_option(struct arguments *arguments, int option)
     case KEY_ID:
         eval->key_id = optarg;
         return STATUS_OK;
+    case TABLE:
+        arguments->table = optarg;
+        return STATUS_OK;
+    case SET:
+        arguments->named = true;
+        return eval_sets_add(&arguments->sets, "--set", optarg);
     default:
         if (arguments->file_count == FILES_MAX)
             return FAIL(STATUS_LIMIT, "more than %d --config", FILES_MAX);
@@ -205,14 +234,13 @@ static enum status take_words(struct arguments *arguments, int argc, char **argv
             TRY(add_override(arguments, argv[i]));
         else if (arguments->model == NULL)
             arguments->model = argv[i];
-        else if (arguments->data == NULL)
-            arguments->data = argv[i];
         else
-            return FAIL(STATUS_INVALID, "%s: MODEL_DIR and DATA.jsonl are there already", argv[i]);
-    if (arguments->data == NULL)
+            TRY(eval_sets_add(&arguments->sets, "data", argv[i]));
+    if (arguments->table != NULL)
+        return STATUS_OK;
+    if (arguments->model == NULL)
         return FAIL(STATUS_INVALID, "MODEL_DIR and DATA.jsonl are wanted");
-    TRY(make_override(arguments, "model.path", arguments->model));
-    return make_override(arguments, "data.train", arguments->data);
+    return make_override(arguments, "model.path", arguments->model);
 }
 
 static enum status load_settings(struct arguments *arguments)
@@ -224,6 +252,12 @@ static enum status load_settings(struct arguments *arguments)
                                  .override_count = arguments->override_count,
                                  .environment = true};
     TRY(settings_load(&arguments->settings, &arguments->config, &input));
+    if (arguments->sets.count == 0 && arguments->settings.eval.sets[0] != '\0') {
+        arguments->named = true;
+        TRY(eval_sets_parse(&arguments->sets, "eval.sets", arguments->settings.eval.sets));
+    }
+    if (arguments->sets.count == 0)
+        return FAIL(STATUS_INVALID, "DATA.jsonl is wanted (or eval.sets of a recipe)");
     eval->settings = &arguments->settings;
     eval->report.seed = arguments->settings.run.seed;
     eval->score = !arguments->no_reward;
@@ -260,10 +294,10 @@ static int read_arguments(struct arguments *arguments, int argc, char **argv)
     }
     if (status == STATUS_OK)
         status = take_words(arguments, argc, argv);
-    if (status == STATUS_OK)
+    if (status == STATUS_OK && arguments->table == NULL)
         status = load_settings(arguments);
     if (status == STATUS_OK && eval->report.k_count == 0)
-        default_ks(eval);
+        eval_default_ks(eval);
     if (status == STATUS_OK)
         return -1;
     fprintf(stderr, "weir eval: %s\n", error_sentence());
@@ -314,68 +348,166 @@ enum status eval_score(const struct eval *eval)
 
 /* ---- the report ---- */
 
-static void add_speed(const struct eval *eval, json_t *json)
+static void add_session(const struct eval *eval, json_t *json)
 {
     bool known = eval->made > 0 && eval->seconds > 0;
     json_object_set_new(json, "left_out", json_integer((json_int_t)eval->left_out));
     json_object_set_new(json, "reward",
                         eval->score ? json_string(eval->settings->reward.plugin) : json_null());
+    if (eval->plain)
+        return;
     json_object_set_new(json, "session_tokens", json_integer((json_int_t)eval->tokens));
     json_object_set_new(json, "tokens_per_s",
                         known ? json_real((double)eval->tokens / eval->seconds) : json_null());
 }
 
-enum status eval_report(const struct eval *eval, struct buffer *table)
+enum status eval_figures(const struct eval *eval, json_t **report)
 {
     char path[FILE_PATH_MAX], out[FILE_PATH_MAX];
     json_t *json = NULL;
     TRY(file_path(path, "%s/%s.jsonl", eval->out, eval->score ? "scores" : "responses"));
     TRY(file_path(out, "%s/report.json", eval->out));
     TRY(report_make(path, &eval->report, &json));
-    add_speed(eval, json);
+    add_session(eval, json);
     char *text = json_dumps(json, JSON_INDENT(1) | JSON_REAL_PRECISION(12));
     enum status status =
         text != NULL ? file_replace(out, text, strlen(text)) : FAIL(STATUS_NO_MEMORY, "%s", out);
     free(text); /* lint: allow(free): jansson's buffer */
-    if (status == STATUS_OK)
-        status = report_table(json, table);
-    if (status == STATUS_OK && eval->made > 0 && eval->seconds > 0)
-        status = buffer_printf(table, "%" PRIu64 " tokens in %.1f s: %.0f tokens/s\n", eval->tokens,
-                               eval->seconds, (double)eval->tokens / eval->seconds);
-    if (status == STATUS_OK && eval->left_out > 0)
-        status = buffer_printf(table,
-                               "%" PRIu64 " prompts are longer than data.prompt_tokens_max=%u and "
-                               "were left out\n",
-                               eval->left_out, eval->settings->data.prompt_tokens_max);
+    if (status != STATUS_OK)
+        json_decref(json);
+    else
+        *report = json;
+    return status;
+}
+
+static enum status make_table(const struct eval *eval, const json_t *json, struct buffer *table)
+{
+    TRY(report_table(json, table));
+    if (eval->made > 0 && eval->seconds > 0)
+        TRY(buffer_printf(table, "%" PRIu64 " tokens in %.1f s: %.0f tokens/s\n", eval->tokens,
+                          eval->seconds, (double)eval->tokens / eval->seconds));
+    if (eval->left_out > 0)
+        TRY(buffer_printf(table,
+                          "%" PRIu64 " prompts are longer than data.prompt_tokens_max=%u and "
+                          "were left out\n",
+                          eval->left_out, eval->settings->data.prompt_tokens_max));
+    return STATUS_OK;
+}
+
+enum status eval_report(const struct eval *eval, struct buffer *table)
+{
+    json_t *json = NULL;
+    TRY(eval_figures(eval, &json));
+    enum status status = make_table(eval, json, table);
     json_decref(json);
     return status;
 }
 
-static enum status print_report(const struct arguments *arguments, struct buffer *table)
+/* ---- sets, one after another, with one model ---- */
+
+static enum status run_set(struct arguments *arguments, const struct eval_set *set,
+                           struct engine *engine, json_t *reports, json_t *rows)
 {
-    char path[FILE_PATH_MAX];
-    if (arguments->json) {
-        buffer_clear(table);
-        TRY(file_path(path, "%s/report.json", arguments->eval.out));
-        TRY(file_read(path, table));
-    }
-    printf("%s%s", buffer_string(table), arguments->json ? "\n" : "");
-    return STATUS_OK;
+    struct eval eval = arguments->eval;
+    struct settings settings = arguments->settings;
+    struct buffer table;
+    bool several = arguments->sets.count > 1;
+    settings.data.train = set->path;
+    eval.settings = &settings;
+    eval.engine = engine;
+    eval.name = several ? set->name : NULL;
+    if (arguments->named || several)
+        TRY(file_path(eval.out, "%s/%s", arguments->eval.out, set->name));
+    json_t *report = NULL, *row = json_object();
+    buffer_init(&table, 0);
+    enum status status;
+    TRY_GOTO(out, eval_generate(&eval));
+    if (eval.score)
+        TRY_GOTO(out, eval_score(&eval));
+    TRY_GOTO(out, eval_figures(&eval, &report));
+    TRY_GOTO(out, make_table(&eval, report, &table));
+    TRY_GOTO(out, eval_row_fill(row, set->name, report, eval.samples));
+    json_object_set(reports, set->name, report);
+    json_array_append(rows, row);
+    if (!arguments->json)
+        printf("%s%s%s%s", several ? set->name : "", several ? ": " : "", several ? set->path : "",
+               several ? "\n" : "");
+    if (!arguments->json)
+        printf("%s%s", buffer_string(&table), several ? "\n" : "");
+    fflush(stdout);
+out:
+    json_decref(report);
+    json_decref(row);
+    buffer_free(&table);
+    return status;
+}
+
+/* One report as it is; several under their names. */
+static enum status print_json(const json_t *reports, bool several)
+{
+    json_t *one = json_object_iter_value(json_object_iter((json_t *)(uintptr_t)reports));
+    size_t flags = JSON_INDENT(1) | JSON_REAL_PRECISION(12);
+    return json_dumpf(several ? reports : one, stdout, flags) == 0 && putchar('\n') != EOF
+               ? STATUS_OK
+               : FAIL(STATUS_IO, "stdout");
+}
+
+static enum status print_rows(const json_t *rows)
+{
+    struct buffer text;
+    buffer_init(&text, 0);
+    enum status status = eval_table_text(rows, 0, &text);
+    if (status == STATUS_OK)
+        fputs(buffer_string(&text), stdout);
+    buffer_free(&text);
+    return status;
+}
+
+static enum status run_sets(struct arguments *arguments, struct engine *engine, json_t *reports,
+                            json_t *rows)
+{
+    const struct eval_sets *sets = &arguments->sets;
+    TRY(engine_create(engine, &arguments->settings, 0, 1));
+    TRY(engine_load_folder(engine, arguments->settings.model.path));
+    for (uint32_t i = 0; i < sets->count; i++)
+        TRY(run_set(arguments, &sets->rows[i], engine, reports, rows));
+    if (arguments->json)
+        return print_json(reports, sets->count > 1);
+    return sets->count > 1 ? print_rows(rows) : STATUS_OK;
 }
 
 static enum status run(struct arguments *arguments)
 {
-    struct eval *eval = &arguments->eval;
-    struct buffer table;
-    buffer_init(&table, 0);
-    enum status status = eval_generate(eval);
-    if (status == STATUS_OK && eval->score)
-        status = eval_score(eval);
-    if (status == STATUS_OK)
-        status = eval_report(eval, &table);
-    if (status == STATUS_OK)
-        status = print_report(arguments, &table);
-    buffer_free(&table);
+    char kept[STATUS_TEXT_MAX];
+    struct engine *engine = memory_alloc(sizeof *engine);
+    json_t *reports = json_object(), *rows = json_array();
+    enum status status = engine != NULL && reports != NULL && rows != NULL
+                             ? run_sets(arguments, engine, reports, rows)
+                             : FAIL(STATUS_NO_MEMORY, "an evaluation");
+    status_keep(kept);
+    if (engine != NULL)
+        engine_destroy(engine);
+    memory_free(engine);
+    json_decref(reports);
+    json_decref(rows);
+    status_restore(kept);
+    return status;
+}
+
+/* Of a run, by its name or folder. */
+static enum status show_table(const char *name)
+{
+    char folder[FILE_PATH_MAX], run_name[RUN_NAME_MAX];
+    json_t *rows = NULL;
+    TRY(run_folder_find(runs_root(), name, folder, run_name));
+    TRY(eval_table_read(folder, &rows));
+    enum status status = json_array_size(rows) > 0
+                             ? print_rows(rows)
+                             : FAIL(STATUS_NOT_FOUND,
+                                    "%s/eval/table.jsonl has no rows yet: runs are evaluated when "
+                                    "eval.every and eval.sets are set",
+                                    folder);
+    json_decref(rows);
     return status;
 }
 
@@ -389,7 +521,8 @@ int eval_command(int argc, char **argv)
                                             .report = {.success = 0.5}}};
     int code = read_arguments(&arguments, argc, argv);
     if (code < 0) {
-        enum status status = run(&arguments);
+        enum status status =
+            arguments.table != NULL ? show_table(arguments.table) : run(&arguments);
         code = program_exit_code(status);
         if (status != STATUS_OK)
             fprintf(stderr, "weir eval: %s\n", error_sentence());

@@ -8,6 +8,7 @@
 
 #include "actor/generate.h"
 #include "core/clock.h"
+#include "core/log.h"
 #include "core/memory.h"
 #include "ops/eval/eval.h"
 #include "ops/eval/responses.h"
@@ -16,7 +17,7 @@
 
 struct session {
     struct eval *eval;
-    struct engine engine;
+    struct engine *engine, own; /* own: unless the caller has one */
     struct prompts *prompts;
     struct generate_prompt *rows; /* [count] */
     uint64_t count;
@@ -46,7 +47,7 @@ static enum status decode(struct session *session, const uint32_t *ids, uint32_t
     buffer_clear(&session->text);
     buffer_clear(&session->utf8);
     TRY(buffer_reserve(&session->utf8, 1));
-    TRY(tokenizer_decode(session->engine.tokenizer, ids, count, true, &session->text));
+    TRY(tokenizer_decode(session->engine->tokenizer, ids, count, true, &session->text));
     TRY(text_append_utf8(&session->utf8, session->text.bytes, session->text.size));
     *text = text_of(&session->utf8);
     return *text != NULL ? STATUS_OK : FAIL(STATUS_NO_MEMORY, "a text");
@@ -135,8 +136,9 @@ static void show_progress(struct session *session, bool end)
     session->shown_ns = now_ns;
     double seconds = (double)(now_ns - session->start_ns) / CLOCK_NS_PER_S;
     uint64_t all = session->count * eval->samples, left = all - session->responses.have;
-    fprintf(stderr, "%s%" PRIu64 " of %" PRIu64 " answers, %" PRIu64 " tokens, %.0f tokens/s",
-            terminal ? "\r" : "", session->responses.have, all, eval->tokens,
+    fprintf(stderr, "%s%s%s%" PRIu64 " of %" PRIu64 " answers, %" PRIu64 " tokens, %.0f tokens/s",
+            terminal ? "\r" : "", eval->name != NULL ? eval->name : "",
+            eval->name != NULL ? ": " : "", session->responses.have, all, eval->tokens,
             seconds > 0 ? (double)eval->tokens / seconds : 0.0);
     if (eval->made > 0 && left > 0)
         fprintf(stderr, ", about %.0f s left", seconds / (double)eval->made * (double)left);
@@ -157,9 +159,9 @@ static json_t *fingerprint(const struct session *session)
     const struct settings *settings = session->eval->settings;
     const struct sampling_settings *sampling = &settings->sampling;
     char weights[32], data[32], numerics[32];
-    snprintf(weights, sizeof weights, "%016" PRIx64, session->engine.weights[0].digest);
+    snprintf(weights, sizeof weights, "%016" PRIx64, session->engine->weights[0].digest);
     snprintf(data, sizeof data, "%016" PRIx64, prompts_hash(session->prompts));
-    snprintf(numerics, sizeof numerics, "%016" PRIx64, session->engine.numerics_id);
+    snprintf(numerics, sizeof numerics, "%016" PRIx64, session->engine->numerics_id);
     return json_pack("{s:i,s:s,s:s,s:s,s:I,s:I,s:I,s:f,s:f,s:I,s:I,s:I,s:f,s:b}", "format", 1,
                      "weights", weights, "data", data, "numerics", numerics, "prompts",
                      (json_int_t)session->count, "samples", (json_int_t)session->eval->samples,
@@ -195,6 +197,15 @@ static enum status write_json(const char *path, const json_t *json)
     return status;
 }
 
+/* Of an evaluation whose weights or settings are no longer those asked for. */
+static enum status begin_anew(const struct eval *eval, const char *path, const json_t *now)
+{
+    LOG_WARN("eval", "begun anew", "why=\"%s\"", status_last_error());
+    TRY(file_remove_tree(eval->out));
+    TRY(file_make_dirs(eval->out));
+    return write_json(path, now);
+}
+
 /* eval.json names what the answers depend on. A folder with answers is gone on with when that is the same. */
 static enum status open_folder(struct session *session)
 {
@@ -213,6 +224,8 @@ static enum status open_folder(struct session *session)
         old = json_load_file(path, 0, &error);
         status = old != NULL ? compare_fingerprints(old, now, path)
                              : FAIL(STATUS_CORRUPT, "%s: %s", path, error.text);
+        if (status != STATUS_OK && eval->restart)
+            status = begin_anew(eval, path, now);
     } else if (status == STATUS_OK) {
         status = write_json(path, now);
     }
@@ -229,11 +242,15 @@ static enum status load(struct session *session)
 {
     struct eval *eval = session->eval;
     const struct settings *settings = eval->settings;
-    TRY(engine_create(&session->engine, settings, 0, 1));
-    TRY(engine_load_folder(&session->engine, settings->model.path));
+    session->engine = eval->engine;
+    if (eval->engine == NULL) {
+        session->engine = &session->own;
+        TRY(engine_create(&session->own, settings, 0, 1));
+        TRY(engine_load_folder(&session->own, settings->model.path));
+    }
     TRY(prompts_load(&session->prompts, &settings->data,
                      (enum setting_chat_format)settings->model.chat_format,
-                     session->engine.tokenizer));
+                     session->engine->tokenizer));
     eval->left_out = prompts_left_out(session->prompts);
     session->count = prompts_count(session->prompts);
     if (eval->limit > 0 && eval->limit < session->count)
@@ -264,7 +281,7 @@ static enum status run(struct session *session)
                                    .self = session,
                                    .stop = eval->stop};
     session->start_ns = session->shown_ns = clock_now_ns();
-    enum status status = generate(&session->engine, &order);
+    enum status status = generate(session->engine, &order);
     eval->seconds = (double)(clock_now_ns() - session->start_ns) / CLOCK_NS_PER_S;
     TRY(status);
     show_progress(session, true);
@@ -283,7 +300,7 @@ enum status eval_generate(struct eval *eval)
     char kept[STATUS_TEXT_MAX];
     status_keep(kept);
     responses_close(&session->responses);
-    engine_destroy(&session->engine);
+    engine_destroy(&session->own);
     prompts_destroy(&session->prompts);
     memory_free(session->rows);
     buffer_free(&session->text);

@@ -13,9 +13,11 @@ enum { SAMPLES_MAX = 65536 /* of one prompt */, ALL = -1 };
 
 struct prompt_tally {
     int32_t source;
-    uint32_t n, c;   /* scored; passed */
-    double sum;      /* of values */
-    double majority; /* 1, 0, or NAN: no answers were extracted */
+    uint32_t n, c;                        /* scored; passed */
+    double sum;                           /* of values */
+    double majority;                      /* 1, 0, or NAN: no answers were extracted */
+    double majority_at[REPORT_KS_MAX];    /* likewise, for each k of the options */
+    double samples, tokens, cut, repeats; /* all, scored or not */
 };
 
 struct sample_tally {
@@ -37,6 +39,8 @@ struct report {
     json_int_t index;
     char **answers; /* [answer_count] owned; NULL: none */
     bool *passed;
+    int32_t *kinds; /* index of the first equal answer; -1: none */
+    uint32_t *room; /* of estimate_majority_at */
     uint32_t answer_count;
 };
 
@@ -74,16 +78,35 @@ static enum status source_of(struct report *report, const char *name, int32_t *s
     return STATUS_OK;
 }
 
+static void count_majorities(struct report *report, struct prompt_tally *prompt)
+{
+    for (uint32_t i = 0; i < report->answer_count; i++) {
+        uint32_t j = 0;
+        while (report->answers[i] != NULL && j < i &&
+               (report->answers[j] == NULL || strcmp(report->answers[i], report->answers[j]) != 0))
+            j++;
+        report->kinds[i] = report->answers[i] != NULL ? (int32_t)j : -1;
+    }
+    for (uint32_t i = 0; i < report->options->k_count; i++) {
+        struct rng rng;
+        rng_init(&rng, report->options->seed, (uint64_t)report->prompt_count * REPORT_KS_MAX + i,
+                 RNG_TASK);
+        prompt->majority_at[i] =
+            estimate_majority_at(report->kinds, report->passed, report->answer_count,
+                                 report->options->ks[i], &rng, report->room);
+    }
+}
+
 static void end_prompt(struct report *report)
 {
     if (report->prompt_count == 0)
         return;
     struct prompt_tally *prompt = &report->prompts[report->prompt_count - 1];
     int64_t best = estimate_majority((const char *const *)report->answers, report->answer_count);
-    prompt->majority = NAN;
     if (best >= 0) {
         report->has_answers = true;
         prompt->majority = report->passed[best];
+        count_majorities(report, prompt);
     }
     for (uint32_t i = 0; i < report->answer_count; i++)
         memory_free(report->answers[i]);
@@ -97,6 +120,8 @@ static enum status begin_prompt(struct report *report, const json_t *row, json_i
              sizeof *report->prompts));
     const char *name = json_string_value(json_object_get(row, "data_source"));
     struct prompt_tally prompt = {.majority = NAN};
+    for (int i = 0; i < REPORT_KS_MAX; i++)
+        prompt.majority_at[i] = NAN;
     TRY(source_of(report, name != NULL ? name : "", &prompt.source));
     report->prompts[report->prompt_count++] = prompt;
     report->index = index;
@@ -143,6 +168,11 @@ static enum status take_row(struct report *report, const json_t *row)
                               .cut = finish != NULL && strcmp(finish, "length") == 0,
                               .repeats = finish != NULL && strcmp(finish, "repetition") == 0,
                               .scored = scored};
+    const struct sample_tally *sample = &report->samples[report->sample_count - 1];
+    prompt->samples++;
+    prompt->tokens += sample->tokens;
+    prompt->cut += sample->cut;
+    prompt->repeats += sample->repeats;
     if (!scored)
         return STATUS_OK;
     bool passed = json_number_value(value) >= report->options->success;
@@ -176,11 +206,20 @@ static json_t *number(double value)
     return isfinite(value) ? json_real(value) : json_null();
 }
 
-enum figure { AVERAGE, RATE, PASS, MAJORITY };
+enum figure { AVERAGE, RATE, PASS, MAJORITY, MAJORITY_AT, LENGTH, CUT, REPEATS };
 
+/* k: of PASS; index of k: of MAJORITY_AT. */
 static double figure_of(const struct prompt_tally *prompt, enum figure figure, uint32_t k)
 {
     switch (figure) {
+    case MAJORITY_AT:
+        return prompt->majority_at[k];
+    case LENGTH:
+        return prompt->tokens / prompt->samples;
+    case CUT:
+        return prompt->cut / prompt->samples;
+    case REPEATS:
+        return prompt->repeats / prompt->samples;
     case AVERAGE:
         return prompt->n > 0 ? prompt->sum / prompt->n : NAN;
     case RATE:
@@ -226,8 +265,25 @@ static enum status add_rates(const struct report *report, int32_t source, json_t
         snprintf(name, sizeof name, "%u", report->options->ks[i]);
         TRY(add_figure(report, source, PASS, report->options->ks[i], pass, name));
     }
-    return report->has_answers ? add_figure(report, source, MAJORITY, 0, out, "majority")
-                               : STATUS_OK;
+    if (!report->has_answers)
+        return STATUS_OK;
+    json_t *majority = json_object();
+    json_object_set_new(out, "majority_at", majority);
+    for (uint32_t i = 0; i < report->options->k_count; i++) {
+        snprintf(name, sizeof name, "%u", report->options->ks[i]);
+        TRY(add_figure(report, source, MAJORITY_AT, i, majority, name));
+    }
+    return add_figure(report, source, MAJORITY, 0, out, "majority");
+}
+
+/* Means over prompts of their samples' means; the same as over samples when all prompts have as many. */
+static enum status add_intervals(const struct report *report, int32_t source, json_t *out)
+{
+    json_t *intervals = json_object();
+    json_object_set_new(out, "intervals", intervals);
+    TRY(add_figure(report, source, LENGTH, 0, intervals, "tokens"));
+    TRY(add_figure(report, source, CUT, 0, intervals, "truncated"));
+    return add_figure(report, source, REPEATS, 0, intervals, "repetition");
 }
 
 static enum status add_lengths(const struct report *report, int32_t source, json_t *out)
@@ -271,6 +327,7 @@ static enum status add_source(const struct report *report, int32_t source, json_
     json_object_set_new(out, "source", json_string(source == ALL ? "all" : report->names[source]));
     json_object_set_new(out, "prompts", json_integer(prompts));
     TRY(add_lengths(report, source, out));
+    TRY(add_intervals(report, source, out));
     return report->has_values ? add_rates(report, source, out) : STATUS_OK;
 }
 
@@ -308,7 +365,10 @@ enum status report_make(const char *path, const struct report_options *options, 
     *json = NULL;
     report.answers = memory_array(SAMPLES_MAX, sizeof *report.answers);
     report.passed = memory_array(SAMPLES_MAX, sizeof *report.passed);
-    enum status status = report.answers != NULL && report.passed != NULL
+    report.kinds = memory_array(SAMPLES_MAX, sizeof *report.kinds);
+    report.room = memory_array((size_t)3 * SAMPLES_MAX, sizeof *report.room);
+    bool room = report.kinds != NULL && report.room != NULL;
+    enum status status = report.answers != NULL && report.passed != NULL && room
                              ? read_rows(&report, path)
                              : FAIL(STATUS_NO_MEMORY, "a report");
     if (status == STATUS_OK && report.prompt_count == 0)
@@ -328,6 +388,8 @@ enum status report_make(const char *path, const struct report_options *options, 
     memory_free(report.samples);
     memory_free(report.answers);
     memory_free(report.passed);
+    memory_free(report.kinds);
+    memory_free(report.room);
     return status;
 }
 
@@ -348,9 +410,19 @@ static enum status put_figure(struct buffer *text, const char *name, const json_
                                member(figure, "high"), (unsigned)member(figure, "prompts"));
 }
 
-static enum status put_source(const json_t *source, struct buffer *text)
+static enum status put_lengths(const json_t *source, struct buffer *text)
 {
     const json_t *tokens = json_object_get(source, "tokens");
+    return buffer_printf(text,
+                         "  tokens     mean %.1f, p50 %.0f, p99 %.0f, max %.0f; cut at the limit "
+                         "%.2f %%, repeating %.2f %%\n",
+                         member(tokens, "mean"), member(tokens, "p50"), member(tokens, "p99"),
+                         member(tokens, "max"), 100 * member(source, "truncated"),
+                         100 * member(source, "repetition"));
+}
+
+static enum status put_source(const json_t *source, struct buffer *text)
+{
     TRY(buffer_printf(text, "%s: %u prompts, %u samples",
                       json_string_value(json_object_get(source, "source")),
                       (unsigned)member(source, "prompts"), (unsigned)member(source, "samples")));
@@ -368,13 +440,18 @@ static enum status put_source(const json_t *source, struct buffer *text)
         snprintf(name, sizeof name, "pass@%s", k);
         TRY(put_figure(text, name, figure));
     }
+    json_t *majority = json_object_get(source, "majority_at");
+    double n = member(source, "samples") / member(source, "prompts");
+    json_object_foreach(majority, k, figure)
+    {
+        char name[48];
+        double of = strtod(k, NULL);
+        snprintf(name, sizeof name, "maj@%s", k);
+        if (of > 1 && of < n) /* maj@1 is avg@n */
+            TRY(put_figure(text, name, figure));
+    }
     TRY(put_figure(text, "maj@n", json_object_get(source, "majority")));
-    return buffer_printf(text,
-                         "  tokens     mean %.1f, p50 %.0f, p99 %.0f, max %.0f; cut at the limit "
-                         "%.2f %%, repeating %.2f %%\n",
-                         member(tokens, "mean"), member(tokens, "p50"), member(tokens, "p99"),
-                         member(tokens, "max"), 100 * member(source, "truncated"),
-                         100 * member(source, "repetition"));
+    return put_lengths(source, text);
 }
 
 enum status report_table(const json_t *json, struct buffer *text)

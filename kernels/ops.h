@@ -302,7 +302,8 @@ struct op_lightning_backward { /* whole sequences from position 0; states are re
 };
 
 /* ---- mixture of experts (M1-SPEC 1.6) -----------------------------------------------------------
- * p = softmax(logits) in f32; top J by p, ties to the smaller expert index; weight = p_sel / sum p_sel.
+ * p = softmax(logits) in f32; top J by p, ties to the smaller expert index; weight = p_sel / sum p_sel, which is the
+ * softmax over the chosen logits (Mixtral's words for it); with raw weight = p_sel (Qwen3-MoE without norm_topk_prob).
  * Slot j of row t is entry t * J + j. Sorted rows: entries ordered by expert, then by entry. */
 struct op_moe_route {
     int64_t rows, experts, top;
@@ -313,8 +314,9 @@ struct op_moe_route {
     int32_t *entry;         /* out [T J] entry of each sorted row */
     int32_t *sorted;        /* out [T J] sorted row of each entry */
     int32_t *expert_offset; /* out [E + 1] first sorted row of each expert */
+    bool raw;
 };
-/* dlogits: through the selected weights dz_sel = w (dw - sum w dw), zero elsewhere; plus the auxiliary
+/* dlogits: through the selected weights dz_sel = w (dw - sum w dw), elsewhere zero, or -p sum w dw when raw; plus the auxiliary
  * loss L = coef * E * sum_e f_e P_e over all layers and tokens together (f_e = fraction of rows choosing
  * e summed over slots, held constant; P_e = mean probability): dz += p (g - p . g), g_e = coef E f_e / N. */
 struct op_moe_route_backward {
@@ -325,6 +327,7 @@ struct op_moe_route_backward {
     const float *dweight;      /* [T, J] */
     const float *aux_gradient; /* [E] g_e above, or NULL */
     act *dlogits;              /* out [T, E] */
+    bool raw;
 };
 struct op_moe_gather { /* y[i] = x[entry[i] / J] */
     int64_t rows, channels, top;

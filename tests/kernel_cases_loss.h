@@ -41,7 +41,7 @@ static inline void case_moe_route(struct judge *judge)
             RUN(judge, moe_route, .rows = rows, .experts = experts, .top = top,
                 .logits = AT(logits), .probability = experts == 8 ? NULL : AT(p),
                 .expert = AT(expert), .weight = AT(weight), .entry = AT(entry),
-                .sorted = AT(sorted), .expert_offset = AT(offset));
+                .sorted = AT(sorted), .expert_offset = AT(offset), .raw = experts >= 16);
             judge_compare(judge);
         }
 }
@@ -70,7 +70,8 @@ static inline void case_moe_route_backward(struct judge *judge)
             }
             RUN(judge, moe_route_backward, .rows = rows, .experts = experts, .top = top,
                 .probability = AT(p), .expert = AT(expert), .weight = AT(weight),
-                .dweight = AT(dweight), .aux_gradient = AT(aux), .dlogits = AT(dlogits));
+                .dweight = AT(dweight), .aux_gradient = AT(aux), .dlogits = AT(dlogits),
+                .raw = r % 3 == 1);
             judge_compare(judge);
         }
 }

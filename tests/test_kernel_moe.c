@@ -26,7 +26,8 @@ static void check_golden(const struct op_table *ops)
                                  floats(T * J),
                                  integers(T * J),
                                  integers(T * J),
-                                 integers(E + 1)};
+                                 integers(E + 1),
+                                 false};
     assert_int_equal(ops->moe_route(ops->context, &route), STATUS_OK);
     assert_close(route.probability, golden(router, "probs", T * E), T * E, 2e-7);
     assert_close(route.weight, golden(router, "topk_weight", T * J), T * J, 2e-7);
@@ -42,7 +43,8 @@ static void check_golden(const struct op_table *ops)
                                              route.weight,
                                              golden_floats(router, "d_weight", T * J),
                                              NULL,
-                                             dz};
+                                             dz,
+                                             false};
     assert_int_equal(ops->moe_route_backward(ops->context, &backward), STATUS_OK);
     assert_close(dz, dlogits, T * E, 5e-7);
     backward.aux_gradient = g;
@@ -69,7 +71,8 @@ static void check_ties(const struct op_table *ops)
                                  floats(T * J),
                                  integers(T * J),
                                  integers(T * J),
-                                 integers(E + 1)};
+                                 integers(E + 1),
+                                 false};
     assert_int_equal(ops->moe_route(ops->context, &route), STATUS_OK);
     assert_memory_equal(route.expert, expert, sizeof expert);
     assert_memory_equal(route.entry, entry, sizeof entry);
@@ -85,7 +88,8 @@ static void check_nan(const struct op_table *ops)
 {
     const float logits[E] = {NAN, NAN, NAN, NAN};
     struct op_moe_route route = {1,           E,         J,           logits,      NULL,
-                                 integers(J), floats(J), integers(J), integers(J), integers(E + 1)};
+                                 integers(J), floats(J), integers(J), integers(J), integers(E + 1),
+                                 false};
     assert_int_equal(ops->moe_route(ops->context, &route), STATUS_OK);
     assert_int_equal(route.expert[0], 0);
     assert_int_equal(route.expert[1], 1);
@@ -105,7 +109,8 @@ static void check_moves(const struct op_table *ops)
                                  floats(ENTRIES),
                                  integers(ENTRIES),
                                  integers(ENTRIES),
-                                 integers(EXPERTS + 1)};
+                                 integers(EXPERTS + 1),
+                                 false};
     float *x = random_floats(ROWS * C);
     float *dy = random_floats(ROWS * C);
     float *sent = floats(ENTRIES * C);

@@ -42,11 +42,13 @@ static void choose_row(const float *probability, int64_t experts, int64_t top, i
     }
 }
 
-static void weigh_row(const float *probability, const int32_t *expert, int64_t top, float *weight)
+static void weigh_row(const float *probability, const int32_t *expert, int64_t top, bool raw,
+                      float *weight)
 {
     float sum = 0;
     for (int64_t j = 0; j < top; j++)
         sum += probability[expert[j]];
+    sum = raw ? 1.0F : sum;
     for (int64_t j = 0; j < top; j++)
         weight[j] = probability[expert[j]] / sum;
 }
@@ -82,7 +84,7 @@ enum status CPU_NAME(moe_route)(void *context, const struct op_moe_route *args)
             args->probability != NULL ? args->probability + t * args->experts : scratch;
         softmax_row(args->logits + t * args->experts, probability, args->experts);
         choose_row(probability, args->experts, args->top, args->expert + t * args->top);
-        weigh_row(probability, args->expert + t * args->top, args->top,
+        weigh_row(probability, args->expert + t * args->top, args->top, args->raw,
                   args->weight + t * args->top);
     }
     sort_by_expert(args);
@@ -107,6 +109,9 @@ enum status CPU_NAME(moe_route_backward)(void *context, const struct op_moe_rout
             aux = fused(p[e], g[e], aux);
         for (int64_t e = 0; e < args->experts; e++)
             dz[e] = g != NULL ? p[e] * (g[e] - aux) : 0.0F;
+        for (int64_t e = 0; args->raw && e < args->experts; e++)
+            dz[e] = fused(-p[e], mean, dz[e]);
+        mean = args->raw ? 0.0F : mean;
         for (int64_t j = 0; j < args->top; j++)
             dz[expert[j]] = fused(w[j], dw[j] - mean, dz[expert[j]]);
     }

@@ -82,7 +82,7 @@ static __device__ void route_row(const struct op_moe_route &args, int64_t t)
         }
     }
     __syncwarp();
-    for (int64_t j = lane; j < args.top; j += 32)
+    for (int64_t j = lane; !args.raw && j < args.top; j += 32)
         args.weight[t * args.top + j] = __fdiv_rn(args.weight[t * args.top + j], sum);
 }
 
@@ -250,9 +250,11 @@ static __global__ void __launch_bounds__(THREADS)
     aux = warp_sum(aux);
     for (int64_t e = lane; e < args.experts; e += 32) {
         float d = g != NULL ? p[e] * (g[e] - aux) : 0.0f;
+        if (args.raw)
+            d = __fmaf_rn(-p[e], mean, d);
         for (int64_t j = 0; j < args.top; j++)
             if (expert[j] == e)
-                d = __fmaf_rn(w[j], dw[j] - mean, d);
+                d = __fmaf_rn(w[j], dw[j] - (args.raw ? 0.0f : mean), d);
         ((T *)args.dlogits)[t * args.experts + e] = from_float<T>(d);
     }
 }

@@ -38,6 +38,7 @@ static void route_row(const struct op_moe_route *args, int64_t t)
         expert[j] = best;
         sum += (double)probability_of(logits, args->experts, best);
     }
+    sum = args->raw ? 1.0 : sum;
     for (int64_t j = 0; j < args->top; j++)
         args->weight[t * args->top + j] =
             (float)((double)probability_of(logits, args->experts, expert[j]) / sum);
@@ -77,9 +78,10 @@ enum status ref_moe_route_backward(void *context, const struct op_moe_route_back
             aux_mean += (double)p[e] * (double)g[e];
         for (int64_t e = 0; e < experts; e++) {
             double d = g ? (double)p[e] * ((double)g[e] - aux_mean) : 0.0;
+            d -= args->raw ? (double)p[e] * mean : 0.0;
             for (int64_t j = 0; j < top; j++)
                 if (args->expert[t * top + j] == e)
-                    d += (double)w[j] * ((double)dw[j] - mean);
+                    d += (double)w[j] * ((double)dw[j] - (args->raw ? 0.0 : mean));
             ((float *)args->dlogits)[t * experts + e] = (float)d;
         }
     }

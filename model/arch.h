@@ -15,7 +15,8 @@
  * put in canonical order by parameters.c, which asks the shape which of them there are. */
 struct arch_names {
     const char *embedding, *layers, *final_norm, *lm_head;
-    const char *input_norm, *post_norm;
+    const char *input_norm, *post_norm;                  /* in front of attention and of the MLP */
+    const char *attention_branch_norm, *mlp_branch_norm; /* behind them (branch_norm) */
     const char *q, *k, *v, *o, *q_norm, *k_norm; /* softmax attention */
     const char *lightning_qkv, *lightning_gate, *lightning_norm, *lightning_out;
     const char *gate, *up, *down;                      /* dense MLP */
@@ -48,7 +49,7 @@ const char *arch_list(void);
 
 /* One for each file. */
 extern const struct arch arch_minimax_m1, arch_minimax_text_01, arch_minimax_native;
-extern const struct arch arch_qwen2, arch_qwen3, arch_llama;
+extern const struct arch arch_qwen2, arch_qwen3, arch_llama, arch_gemma3;
 /* The names that Llama began and most dense models kept. */
 extern const struct arch_names arch_names_llama;
 

@@ -42,7 +42,7 @@ static enum status backward_norm(const struct call *call, int64_t channels, int6
     RUN(call->model, rms_norm_backward, .rows = call->rows, .groups = 1, .channels = channels,
         .x_stride = channels, .dy_stride = channels, .dx_stride = channels, .x = x,
         .gain = weight_at(call->model, call->weights, gain), .r = r, .dy = dy, .dx = dx,
-        .dgain = call->grads + gain);
+        .dgain = call->grads + gain, .one_plus = call->model->shape.norm_one_plus);
     return STATUS_OK;
 }
 
@@ -53,7 +53,7 @@ static enum status backward_head_norm(const struct call *call, int64_t heads, in
     RUN(model, rms_norm_backward, .rows = call->rows, .groups = heads,
         .channels = model->shape.head_size, .x_stride = width, .dy_stride = width,
         .dx_stride = width, .x = x, .gain = weight_at(model, call->weights, gain), .r = r, .dy = dx,
-        .dx = dx, .dgain = call->grads + gain);
+        .dx = dx, .dgain = call->grads + gain, .one_plus = model->shape.norm_one_plus);
     return STATUS_OK;
 }
 
@@ -79,8 +79,9 @@ static enum status backward_rotate(const struct call *call, int32_t layer, act *
     if (shape->rotary > 0)
         RUN(model, rope, .rows = call->rows, .heads = shape->heads + shape->kv_heads,
             .head_size = shape->head_size, .rotary = shape->rotary, .row_stride = width,
-            .inverse = true, .positions = model->work.positions, .cosine = model->cosine,
-            .sine = model->sine, .x = dqkv);
+            .inverse = true, .positions = model->work.positions,
+            .cosine = rope_of(model, layer)->cosine, .sine = rope_of(model, layer)->sine,
+            .x = dqkv);
     if (!shape->qk_norm)
         return STATUS_OK;
     TRY(backward_head_norm(call, shape->heads, width, at->q_norm, raw, scratch->r_q, dqkv));
@@ -111,7 +112,8 @@ static enum status backward_softmax(const struct call *call, int32_t layer, cons
         .v = act_at(model, scratch->qkv, queries + keys), .y = record->attention,
         .dy = scratch->dattention, .lse = record->lse, .dq = scratch->dqkv,
         .dk = act_at(model, scratch->dqkv, queries),
-        .dv = act_at(model, scratch->dqkv, queries + keys));
+        .dv = act_at(model, scratch->dqkv, queries + keys), .window = layer_window(shape, layer),
+        .scale = attention_scale(shape));
     TRY(backward_rotate(call, layer, scratch->dqkv));
     return backward_gemm(
         call, layer, BLOCK_QKV,
@@ -196,13 +198,14 @@ static enum status backward_dense(const struct call *call, int32_t layer, const 
     const struct dense_scratch *scratch = &work->dense;
     int64_t channels = model->shape.intermediate;
     RUN(model, swiglu, .rows = call->rows, .channels = channels, .gate_up = record->gate_up,
-        .y = scratch->product);
+        .y = scratch->product, .gate = mlp_gate(&model->shape));
     TRY(backward_gemm(
         call, layer, BLOCK_DOWN,
         (struct gemm_gradient){
             .rows = call->rows, .x = scratch->product, .dy = dy, .dx = scratch->dproduct}));
     RUN(model, swiglu_backward, .rows = call->rows, .channels = channels,
-        .gate_up = record->gate_up, .dy = scratch->dproduct, .dgate_up = scratch->dgate_up);
+        .gate_up = record->gate_up, .dy = scratch->dproduct, .dgate_up = scratch->dgate_up,
+        .gate = mlp_gate(&model->shape));
     return backward_gemm(
         call, layer, BLOCK_GATE_UP,
         (struct gemm_gradient){
@@ -222,7 +225,7 @@ static enum status backward_experts(const struct call *call, int32_t layer, cons
         .x = record->down, .dy = dy, .sorted = record->sorted, .weight = record->weight,
         .dx = scratch->ddown, .dweight = scratch->dweight);
     RUN(model, swiglu, .rows = entries, .channels = shape->intermediate, .gate_up = record->gate_up,
-        .y = scratch->product);
+        .y = scratch->product, .gate = mlp_gate(&model->shape));
     TRY(backward_gemm(call, layer, BLOCK_DOWN,
                       (struct gemm_gradient){.rows = entries,
                                              .expert_offset = record->expert_offset,
@@ -230,7 +233,8 @@ static enum status backward_experts(const struct call *call, int32_t layer, cons
                                              .dy = scratch->ddown,
                                              .dx = scratch->dproduct}));
     RUN(model, swiglu_backward, .rows = entries, .channels = shape->intermediate,
-        .gate_up = record->gate_up, .dy = scratch->dproduct, .dgate_up = scratch->dgate_up);
+        .gate_up = record->gate_up, .dy = scratch->dproduct, .dgate_up = scratch->dgate_up,
+        .gate = mlp_gate(&model->shape));
     RUN(model, moe_gather, .rows = call->rows, .channels = shape->hidden, .top = top,
         .x = work->normed, .entry = record->entry, .y = scratch->gathered);
     TRY(backward_gemm(call, layer, BLOCK_GATE_UP,
@@ -273,6 +277,9 @@ struct half {
     int64_t gain;
     const act *x;
     float *r;
+    int64_t branch_gain; /* with branch_norm: of the norm behind the branch, */
+    const act *raw;      /* what it read */
+    float *r_branch;
 };
 
 static enum status backward_half(const struct call *call, int32_t layer, const struct half *half,
@@ -286,6 +293,11 @@ static enum status backward_half(const struct call *call, int32_t layer, const s
     const act *dy = dout;
     if (half->beta != 1.0) {
         TRY(scale(call, half->beta, dout, work->dbranch));
+        dy = work->dbranch;
+    }
+    if (shape->branch_norm) {
+        TRY(backward_norm(call, shape->hidden, half->branch_gain, half->raw, half->r_branch, dy,
+                          work->dbranch));
         dy = work->dbranch;
     }
     TRY(half->branch(call, layer, dy));
@@ -313,6 +325,9 @@ static enum status backward_layer(const struct call *call, int32_t layer)
         .gain = at->post_norm,
         .x = record->h,
         .r = record->r_post,
+        .branch_gain = at->mlp_branch_norm,
+        .raw = record->mlp_branch,
+        .r_branch = record->r_mlp_branch,
     };
     struct half attention = {
         .branch = lightning ? backward_lightning : backward_softmax,
@@ -321,6 +336,9 @@ static enum status backward_layer(const struct call *call, int32_t layer)
         .gain = at->input_norm,
         .x = record->x,
         .r = record->r_input,
+        .branch_gain = at->attention_branch_norm,
+        .raw = record->attention_branch,
+        .r_branch = record->r_attention_branch,
     };
     TRY(backward_half(call, layer, &mlp, model->work.dx, model->work.dh));
     return backward_half(call, layer, &attention, model->work.dh, model->work.dx);
@@ -487,6 +505,6 @@ enum status model_backward(struct model *model, const struct model_weights *weig
         TRY(backward_layer(&call, l));
     RUN(model, embedding_backward, .rows = call.rows, .channels = model->shape.hidden,
         .vocabulary = model->shape.vocabulary, .ids = work->ids, .dy = work->dx,
-        .dtable = grads + model->parameters.embedding);
+        .dtable = grads + model->parameters.embedding, .scale = model->embedding_scale);
     return STATUS_OK;
 }

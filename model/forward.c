@@ -26,7 +26,7 @@ enum status run_norm(const struct model *model, const struct model_weights *weig
 {
     RUN(model, rms_norm, .rows = rows, .groups = 1, .channels = channels, .x_stride = channels,
         .y_stride = channels, .eps = (float)eps, .x = x, .gain = weight_at(model, weights, gain),
-        .y = y, .r = r);
+        .y = y, .r = r, .one_plus = model->shape.norm_one_plus);
     return STATUS_OK;
 }
 
@@ -42,8 +42,9 @@ enum status prepare_qkv(const struct model *model, const struct model_weights *w
         .row_stride = qkv_width(shape, layer), .eps = (float)shape->rms_norm_eps,
         .q_gain = norm ? weight_at(model, weights, at->q_norm) : NULL,
         .k_gain = norm ? weight_at(model, weights, at->k_norm) : NULL, .r_q = norm ? r_q : NULL,
-        .r_k = norm ? r_k : NULL, .positions = model->work.positions, .cosine = model->cosine,
-        .sine = model->sine, .segments = model->work.segments,
+        .r_k = norm ? r_k : NULL, .one_plus = shape->norm_one_plus,
+        .positions = model->work.positions, .cosine = rope_of(model, layer)->cosine,
+        .sine = rope_of(model, layer)->sine, .segments = model->work.segments,
         .segment_count = model->segment_count, .x = x, .y = y,
         .pages = cache ? cache->layer_pages[layer] : NULL,
         .page_table = cache ? cache->table_device : NULL,
@@ -69,7 +70,8 @@ static enum status forward_softmax(const struct call *call, int32_t layer, act *
         .head_size = shape->head_size, .q_stride = width, .y_stride = queries,
         .segments = work->segments, .segment_count = call->segment_count, .q = qkv,
         .pages = call->cache->layer_pages[layer], .page_table = call->cache->table_device,
-        .pages_per_slot = call->cache->pages_per_slot, .y = record->attention, .lse = record->lse);
+        .pages_per_slot = call->cache->pages_per_slot, .y = record->attention, .lse = record->lse,
+        .window = layer_window(shape, layer), .scale = attention_scale(shape));
     return gemm_forward(model, call->weights, &model->blocks[layer][BLOCK_ATTENTION_OUT],
                         call->rows, NULL, record->attention, y);
 }
@@ -116,7 +118,7 @@ static enum status forward_dense(const struct call *call, int32_t layer, act *y)
     TRY(gemm_forward(model, call->weights, &model->blocks[layer][BLOCK_GATE_UP], call->rows, NULL,
                      work->normed, record->gate_up));
     RUN(model, swiglu, .rows = call->rows, .channels = model->shape.intermediate,
-        .gate_up = record->gate_up, .y = work->dense.product);
+        .gate_up = record->gate_up, .y = work->dense.product, .gate = mlp_gate(&model->shape));
     return gemm_forward(model, call->weights, &model->blocks[layer][BLOCK_DOWN], call->rows, NULL,
                         work->dense.product, y);
 }
@@ -141,7 +143,7 @@ static enum status forward_moe(const struct call *call, int32_t layer, act *y)
     TRY(gemm_forward(model, call->weights, &model->blocks[layer][BLOCK_GATE_UP], entries,
                      record->expert_offset, work->moe.gathered, record->gate_up));
     RUN(model, swiglu, .rows = entries, .channels = shape->intermediate, .gate_up = record->gate_up,
-        .y = work->moe.product);
+        .y = work->moe.product, .gate = mlp_gate(shape));
     TRY(gemm_forward(model, call->weights, &model->blocks[layer][BLOCK_DOWN], entries,
                      record->expert_offset, work->moe.product, record->down));
     RUN(model, moe_combine, .rows = call->rows, .channels = shape->hidden, .top = top,
@@ -169,8 +171,24 @@ static enum status add_and_norm(const struct call *call, const act *raw, const s
         .eps = (float)model->shape.rms_norm_eps,
         .a = model->shape.postnorm ? model->work.normed : raw, .b = model->work.branch,
         .gain = weight_at(model, call->weights, after->gain), .h = after->x, .y = after->normed,
-        .r = after->r);
+        .r = after->r, .one_plus = model->shape.norm_one_plus);
     return STATUS_OK;
+}
+
+/* Where a branch writes: with a norm behind it, what that norm reads is kept for the backward pass. */
+static act *branch_target(const struct model *model, act *kept)
+{
+    return model->shape.branch_norm ? kept : model->work.branch;
+}
+
+/* work->branch: the normed branch (Gemma), in place of the branch itself. */
+static enum status norm_branch(const struct call *call, int64_t gain, const act *kept, float *r)
+{
+    const struct model *model = call->model;
+    if (!model->shape.branch_norm)
+        return STATUS_OK;
+    return run_norm(model, call->weights, call->rows, model->shape.hidden,
+                    model->shape.rms_norm_eps, gain, kept, model->work.branch, r);
 }
 
 /* Attention of a layer up to its second residual; work->normed holds the normed input, and then that of the MLP. */
@@ -180,8 +198,10 @@ static enum status forward_attention(const struct call *call, int32_t layer)
     const struct model_shape *shape = &model->shape;
     const struct layer_record *record = &model->records[layer];
     bool lightning = is_lightning(shape, layer);
-    TRY(lightning ? forward_lightning(call, layer, model->work.branch)
-                  : forward_softmax(call, layer, model->work.branch));
+    act *branch = branch_target(model, record->attention_branch);
+    TRY(lightning ? forward_lightning(call, layer, branch) : forward_softmax(call, layer, branch));
+    TRY(norm_branch(call, model->parameters.layers[layer].attention_branch_norm, branch,
+                    record->r_attention_branch));
     struct after after = {
         .alpha = lightning ? shape->alpha_lightning : shape->alpha_softmax,
         .beta = lightning ? shape->beta_lightning : shape->beta_softmax,
@@ -196,8 +216,12 @@ static enum status forward_attention(const struct call *call, int32_t layer)
 static enum status forward_mlp(const struct call *call, int32_t layer)
 {
     const struct model *model = call->model;
-    return model->shape.experts > 0 ? forward_moe(call, layer, model->work.branch)
-                                    : forward_dense(call, layer, model->work.branch);
+    const struct layer_record *record = &model->records[layer];
+    act *branch = branch_target(model, record->mlp_branch);
+    TRY(model->shape.experts > 0 ? forward_moe(call, layer, branch)
+                                 : forward_dense(call, layer, branch));
+    return norm_branch(call, model->parameters.layers[layer].mlp_branch_norm, branch,
+                       record->r_mlp_branch);
 }
 
 /* What the last residual of a layer leads to: the next layer's input norm, or the final norm. */
@@ -294,7 +318,7 @@ enum status forward_sent(struct model *model, const struct model_weights *weight
     model->segment_count = segment_count;
     RUN(model, embedding, .rows = rows, .channels = shape->hidden, .vocabulary = shape->vocabulary,
         .ids = work->ids, .table = weight_at(model, weights, model->parameters.embedding),
-        .y = model->records[0].x);
+        .y = model->records[0].x, .scale = model->embedding_scale);
     TRY(trace(model, 0, model->records[0].x));
     TRY(run_norm(model, weights, rows, shape->hidden, shape->rms_norm_eps,
                  model->parameters.layers[0].input_norm, model->records[0].x, work->normed,

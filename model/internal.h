@@ -7,6 +7,7 @@
 #ifndef MODEL_INTERNAL_H
 #define MODEL_INTERNAL_H
 
+#include <math.h>
 #include <stddef.h>
 
 #include "model/model.h"
@@ -41,18 +42,21 @@ struct layer_record {
     act *qkv;       /* [T, W] after the GEMM (and bias), before norm, RoPE or SiLU when saving */
     act *attention; /* [T, H D] softmax attention, or lightning before its norm */
     float *lse;     /* [T, H] softmax */
-    float *r_attention;     /* [T] lightning */
-    act *gate;              /* [T, H D] lightning output gate before the sigmoid */
-    act *h;                 /* [T, C] after the attention residual */
-    float *r_post;          /* [T] */
-    act *gate_up;           /* dense [T, 2F], MoE [T J, 2F] in sorted rows */
-    act *down;              /* MoE [T J, C] */
-    float *probability;     /* [T, E] */
-    int32_t *expert;        /* [T, J] */
-    float *weight;          /* [T, J] */
-    int32_t *entry;         /* [T J] */
-    int32_t *sorted;        /* [T J] */
-    int32_t *expert_offset; /* [E + 1] */
+    float *r_attention;    /* [T] lightning */
+    act *gate;             /* [T, H D] lightning output gate before the sigmoid */
+    act *h;                /* [T, C] after the attention residual */
+    float *r_post;         /* [T] */
+    act *gate_up;          /* dense [T, 2F], MoE [T J, 2F] in sorted rows */
+    act *attention_branch; /* [T, C] what the norms behind attention and MLP read (branch_norm) */
+    act *mlp_branch;       /* [T, C] */
+    float *r_attention_branch, *r_mlp_branch; /* [T] */
+    act *down;                                /* MoE [T J, C] */
+    float *probability;                       /* [T, E] */
+    int32_t *expert;                          /* [T, J] */
+    float *weight;                            /* [T, J] */
+    int32_t *entry;                           /* [T J] */
+    int32_t *sorted;                          /* [T J] */
+    int32_t *expert_offset;                   /* [E + 1] */
 };
 
 /* Buffers that live inside one stage of one layer. The four stages lie over each other. */
@@ -140,10 +144,13 @@ struct model {
         flat_elements; /* of a weight set: parameters, then second planes; bytes a multiple of 64 */
     struct layer_record *records; /* [L], owned */
     struct workspace work;
-    float *slopes;        /* device [L, H] */
-    float *cosine, *sine; /* device [rope_rows, R/2] */
+    float *slopes; /* device [L, H] */
+    struct rope_table {
+        float *cosine, *sine; /* device [rope_rows, R/2] */
+    } rope[2];                /* of all layers, or of full ones and of sliding ones */
     int64_t rope_rows;
-    float *logits; /* device [logits_rows, V], made on first use */
+    float embedding_scale; /* 0: none */
+    float *logits;         /* device [logits_rows, V], made on first use */
     int32_t logits_rows;
     float *const *trace;    /* borrowed host buffers [L + 2][rows, C], or NULL */
     int32_t *const *forced; /* borrowed host [L][rows, J], or NULL */
@@ -194,6 +201,30 @@ static inline bool is_lightning(const struct model_shape *shape, int32_t layer)
     return shape->layer_kind[layer] == LAYER_LIGHTNING;
 }
 
+/* Keys that a row of a layer sees; 0: all. */
+static inline int32_t layer_window(const struct model_shape *shape, int32_t layer)
+{
+    return shape->layer_sliding[layer] ? shape->window : 0;
+}
+
+/* Sliding layers have angles of their own where there is a second base. */
+static inline const struct rope_table *rope_of(const struct model *model, int32_t layer)
+{
+    bool second = model->shape.layer_sliding[layer] && model->shape.rope_theta_sliding > 0;
+    return &model->rope[second ? 1 : 0];
+}
+
+/* What scores are multiplied by; 0: 1 / sqrt(D). */
+static inline float attention_scale(const struct model_shape *shape)
+{
+    return shape->query_scalar > 0 ? (float)(1 / sqrt(shape->query_scalar)) : 0;
+}
+
+static inline enum glu_gate mlp_gate(const struct model_shape *shape)
+{
+    return shape->gelu ? GLU_GELU_TANH : GLU_SILU;
+}
+
 /* Width of the fused q, k, v rows of a layer: 3 H D or (H + 2G) D. */
 static inline int64_t qkv_width(const struct model_shape *shape, int32_t layer)
 {
@@ -233,6 +264,12 @@ MUST_CHECK enum status head_send_rows(struct model *model, const struct model_sa
 MUST_CHECK enum status head_read_samples(struct model *model, const struct model_sample *sample,
                                          int32_t rows);
 
+/* ---- rope.c ---- */
+/* Makes the RoPE tables cover positions [0, positions). */
+MUST_CHECK enum status model_rope_grow(struct model *model, int64_t positions,
+                                       int64_t positions_max);
+void model_rope_destroy(struct model *model);
+
 /* ---- model.c ---- */
 /* Parameters, blocks, and the sizes of a weight set, from shape, ops and lm_head. */
 MUST_CHECK enum status model_place_weights(struct model *model);
@@ -240,9 +277,6 @@ MUST_CHECK enum status device_write(const struct model *model, void *memory, con
                                     size_t bytes);
 MUST_CHECK enum status device_read(const struct model *model, const void *memory, void *host,
                                    size_t bytes);
-/* Makes the RoPE tables cover positions [0, positions). */
-MUST_CHECK enum status model_rope_grow(struct model *model, int64_t positions,
-                                       int64_t positions_max);
 /* y = x W^T + b of a block; expert_offset for the grouped ones, else NULL. */
 MUST_CHECK enum status gemm_forward(const struct model *model, const struct model_weights *weights,
                                     const struct gemm_block *block, int64_t rows,

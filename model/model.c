@@ -1,5 +1,5 @@
 /* model/model.c - a shape bound to an op table: creation, the weights and their packed copy, the
- * tables that depend on the shape alone (decay slopes, RoPE), and the two ways a GEMM block is used. */
+ * decay slopes, and the two ways a GEMM block is used. */
 #include "model/model.h"
 
 #include <math.h>
@@ -213,6 +213,20 @@ static enum status create_parts(struct model *model)
     return create_slopes(model);
 }
 
+/* sqrt(C) rounded to what activations are stored in, as the models that have it were trained: bf16 where the backend
+ * stores bf16, else f32. */
+static float embedding_scale(const struct model_shape *shape, const struct op_table *ops)
+{
+    if (!shape->scaled_embedding)
+        return 0;
+    double root = sqrt((double)shape->hidden);
+    if (ops->act_bytes == (int64_t)sizeof(float))
+        return (float)root;
+    int exponent;
+    double mantissa = frexp(root, &exponent); /* [1/2, 1): eight bits of it stay, ties to even */
+    return (float)ldexp(nearbyint(ldexp(mantissa, 8)), exponent - 8);
+}
+
 enum status model_create(struct model **model, const struct model_shape *shape,
                          const struct op_table *ops, const struct model_options *options)
 {
@@ -223,6 +237,7 @@ enum status model_create(struct model **model, const struct model_shape *shape,
     made->shape = *shape;
     made->ops = ops;
     made->options = *options;
+    made->embedding_scale = embedding_scale(shape, ops);
     enum status status = create_parts(made);
     if (status != STATUS_OK) {
         model_destroy(&made);
@@ -247,8 +262,7 @@ void model_destroy(struct model **model)
     memory_free(gone->staging);
     device_destroy(gone, gone->work.memory);
     device_destroy(gone, gone->slopes);
-    device_destroy(gone, gone->cosine);
-    device_destroy(gone, gone->sine);
+    model_rope_destroy(gone);
     device_destroy(gone, gone->logits);
     memory_free(gone->blocks);
     memory_free(gone->records);
@@ -279,86 +293,6 @@ void model_numerics(const struct model *model, char *text, size_t size)
 void model_trace(struct model *model, float *const *hidden_states)
 {
     model->trace = hidden_states;
-}
-
-/* ---- RoPE tables ---- */
-
-/* Angles, cosines and sines in f64, rounded once: at position 70,000 a product in f32 would be off by
- * 0.004 rad. */
-static void fill_rope(const struct model_shape *shape, int64_t positions, float *cosine,
-                      float *sine)
-{
-    const struct rope_scaling *scaling = &shape->rope_scaling;
-    int32_t half = shape->rotary / 2;
-    double length = model_rope_length(scaling);
-    for (int32_t j = 0; j < half; j++) {
-        double frequency = model_rope_frequency(scaling, shape->rope_theta, shape->rotary, j);
-        for (int64_t p = 0; p < positions; p++) {
-            double angle = (double)p * frequency;
-            cosine[p * half + j] = (float)(length * cos(angle));
-            sine[p * half + j] = (float)(length * sin(angle));
-        }
-    }
-}
-
-static enum status replace_rope(struct model *model, int64_t positions, float *host)
-{
-    const struct op_table *ops = model->ops;
-    int64_t count = positions * (model->shape.rotary / 2);
-    size_t bytes = (size_t)count * sizeof(float);
-    void *cosine = NULL, *sine = NULL;
-    enum status status;
-    TRY_GOTO(fail, ops->memory_create(ops->context, bytes, &cosine));
-    TRY_GOTO(fail, ops->memory_create(ops->context, bytes, &sine));
-    fill_rope(&model->shape, positions, host, host + count);
-    TRY_GOTO(fail, device_write(model, cosine, host, bytes));
-    TRY_GOTO(fail, device_write(model, sine, host + count, bytes));
-    decode_graphs_destroy(model);
-    device_destroy(model, model->cosine);
-    device_destroy(model, model->sine);
-    model->cosine = cosine;
-    model->sine = sine;
-    model->rope_rows = positions;
-    return STATUS_OK;
-fail:
-    device_destroy(model, cosine);
-    device_destroy(model, sine);
-    return status;
-}
-
-enum status model_rope_grow(struct model *model, int64_t positions, int64_t positions_max)
-{
-    if (positions <= model->rope_rows || model->shape.rotary == 0)
-        return STATUS_OK;
-    int64_t rows = 2 * model->rope_rows;
-    rows = rows > positions_max ? positions_max : rows;
-    rows = rows < positions ? positions : rows;
-    float *host = memory_array((size_t)(rows * model->shape.rotary), sizeof(float));
-    if (!host)
-        return FAIL(STATUS_NO_MEMORY, "RoPE tables for %lld positions", (long long)rows);
-    enum status status = replace_rope(model, rows, host);
-    memory_free(host);
-    return status;
-}
-
-enum status model_set_rope_theta(struct model *model, double theta)
-{
-    CHECK(theta >= 1);
-    double before = model->shape.rope_theta;
-    if (theta == before)
-        return STATUS_OK;
-    model->shape.rope_theta = theta;
-    if (model->rope_rows == 0)
-        return STATUS_OK;
-    int64_t rows = model->rope_rows;
-    float *host = memory_array((size_t)(rows * model->shape.rotary), sizeof(float));
-    enum status status =
-        host != NULL ? replace_rope(model, rows, host)
-                     : FAIL(STATUS_NO_MEMORY, "RoPE tables for %lld positions", (long long)rows);
-    memory_free(host);
-    if (status != STATUS_OK)
-        model->shape.rope_theta = before;
-    return status;
 }
 
 /* ---- weights ---- */

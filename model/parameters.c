@@ -63,7 +63,7 @@ static struct parameter *add(struct build *build, int64_t rows, int64_t columns,
 static int64_t add_norm(struct build *build, int64_t size, const char *name)
 {
     int64_t start = block(build);
-    add(build, size, 0, name, ".weight")->init = INIT_ONE;
+    add(build, size, 0, name, ".weight")->init = build->shape->norm_one_plus ? INIT_ZERO : INIT_ONE;
     return start;
 }
 
@@ -176,11 +176,16 @@ static void add_layer(struct build *build, struct layer_offsets *offsets)
         add_lightning(build, offsets);
     else
         add_softmax(build, offsets);
+    if (shape->branch_norm)
+        offsets->attention_branch_norm =
+            add_norm(build, shape->hidden, build->names->attention_branch_norm);
     offsets->post_norm = add_norm(build, shape->hidden, build->names->post_norm);
     if (shape->experts > 0)
         add_experts(build, offsets);
     else
         add_mlp(build, offsets);
+    if (shape->branch_norm)
+        offsets->mlp_branch_norm = add_norm(build, shape->hidden, build->names->mlp_branch_norm);
 }
 
 static void build_table(struct build *build, struct parameter_table *table)

@@ -38,7 +38,8 @@ struct parameter {
 /* Offsets of the blocks of a layer in the flat layout; -1 = absent. */
 struct layer_offsets {
     int64_t input_norm, qkv, qkv_bias, q_norm, k_norm, output_gate,
-        attention_norm /* lightning, 1e-6 */, attention_out, output_bias, post_norm, router,
+        attention_norm /* lightning, 1e-6 */, attention_branch_norm,
+        mlp_branch_norm /* with branch_norm */, attention_out, output_bias, post_norm, router,
         gate_up, gate_up_bias, down, down_bias;
 };
 

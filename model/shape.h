@@ -19,6 +19,7 @@ enum model_arch {
     ARCH_QWEN2,
     ARCH_QWEN3,
     ARCH_LLAMA,
+    ARCH_GEMMA3,
     ARCH_COUNT
 };
 /* How RoPE is stretched beyond the length of pre-training: frequencies, in arch_rope.c. */
@@ -53,6 +54,13 @@ struct model_shape {
     bool mlp_bias;             /* of a dense MLP */
     bool qk_norm;              /* Qwen3 */
     bool tied;                 /* lm_head is the embedding */
+    bool norm_one_plus;        /* norms multiply by 1 + weight (Gemma) */
+    bool branch_norm;          /* a norm on what a branch gives to the residual, too (Gemma) */
+    bool gelu;                 /* the gate of the MLP is GELU (tanh form), not SiLU */
+    bool scaled_embedding;     /* by sqrt(C), rounded to storage (Gemma) */
+    double query_scalar;       /* scores are divided by its root; 0: D */
+    int32_t window;            /* keys that a sliding layer sees, its own included; 0: no such layers */
+    double rope_theta_sliding; /* of sliding layers, never scaled; 0: as the others */
     double rope_theta;
     struct rope_scaling rope_scaling;
     double rms_norm_eps;
@@ -67,7 +75,8 @@ struct model_shape {
     int32_t bos_id;                 /* -1 none */
     int32_t eos_ids[MODEL_EOS_MAX]; /* from generation_config.json when there, else config.json */
     int32_t eos_count;
-    uint8_t layer_kind[MODEL_LAYERS_MAX]; /* enum layer_kind */
+    uint8_t layer_kind[MODEL_LAYERS_MAX];    /* enum layer_kind */
+    uint8_t layer_sliding[MODEL_LAYERS_MAX]; /* 1: attention through the window */
 };
 
 MUST_CHECK enum status model_shape_load(struct model_shape *shape, const char *config_path);

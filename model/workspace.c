@@ -78,6 +78,12 @@ static void cut_record(struct cutter *cutter, const struct model *model, const s
     record->h = cut(cutter, sizes->rows * sizes->channels, bytes);
     record->r_post = cut(cutter, sizes->rows, sizeof(float));
     record->gate_up = cut(cutter, sizes->entries * 2 * sizes->product, bytes);
+    if (model->shape.branch_norm) {
+        record->attention_branch = cut(cutter, sizes->rows * sizes->channels, bytes);
+        record->mlp_branch = cut(cutter, sizes->rows * sizes->channels, bytes);
+        record->r_attention_branch = cut(cutter, sizes->rows, sizeof(float));
+        record->r_mlp_branch = cut(cutter, sizes->rows, sizeof(float));
+    }
     if (model->shape.experts > 0)
         cut_moe_record(cutter, model, sizes, record);
 }

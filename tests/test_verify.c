@@ -40,6 +40,12 @@ static void test_verify_golden_qwen2_passes(void **state)
     expect_pass(GOLDEN "qwen2", 1);
 }
 
+static void test_verify_golden_gemma3_passes(void **state)
+{
+    (void)state;
+    expect_pass(GOLDEN "gemma3", 2);
+}
+
 static void test_verify_outside_cases_pass(void **state)
 {
     (void)state;
@@ -167,6 +173,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_verify_golden_minimax_passes),
         cmocka_unit_test(test_verify_golden_qwen2_passes),
+        cmocka_unit_test(test_verify_golden_gemma3_passes),
         cmocka_unit_test(test_verify_outside_cases_pass),
         cmocka_unit_test(test_verify_lightning_norm_epsilon_of_the_other_norms_is_caught),
         cmocka_unit_test(test_verify_full_rotation_is_caught),

@@ -55,7 +55,10 @@ C_BEGIN
     POINT("checkpoint.optimizer", "the optimizer state is written")                                   \
     POINT("checkpoint.written",   "everything is written and synced, the old name stands")            \
     POINT("checkpoint.renamed",   "renamed, the folder is not synced")                                \
-    POINT("checkpoint.saved",     "the checkpoint is on disk, the store does not know it")
+    POINT("checkpoint.saved",     "the checkpoint is on disk, the store does not know it")              \
+    POINT("eval.written",         "a folder of weights for evaluation is written, without its name")    \
+    POINT("eval.answered",        "an answer is in responses.jsonl")                                    \
+    POINT("eval.reported",        "the report of a set is written, its row is not in the table")
 // clang-format on
 
 extern atomic_bool fault_armed_anywhere;

@@ -34,6 +34,7 @@ enum exit_code {
 #define ROLE_NAME_ACTOR   "actor"
 #define ROLE_NAME_REWARD  "reward"
 #define ROLE_NAME_LEARNER "learner"
+#define ROLE_NAME_EVAL    "eval"
 
 struct program {
     const char *role;

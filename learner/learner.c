@@ -156,9 +156,11 @@ static enum status between_micro_batches(void *self)
 static enum status open_outputs(struct learner *learner)
 {
     TRY(learner_metrics_open(learner));
-    if (eval_is_on(learner->settings))
+    if (eval_is_on(learner->settings)) {
         TRY(eval_writer_open(&learner->eval, learner->folder, learner->start_folder,
                              &learner->alarms));
+        TRY(eval_rows_open(&learner->eval_rows, learner->folder));
+    }
     TRY(publisher_open(learner));
     return redis_view_open_set(&learner->redis, learner->run, &learner->settings->redis);
 }

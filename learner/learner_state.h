@@ -9,6 +9,7 @@
 #include "learner/alarms.h"
 #include "learner/checkpoint.h"
 #include "learner/eval_folder.h"
+#include "learner/eval_rows.h"
 #include "learner/learner.h"
 #include "learner/learner_metrics.h"
 #include "learner/publish.h"
@@ -41,6 +42,7 @@ struct learner {
     struct publisher publisher;
     struct redis_view *redis;
     struct eval_writer eval; /* of versions that are evaluated; zeroed: eval.every is 0 */
+    struct eval_rows eval_rows;
     FILE *metrics_file;
     FILE *gradients_file; /* NULL: learner.statistics_every is 0 */
     struct alarms alarms;

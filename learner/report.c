@@ -245,6 +245,8 @@ enum status learner_report(struct learner *learner, const struct plan *plan,
     if (status == STATUS_OK)
         status = metrics_json(rows, count, metrics, &line);
     if (status == STATUS_OK)
+        status = eval_rows_take(&learner->eval_rows, &line);
+    if (status == STATUS_OK)
         status = write_alarms(learner, &line);
     if (status == STATUS_OK)
         status = buffer_text(&line, "}");

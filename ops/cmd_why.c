@@ -5,13 +5,14 @@
 #include "core/clock.h"
 #include "core/wait.h"
 #include "ops/cmd.h"
+#include "ops/eval_table.h"
 #include "ops/json_text.h"
 #include "ops/process_table.h"
 #include "ops/processes.h"
 #include "ops/store_query.h"
 #include "ops/why.h"
 
-enum { ASK_MS = 1500, SLICE_MS = 50, ALARMS_SHOWN = 5 };
+enum { ASK_MS = 1500, SLICE_MS = 50, ALARMS_SHOWN = 5, EVALUATIONS_SHOWN = 8 };
 
 struct look {
     struct known_run known;
@@ -228,6 +229,26 @@ static json_t *alarms_of(const struct look *look)
     return NULL;
 }
 
+/* The newest figures of evaluations; NULL: there are none. */
+static json_t *evaluations_of(const struct look *look)
+{
+    json_t *rows = NULL, *shown;
+    if (eval_table_read(look->known.folder, &rows) != STATUS_OK || json_array_size(rows) == 0) {
+        json_decref(rows);
+        return NULL;
+    }
+    while (json_array_size(rows) > EVALUATIONS_SHOWN)
+        json_array_remove(rows, 0);
+    shown = look->json ? json_incref(rows) : NULL;
+    struct buffer text;
+    buffer_init(&text, 0);
+    if (shown == NULL && eval_table_text(rows, 0, &text) == STATUS_OK)
+        shown = json_string(buffer_string(&text));
+    buffer_free(&text);
+    json_decref(rows);
+    return shown;
+}
+
 int cmd_status(int argc, char **argv)
 {
     struct look look = {0};
@@ -247,6 +268,9 @@ int cmd_status(int argc, char **argv)
     json_t *alarms = look.answer != NULL ? alarms_of(&look) : NULL;
     if (alarms != NULL)
         json_object_set_new(shown, "alarms", alarms);
+    json_t *evaluations = evaluations_of(&look);
+    if (evaluations != NULL)
+        json_object_set_new(shown, "evaluations", evaluations);
     enum status status = print_json(shown, look.json);
     json_decref(shown);
     if (status == STATUS_OK && look.answer == NULL) {

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "core/clock.h"
+#include "core/eval_schedule.h"
 #include "core/memory.h"
 #include "ops/cmd.h"
 
@@ -64,22 +65,21 @@ enum status fleet_add(struct fleet *fleet, const char *role, unsigned index, enu
     snprintf(parent, sizeof parent, "%ld", (long)getpid());
     TRY(program_path(name, program));
     TRY(file_path(made.log, "%s/%s.log", fleet->folder->logs, made.name));
-    const char *const texts[] = {program,
-                                 "--config",
-                                 fleet->config_path,
-                                 "--run",
-                                 fleet->folder->name,
-                                 "--folder",
-                                 fleet->folder->path,
-                                 "--endpoint",
-                                 fleet->endpoint,
-                                 "--index",
-                                 number,
-                                 "--parent",
-                                 parent};
-    _Static_assert(sizeof texts / sizeof texts[0] < PROCESS_ARGUMENTS_MAX, "room for the NULL");
-    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
-        if ((made.arguments[i] = arena_text(fleet->arena, texts[i])) == NULL)
+    const char *const texts[] = {"--config",   fleet->config_path,
+                                 "--run",      fleet->folder->name,
+                                 "--folder",   fleet->folder->path,
+                                 "--endpoint", fleet->endpoint,
+                                 "--index",    number,
+                                 "--parent",   parent};
+    size_t count = 0, texts_count = sizeof texts / sizeof texts[0];
+    _Static_assert(sizeof texts / sizeof texts[0] + 2 < PROCESS_ARGUMENTS_MAX, "and the NULL");
+    made.arguments[count++] = arena_text(fleet->arena, program);
+    if (duty == DUTY_EVAL) /* weir-eval is a command, too */
+        made.arguments[count++] = "--follow";
+    for (size_t i = 0; i < texts_count; i++)
+        made.arguments[count++] = arena_text(fleet->arena, texts[i]);
+    for (size_t i = 0; i < count; i++)
+        if (made.arguments[i] == NULL)
             return FAIL(STATUS_NO_MEMORY, "arguments of %s", made.name);
     TRY(fleet_place(fleet, &place));
     *place = made;
@@ -97,7 +97,7 @@ enum status fleet_add_all(struct fleet *fleet)
         TRY(fleet_add(fleet, ROLE_NAME_ACTOR, i, DUTY_WORKER));
     for (unsigned i = 0; i < settings->run.reward_workers; i++)
         TRY(fleet_add(fleet, ROLE_NAME_REWARD, i, DUTY_WORKER));
-    return STATUS_OK;
+    return eval_is_on(settings) ? fleet_add(fleet, ROLE_NAME_EVAL, 0, DUTY_EVAL) : STATUS_OK;
 }
 
 /* ---- questions ---- */

@@ -24,7 +24,8 @@ enum process_duty {
     DUTY_LEARNER, /* its exit 0 ends the run */
     DUTY_STORE,   /* likewise */
     DUTY_WORKER,  /* actor, reward worker: replaced */
-    DUTY_VIEW     /* redis-server: the run goes on without it; stopped last */
+    DUTY_EVAL, /* evaluates versions: the run goes on without it, and its end waits for the last one */
+    DUTY_VIEW /* redis-server: the run goes on without it; stopped last */
 };
 
 struct process {

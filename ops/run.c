@@ -9,8 +9,11 @@
 #include <unistd.h>
 
 #include "core/clock.h"
+#include "core/eval_schedule.h"
+#include "core/memory.h"
 #include "core/wait.h"
 #include "ops/cmd.h"
+#include "ops/eval_table.h"
 #include "ops/redis_server.h"
 
 enum { ARGUMENT_BYTES_MAX = 64 << 20, DRAIN_ASK_MS = 1000, PLAN_MS = 60000 };
@@ -81,6 +84,8 @@ static enum status check_programs(const struct run *run)
     char path[FILE_PATH_MAX];
     for (size_t i = 0; i < sizeof program_names / sizeof program_names[0]; i++)
         TRY(program_path(program_names[i], path));
+    if (eval_is_on(&run->settings))
+        TRY(program_path("weir-eval", path));
     return run->settings.redis.mode == REDIS_START ? redis_server_find(path) : STATUS_OK;
 }
 
@@ -101,6 +106,20 @@ static enum status check_data(const char *list)
                       path);
 }
 
+static enum status check_eval_sets(const struct settings *settings)
+{
+    struct eval_sets *sets = memory_alloc(sizeof *sets);
+    if (sets == NULL)
+        return FAIL(STATUS_NO_MEMORY, "eval.sets");
+    enum status status = eval_sets_parse(sets, "eval.sets", settings->eval.sets);
+    for (uint32_t i = 0; i < sets->count && status == STATUS_OK; i++)
+        if (!file_exists(sets->rows[i].path))
+            status = FAIL(STATUS_NOT_FOUND, "eval.sets: \"%s\" (%s) does not exist",
+                          sets->rows[i].path, sets->rows[i].name);
+    memory_free(sets);
+    return status;
+}
+
 /* Read properly by learner and store later; here only so that a typo costs no run folder. */
 static enum status check_inputs(const struct run *run)
 {
@@ -113,6 +132,8 @@ static enum status check_inputs(const struct run *run)
                     "model.path: %s does not exist; make a model folder with `weir init` or "
                     "`weir sft`, or name another",
                     path);
+    if (eval_is_on(&run->settings))
+        TRY(check_eval_sets(&run->settings));
     return check_data(run->settings.data.train);
 }
 
@@ -259,8 +280,9 @@ int run_prepare(struct run *run, struct run_request *request)
 void run_print_plan(const struct run *run)
 {
     printf("settings are sound; weir run would start store.0, learner.0, %u actors, %u reward "
-           "workers%s for %u steps\n",
+           "workers%s%s for %u steps\n",
            run->settings.run.actors, run->settings.run.reward_workers,
+           eval_is_on(&run->settings) ? ", an evaluator" : "",
            run->settings.redis.mode == REDIS_START ? " and a redis-server" : "",
            run->settings.run.steps);
 }
@@ -378,6 +400,7 @@ int run_start(struct run *run)
             .processes = run->fleet.processes,
             .count = run->fleet.count,
             .drain_ms = (int64_t)run->settings.run.drain_s * 1000,
+            .eval_ms = (int64_t)run->settings.eval.final_wait_s * 1000,
             .watch = {.stopped_ms = (int64_t)run->settings.run.stopped_s * 1000,
                       .silent_ms = (int64_t)run->settings.run.silent_s * 1000},
             .hooks = {run, on_tick, on_progress, on_say, on_drain, on_draining},
@@ -424,9 +447,23 @@ static void print_header(const struct run *run)
     fflush(stdout);
 }
 
+static void print_evaluations(const struct run *run)
+{
+    enum { SHOWN = 12 };
+    struct buffer text;
+    json_t *rows = NULL;
+    buffer_init(&text, 0);
+    if (eval_is_on(&run->settings) && eval_table_read(run->folder.path, &rows) == STATUS_OK &&
+        eval_table_text(rows, SHOWN, &text) == STATUS_OK && text.size > 0)
+        printf("evaluation %s/eval/table.jsonl\n%s", run->folder.path, buffer_string(&text));
+    json_decref(rows);
+    buffer_free(&text);
+}
+
 static void print_end(struct run *run, int code)
 {
     screen_summary(&run->screen, run->folder.name, run->folder.path);
+    print_evaluations(run);
     uint64_t checkpoint = newest_checkpoint(run);
     if (checkpoint > 0)
         printf("model      %s/checkpoints/step_%" PRIu64 "/hf\n", run->folder.path, checkpoint);

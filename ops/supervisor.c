@@ -74,19 +74,25 @@ static struct process *find_duty(struct supervisor *supervisor, enum process_dut
     return NULL;
 }
 
-static void signal_all(struct supervisor *supervisor, int number, bool view_too)
+/* It serves what the others do, and leaves after them. */
+static bool is_aside(const struct process *process)
+{
+    return process->duty == DUTY_VIEW || process->duty == DUTY_EVAL;
+}
+
+static void signal_all(struct supervisor *supervisor, int number, bool all)
 {
     for (size_t i = 0; i < supervisor->count; i++)
-        if (view_too || supervisor->processes[i].duty != DUTY_VIEW)
+        if (all || !is_aside(&supervisor->processes[i]))
             process_signal(&supervisor->processes[i], number);
 }
 
-static size_t count_running(const struct supervisor *supervisor, bool view_too)
+static size_t count_running(const struct supervisor *supervisor, bool all)
 {
     size_t running = 0;
     for (size_t i = 0; i < supervisor->count; i++)
-        running += supervisor->processes[i].pid > 0 &&
-                   (view_too || supervisor->processes[i].duty != DUTY_VIEW);
+        running +=
+            supervisor->processes[i].pid > 0 && (all || !is_aside(&supervisor->processes[i]));
     return running;
 }
 
@@ -146,7 +152,7 @@ static void take_signals(struct supervisor *supervisor, int64_t now_ns)
 
 static bool is_permanent(const struct process *process, int code)
 {
-    if (process->duty == DUTY_VIEW)
+    if (is_aside(process))
         return false;
     return code == EXIT_CODE_USAGE || code == EXIT_CODE_DEPENDENCY || code == EXIT_CODE_INPUT ||
            code == EXIT_CODE_STOPPED || (code == EXIT_CODE_FAILED && process->duty == DUTY_STORE) ||
@@ -162,9 +168,9 @@ static void give_up(struct supervisor *supervisor, const struct process *process
         say(supervisor, "%s, last lines of %s:\n%.1000s", process->name, process->log,
             buffer_string(&lines));
     buffer_free(&lines);
-    if (process->duty == DUTY_VIEW) {
-        say(supervisor, "%s is not started again: the run goes on without the dashboard's view",
-            process->name);
+    if (is_aside(process)) {
+        say(supervisor, "%s is not started again: the run goes on without %s", process->name,
+            process->duty == DUTY_VIEW ? "the dashboard's view" : "evaluations");
         return;
     }
     set_outcome(supervisor, EXIT_CODE_FAILED, "%s", why);
@@ -255,7 +261,7 @@ static void died_at_the_end(struct supervisor *supervisor, struct process *proce
 {
     bool essential = process->duty == DUTY_STORE || process->duty == DUTY_LEARNER;
     bool ending = supervisor->phase == PHASE_ENDING;
-    if (code != 0 && process->duty != DUTY_VIEW && ending)
+    if (code != 0 && !is_aside(process) && ending)
         say(supervisor, "%s: %s while the run was ending", process->name, process->end);
     if (code != 0 && essential && ending &&
         !(code < 0 && ends_well_without(supervisor, process, now_ns)))
@@ -352,6 +358,48 @@ static void isolate(struct supervisor *supervisor, int64_t now_ns)
 
 /* ---- the end ---- */
 
+/* The run ended well, so that its last version is worth waiting for. */
+static bool waits_for_evaluation(const struct supervisor *supervisor)
+{
+    return supervisor->exit_code == EXIT_CODE_OK && !supervisor->drained && supervisor->eval_ms > 0;
+}
+
+/* All others are gone. false: nobody evaluates (any more). */
+static bool evaluation_goes_on(struct supervisor *supervisor, int64_t now_ns)
+{
+    struct process *process = find_duty(supervisor, DUTY_EVAL);
+    struct supervisor_eval *eval = &supervisor->eval;
+    if (process == NULL)
+        return false;
+    bool waits = waits_for_evaluation(supervisor) && !eval->terminated;
+    if (process->pid == 0 &&
+        (!waits || strcmp(process->end, "exit 0") == 0 ||
+         eval->restarts++ == DEATHS_FRUITLESS_MAX || !start_one(supervisor, process, now_ns)))
+        return false;
+    if (eval->until_ns == 0) {
+        eval->until_ns = now_ns + (waits ? ms(supervisor->eval_ms) : 0);
+        if (waits)
+            say(supervisor,
+                "the run is over; its last version is being evaluated, %lld s at most "
+                "(eval.final_wait_s; Ctrl-C ends it)",
+                (long long)(supervisor->eval_ms / 1000));
+    }
+    if (!eval->terminated && (!waits || now_ns >= eval->until_ns)) {
+        if (waits)
+            say(supervisor,
+                "the last version is not evaluated: %lld s (eval.final_wait_s) were not "
+                "enough; run.resume=true or `weir eval` finishes it",
+                (long long)(supervisor->eval_ms / 1000));
+        process_signal(process, SIGTERM);
+        process_signal(process, SIGCONT);
+        eval->terminated = true;
+        eval->until_ns = now_ns + ms(VIEW_STOP_MS);
+    } else if (eval->terminated && now_ns >= eval->until_ns) {
+        process_signal(process, SIGKILL);
+    }
+    return true;
+}
+
 static void enforce_end(struct supervisor *supervisor, int64_t now_ns)
 {
     if (supervisor->phase != PHASE_ENDING)
@@ -362,6 +410,8 @@ static void enforce_end(struct supervisor *supervisor, int64_t now_ns)
         signal_all(supervisor, SIGCONT, false); /* who is stopped could not leave */
     }
     if (count_running(supervisor, false) == 0) {
+        if (evaluation_goes_on(supervisor, now_ns))
+            return;
         struct process *view = find_duty(supervisor, DUTY_VIEW);
         if (view != NULL && supervisor->kill_at_ns != INT64_MAX) {
             process_signal(view, SIGTERM);

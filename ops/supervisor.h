@@ -14,6 +14,8 @@
  *              store's notice, then SIGTERM, then drain_s, then SIGKILL.
  *   SIGINT, SIGTERM, SIGHUP: drain, once (SIGTERM may come several times: Slurm sends it twice).
  *   second SIGINT: SIGKILL to all, exit 130.
+ * The evaluator comes after the others: a run that ended well waits eval_ms for its last version, then SIGTERM; it is
+ * started again when it is killed there. Giving up on it ends nothing.
  * redis-server only serves the view: it is stopped last, and giving up on it ends nothing.
  * Whatever happens, no child outlives supervisor_run: adopted grandchildren are killed as well.
  *
@@ -42,6 +44,7 @@ struct supervisor {
     struct process *processes; /* borrowed; in the order of starting */
     size_t count;
     int64_t drain_ms;
+    int64_t eval_ms; /* that the end of a run waits for the evaluation of its last version */
     struct supervisor_hooks hooks;
     struct watch watch; /* its deadlines are set by the caller */
 
@@ -50,8 +53,13 @@ struct supervisor {
 
     enum supervisor_phase { PHASE_RUNNING, PHASE_ENDING, PHASE_KILLED } phase;
     int64_t terminate_at_ns, kill_at_ns;
-    bool drained;    /* the user asked */
-    bool terminated; /* SIGTERM was sent */
+    bool drained;            /* the user asked */
+    bool terminated;         /* SIGTERM was sent */
+    struct supervisor_eval { /* once all others are gone */
+        int64_t until_ns;    /* 0: not yet */
+        bool terminated;
+        uint32_t restarts;
+    } eval;
     int exit_code;
     char why[1024]; /* of exit_code, a sentence; "" for a plain end */
     uint32_t restarts;

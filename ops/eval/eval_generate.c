@@ -8,6 +8,7 @@
 
 #include "actor/generate.h"
 #include "core/clock.h"
+#include "core/fault.h"
 #include "core/log.h"
 #include "core/memory.h"
 #include "ops/eval/eval.h"
@@ -114,6 +115,7 @@ static enum status take_answer(void *self, const struct generated *generated)
     json_decref(record);
     json_decref(row);
     session->eval->made += status == STATUS_OK;
+    FAULT("eval.answered");
     return status;
 }
 

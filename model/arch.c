@@ -7,28 +7,12 @@
 
 /* Every file's rows; what is written under a model_type of an enum model_arch is the first with it. */
 static const struct arch *const archs[] = {
-    &arch_minimax_m1, &arch_minimax_text_01, &arch_minimax_native,
-    &arch_qwen2,      &arch_qwen3,           &arch_llama,          &arch_gemma3,
+    &arch_minimax_m1, &arch_minimax_text_01, &arch_minimax_native, &arch_qwen2,   &arch_qwen3,
+    &arch_llama,      &arch_gemma3,          &arch_qwen3_moe,      &arch_mixtral,
 };
 enum { ARCH_ROWS = sizeof archs / sizeof archs[0] };
 
-const struct arch_names arch_names_llama = {
-    .embedding = "model.embed_tokens",
-    .layers = "model.layers",
-    .final_norm = "model.norm",
-    .lm_head = "lm_head",
-    .input_norm = "input_layernorm",
-    .post_norm = "post_attention_layernorm",
-    .q = "self_attn.q_proj",
-    .k = "self_attn.k_proj",
-    .v = "self_attn.v_proj",
-    .o = "self_attn.o_proj",
-    .q_norm = "self_attn.q_norm",
-    .k_norm = "self_attn.k_norm",
-    .gate = "mlp.gate_proj",
-    .up = "mlp.up_proj",
-    .down = "mlp.down_proj",
-};
+const struct arch_names arch_names_llama = {ARCH_NAMES_LLAMA};
 
 const struct arch *arch_of(enum model_arch id)
 {

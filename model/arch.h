@@ -17,7 +17,7 @@ struct arch_names {
     const char *embedding, *layers, *final_norm, *lm_head;
     const char *input_norm, *post_norm;                  /* in front of attention and of the MLP */
     const char *attention_branch_norm, *mlp_branch_norm; /* behind them (branch_norm) */
-    const char *q, *k, *v, *o, *q_norm, *k_norm; /* softmax attention */
+    const char *q, *k, *v, *o, *q_norm, *k_norm;         /* softmax attention */
     const char *lightning_qkv, *lightning_gate, *lightning_norm, *lightning_out;
     const char *gate, *up, *down;                      /* dense MLP */
     const char *router, *experts;                      /* experts: "<experts>.<index>." */
@@ -30,6 +30,7 @@ struct arch {
     const char *architecture; /* and its "architectures"[0] */
     const struct arch_names *names;
     bool head_size_needed; /* head_dim has no sound default */
+    double rope_theta;     /* of files without one; 0: they must have it */
     /* Config keys that only this architecture reads or may ignore, NULL at the end; the common ones are in shape.c. A
      * key on neither list is logged: it may ask for something that is not done. */
     const char *const *keys;
@@ -50,7 +51,15 @@ const char *arch_list(void);
 /* One for each file. */
 extern const struct arch arch_minimax_m1, arch_minimax_text_01, arch_minimax_native;
 extern const struct arch arch_qwen2, arch_qwen3, arch_llama, arch_gemma3;
-/* The names that Llama began and most dense models kept. */
+extern const struct arch arch_qwen3_moe, arch_mixtral;
+/* The names that Llama began and most kept; those with experts add theirs. */
+#define ARCH_NAMES_LLAMA                                                                       \
+    .embedding = "model.embed_tokens", .layers = "model.layers", .final_norm = "model.norm",   \
+    .lm_head = "lm_head", .input_norm = "input_layernorm",                                     \
+    .post_norm = "post_attention_layernorm", .q = "self_attn.q_proj", .k = "self_attn.k_proj", \
+    .v = "self_attn.v_proj", .o = "self_attn.o_proj", .q_norm = "self_attn.q_norm",            \
+    .k_norm = "self_attn.k_norm", .gate = "mlp.gate_proj", .up = "mlp.up_proj",                \
+    .down = "mlp.down_proj"
 extern const struct arch_names arch_names_llama;
 
 /* ---- arch_common.c: pieces that several read and write the same way ---- */

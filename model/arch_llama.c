@@ -27,6 +27,7 @@ const struct arch arch_llama = {
     .model_type = "llama",
     .architecture = "LlamaForCausalLM",
     .names = &arch_names_llama,
+    .rope_theta = 10000.0, /* Llama 2 files of 2023 have no key for it */
     .keys = keys,
     .read = read,
     .write = write,

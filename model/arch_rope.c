@@ -77,13 +77,18 @@ static enum status read_yarn(const struct arch_config *config, const char *place
                    &scaling->attention_factor));
     TRY(inner_real(config, place, "mscale", OPTIONAL, 0, 1e6, &scaling->mscale));
     TRY(inner_real(config, place, "mscale_all_dim", OPTIONAL, 0, 1e6, &scaling->mscale_all));
-    const json_t *truncate = json_object_get(config_get(config, place), "truncate");
-    scaling->whole_bounds = !json_is_false(truncate);
+    const json_t *object = config_get(config, place);
+    scaling->whole_bounds = !json_is_false(json_object_get(object, "truncate"));
     /* Files of the first days leave the length out and mean the one that they say they have. */
-    TRY(config_real(config, "max_position_embeddings", REQUIRED, 1, 1e12,
-                    &scaling->original_positions));
-    return inner_real(config, place, "original_max_position_embeddings", OPTIONAL, 1, 1e12,
-                      &scaling->original_positions);
+    double positions = 0;
+    TRY(config_real(config, "max_position_embeddings", REQUIRED, 1, 1e12, &positions));
+    scaling->original_positions = positions;
+    TRY(inner_real(config, place, "original_max_position_embeddings", OPTIONAL, 1, 1e12,
+                   &scaling->original_positions));
+    /* And a factor of null is the ratio of the two lengths. */
+    if (json_is_null(json_object_get(object, "factor")) && positions >= scaling->original_positions)
+        scaling->factor = positions / scaling->original_positions;
+    return STATUS_OK;
 }
 
 static enum status read_scaling(const struct arch_config *config, const char *place,
@@ -92,10 +97,11 @@ static enum status read_scaling(const struct arch_config *config, const char *pl
     TRY(read_kind(config, place, &scaling->kind));
     if (scaling->kind == ROPE_DEFAULT)
         return STATUS_OK;
-    TRY(inner_real(config, place, "factor", REQUIRED, 1.0, 1e6, &scaling->factor));
-    if (scaling->kind == ROPE_LLAMA3)
-        return read_llama3(config, place, scaling);
-    return scaling->kind == ROPE_YARN ? read_yarn(config, place, scaling) : STATUS_OK;
+    if (scaling->kind == ROPE_YARN)
+        TRY(read_yarn(config, place, scaling));
+    enum need need = scaling->factor > 0 ? OPTIONAL : REQUIRED;
+    TRY(inner_real(config, place, "factor", need, 1.0, 1e6, &scaling->factor));
+    return scaling->kind == ROPE_LLAMA3 ? read_llama3(config, place, scaling) : STATUS_OK;
 }
 
 static enum status read_place(const struct arch_config *config, const char *place, double *theta,
@@ -136,12 +142,23 @@ enum status arch_read_rope(const struct arch_config *config, struct model_shape 
         found = true;
     }
     if (!(theta > 0))
+        theta = arch_of(shape->arch)->rope_theta;
+    if (!(theta > 0))
         return config_fail_value(config, "rope_theta", "a number >= 1, here or in rope_parameters");
     shape->rope_theta = theta;
+    if (shape->rope_scaling.kind == ROPE_YARN && !(theta > 1.0))
+        return config_fail_value(config, "rope_theta", "more than 1 with yarn");
     return config_refuse_other(config, "partial_rotary_factor", 1.0, "rotary must cover the head");
 }
 
 /* ---- writing ---- */
+
+/* Lengths are integers to those who check types. */
+static json_t *json_whole(double number)
+{
+    bool whole = floor(number) >= number;
+    return whole ? json_integer((json_int_t)number) : json_real(number);
+}
 
 static json_t *json_scaling(const struct model_shape *shape)
 {
@@ -153,7 +170,7 @@ static json_t *json_scaling(const struct model_shape *shape)
     json_object_set_new(object, "factor", json_real(scaling->factor));
     if (scaling->original_positions > 0)
         json_object_set_new(object, "original_max_position_embeddings",
-                            json_integer((json_int_t)scaling->original_positions));
+                            json_whole(scaling->original_positions));
     if (scaling->kind == ROPE_LLAMA3) {
         json_object_set_new(object, "low_freq_factor", json_real(scaling->low_frequency));
         json_object_set_new(object, "high_freq_factor", json_real(scaling->high_frequency));

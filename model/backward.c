@@ -257,7 +257,8 @@ static enum status backward_moe(const struct call *call, int32_t layer, const ac
     RUN(model, moe_route_backward, .rows = call->rows, .experts = model->shape.experts,
         .top = model->shape.experts_per_token, .probability = record->probability,
         .expert = record->expert, .weight = record->weight, .dweight = work->moe.dweight,
-        .aux_gradient = call->aux_gradient, .dlogits = work->moe.dlogits);
+        .aux_gradient = call->aux_gradient, .dlogits = work->moe.dlogits,
+        .raw = model->shape.router_raw);
     return backward_gemm(call, layer, BLOCK_ROUTER,
                          (struct gemm_gradient){.rows = call->rows,
                                                 .accumulate = true,

@@ -135,7 +135,7 @@ static enum status forward_moe(const struct call *call, int32_t layer, act *y)
     RUN(model, moe_route, .rows = call->rows, .experts = shape->experts, .top = top,
         .logits = work->moe.logits, .probability = record->probability, .expert = record->expert,
         .weight = record->weight, .entry = record->entry, .sorted = record->sorted,
-        .expert_offset = record->expert_offset);
+        .expert_offset = record->expert_offset, .raw = shape->router_raw);
     if (model->forced)
         TRY(force_routing(call->model, layer, call->rows));
     RUN(model, moe_gather, .rows = call->rows, .channels = shape->hidden, .top = top,

@@ -38,7 +38,7 @@ static bool holds(const int32_t *set, int64_t top, int32_t expert)
 }
 
 /* The row's own choice gives way to `wanted`: weights from the same probabilities. Returns the gap. */
-static double replace_row(const float *probability, int64_t top, const int32_t *wanted,
+static double replace_row(const float *probability, int64_t top, bool raw, const int32_t *wanted,
                           int32_t *expert, float *weight)
 {
     double most = 0.0, least = 1.0, sum = 0.0;
@@ -50,6 +50,7 @@ static double replace_row(const float *probability, int64_t top, const int32_t *
     }
     for (int64_t j = 0; j < top; j++)
         sum += (double)probability[wanted[j]];
+    sum = raw ? 1.0 : sum;
     for (int64_t j = 0; j < top; j++) {
         expert[j] = wanted[j];
         weight[j] = (float)((double)probability[wanted[j]] / sum);
@@ -120,8 +121,8 @@ enum status force_routing(struct model *model, int32_t layer, int64_t rows)
         const int32_t *wanted = model->forced[layer] + t * top;
         if (same_set(routing.expert + t * top, wanted, top))
             continue;
-        double gap = replace_row(routing.probability + t * experts, top, wanted,
-                                 routing.expert + t * top, routing.weight + t * top);
+        double gap = replace_row(routing.probability + t * experts, top, model->shape.router_raw,
+                                 wanted, routing.expert + t * top, routing.weight + t * top);
         model->forced_gap = gap > model->forced_gap ? gap : model->forced_gap;
     }
     sort_entries(&routing, rows * top, experts);

@@ -20,6 +20,8 @@ enum model_arch {
     ARCH_QWEN3,
     ARCH_LLAMA,
     ARCH_GEMMA3,
+    ARCH_QWEN3_MOE,
+    ARCH_MIXTRAL,
     ARCH_COUNT
 };
 /* How RoPE is stretched beyond the length of pre-training: frequencies, in arch_rope.c. */
@@ -38,28 +40,30 @@ enum { MODEL_LAYERS_MAX = 256, MODEL_EOS_MAX = 16 };
 
 struct model_shape {
     enum model_arch arch;
-    int32_t vocabulary;        /* V */
-    int32_t hidden;            /* C */
-    int32_t intermediate;      /* F, of the MLP or of one expert */
-    int32_t layers;            /* L */
-    int32_t heads;             /* H, both layer kinds */
-    int32_t kv_heads;          /* G, softmax layers */
-    int32_t head_size;         /* D; H D need not be C */
-    int32_t rotary;            /* R <= D, first dims of each head (softmax layers only) */
-    int32_t experts;           /* E, 0 = dense MLP */
-    int32_t experts_per_token; /* J */
-    bool postnorm;             /* residual from the normalised input (M1-SPEC 1.3) */
-    bool qkv_bias;             /* Qwen2; Llama-likes with attention_bias */
-    bool output_bias;          /* of o_proj: attention_bias */
-    bool mlp_bias;             /* of a dense MLP */
-    bool qk_norm;              /* Qwen3 */
-    bool tied;                 /* lm_head is the embedding */
-    bool norm_one_plus;        /* norms multiply by 1 + weight (Gemma) */
-    bool branch_norm;          /* a norm on what a branch gives to the residual, too (Gemma) */
-    bool gelu;                 /* the gate of the MLP is GELU (tanh form), not SiLU */
-    bool scaled_embedding;     /* by sqrt(C), rounded to storage (Gemma) */
-    double query_scalar;       /* scores are divided by its root; 0: D */
-    int32_t window;            /* keys that a sliding layer sees, its own included; 0: no such layers */
+    int32_t vocabulary;         /* V */
+    int32_t hidden;             /* C */
+    int32_t intermediate;       /* F, of the MLP or of one expert */
+    int32_t layers;             /* L */
+    int32_t heads;              /* H, both layer kinds */
+    int32_t kv_heads;           /* G, softmax layers */
+    int32_t head_size;          /* D; H D need not be C */
+    int32_t rotary;             /* R <= D, first dims of each head (softmax layers only) */
+    int32_t dense_intermediate; /* of config.json, for layers without experts; else 0 */
+    int32_t experts;            /* E, 0 = dense MLP */
+    int32_t experts_per_token;  /* J */
+    bool postnorm;              /* residual from the normalised input (M1-SPEC 1.3) */
+    bool qkv_bias;              /* Qwen2; Llama-likes with attention_bias */
+    bool output_bias;           /* of o_proj: attention_bias */
+    bool mlp_bias;              /* of a dense MLP */
+    bool qk_norm;               /* Qwen3 */
+    bool router_raw;            /* weights of chosen experts are not divided by their sum */
+    bool tied;                  /* lm_head is the embedding */
+    bool norm_one_plus;         /* norms multiply by 1 + weight (Gemma) */
+    bool branch_norm;           /* a norm on what a branch gives to the residual, too (Gemma) */
+    bool gelu;                  /* the gate of the MLP is GELU (tanh form), not SiLU */
+    bool scaled_embedding;      /* by sqrt(C), rounded to storage (Gemma) */
+    double query_scalar;        /* scores are divided by its root; 0: D */
+    int32_t window; /* keys that a sliding layer sees, its own included; 0: no such layers */
     double rope_theta_sliding; /* of sliding layers, never scaled; 0: as the others */
     double rope_theta;
     struct rope_scaling rope_scaling;

@@ -1,0 +1,67 @@
+/* model/arch_qwen3_moe.c - Qwen3 with experts: attention of Qwen3; the router's softmax is over all experts, and
+ * norm_topk_prob says whether the chosen weights are divided by their sum. */
+#include "model/arch.h"
+
+static const char *const keys[] = {"layer_types",           "use_sliding_window",
+                                   "max_window_layers",     "num_experts",
+                                   "num_local_experts",     "num_experts_per_tok",
+                                   "moe_intermediate_size", "norm_topk_prob",
+                                   "decoder_sparse_step",   "mlp_only_layers",
+                                   "router_aux_loss_coef",  "router_jitter_noise",
+                                   "output_router_logits",  NULL};
+
+static const struct arch_names names = {
+    ARCH_NAMES_LLAMA,           .router = "mlp.gate",   .experts = "mlp.experts",
+    .expert_gate = "gate_proj", .expert_up = "up_proj", .expert_down = "down_proj",
+};
+
+static enum status refuse_dense_layers(const struct arch_config *config)
+{
+    const json_t *list = config_get(config, "mlp_only_layers");
+    if (list != NULL && !(json_is_array(list) && json_array_size(list) == 0))
+        return config_fail_feature(config, "mlp_only_layers", "every layer has experts here");
+    return config_refuse_other(config, "decoder_sparse_step", 1.0, "every layer has experts here");
+}
+
+static enum status read(const struct arch_config *config, struct model_shape *shape)
+{
+    bool normalised = false; /* transformers' default; files say it */
+    arch_set_prenorm(shape);
+    shape->qk_norm = true;
+    shape->dense_intermediate = shape->intermediate;
+    TRY(config_i32(config, "moe_intermediate_size", REQUIRED, 1, 1 << 20, &shape->intermediate));
+    TRY(arch_read_experts(
+        config, config_get(config, "num_experts") ? "num_experts" : "num_local_experts", shape));
+    TRY(config_bool(config, "norm_topk_prob", &normalised));
+    shape->router_raw = !normalised;
+    TRY(refuse_dense_layers(config));
+    TRY(arch_read_attention_bias(config, shape));
+    TRY(arch_read_activation(config, "hidden_act", "silu"));
+    TRY(arch_read_rope(config, shape));
+    TRY(arch_read_layer_types(config, false, shape));
+    return config_refuse_true(config, "use_sliding_window", "set it to false");
+}
+
+static void write(const struct model_shape *shape, json_t *root)
+{
+    arch_write_rope(shape, root);
+    arch_write_layer_types(shape, root);
+    json_object_set_new(root, "intermediate_size", json_integer(shape->dense_intermediate));
+    json_object_set_new(root, "moe_intermediate_size", json_integer(shape->intermediate));
+    arch_write_experts(shape, "num_experts", root);
+    json_object_set_new(root, "norm_topk_prob", json_boolean(!shape->router_raw));
+    json_object_set_new(root, "decoder_sparse_step", json_integer(1));
+    json_object_set_new(root, "mlp_only_layers", json_array());
+    json_object_set_new(root, "attention_bias", json_boolean(shape->qkv_bias));
+    json_object_set_new(root, "use_sliding_window", json_false());
+}
+
+const struct arch arch_qwen3_moe = {
+    .id = ARCH_QWEN3_MOE,
+    .model_type = "qwen3_moe",
+    .architecture = "Qwen3MoeForCausalLM",
+    .names = &names,
+    .keys = keys,
+    .read = read,
+    .write = write,
+};

@@ -135,8 +135,18 @@ static enum status write_model(const char *partial, struct trainer *trainer, con
     if (flat == NULL)
         return FAIL(STATUS_NO_MEMORY, "%" PRId64 " parameters", table->elements);
     enum status status = trainer_read(trainer, ARRAY_MASTER, flat);
+    const struct settings *settings = trainer->settings;
+    struct model_generation generation = {.temperature = settings->sampling.temperature,
+                                          .top_p = settings->sampling.top_p,
+                                          .top_k = settings->sampling.top_k};
+    struct model_folder_content content = {.shape = &trainer->shape,
+                                           .table = table,
+                                           .flat = flat,
+                                           .dtype = ST_F32,
+                                           .like = like,
+                                           .generation = &generation};
     if (status == STATUS_OK)
-        status = model_folder_save(model, &trainer->shape, table, flat, ST_F32, like, 0);
+        status = model_folder_write(model, &content);
     memory_free(flat);
     return status;
 }

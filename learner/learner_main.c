@@ -1,5 +1,5 @@
 /* learner/learner_main.c - weir-learner: trains. `weir` starts it for runs, and for the commands that need a
- * model: sft, verify, init, explain. */
+ * model: sft, verify, init, explain, export. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -9,6 +9,7 @@
 #include "learner/learner_metrics.h"
 #include "learner/learner.h"
 #include "learner/explain.h"
+#include "learner/export.h"
 #include "learner/replay.h"
 #include "learner/sft.h"
 #include "model/folder.h"
@@ -122,6 +123,11 @@ static int verify(int argc, char **argv)
     return verify_main(argc, argv, stdout);
 }
 
+static int export_model(int argc, char **argv)
+{
+    return export_main(argc, argv, stdout);
+}
+
 static int replay(int argc, char **argv)
 {
     return learner_replay_main(argc, argv, stdout);
@@ -132,8 +138,8 @@ int main(int argc, char **argv)
     static const struct {
         const char *name;
         int (*run)(int argc, char **argv);
-    } commands[] = {
-        {"sft", sft}, {"explain", explain}, {"init", init}, {"verify", verify}, {"replay", replay}};
+    } commands[] = {{"sft", sft},       {"explain", explain}, {"init", init},
+                    {"verify", verify}, {"replay", replay},   {"export", export_model}};
     for (size_t i = 0; argc > 1 && i < sizeof commands / sizeof commands[0]; i++)
         if (strcmp(argv[1], commands[i].name) == 0)
             return commands[i].run(argc - 1, argv + 1);

@@ -37,10 +37,32 @@ MUST_CHECK enum status model_folder_load_device(const char *folder, const struct
  * into them. */
 MUST_CHECK enum status model_weights_load_folder(struct model *model, struct model_weights *weights,
                                                  const char *folder);
-/* Writes config.json, model.safetensors (sharded with an index above shard_bytes; 0 = 5 GB) and copies the
- * tokenizer and generation files of `like` (may be NULL). dtype ST_F32 for checkpoints, ST_BF16 for export
- * (STORAGE_F32 rows stay F32). The folder appears under its name only when complete (folder.tmp, fsync, rename);
- * a folder that exists already is refused, what a failed save left in folder.tmp goes with the next one. */
+/* ---- out ---- */
+
+/* What generation_config.json says about sampling. */
+struct model_generation {
+    double temperature; /* 0: greedy */
+    double top_p;
+    int64_t top_k; /* 0: all */
+};
+struct model_folder_content {
+    const struct model_shape *shape;
+    const struct parameter_table *table;
+    const float *flat; /* [table->elements]; NULL: the weights of `source` */
+    struct model_folder *
+        source; /* of the same layout; read as it is written, so any size goes through little memory */
+    enum safetensors_dtype
+        dtype;        /* ST_F32 for checkpoints, ST_BF16 for export (STORAGE_F32 rows stay F32) */
+    const char *like; /* folder with the tokenizer files and chat template; NULL: none */
+    int64_t shard_bytes;                       /* a file's; 0: 5 GB */
+    const struct model_generation *generation; /* NULL: as in `like` */
+};
+/* Writes config.json, generation_config.json, model.safetensors (above shard_bytes in shards with an index) and the
+ * tokenizer files of `like`; tokenizer_config.json and special_tokens_map.json are made where only tokenizer.json is
+ * there. The folder appears under its name only when complete (NAME.tmp, fsync, rename); one that exists already is
+ * refused, and a failed save leaves nothing (a killed one leaves NAME.tmp, which goes with the next one). */
+MUST_CHECK enum status model_folder_write(const char *folder,
+                                          const struct model_folder_content *content);
 MUST_CHECK enum status model_folder_save(const char *folder, const struct model_shape *shape,
                                          const struct parameter_table *table, const float *flat,
                                          enum safetensors_dtype dtype, const char *like,
@@ -48,5 +70,12 @@ MUST_CHECK enum status model_folder_save(const char *folder, const struct model_
 /* `weir init CONFIG OUT`: random folder from a config.json. */
 MUST_CHECK enum status model_folder_init(const char *config_path, const char *out, uint64_t seed,
                                          enum safetensors_dtype dtype, const char *like);
+
+/* ---- naming ---- */
+enum model_naming { NAMING_HF, NAMING_MINIMAX, NAMING_NATIVE };
+/* The same network as another architecture: MiniMaxAI's (minimax_m1) and native `minimax` into each other; hf: as it is.
+ * UNSUPPORTED with the reason where the other one computes something else. */
+MUST_CHECK enum status model_shape_rename(const struct model_shape *shape, enum model_naming naming,
+                                          struct model_shape *renamed);
 
 #endif

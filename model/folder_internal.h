@@ -1,6 +1,9 @@
-/* model/folder_internal.h - an open model folder; for folder_open.c, which checks it, and folder_read.c. */
+/* model/folder_internal.h - what the files of model folders share: folder_open.c checks one, folder_read.c reads
+ * its weights, folder.c writes one, folder_files.c the small files in it. */
 #ifndef MODEL_FOLDER_INTERNAL_H
 #define MODEL_FOLDER_INTERNAL_H
+
+#include <jansson.h>
 
 #include "core/buffer.h"
 #include "core/file.h"
@@ -36,5 +39,15 @@ void folder_finding(struct folder_findings *findings, enum status status, const 
 /* OK without findings; otherwise one sentence, or a list, as the last error. */
 MUST_CHECK enum status folder_findings_end(struct folder_findings *findings, const char *folder,
                                            const char *architecture);
+
+/* ---- folder_files.c: what a written folder has besides weights ---- */
+MUST_CHECK enum status folder_write_json(const char *path, const json_t *root);
+MUST_CHECK enum status folder_write_config(const char *folder,
+                                           const struct model_folder_content *content);
+MUST_CHECK enum status folder_write_tokenizer(const char *folder,
+                                              const struct model_folder_content *content);
+/* What `like` says, with the ids and the sampling of this model over it. */
+MUST_CHECK enum status folder_write_generation(const char *folder,
+                                               const struct model_folder_content *content);
 
 #endif

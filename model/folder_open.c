@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "core/memory.h"
+#include "model/arch.h"
 #include "model/folder_internal.h"
 
 struct opening {
@@ -50,10 +51,9 @@ static bool ends_with(const char *name, const char *end)
 /* Tensors that other programs save although they follow from config.json (or from another tensor). */
 static bool is_buffer(const struct model_shape *shape, const char *name)
 {
-    static const char *const native[] = {".self_attn.slope_rate", ".self_attn.query_decay",
-                                         ".self_attn.key_decay", ".self_attn.diagonal_decay"};
-    for (int i = 0; i < 4 && shape->arch == ARCH_MINIMAX_NATIVE; i++)
-        if (ends_with(name, native[i]))
+    const char *const *ends = arch_of(shape->arch)->buffers;
+    for (; ends != NULL && *ends != NULL; ends++)
+        if (ends_with(name, *ends))
             return true;
     return ends_with(name, "rotary_emb.inv_freq") ||
            (shape->tied && strcmp(name, "lm_head.weight") == 0);
@@ -152,8 +152,9 @@ static const struct parameter *find_router(const struct opening *opening, const 
     if (opening->folder->shape->experts == 0 || !ends_with(name, tail))
         return NULL;
     char other[PARAMETER_NAME_MAX];
-    int size = snprintf(other, sizeof other, "%.*s.block_sparse_moe.gate.weight",
-                        (int)(strlen(name) - strlen(tail)), name);
+    int size =
+        snprintf(other, sizeof other, "%.*s.%s.weight", (int)(strlen(name) - strlen(tail)), name,
+                 arch_of(opening->folder->shape->arch)->names->router);
     return size > 0 && (size_t)size < sizeof other ? find_row(opening, other) : NULL;
 }
 

@@ -74,8 +74,15 @@ struct safetensors_row {
     enum safetensors_dtype dtype;
     int32_t dims;
     int64_t shape[8];
-    const float *values;
+    const float *values; /* NULL: from `fill` */
 };
+/* Elements first .. first + count - 1 of row `row` of the list into out; pieces of a row come in order. */
+typedef enum status (*safetensors_fill_fn)(void *self, int64_t row, int64_t first, int64_t count,
+                                           float *out);
+/* The same for rows without values; no more than 256 KiB are asked for at a time. */
+MUST_CHECK enum status safetensors_write_filled(const char *path,
+                                                const struct safetensors_row *rows, int64_t count,
+                                                safetensors_fill_fn fill, void *self);
 MUST_CHECK enum status safetensors_write(const char *path, const struct safetensors_row *rows,
                                          int64_t count, const char *const *metadata_keys,
                                          const char *const *metadata_values,

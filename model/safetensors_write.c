@@ -84,35 +84,52 @@ static enum status write_header(int fd, const char *path, const json_t *root)
     return status;
 }
 
-static enum status write_row(int fd, const char *path, const struct safetensors_row *row,
-                             uint16_t *chunk)
+/* What a file is written from, and room for a piece of it. */
+struct writing {
+    const struct safetensors_row *rows;
+    int64_t count;
+    safetensors_fill_fn fill; /* NULL: every row has values */
+    void *self;
+    struct {
+        float values[CHUNK_ELEMENTS];
+        uint16_t halves[CHUNK_ELEMENTS];
+    } * chunk;
+};
+
+static enum status write_row(int fd, const char *path, struct writing *writing, int64_t index)
 {
+    const struct safetensors_row *row = &writing->rows[index];
     int64_t count = row_elements(row);
-    if (row->dtype == ST_F32)
+    if (row->dtype == ST_F32 && row->values != NULL)
         return file_write_all(fd, row->values, (size_t)count * sizeof(float), path);
-    for (int64_t done = 0; done < count;) {
-        int64_t now = count - done < CHUNK_ELEMENTS ? count - done : CHUNK_ELEMENTS;
+    for (int64_t done = 0, now; done < count; done += now) {
+        now = count - done < CHUNK_ELEMENTS ? count - done : CHUNK_ELEMENTS;
+        const float *values = row->values != NULL ? row->values + done : writing->chunk->values;
+        if (row->values == NULL)
+            TRY(writing->fill(writing->self, index, done, now, writing->chunk->values));
+        if (row->dtype == ST_F32) {
+            TRY(file_write_all(fd, values, (size_t)now * sizeof *values, path));
+            continue;
+        }
         for (int64_t i = 0; i < now; i++)
-            chunk[i] = f32_to_bf16(row->values[done + i]);
-        TRY(file_write_all(fd, chunk, (size_t)now * sizeof *chunk, path));
-        done += now;
+            writing->chunk->halves[i] = f32_to_bf16(values[i]);
+        TRY(file_write_all(fd, writing->chunk->halves, (size_t)now * sizeof(uint16_t), path));
     }
     return STATUS_OK;
 }
 
-static enum status write_file(int fd, const char *path, const json_t *root,
-                              const struct safetensors_row *rows, int64_t count)
+static enum status write_file(int fd, const char *path, const json_t *root, struct writing *writing)
 {
     TRY(write_header(fd, path, root));
-    uint16_t *chunk = memory_array(CHUNK_ELEMENTS, sizeof *chunk);
-    if (chunk == NULL)
+    writing->chunk = memory_alloc(sizeof *writing->chunk);
+    if (writing->chunk == NULL)
         return FAIL(STATUS_NO_MEMORY, "%s: write buffer", path);
     enum status status = STATUS_OK;
     for (int pass = 0; pass < 2; pass++)
-        for (int64_t i = 0; i < count && status == STATUS_OK; i++)
-            if ((rows[i].dtype == ST_BF16) == (pass == 1))
-                status = write_row(fd, path, &rows[i], chunk);
-    memory_free(chunk);
+        for (int64_t i = 0; i < writing->count && status == STATUS_OK; i++)
+            if ((writing->rows[i].dtype == ST_BF16) == (pass == 1))
+                status = write_row(fd, path, writing, i);
+    memory_free(writing->chunk);
     if (status == STATUS_OK && fsync(fd) != 0)
         status = FAIL(STATUS_IO, "%s: fsync: %s", path, strerror(errno));
     return status;
@@ -127,15 +144,14 @@ static enum status sync_parent(const char *path)
     return file_sync_dir(parent);
 }
 
-static enum status replace(const char *path, const json_t *root, const struct safetensors_row *rows,
-                           int64_t count)
+static enum status replace(const char *path, const json_t *root, struct writing *writing)
 {
     char temporary[FILE_PATH_MAX];
     TRY(file_path(temporary, "%s.tmp", path));
     int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
     if (fd < 0)
         return FAIL(STATUS_IO, "%s: open: %s", temporary, strerror(errno));
-    enum status status = write_file(fd, temporary, root, rows, count);
+    enum status status = write_file(fd, temporary, root, writing);
     if (close(fd) != 0 && status == STATUS_OK)
         status = FAIL(STATUS_IO, "%s: close: %s", temporary, strerror(errno));
     if (status == STATUS_OK && rename(temporary, path) != 0)
@@ -145,17 +161,32 @@ static enum status replace(const char *path, const json_t *root, const struct sa
     return status == STATUS_OK ? sync_parent(path) : status;
 }
 
-enum status safetensors_write(const char *path, const struct safetensors_row *rows, int64_t count,
+static enum status write_rows(const char *path, struct writing *writing,
                               const char *const *metadata_keys, const char *const *metadata_values,
                               int64_t metadata_count)
 {
     json_t *root = json_object();
     if (root == NULL)
         return FAIL(STATUS_NO_MEMORY, "%s: header", path);
-    enum status status =
-        build_header(root, rows, count, metadata_keys, metadata_values, metadata_count);
+    enum status status = build_header(root, writing->rows, writing->count, metadata_keys,
+                                      metadata_values, metadata_count);
     if (status == STATUS_OK)
-        status = replace(path, root, rows, count);
+        status = replace(path, root, writing);
     json_decref(root);
     return status;
+}
+
+enum status safetensors_write(const char *path, const struct safetensors_row *rows, int64_t count,
+                              const char *const *metadata_keys, const char *const *metadata_values,
+                              int64_t metadata_count)
+{
+    struct writing writing = {.rows = rows, .count = count};
+    return write_rows(path, &writing, metadata_keys, metadata_values, metadata_count);
+}
+
+enum status safetensors_write_filled(const char *path, const struct safetensors_row *rows,
+                                     int64_t count, safetensors_fill_fn fill, void *self)
+{
+    struct writing writing = {.rows = rows, .count = count, .fill = fill, .self = self};
+    return write_rows(path, &writing, NULL, NULL, 0);
 }

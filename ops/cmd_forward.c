@@ -1,4 +1,4 @@
-/* weir init, sft, verify, explain: done by the learner's program, which has the model. */
+/* weir init, sft, verify, explain, export: done by the learner's program, which has the model. */
 #include <errno.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -42,6 +42,24 @@ static int forward(const char *subcommand, int argc, char **argv, int least, boo
 int cmd_init(int argc, char **argv)
 {
     return forward("init", argc, argv, 2, false);
+}
+
+/* A run may be given by its name. */
+int cmd_export(int argc, char **argv)
+{
+    static char folder[FILE_PATH_MAX];
+    char name[RUN_NAME_MAX];
+    for (int i = 0; i < argc; i++) {
+        if (argv[i][0] == '-') {
+            i++;
+            continue;
+        }
+        if (!file_exists(argv[i]) &&
+            run_folder_find(runs_root(), argv[i], folder, name) == STATUS_OK)
+            argv[i] = folder;
+        break;
+    }
+    return forward("export", argc, argv, 2, false);
 }
 
 int cmd_sft(int argc, char **argv)

@@ -152,9 +152,8 @@ static const struct parameter *find_router(const struct opening *opening, const 
     if (opening->folder->shape->experts == 0 || !ends_with(name, tail))
         return NULL;
     char other[PARAMETER_NAME_MAX];
-    int size =
-        snprintf(other, sizeof other, "%.*s.%s.weight", (int)(strlen(name) - strlen(tail)), name,
-                 arch_of(opening->folder->shape->arch)->names->router);
+    int size = snprintf(other, sizeof other, "%.*s.%s.weight", (int)(strlen(name) - strlen(tail)),
+                        name, arch_of(opening->folder->shape->arch)->names->router);
     return size > 0 && (size_t)size < sizeof other ? find_row(opening, other) : NULL;
 }
 

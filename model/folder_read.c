@@ -24,7 +24,8 @@ enum {
 struct read_job {
     const struct model_folder *folder;
     int64_t first, count;
-    float *out;
+    char *out;
+    size_t each;        /* 4: f32; 2: the bits of rows that are bf16 in their files */
     _Atomic int failed; /* enum status of the first failure */
     char error[STATUS_TEXT_MAX];
 };
@@ -45,7 +46,7 @@ static int64_t row_at(const struct parameter_table *table, int64_t element)
 
 /* Elements [first, end) of the flat layout; what belongs to no row is 0. */
 static enum status read_span(const struct model_folder *folder, int64_t first, int64_t end,
-                             float *out)
+                             char *out, size_t each)
 {
     const struct parameter_table *table = folder->table;
     int64_t at = first;
@@ -56,12 +57,18 @@ static enum status read_span(const struct model_folder *folder, int64_t first, i
         int64_t to = row->offset + row->count < end ? row->offset + row->count : end;
         if (from >= to)
             continue;
-        memset(out + (at - first), 0, (size_t)(from - at) * sizeof *out);
-        TRY(safetensors_read_f32(source->file, source->tensor, source->first + (from - row->offset),
-                                 to - from, out + (from - first)));
+        memset(out + (size_t)(at - first) * each, 0, (size_t)(from - at) * each);
+        char *to_place = out + (size_t)(from - first) * each;
+        int64_t begin = source->first + (from - row->offset);
+        if (each == sizeof(float))
+            TRY(safetensors_read_f32(source->file, source->tensor, begin, to - from,
+                                     (float *)(void *)to_place));
+        else
+            TRY(safetensors_read_bytes(source->file, source->tensor, (size_t)begin * each,
+                                       (size_t)(to - from) * each, to_place));
         at = to;
     }
-    memset(out + (at - first), 0, (size_t)(end - at) * sizeof *out);
+    memset(out + (size_t)(at - first) * each, 0, (size_t)(end - at) * each);
     return STATUS_OK;
 }
 
@@ -73,7 +80,8 @@ static void read_piece(void *argument, int64_t task, int32_t worker)
         return;
     int64_t at = task * PIECE_ELEMENTS, left = job->count - at;
     int64_t now = left < PIECE_ELEMENTS ? left : PIECE_ELEMENTS, first = job->first + at;
-    enum status status = read_span(job->folder, first, first + now, job->out + at);
+    enum status status =
+        read_span(job->folder, first, first + now, job->out + (size_t)at * job->each, job->each);
     int none = STATUS_OK;
     if (status != STATUS_OK && atomic_compare_exchange_strong(&job->failed, &none, (int)status))
         (void)snprintf(job->error, sizeof job->error, "%s", status_last_error());
@@ -87,32 +95,39 @@ static int32_t threads_of_process(void)
 }
 
 /* Fresh memory is filled with an eighth of the work when it comes in large pages; elsewhere this changes nothing. */
-static void want_huge_pages(float *out, int64_t count)
+static void want_huge_pages(const void *out, size_t bytes)
 {
     uintptr_t begin = ((uintptr_t)out + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
-    uintptr_t end = ((uintptr_t)out + (size_t)count * sizeof *out) / HUGE_PAGE * HUGE_PAGE;
+    uintptr_t end = ((uintptr_t)out + bytes) / HUGE_PAGE * HUGE_PAGE;
     if (end > begin)
         (void)madvise((void *)begin, end - begin, MADV_HUGEPAGE);
 }
 
-enum status model_folder_read(struct model_folder *folder, int64_t first, int64_t count, float *out)
+static enum status read_pieces(struct model_folder *folder, int64_t first, int64_t count, void *out,
+                               size_t each)
 {
     CHECK(first >= 0 && count >= 0 && count <= folder->table->elements - first);
     if (count <= PIECE_ELEMENTS)
-        return read_span(folder, first, first + count, out);
+        return read_span(folder, first, first + count, out, each);
     if (folder->pool == NULL)
         TRY(pool_create(&folder->pool, threads_of_process()));
     struct read_job *job = memory_alloc(sizeof *job);
     if (job == NULL)
         return FAIL(STATUS_NO_MEMORY, "%s", folder->path);
-    *job = (struct read_job){.folder = folder, .first = first, .count = count, .out = out};
-    want_huge_pages(out, count);
+    *job = (struct read_job){
+        .folder = folder, .first = first, .count = count, .out = out, .each = each};
+    want_huge_pages(out, (size_t)count * each);
     pool_run(folder->pool, read_piece, job, (count + PIECE_ELEMENTS - 1) / PIECE_ELEMENTS);
     enum status status = (enum status)atomic_load(&job->failed);
     if (status != STATUS_OK)
         status = FAIL(status, "%s", status_sentence(job->error));
     memory_free(job);
     return status;
+}
+
+enum status model_folder_read(struct model_folder *folder, int64_t first, int64_t count, float *out)
+{
+    return read_pieces(folder, first, count, out, sizeof *out);
 }
 
 enum status model_folder_load(const char *folder, const struct model_shape *shape,
@@ -208,23 +223,67 @@ static enum status round_span(struct model *model, struct model_weights *weights
     return STATUS_OK;
 }
 
+/* End of the run of rows from `at` on that are all bf16 in their files, or all not; at most STAGING_ELEMENTS long. */
+static int64_t run_end(const struct model_folder *folder, int64_t at, bool *bits)
+{
+    const struct parameter_table *table = folder->table;
+    int64_t i = row_at(table, at), most = at + staged(table->elements - at);
+    *bits = folder->sources[i].tensor->dtype == ST_BF16;
+    for (i++; i < table->count && table->rows[i].offset < most; i++)
+        if ((folder->sources[i].tensor->dtype == ST_BF16) != *bits)
+            return table->rows[i].offset;
+    return most;
+}
+
+/* What is bf16 in the file is rounded already: its second plane is 0. */
+static enum status read_bits(struct model_folder *folder, struct model *model,
+                             struct model_weights *weights, struct staging *staging, int64_t at,
+                             int64_t count)
+{
+    const struct op_table *ops = model->ops;
+    struct model_plane planes[MODEL_PLANES_MAX];
+    int plane_count = model_planes(model, planes);
+    char *flat = (char *)weights->flat;
+    const int64_t each = sizeof(uint16_t);
+    TRY(read_pieces(folder, at, count, staging->host, (size_t)each));
+    TRY(ops->memory_write(ops->context, flat + at * each, staging->host, (size_t)(count * each)));
+    for (int i = 0; i < plane_count; i++) {
+        int64_t begin = planes[i].offset > at ? planes[i].offset : at;
+        int64_t end = planes[i].offset + planes[i].count;
+        end = end < at + count ? end : at + count;
+        if (begin < end)
+            TRY(ops->memory_zero(ops->context,
+                                 flat + (planes[i].mid + (begin - planes[i].offset)) * each,
+                                 (size_t)((end - begin) * each)));
+    }
+    return STATUS_OK;
+}
+
+static enum status read_floats(struct model_folder *folder, struct model *model,
+                               struct model_weights *weights, struct staging *staging, int64_t at,
+                               int64_t count)
+{
+    const struct op_table *ops = model->ops;
+    TRY(model_folder_read(folder, at, count, staging->host));
+    TRY(ops->memory_write(ops->context, staging->device, staging->host,
+                          (size_t)count * sizeof(float)));
+    return round_span(model, weights, staging->device, at, count);
+}
+
 static enum status read_rounded(struct model_folder *folder, struct model *model,
                                 struct model_weights *weights)
 {
     struct staging staging;
-    const struct op_table *ops = model->ops;
-    int64_t elements = folder->table->elements;
-    enum status status = staging_create(&staging, ops, true);
-    for (int64_t at = 0; at < elements && status == STATUS_OK; at += STAGING_ELEMENTS) {
-        int64_t now = staged(elements - at);
-        TRY_GOTO(out, model_folder_read(folder, at, now, staging.host));
-        TRY_GOTO(out, ops->memory_write(ops->context, staging.device, staging.host,
-                                        (size_t)now * sizeof(float)));
-        TRY_GOTO(out, round_span(model, weights, staging.device, at, now));
+    bool halves = model->ops->weight_bytes == (int64_t)sizeof(uint16_t);
+    enum status status = staging_create(&staging, model->ops, true);
+    for (int64_t at = 0, end; at < folder->table->elements && status == STATUS_OK; at = end) {
+        bool bits;
+        end = run_end(folder, at, &bits);
+        status = bits && halves ? read_bits(folder, model, weights, &staging, at, end - at)
+                                : read_floats(folder, model, weights, &staging, at, end - at);
     }
     if (status == STATUS_OK)
-        status = ops->finish(ops->context);
-out:
+        status = model->ops->finish(model->ops->context);
     staging_destroy(&staging);
     return status;
 }

@@ -182,13 +182,15 @@ static void test_tokenizer_parts_it_does_not_do_are_refused_by_name(void **state
     (void)state;
     enum status no = STATUS_UNSUPPORTED;
     refuse("BPE", "Unigram", no, "model Unigram");
-    refuse("NFC", "Lowercase", no, "normalizer Lowercase");
-    refuse("\"type\":\"ByteLevel\"", "\"type\":\"Metaspace\"", no, "pre-tokenizer Metaspace");
+    refuse("BPE", "WordPiece", no, "model WordPiece");
+    refuse("NFC", "Nmt", no, "normalizer Nmt");
+    refuse("\"type\":\"ByteLevel\"", "\"type\":\"BertPreTokenizer\"", no,
+           "pre-tokenizer BertPreTokenizer");
     refuse("{\"type\":\"ByteLevel\"}", "{\"type\":\"WordPiece\"}", no, "decoder WordPiece");
     refuse("{\"type\":\"ByteLevel\"}", "null", no, "decoder null");
     refuse("{\"type\":\"ByteLevel\"}", "{\"type\":\"Fuse\"}", no, "decoder");
-    refuse("\"special\":true", "\"lstrip\":true", no, "<|x|>");
-    refuse("\"merges\":", "\"byte_fallback\":true,\"merges\":", no, "byte_fallback");
+    refuse("\"normalizer\"", "\"post_processor\":{\"type\":\"Odd\"},\"normalizer\"", no,
+           "post-processor Odd");
     refuse("\"merges\":", "\"dropout\":0.1,\"merges\":", no, "dropout");
     refuse("\"b a\"", "\"b q\"", STATUS_INVALID, "merge 0");
     refuse("\"b a\"", "7", STATUS_INVALID, "merge 0");

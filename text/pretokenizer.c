@@ -1,144 +1,206 @@
-/* text/pretokenizer.c - PCRE2 behind the splits of pretokenizer.h. */
-#define PCRE2_CODE_UNIT_WIDTH 8
+/* text/pretokenizer.c - the steps of pretokenizer.h, the later ones inside the earlier ones. */
 #include "text/pretokenizer.h"
 
-#include <pcre2.h>
 #include <string.h>
 
-#include "core/buffer.h"
-
-/* \s and \S by the White_Space property: PCRE2's own \s has U+180E as well. */
-static enum status translate(const char *pattern, struct buffer *out)
+static enum status add_step(struct pretokenizer *pretokenizer, struct pretokenizer_step **step)
 {
-    for (const char *at = pattern; *at != '\0'; at++) {
-        if (at[0] != '\\' || at[1] == '\0') {
-            TRY(buffer_append(out, at, 1));
-            continue;
-        }
-        at++;
-        if (*at == 's' || *at == 'S')
-            TRY(buffer_text(out, *at == 's' ? "\\p{wspace}" : "\\P{wspace}"));
-        else
-            TRY(buffer_append(out, at - 1, 2));
-    }
+    if (pretokenizer->count == PRETOKENIZER_STEPS_MAX)
+        return FAIL(STATUS_UNSUPPORTED, "more than %d pre-tokenizers", PRETOKENIZER_STEPS_MAX);
+    *step = &pretokenizer->steps[pretokenizer->count];
+    memset(*step, 0, sizeof **step);
+    buffer_init(&(*step)->scratch, 0);
     return STATUS_OK;
 }
 
-static enum status compile(struct split *split, const char *pattern, bool literal)
+enum status pretokenizer_split(struct pretokenizer *pretokenizer, const char *pattern, bool literal,
+                               enum split_behavior behavior, bool invert)
 {
-    struct buffer text;
-    buffer_init(&text, 1u << 20);
-    enum status status = literal ? buffer_text(&text, pattern) : translate(pattern, &text);
-    if (status == STATUS_OK) {
-        int error = 0;
-        PCRE2_SIZE place = 0;
-        uint32_t options = PCRE2_UTF | (literal ? PCRE2_LITERAL : PCRE2_UCP);
-        pcre2_code *code = pcre2_compile((PCRE2_SPTR)buffer_string(&text), text.size, options,
-                                         &error, &place, NULL);
-        if (code == NULL) {
-            PCRE2_UCHAR why[128] = "";
-            (void)pcre2_get_error_message(error, why, sizeof why);
-            status = FAIL(STATUS_UNSUPPORTED, "pattern %.400s: %s at character %zu", pattern,
-                          (const char *)why, (size_t)place);
-        }
-        split->code = code;
-    }
-    buffer_free(&text);
-    return status;
+    struct pretokenizer_step *step = NULL;
+    TRY(add_step(pretokenizer, &step));
+    step->kind = STEP_SPLIT;
+    step->behavior = behavior;
+    step->invert = invert;
+    TRY(pattern_compile(&step->pattern, pattern, literal));
+    pretokenizer->count++;
+    return STATUS_OK;
 }
 
-enum status pretokenizer_add(struct pretokenizer *pretokenizer, const char *pattern, bool literal,
-                             bool removed, bool invert)
+enum status pretokenizer_space(struct pretokenizer *pretokenizer)
 {
-    if (pretokenizer->count == SPLITS_MAX)
-        return FAIL(STATUS_UNSUPPORTED, "more than %d splits", SPLITS_MAX);
-    struct split split = {.removed = removed, .invert = invert};
-    TRY(compile(&split, pattern, literal));
-    (void)pcre2_jit_compile(split.code, PCRE2_JIT_COMPLETE); /* without it: slower, the same */
-    split.match = pcre2_match_data_create_from_pattern(split.code, NULL);
-    if (split.match == NULL) {
-        pcre2_code_free(split.code);
-        return FAIL(STATUS_NO_MEMORY, "match data");
-    }
-    pretokenizer->splits[pretokenizer->count++] = split;
+    struct pretokenizer_step *step = NULL;
+    TRY(add_step(pretokenizer, &step));
+    step->kind = STEP_SPACE;
+    pretokenizer->count++;
+    return STATUS_OK;
+}
+
+enum status pretokenizer_mark(struct pretokenizer *pretokenizer, const char *mark,
+                              enum mark_front front)
+{
+    struct pretokenizer_step *step = NULL;
+    TRY(add_step(pretokenizer, &step));
+    if (mark[0] == '\0' || strlen(mark) >= sizeof step->mark)
+        return FAIL(STATUS_UNSUPPORTED, "a mark of %zu bytes is not supported", strlen(mark));
+    step->kind = STEP_MARK;
+    step->front = front;
+    memcpy(step->mark, mark, strlen(mark));
+    pretokenizer->count++;
     return STATUS_OK;
 }
 
 void pretokenizer_destroy(struct pretokenizer *pretokenizer)
 {
     for (size_t i = 0; i < pretokenizer->count; i++) {
-        pcre2_match_data_free(pretokenizer->splits[i].match);
-        pcre2_code_free(pretokenizer->splits[i].code);
+        pattern_free(&pretokenizer->steps[i].pattern);
+        buffer_free(&pretokenizer->steps[i].scratch);
     }
     memset(pretokenizer, 0, sizeof *pretokenizer);
 }
 
 struct run {
-    const struct pretokenizer *pretokenizer;
+    struct pretokenizer *pretokenizer;
     enum status (*piece)(void *context, const uint8_t *bytes, size_t size);
     void *context;
 };
 
-/* Next match at or behind `from`; found = false when there is none. */
-static enum status find(const struct split *split, const uint8_t *text, size_t size, size_t from,
-                        size_t range[2], bool *found)
+static enum status run_step(const struct run *run, size_t depth, const uint8_t *text, size_t size,
+                            bool start);
+
+/* ---- split ---- */
+
+struct span {
+    size_t begin, end;
+    bool match, held; /* held: waits for what comes behind it */
+};
+
+struct splitting {
+    const struct run *run;
+    size_t depth;
+    const uint8_t *text;
+    enum split_behavior behavior;
+    bool start;
+    struct span last; /* the piece in hand */
+    bool match;       /* of the item before */
+};
+
+static enum status put(const struct splitting *splitting, size_t begin, size_t end)
 {
-    const uint32_t checked = PCRE2_NO_UTF_CHECK;
-    int result = pcre2_match(split->code, text, size, from, checked, split->match, NULL);
-    if (result == PCRE2_ERROR_JIT_STACKLIMIT)
-        result =
-            pcre2_match(split->code, text, size, from, checked | PCRE2_NO_JIT, split->match, NULL);
-    *found = result >= 0;
-    if (result < 0 && result != PCRE2_ERROR_NOMATCH)
-        return FAIL(STATUS_LIMIT, "pre-tokenizer gives up on %zu bytes of text (PCRE2 error %d)",
-                    size, result);
-    if (*found) {
-        const PCRE2_SIZE *places = pcre2_get_ovector_pointer(split->match);
-        range[0] = places[0];
-        range[1] = places[1];
+    return run_step(splitting->run, splitting->depth + 1, splitting->text + begin, end - begin,
+                    splitting->start && begin == 0);
+}
+
+static enum status put_last(struct splitting *splitting)
+{
+    if (!splitting->last.held)
+        return STATUS_OK;
+    splitting->last.held = false;
+    return put(splitting, splitting->last.begin, splitting->last.end);
+}
+
+/* One match or gap; together they cover the text. */
+static enum status item(struct splitting *splitting, size_t begin, size_t end, bool match)
+{
+    if (splitting->behavior == SPLIT_ISOLATED)
+        return put(splitting, begin, end);
+    if (splitting->behavior == SPLIT_REMOVED)
+        return match ? STATUS_OK : put(splitting, begin, end);
+    bool joins = false;
+    if (splitting->behavior == SPLIT_MERGED_WITH_PREVIOUS)
+        joins = match && !splitting->match;
+    else if (splitting->behavior == SPLIT_MERGED_WITH_NEXT)
+        joins = !match && splitting->match;
+    else
+        joins = match == splitting->match;
+    splitting->match = match;
+    if (joins && splitting->last.held) {
+        splitting->last.end = end;
+        return STATUS_OK;
     }
+    TRY(put_last(splitting));
+    splitting->last = (struct span){begin, end, match, true};
     return STATUS_OK;
 }
 
-static size_t character_size(uint8_t first)
+static enum status run_split(const struct run *run, size_t depth, const uint8_t *text, size_t size,
+                             bool start)
 {
-    return first < 0xc0 ? 1 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
+    const struct pretokenizer_step *step = &run->pretokenizer->steps[depth];
+    struct splitting splitting = {run, depth, text, step->behavior, start, {0}, false};
+    struct pattern_search search = {0};
+    size_t done = 0, range[2];
+    bool found = false;
+    while (true) {
+        TRY(pattern_next(&step->pattern, &search, text, size, range, &found));
+        if (!found)
+            break;
+        if (range[0] > done)
+            TRY(item(&splitting, done, range[0], step->invert));
+        TRY(item(&splitting, range[0], range[1], !step->invert));
+        done = range[1];
+    }
+    if (done < size)
+        TRY(item(&splitting, done, size, step->invert));
+    return put_last(&splitting);
 }
 
-static enum status run_split(const struct run *run, size_t depth, const uint8_t *text, size_t size)
+/* ---- the steps that change the text ---- */
+
+static enum status run_space(const struct run *run, size_t depth, const uint8_t *text, size_t size,
+                             bool start)
+{
+    struct buffer *scratch = &run->pretokenizer->steps[depth].scratch;
+    if (text[0] == ' ')
+        return run_step(run, depth + 1, text, size, start);
+    buffer_clear(scratch);
+    TRY(buffer_text(scratch, " "));
+    TRY(buffer_append(scratch, text, size));
+    return run_step(run, depth + 1, scratch->bytes, scratch->size, start);
+}
+
+static enum status run_mark(const struct run *run, size_t depth, const uint8_t *text, size_t size,
+                            bool start)
+{
+    struct pretokenizer_step *step = &run->pretokenizer->steps[depth];
+    size_t mark_size = strlen(step->mark);
+    bool marked = text[0] == ' ' || (size >= mark_size && memcmp(text, step->mark, mark_size) == 0);
+    buffer_clear(&step->scratch);
+    if (!marked && (step->front == MARK_ALWAYS || (step->front == MARK_FIRST && start)))
+        TRY(buffer_text(&step->scratch, step->mark));
+    for (size_t at = 0; at < size;) {
+        const uint8_t *space = memchr(text + at, ' ', size - at);
+        size_t end = space ? (size_t)(space - text) : size;
+        TRY(buffer_append(&step->scratch, text + at, end - at));
+        if (space != NULL)
+            TRY(buffer_text(&step->scratch, step->mark));
+        at = end + 1;
+    }
+    return run_step(run, depth + 1, step->scratch.bytes, step->scratch.size, start);
+}
+
+static enum status run_step(const struct run *run, size_t depth, const uint8_t *text, size_t size,
+                            bool start)
 {
     if (size == 0)
         return STATUS_OK;
     if (depth == run->pretokenizer->count)
         return run->piece(run->context, text, size);
-    const struct split *split = &run->pretokenizer->splits[depth];
-    bool keep_match = !split->removed || split->invert;
-    bool keep_gap = !split->removed || !split->invert;
-    size_t done = 0, from = 0;
-    while (from < size) {
-        size_t range[2];
-        bool found = false;
-        TRY(find(split, text, size, from, range, &found));
-        if (!found)
-            break;
-        if (range[1] == range[0]) { /* an empty match cuts nothing */
-            from = range[0] < size ? range[0] + character_size(text[range[0]]) : size;
-            continue;
-        }
-        if (keep_gap)
-            TRY(run_split(run, depth + 1, text + done, range[0] - done));
-        if (keep_match)
-            TRY(run_split(run, depth + 1, text + range[0], range[1] - range[0]));
-        done = from = range[1];
+    switch (run->pretokenizer->steps[depth].kind) {
+    case STEP_SPLIT:
+        return run_split(run, depth, text, size, start);
+    case STEP_SPACE:
+        return run_space(run, depth, text, size, start);
+    case STEP_MARK:
+        break;
     }
-    return keep_gap ? run_split(run, depth + 1, text + done, size - done) : STATUS_OK;
+    return run_mark(run, depth, text, size, start);
 }
 
-enum status pretokenizer_run(const struct pretokenizer *pretokenizer, const uint8_t *text,
-                             size_t size,
+enum status pretokenizer_run(struct pretokenizer *pretokenizer, const uint8_t *text, size_t size,
+                             bool start,
                              enum status (*piece)(void *context, const uint8_t *bytes, size_t size),
                              void *context)
 {
     const struct run run = {pretokenizer, piece, context};
-    return run_split(&run, 0, text, size);
+    return run_step(&run, 0, text, size, start);
 }

@@ -1,10 +1,10 @@
 /* text/tokenizer.h - text to token ids and back, as the Hugging Face `tokenizers` package does it.
  *
- * Reads tokenizer.json: BPE models (merges as pairs or strings, ignore_merges, unk_token), added tokens,
- * normalizers NFC NFD NFKC NFKD, pre-tokenizers ByteLevel, Split, Digits, decoders ByteLevel and Fuse,
- * and Sequences of these. Anything else is STATUS_UNSUPPORTED by name: a tokenizer that is nearly right
- * trains on the wrong tokens. Ids are those of the text alone; post-processors (begin of text and such)
- * are not applied, a chat format writes such tokens into the text (text/chat.h).
+ * Reads tokenizer.json, or vocab.json with merges.txt as GPT-2 and Qwen2 have them. BPE models; which normalizers,
+ * pre-tokenizers, decoders and post-processors there are stands in docs/tokenizers.md. Anything else is
+ * STATUS_UNSUPPORTED by name: a tokenizer that is nearly right trains on the wrong tokens. Ids are those of the text
+ * alone unless the post-processor's tokens (begin of text and such) are asked for; a chat format writes such tokens into
+ * the text.
  *
  * The byte tokenizer needs no file: ids 0..255 are bytes, 256 ends a text (and has no text itself).
  *
@@ -26,7 +26,8 @@
 
 struct tokenizer;
 
-/* TOKENIZER_AUTO: tokenizer.json when the folder has one, else the byte tokenizer. Errors name file and part. */
+/* TOKENIZER_AUTO: tokenizer.json when the folder has one, else vocab.json and merges.txt, else the byte tokenizer.
+ * TOKENIZER_JSON: not the byte tokenizer. Errors name file and part. */
 MUST_CHECK enum status tokenizer_open(struct tokenizer **tokenizer, const char *folder,
                                       enum setting_tokenizer kind);
 /* The same from the text of a tokenizer.json; config is the text of tokenizer_config.json or NULL. `name` is for errors. */
@@ -39,6 +40,10 @@ void tokenizer_close(struct tokenizer **tokenizer); /* NULL is fine; sets *token
  * character that the vocabulary lacks (no unk_token); LIMIT: the arena is full. */
 MUST_CHECK enum status tokenizer_encode(struct tokenizer *tokenizer, const char *text, size_t size,
                                         struct arena *arena, uint32_t **ids, size_t *count);
+/* The same with what the post-processor puts around a text: what others call add_special_tokens. */
+MUST_CHECK enum status tokenizer_encode_special(struct tokenizer *tokenizer, const char *text,
+                                                size_t size, struct arena *arena, uint32_t **ids,
+                                                size_t *count);
 /* Appends the bytes of ids, special tokens left out when skip_special. A cut-off id sequence may end inside
  * a character; bytes are never changed here. Ids inside the vocabulary that no token has give nothing. An id
  * beyond it (a model's padded rows can be sampled) gives U+FFFD: a reader and a reward see that something was there. */

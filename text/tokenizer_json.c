@@ -1,6 +1,5 @@
-/* text/tokenizer_json.c - tokenizer.json into the parts of a tokenizer.
- *
- * Each part is read by its "type"; a type or an option that changes ids and is not done here is refused. */
+/* text/tokenizer_json.c - tokenizer.json into a tokenizer: the model, its vocabulary and merges, and the added tokens; what
+ * stands around the model is in tokenizer_steps.c. An option that changes ids and is not done here is refused. */
 #include "text/tokenizer_parts.h"
 
 #include <inttypes.h>
@@ -11,27 +10,22 @@
 
 #include "core/memory.h"
 
-enum { ID_MAX = 1 << 24, NESTED_MAX = 8 };
+enum { ID_MAX = 1 << 24 };
 
-struct source {
-    const char *name; /* file, for errors */
-    struct tokenizer *tokenizer;
-};
-
-static const char *type_of(const json_t *part)
+const char *part_type(const json_t *part)
 {
     const char *type = json_string_value(json_object_get(part, "type"));
     return type ? type : "(no type)";
 }
 
-static enum status refuse(const struct source *source, const char *part, const char *what)
-{
-    return FAIL(STATUS_UNSUPPORTED, "%s: %s %s is not supported", source->name, part, what);
-}
-
-static bool is_set(const json_t *part, const char *key)
+bool part_is_set(const json_t *part, const char *key)
 {
     return json_is_true(json_object_get(part, key));
+}
+
+enum status source_refuse(const struct source *source, const char *part, const char *what)
+{
+    return FAIL(STATUS_UNSUPPORTED, "%s: %s %s is not supported", source->name, part, what);
 }
 
 /* ---- byte level alphabet (GPT-2): a printable character for each byte ---- */
@@ -66,129 +60,6 @@ static bool to_bytes(const uint16_t places[512], const char *text, size_t size, 
     }
     *out_size = count;
     return true;
-}
-
-/* ---- normalizer ---- */
-
-static enum status read_normalizer(const struct source *source, const json_t *part, int depth)
-{
-    static const struct {
-        const char *type;
-        int options;
-    } forms[] = {{"NFC", UTF8PROC_STABLE | UTF8PROC_COMPOSE},
-                 {"NFD", UTF8PROC_STABLE | UTF8PROC_DECOMPOSE},
-                 {"NFKC", UTF8PROC_STABLE | UTF8PROC_COMPOSE | UTF8PROC_COMPAT},
-                 {"NFKD", UTF8PROC_STABLE | UTF8PROC_DECOMPOSE | UTF8PROC_COMPAT}};
-    if (part == NULL || json_is_null(part))
-        return STATUS_OK;
-    const char *type = type_of(part);
-    if (strcmp(type, "Sequence") == 0 && depth < NESTED_MAX) {
-        size_t i;
-        json_t *inner;
-        json_array_foreach(json_object_get(part, "normalizers"), i, inner)
-            TRY(read_normalizer(source, inner, depth + 1));
-        return STATUS_OK;
-    }
-    for (size_t i = 0; i < sizeof forms / sizeof forms[0]; i++)
-        if (strcmp(forms[i].type, type) == 0) {
-            if (source->tokenizer->normal_form != 0)
-                return refuse(source, "normalizer", "of two Unicode forms");
-            source->tokenizer->normal_form = forms[i].options;
-            return STATUS_OK;
-        }
-    return refuse(source, "normalizer", type);
-}
-
-/* ---- pre-tokenizer ---- */
-
-static const char gpt2_pattern[] =
-    "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
-
-static enum status add_split(const struct source *source, const json_t *part)
-{
-    const json_t *pattern = json_object_get(part, "pattern");
-    const char *regex = json_string_value(json_object_get(pattern, "Regex"));
-    const char *text = json_string_value(json_object_get(pattern, "String"));
-    const char *behavior = json_string_value(json_object_get(part, "behavior"));
-    bool removed = behavior != NULL && strcmp(behavior, "Removed") == 0;
-    if (regex == NULL && text == NULL)
-        return refuse(source, "pre-tokenizer Split", "without a Regex or String pattern");
-    if (behavior == NULL || (!removed && strcmp(behavior, "Isolated") != 0))
-        return refuse(source, "pre-tokenizer Split behavior", behavior ? behavior : "(none)");
-    return pretokenizer_add(&source->tokenizer->pretokenizer, regex ? regex : text, regex == NULL,
-                            removed, is_set(part, "invert"));
-}
-
-static enum status add_byte_level(const struct source *source, const json_t *part)
-{
-    struct pretokenizer *pretokenizer = &source->tokenizer->pretokenizer;
-    if (json_object_get(part, "add_prefix_space") == NULL || is_set(part, "add_prefix_space")) {
-        if (pretokenizer->count > 0)
-            return refuse(source, "pre-tokenizer ByteLevel", "with add_prefix_space after a Split");
-        pretokenizer->add_prefix_space = true;
-    }
-    if (json_object_get(part, "use_regex") == NULL || is_set(part, "use_regex"))
-        TRY(pretokenizer_add(pretokenizer, gpt2_pattern, false, false, false));
-    pretokenizer->byte_level = true;
-    return STATUS_OK;
-}
-
-static enum status read_pretokenizer(const struct source *source, const json_t *part, int depth)
-{
-    if (part == NULL || json_is_null(part))
-        return STATUS_OK;
-    const char *type = type_of(part);
-    if (strcmp(type, "Sequence") == 0 && depth < NESTED_MAX) {
-        size_t i;
-        json_t *inner;
-        json_array_foreach(json_object_get(part, "pretokenizers"), i, inner)
-            TRY(read_pretokenizer(source, inner, depth + 1));
-        return STATUS_OK;
-    }
-    if (source->tokenizer->pretokenizer.byte_level) /* it would see the alphabet, not the text */
-        return refuse(source, "after ByteLevel, pre-tokenizer", type);
-    if (strcmp(type, "Split") == 0)
-        return add_split(source, part);
-    if (strcmp(type, "ByteLevel") == 0)
-        return add_byte_level(source, part);
-    if (strcmp(type, "Digits") == 0)
-        return pretokenizer_add(&source->tokenizer->pretokenizer,
-                                is_set(part, "individual_digits") ? "\\p{N}" : "\\p{N}+", false,
-                                false, false);
-    return refuse(source, "pre-tokenizer", type);
-}
-
-/* ---- decoder: must undo the pre-tokenizer, nothing else ---- */
-
-static enum status read_decoder(const struct source *source, const json_t *part, int depth,
-                                bool *byte_level, bool *joins)
-{
-    const char *type = json_is_object(part) ? type_of(part) : "null (it joins tokens with spaces)";
-    if (strcmp(type, "Sequence") == 0 && depth < NESTED_MAX) {
-        size_t i;
-        json_t *inner;
-        json_array_foreach(json_object_get(part, "decoders"), i, inner)
-            TRY(read_decoder(source, inner, depth + 1, byte_level, joins));
-        return STATUS_OK;
-    }
-    if (strcmp(type, "ByteLevel") == 0)
-        *byte_level = *joins = true;
-    else if (strcmp(type, "Fuse") == 0)
-        *joins = true;
-    else
-        return refuse(source, "decoder", type);
-    return STATUS_OK;
-}
-
-static enum status check_decoder(const struct source *source, const json_t *part)
-{
-    bool byte_level = false, joins = false;
-    TRY(read_decoder(source, part, 0, &byte_level, &joins));
-    if (!joins)
-        return refuse(source, "decoder", "that joins tokens with spaces");
-    if (byte_level != source->tokenizer->pretokenizer.byte_level)
-        return refuse(source, "ByteLevel in only one of", "pre_tokenizer and decoder");
-    return STATUS_OK;
 }
 
 /* ---- model ---- */
@@ -239,11 +110,8 @@ static size_t token_bytes(const struct tokenizer *tokenizer, const uint16_t plac
     return size;
 }
 
-enum { TOKEN_TEXT_MAX = 4096 };
-
 static enum status add_vocabulary(const struct source *source, json_t *vocab)
 {
-    struct bpe *bpe = &source->tokenizer->bpe;
     uint16_t places[512];
     uint8_t bytes[TOKEN_TEXT_MAX];
     alphabet(places);
@@ -258,17 +126,7 @@ static enum status add_vocabulary(const struct source *source, json_t *vocab)
         uint32_t id = (uint32_t)json_integer_value(value);
         bool findable;
         size_t bytes_size = token_bytes(source->tokenizer, places, text, size, bytes, &findable);
-        const struct bpe_token *token = &bpe->tokens[id];
-        if (token->size != 0) { /* an added token may be listed here as well */
-            const uint8_t *content = bpe->bytes.bytes + token->offset;
-            if (token->size != size || memcmp(content, text, size) != 0)
-                return FAIL(STATUS_INVALID, "%s: vocab \"%.64s\" has the id %u of another token",
-                            source->name, text, id);
-            if (bytes_size == size && memcmp(bytes, text, size) == 0)
-                bpe_make_findable(bpe, id);
-            continue;
-        }
-        TRY(bpe_add(bpe, id, bytes, bytes_size, findable));
+        TRY(bpe_add(&source->tokenizer->bpe, id, bytes, bytes_size, findable));
     }
     return STATUS_OK;
 }
@@ -333,62 +191,99 @@ static enum status check_model(const struct source *source, const json_t *model)
     if (!json_is_object(json_object_get(model, "vocab")))
         return FAIL(STATUS_INVALID, "%s: no object model.vocab", source->name);
     if (type != NULL && strcmp(type, "BPE") != 0)
-        return refuse(source, "model", type);
+        return source_refuse(source, "model", type);
     if (!json_is_array(json_object_get(model, "merges")))
-        return refuse(source, "model", "without a list of merges");
+        return source_refuse(source, "model", "without a list of merges");
     if (json_number_value(json_object_get(model, "dropout")) > 0)
-        return refuse(source, "model BPE", "with dropout");
-    if (is_set(model, "byte_fallback") || is_set(model, "fuse_unk"))
-        return refuse(source, "model BPE", "with byte_fallback or fuse_unk");
+        return source_refuse(source, "model BPE", "with dropout");
     for (int i = 0; i < 2; i++) {
         const char *text = json_string_value(json_object_get(model, texts[i]));
         if (text != NULL && text[0] != '\0')
-            return refuse(source, "model BPE with", texts[i]);
+            return source_refuse(source, "model BPE with", texts[i]);
     }
     return STATUS_OK;
 }
 
 /* ---- added tokens ---- */
 
-static int compare_length(const void *left, const void *right)
+/* What is looked for: the content, for a normalized token its normal form. */
+static enum status find_match(const struct source *source, struct added_token *token)
 {
-    const struct added_token *a = left, *b = right;
-    return (a->size < b->size) - (a->size > b->size);
+    const uint8_t *text = (const uint8_t *)token->content;
+    size_t size = strlen(token->content);
+    if (token->normalized)
+        TRY(normalizer_run(&source->tokenizer->normalizer, &text, &size));
+    token->match = memory_alloc(size + 1);
+    if (token->match == NULL)
+        return FAIL(STATUS_NO_MEMORY, "%s: added tokens", source->name);
+    if (size > 0)
+        memcpy(token->match, text, size);
+    token->match_size = size;
+    return STATUS_OK;
+}
+
+static enum status keep_added(const struct source *source, struct added_token *token,
+                              const char *content)
+{
+    token->content = memory_text(content);
+    if (token->content == NULL)
+        return FAIL(STATUS_NO_MEMORY, "%s: added tokens", source->name);
+    enum status status = find_match(source, token);
+    if (status == STATUS_OK)
+        status = added_tokens_push(&source->tokenizer->added, token);
+    if (status != STATUS_OK) {
+        memory_free(token->content);
+        memory_free(token->match);
+    }
+    return status;
+}
+
+/* Gives the id its text, which vocab may list as well. */
+static enum status add_text(const struct source *source, const struct added_token *token,
+                            const uint16_t places[512])
+{
+    struct bpe *bpe = &source->tokenizer->bpe;
+    uint8_t bytes[TOKEN_TEXT_MAX];
+    bool ignored;
+    size_t size = token_bytes(source->tokenizer, places, token->content, strlen(token->content),
+                              bytes, &ignored);
+    const struct bpe_token *known = &bpe->tokens[token->id];
+    if (known->size != 0 && (known->added || known->size != size ||
+                             memcmp(bpe->bytes.bytes + known->offset, bytes, size) != 0))
+        return FAIL(STATUS_INVALID, "%s: added token \"%.64s\" has the id %u of another one",
+                    source->name, token->content, token->id);
+    if (known->size == 0)
+        TRY(bpe_add(bpe, token->id, bytes, size, false));
+    bpe->tokens[token->id].added = true;
+    bpe->tokens[token->id].special = token->special;
+    return STATUS_OK;
 }
 
 static enum status add_added(const struct source *source, const json_t *list)
 {
-    struct tokenizer *tokenizer = source->tokenizer;
-    tokenizer->added = memory_array(json_array_size(list) + 1, sizeof *tokenizer->added);
-    if (tokenizer->added == NULL)
-        return FAIL(STATUS_NO_MEMORY, "%s: added tokens", source->name);
+    struct added_tokens *added = &source->tokenizer->added;
+    uint16_t places[512];
+    alphabet(places);
     size_t i;
     json_t *item;
     json_array_foreach(list, i, item)
     {
         const char *content = json_string_value(json_object_get(item, "content"));
+        const json_t *normalized = json_object_get(item, "normalized");
         if (content == NULL || content[0] == '\0' || strlen(content) > TOKEN_TEXT_MAX)
             return FAIL(STATUS_INVALID, "%s: added_tokens %zu has no content", source->name, i);
-        if (is_set(item, "lstrip") || is_set(item, "rstrip") || is_set(item, "single_word"))
-            return refuse(source, "lstrip, rstrip or single_word of added token", content);
-        struct added_token *token = &tokenizer->added[tokenizer->added_count];
-        token->id = (uint32_t)json_integer_value(json_object_get(item, "id"));
-        token->size = (uint32_t)strlen(content);
-        const json_t *normalized = json_object_get(item, "normalized");
-        token->normalized = normalized ? json_is_true(normalized) : !is_set(item, "special");
-        token->content = memory_text(content);
-        if (token->content == NULL)
-            return FAIL(STATUS_NO_MEMORY, "%s: added tokens", source->name);
-        tokenizer->added_count++;
-        tokenizer->added_first[token->normalized][(uint8_t)content[0]] = true;
-        if (tokenizer->bpe.tokens[token->id].size != 0)
-            return FAIL(STATUS_INVALID, "%s: added token \"%.64s\" has the id %u of another one",
-                        source->name, content, token->id);
-        TRY(bpe_add(&tokenizer->bpe, token->id, content, token->size, false));
-        tokenizer->bpe.tokens[token->id].special = is_set(item, "special");
+        struct added_token token = {
+            .id = (uint32_t)json_integer_value(json_object_get(item, "id")),
+            .normalized = normalized ? json_is_true(normalized) : !part_is_set(item, "special"),
+            .left = part_is_set(item, "lstrip"),
+            .right = part_is_set(item, "rstrip"),
+            .single_word = part_is_set(item, "single_word"),
+            .special = part_is_set(item, "special"),
+        };
+        TRY(keep_added(source, &token, content));
+        TRY(add_text(source, &token, places));
     }
-    qsort(tokenizer->added, tokenizer->added_count, sizeof *tokenizer->added, compare_length);
-    return STATUS_OK;
+    return added_tokens_freeze(added);
 }
 
 static enum status read_unknown(const struct source *source, const json_t *model)
@@ -402,29 +297,31 @@ static enum status read_unknown(const struct source *source, const json_t *model
     return STATUS_OK;
 }
 
-static enum status read_root(const struct source *source, const json_t *root)
+enum status tokenizer_read_root(struct tokenizer *tokenizer, const char *name, const json_t *root)
 {
-    struct tokenizer *tokenizer = source->tokenizer;
+    const struct source source = {name, tokenizer};
     json_t *model = json_object_get(root, "model");
-    const json_t *added = json_object_get(root, "added_tokens");
     const json_t *merges = json_object_get(model, "merges");
     uint32_t vocabulary = 0;
-    TRY(check_model(source, model));
-    TRY(read_normalizer(source, json_object_get(root, "normalizer"), 0));
-    TRY(read_pretokenizer(source, json_object_get(root, "pre_tokenizer"), 0));
-    TRY(check_decoder(source, json_object_get(root, "decoder")));
-    TRY(largest_id(source, root, &vocabulary));
+    TRY(check_model(&source, model));
+    TRY(tokenizer_read_parts(&source, root));
+    TRY(largest_id(&source, root, &vocabulary));
     TRY(bpe_create(&tokenizer->bpe, vocabulary, json_array_size(merges)));
     tokenizer->bpe.byte_level = tokenizer->pretokenizer.byte_level;
-    tokenizer->bpe.ignore_merges = is_set(model, "ignore_merges");
-    TRY(add_added(source, added));
-    TRY(add_vocabulary(source, json_object_get(model, "vocab")));
-    TRY(add_merges(source, merges));
-    return read_unknown(source, model);
+    tokenizer->bpe.ignore_merges = part_is_set(model, "ignore_merges");
+    tokenizer->bpe.fuse_unknown = part_is_set(model, "fuse_unk");
+    TRY(add_vocabulary(&source, json_object_get(model, "vocab")));
+    TRY(add_merges(&source, merges));
+    if (part_is_set(model, "byte_fallback") && !tokenizer->bpe.byte_level) {
+        bpe_find_fallback(&tokenizer->bpe);
+        tokenizer->bpe.byte_fallback = true;
+    }
+    TRY(add_added(&source, json_object_get(root, "added_tokens")));
+    TRY(read_unknown(&source, model));
+    return tokenizer_read_around(&source, root);
 }
 
-static enum status parse(const char *name, const char *json, size_t size, size_t flags,
-                         json_t **root)
+enum status json_parse(const char *name, const char *json, size_t size, size_t flags, json_t **root)
 {
     json_error_t error;
     *root = json_loadb(json, size, JSON_REJECT_DUPLICATES | flags, &error);
@@ -436,10 +333,9 @@ static enum status parse(const char *name, const char *json, size_t size, size_t
 enum status tokenizer_read_json(struct tokenizer *tokenizer, const char *name, const char *json,
                                 size_t size)
 {
-    const struct source source = {name, tokenizer};
     json_t *root;
-    TRY(parse(name, json, size, 0, &root));
-    enum status status = read_root(&source, root);
+    TRY(json_parse(name, json, size, 0, &root));
+    enum status status = tokenizer_read_root(tokenizer, name, root);
     json_decref(root);
     return status;
 }
@@ -449,7 +345,7 @@ enum status tokenizer_read_config(struct tokenizer *tokenizer, const char *name,
 {
     json_t *root;
     /* model_max_length is often 1e30 written as an integer */
-    TRY(parse(name, json, size, JSON_DECODE_INT_AS_REAL, &root));
+    TRY(json_parse(name, json, size, JSON_DECODE_INT_AS_REAL, &root));
     const json_t *eos = json_object_get(root, "eos_token");
     const char *text =
         json_string_value(json_is_object(eos) ? json_object_get(eos, "content") : eos);

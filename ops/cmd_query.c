@@ -59,8 +59,6 @@ static int parse(const char *name, int argc, char **argv, struct query_options *
 static void keep_line(void *self, const json_t *object)
 {
     json_t **last = self;
-    if (json_object_get(object, "reward/mean") == NULL)
-        return; /* no step: figures of an evaluation */
     json_decref(*last);
     *last = json_deep_copy(object);
 }

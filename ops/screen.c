@@ -216,8 +216,8 @@ static void take_metrics(void *self, const json_t *object)
     struct screen *screen = self;
     double step = number_of_either(object, "step", "version");
     double reward = number_of(object, "reward/mean");
-    if (isnan(step) || step < 0 || json_object_get(object, "reward/mean") == NULL)
-        return; /* no step: figures of an evaluation */
+    if (isnan(step) || step < 0)
+        return;
     if (screen->counting && (uint64_t)step <= screen->last_step)
         return; /* made again after the learner came back from a checkpoint: shown already */
     curve_add(&screen->curve, (uint64_t)step, reward);

@@ -183,8 +183,12 @@ static enum status serve(struct follower *follower)
         if (status == STATUS_CANCELLED)
             break;
         TRY(status);
-        if (!worked && ended)
-            return follow_complete_metrics(&follower->folder, follower->redis);
+        if (!worked && ended) {
+            if (follow_complete_metrics(&follower->folder, follower->redis) != STATUS_OK)
+                LOG_WARN("eval", "metrics.jsonl lacks the last figures", "why=\"%s\"",
+                         status_last_error());
+            return STATUS_OK;
+        }
         if (!worked)
             clock_sleep_ms(PAUSE_MS);
     }

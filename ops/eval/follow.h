@@ -49,7 +49,7 @@ MUST_CHECK enum status follow_add_verdict(struct follow_folder *folder,
 void follow_clean(struct follow_folder *folder, uint32_t keep);
 /* The learner said that no folder comes any more. */
 bool follow_ended(const struct follow_folder *folder);
-/* After the learner's last line: figures that none of its lines had get lines of their own in metrics.jsonl. */
+/* After the learner's last line: every figure goes into the line of its version; those that no line had go to Redis. */
 MUST_CHECK enum status follow_complete_metrics(const struct follow_folder *folder,
                                                struct redis_view *redis);
 

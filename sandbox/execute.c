@@ -127,7 +127,20 @@ static enum status gone(void)
     return FAIL(STATUS_AGAIN, "the sandbox's launcher died: %s", strerror(errno));
 }
 
-static enum status send_head(int fd, const struct run_head *head, const struct sandbox_run *run)
+static enum status send_all(int fd, const uint8_t *bytes, size_t size)
+{
+    for (size_t done = 0; done < size;) {
+        ssize_t sent = send(fd, bytes + done, size - done, MSG_NOSIGNAL);
+        if (sent < 0 && errno != EINTR)
+            return gone();
+        done += sent > 0 ? (size_t)sent : 0;
+    }
+    return STATUS_OK;
+}
+
+/* Head and body at once, so that the launcher wakes up once. */
+static enum status send_request(int fd, const struct run_head *head, const struct buffer *body,
+                                const struct sandbox_run *run)
 {
     union {
         struct cmsghdr head;
@@ -138,8 +151,9 @@ static enum status send_head(int fd, const struct run_head *head, const struct s
     for (int i = 0; i < RUN_DESCRIPTORS_MAX; i++)
         if (given[i] >= 0)
             fds[count++] = given[i];
-    struct iovec part = {.iov_base = (void *)(uintptr_t)head, .iov_len = sizeof *head};
-    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+    struct iovec parts[] = {{.iov_base = (void *)(uintptr_t)head, .iov_len = sizeof *head},
+                            {.iov_base = body->bytes, .iov_len = body->size}};
+    struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
     size_t bytes = (size_t)count * sizeof(int);
     if (count > 0) {
         message.msg_control = &control;
@@ -155,18 +169,10 @@ static enum status send_head(int fd, const struct run_head *head, const struct s
     while (sent < 0 && errno == EINTR);
     if (sent < 0 && errno == EBADF)
         return FAIL(STATUS_INVALID, "channel, input_fd or output_fd is not open");
-    return sent == (ssize_t)sizeof *head ? STATUS_OK : gone();
-}
-
-static enum status send_all(int fd, const uint8_t *bytes, size_t size)
-{
-    for (size_t done = 0; done < size;) {
-        ssize_t sent = send(fd, bytes + done, size - done, MSG_NOSIGNAL);
-        if (sent < 0 && errno != EINTR)
-            return gone();
-        done += sent > 0 ? (size_t)sent : 0;
-    }
-    return STATUS_OK;
+    if (sent < (ssize_t)sizeof *head)
+        return gone();
+    size_t done = (size_t)sent - sizeof *head;
+    return send_all(fd, body->bytes + done, body->size - done);
 }
 
 static enum status receive_all(int fd, void *bytes, size_t size)
@@ -253,8 +259,7 @@ enum status slot_execute(struct slot *slot, const struct sandbox_run *run,
     buffer_init(&body, (size_t)RUN_BODY_MAX);
     enum status status = STATUS_OK;
     TRY_GOTO(out, request(run, &head, &body));
-    TRY_GOTO(out, send_head(slot->control, &head, run));
-    TRY_GOTO(out, send_all(slot->control, body.bytes, body.size));
+    TRY_GOTO(out, send_request(slot->control, &head, &body, run));
     TRY_GOTO(out, await(slot, run));
     TRY_GOTO(out, receive(slot->control, result));
 out:

@@ -318,6 +318,48 @@ static void test_sandbox_environment_is_its_own(void **state)
     }
 }
 
+/* An init is made ahead for a run like the last one; this one is not like it. */
+static void test_sandbox_runs_with_other_limits_follow_each_other(void **state)
+{
+    (void)state;
+    static const char text[] = "#!/bin/sh\necho started\n";
+    const struct sandbox_file file = {"own", text, sizeof text - 1, true};
+    struct sandbox_run run =
+        SHELL("head -c 3000000 /dev/zero > big 2> none; stat -c %s big; ./own 2> none; exit 0");
+    run.files = &file;
+    run.file_count = 1;
+    for (int i = 0; i < 16; i++) {
+        bool large = i % 3 != 0;
+        run.mode = modes[i % 2];
+        run.limits.disk_bytes = large ? 8 << 20 : 1 << 20;
+        run.execute_work = i % 4 < 2;
+        struct sandbox_result result = execute(&run);
+        assert_exited(&result, 0);
+        assert_int_equal(strtol((const char *)result.output, NULL, 10) == 3000000, large);
+        assert_int_equal(strstr((const char *)result.output, "started") != NULL, run.execute_work);
+        sandbox_result_free(&result);
+    }
+}
+
+static void test_sandbox_strict_run_has_namespaces_of_its_own(void **state)
+{
+    (void)state;
+    enum { SPACES = 6, LINE = 32 };
+    char last[SPACES][LINE] = {{0}}, now[SPACES][LINE];
+    struct sandbox_run run = SHELL("cd /proc/self/ns && readlink user mnt pid net ipc uts");
+    for (int i = 0; i < 4; i++) {
+        struct sandbox_result result = execute(&run);
+        assert_exited(&result, 0);
+        assert_int_equal(sscanf((const char *)result.output, "%31s %31s %31s %31s %31s %31s",
+                                now[0], now[1], now[2], now[3], now[4], now[5]),
+                         SPACES);
+        for (int k = 0; k < SPACES; k++)
+            assert_string_not_equal(now[k], last[k]);
+        memcpy(last, now, sizeof last);
+        sandbox_result_free(&result);
+    }
+}
+
 static void test_sandbox_channel_is_descriptor_3(void **state)
 {
     (void)state;
@@ -674,6 +716,8 @@ int main(void)
         cmocka_unit_test(
             test_sandbox_program_that_is_missing_is_ours_below_usr_and_its_own_below_work),
         cmocka_unit_test(test_sandbox_environment_is_its_own),
+        cmocka_unit_test(test_sandbox_runs_with_other_limits_follow_each_other),
+        cmocka_unit_test(test_sandbox_strict_run_has_namespaces_of_its_own),
         cmocka_unit_test(test_sandbox_channel_is_descriptor_3),
         cmocka_unit_test(test_sandbox_program_talks_over_given_descriptors),
         cmocka_unit_test(test_sandbox_run_that_is_cancelled_ends),

@@ -15,12 +15,7 @@
 #include "core/clock.h"
 #include "sandbox/launcher/launcher.h"
 
-enum {
-    MOUNTINFO_MAX = 1 << 18,
-    EMPTY_WAIT_MS = 2000,
-    PARENT_TRIES = 3,
-    LEFT_BYTES_MOST = 16 << 20
-};
+enum { MOUNTINFO_MAX = 1 << 18, EMPTY_WAIT_MS = 2000, PARENT_TRIES = 3, LEFT_BYTES_MOST = 4 << 20 };
 
 static struct {
     char own[64];                /* "weir.<pid>.<start>" */
@@ -30,7 +25,8 @@ static struct {
     int inits[HIERARCHY_COUNT];                /* tasks of "ours" */
     bool unified_memory, unified_pids;
     uint64_t next;
-    struct group pooled;
+    struct group kept; /* of the last run; a folder or tasks >= 0: made */
+    bool has_kept;
 } groups;
 
 /* ---- small files ---- */
@@ -285,10 +281,9 @@ int groups_join_ours(void)
 void groups_open(const char *parent, uint32_t *features)
 {
     memset(&groups, 0, sizeof groups);
-    for (int i = 0; i < HIERARCHY_COUNT; i++) {
+    for (int i = 0; i < HIERARCHY_COUNT; i++)
         groups.parent[i] = groups.ours[i] = groups.inits[i] = -1;
-        groups.pooled.folder[i] = groups.pooled.tasks[i] = -1;
-    }
+    group_none(&groups.kept);
     snprintf(groups.own, sizeof groups.own, "weir.%d.%" PRIx64, getpid(), (uint64_t)clock_now_ns());
     char *text = block_map(MOUNTINFO_MAX);
     int fd = text == NULL ? -1 : open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);
@@ -335,12 +330,19 @@ void groups_open(const char *parent, uint32_t *features)
 
 /* ---- one run ---- */
 
-static int make(struct group *group)
+void group_none(struct group *group)
 {
+    memset(group, 0, sizeof *group);
     for (int i = 0; i < HIERARCHY_COUNT; i++)
         group->folder[i] = group->tasks[i] = -1;
     for (int i = 0; i < GROUP_FILES; i++)
         group->file[i] = -1;
+}
+
+static int make(struct group *group)
+{
+    group_none(group);
+    snprintf(group->name, sizeof group->name, "%" PRIu64, groups.next++);
     for (int i = 0; i < HIERARCHY_COUNT; i++)
         if (groups.ours[i] >= 0) {
             group->tasks[i] = make_one((enum hierarchy)i, group->name, &group->folder[i]);
@@ -401,13 +403,11 @@ static int64_t oom_now(struct group *group)
                : -1;
 }
 
-static int remove_group(struct group *group)
+static void remove_group(const struct group *group)
 {
-    int left = 0;
     for (int i = 0; i < HIERARCHY_COUNT; i++)
         if (group->folder[i] >= 0)
-            left |= unlinkat(groups.ours[i], group->name, AT_REMOVEDIR) != 0 && errno != ENOENT;
-    return left;
+            unlinkat(groups.ours[i], group->name, AT_REMOVEDIR);
 }
 
 static void close_group(struct group *group)
@@ -420,56 +420,41 @@ static void close_group(struct group *group)
         descriptor_close(&group->file[i]);
 }
 
-/* Memory that the last run left in the pooled groups for a moment (its tmpfs goes with its mount namespace, which the
- * kernel may put off) would count against the next one: then it gets new groups. */
-static bool holds_memory(const struct group *group)
+/* Memory that the last run left in the groups for a moment (its tmpfs goes with its mount namespace, which the kernel may
+ * put off) or for long (what it was the first to read from the disk) would count against the next one: then it gets new
+ * groups. */
+static bool holds_memory(struct group *group)
 {
     int64_t bytes = 0;
-    int fd = -1;
+    int *fd = &group->file[FILE_BYTES];
     if (group->folder[GROUP_MEMORY] >= 0)
-        bytes = number_kept(&fd, group->folder[GROUP_MEMORY], "memory.usage_in_bytes", "");
+        bytes = number_kept(fd, group->folder[GROUP_MEMORY], "memory.usage_in_bytes", "");
     else if (groups.unified_memory)
-        bytes = number_kept(&fd, group->folder[GROUP_UNIFIED], "memory.current", "");
-    descriptor_close(&fd);
+        bytes = number_kept(fd, group->folder[GROUP_UNIFIED], "memory.current", "");
     return bytes > LEFT_BYTES_MOST;
 }
 
-static void retire_pooled(void)
+static void forget_kept(void)
 {
-    remove_group(&groups.pooled);
-    close_group(&groups.pooled);
-    groups.pooled.pooled = false;
-}
-
-static void peak_reset(struct group *group)
-{
-    group_memory_peak(group); /* opens it */
-    if (group->file[FILE_PEAK] >= 0 && pwrite(group->file[FILE_PEAK], "0", 1, 0) != 1)
-        descriptor_close(&group->file[FILE_PEAK]);
-}
-
-int group_begin(struct group *group, const struct sandbox_limits *limits, bool pooled,
-                const char **step)
-{
-    *step = "making the run's cgroups";
-    if (pooled && groups.pooled.pooled && holds_memory(&groups.pooled))
-        retire_pooled();
-    if (pooled && groups.pooled.pooled) {
-        *group = groups.pooled;
-        if (group->folder[GROUP_MEMORY] >= 0)
-            peak_reset(group);
-    } else {
-        memset(group, 0, sizeof *group);
-        group->pooled = pooled;
-        if (pooled)
-            snprintf(group->name, sizeof group->name, "p%" PRIu64, groups.next++);
-        else
-            snprintf(group->name, sizeof group->name, "%" PRIu64, groups.next++);
-        if (make(group) != 0)
-            return -1;
-        if (pooled)
-            groups.pooled = *group;
+    int error = errno;
+    if (groups.has_kept) {
+        remove_group(&groups.kept);
+        close_group(&groups.kept);
     }
+    groups.has_kept = false;
+    errno = error;
+}
+
+/* false: this kernel cannot (a v2 one before 6.12), so the peak would be that of all runs before. */
+static bool peak_reset(struct group *group)
+{
+    if (group->file[FILE_PEAK] < 0)
+        group_memory_peak(group); /* opens it */
+    return group->file[FILE_PEAK] < 0 || pwrite(group->file[FILE_PEAK], "0", 1, 0) == 1;
+}
+
+static int limits_set(struct group *group, const struct sandbox_limits *limits, const char **step)
+{
     *step = "the memory limit of its cgroup";
     if (group->memory_bytes != limits->memory_bytes &&
         limit_memory(group, limits->memory_bytes) != 0)
@@ -479,10 +464,27 @@ int group_begin(struct group *group, const struct sandbox_limits *limits, bool p
         return -1;
     group->memory_bytes = limits->memory_bytes;
     group->processes = limits->processes;
-    group->cpu_before_ns = pooled ? cpu_now(group) : 0;
-    group->oom_before = pooled ? oom_now(group) : 0;
-    if (pooled)
-        groups.pooled = *group; /* with what is open and set by now */
+    return 0;
+}
+
+int group_begin(struct group *group, const struct sandbox_limits *limits, const char **step)
+{
+    *step = "making the run's cgroups";
+    if (groups.has_kept && (holds_memory(&groups.kept) || !peak_reset(&groups.kept)))
+        forget_kept();
+    bool fine = true;
+    if (!groups.has_kept) {
+        fine = make(&groups.kept) == 0;
+        groups.has_kept = true;
+        holds_memory(&groups.kept); /* opens it, so that a launcher always holds the same files */
+    }
+    if (!fine || limits_set(&groups.kept, limits, step) != 0) {
+        forget_kept();
+        return -1;
+    }
+    groups.kept.cpu_before_ns = cpu_now(&groups.kept);
+    groups.kept.oom_before = oom_now(&groups.kept);
+    *group = groups.kept;
     return 0;
 }
 
@@ -530,21 +532,20 @@ int group_end(struct group *group)
 {
     int64_t until = clock_now_ns() + EMPTY_WAIT_MS * INT64_C(1000000);
     bool left = true;
-    while ((left = group->pooled ? !is_empty(group) : remove_group(group) != 0) &&
-           clock_now_ns() < until) {
+    while ((left = !is_empty(group)) && clock_now_ns() < until) {
         group_kill(group);
         clock_sleep_ms(1);
     }
-    if (!group->pooled)
-        close_group(group);
-    else if (groups.pooled.pooled && strcmp(group->name, groups.pooled.name) == 0)
-        memcpy(groups.pooled.file, group->file, sizeof group->file);
+    if (group->name[0] != 0)
+        groups.kept = *group; /* with what was opened meanwhile */
+    if (left)                 /* it stays where it is, until the launcher ends */
+        forget_kept();
     return left ? -1 : 0;
 }
 
 void groups_close(void)
 {
-    retire_pooled();
+    forget_kept();
     for (int i = 0; i < HIERARCHY_COUNT; i++) {
         if (groups.ours[i] >= 0)
             remove_children(groups.ours[i]);

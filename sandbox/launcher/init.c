@@ -31,26 +31,76 @@ __attribute__((noreturn)) static void fail(const struct init_job *job, const cha
 }
 
 /* In new user and uts namespaces. */
-static int strict_begin(struct init_job *job, const char **step)
+static int become_strict(const char **step)
 {
-    char go;
-    int from = job->fd_go >= 0 ? job->fd_go : job->fd_status;
 #define STEP(name, call) \
     do {                 \
         *step = (name);  \
         if ((call) < 0)  \
             return -1;   \
     } while (0)
-    errno = ECANCELED;
-    STEP("waiting for the user map", read(from, &go, 1) == 1 ? 0 : -1);
     STEP("becoming the sandbox's user", become_inside());
     STEP("host name", sethostname(HOST_NAME, sizeof HOST_NAME - 1));
     STEP("domain name", setdomainname("", 0));
     return 0;
 }
 
+static int strict_begin(const struct init_job *job, const char **step)
+{
+    char go;
+    errno = ECANCELED;
+    STEP("waiting for the user map", read(job->fd_go, &go, 1) == 1 ? 0 : -1);
+    return become_strict(step);
+}
+
+struct spare_tree spare_tree;
+
+int init_spare(enum sandbox_mode mode, const char **step)
+{
+    struct init_job likely = {.head.limits.disk_bytes = spare_tree.disk_bytes,
+                              .head.limits.inodes = spare_tree.inodes,
+                              .head.execute_work = spare_tree.execute_work,
+                              .prepared = true};
+    spare_tree.stands = false;
+    umask(022);
+    signal(SIGCHLD, SIG_DFL);
+    if (mode == SANDBOX_STRICT && become_strict(step) != 0)
+        return -1;
+    STEP("parent death signal", prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0));
+    STEP("not dumpable", prctl(PR_SET_DUMPABLE, 0, 0, 0, 0));
+    if (mode == SANDBOX_STRICT) /* a keeper's user namespace has lost it before */
+        STEP("dropping capabilities", bounding_drop());
+    STEP("the root", chdir("/"));
+    if (spare_tree.inodes == 0) /* the first one */
+        return 0;
+    if (tree_private(&likely, step) != 0)
+        return -1;
+    spare_tree.stands = true;
+    return 0;
+}
+
+/* The tree of a spare for the run that came. */
+static int spare_take(const struct init_job *job, const char **step)
+{
+    struct spare_tree wanted = {.disk_bytes = job->head.limits.disk_bytes,
+                                .inodes = job->head.limits.inodes,
+                                .execute_work = job->head.execute_work,
+                                .stands = true};
+    bool fits = spare_tree.stands && spare_tree.disk_bytes == wanted.disk_bytes &&
+                spare_tree.inodes == wanted.inodes &&
+                spare_tree.execute_work == wanted.execute_work;
+    if (!fits && spare_tree.stands && tree_private_undo(step) != 0)
+        return -1;
+    if (!fits && tree_private(job, step) != 0)
+        return -1;
+    spare_tree = wanted;
+    return tree_files(job, step);
+}
+
 static int prepare(struct init_job *job, const char **step)
 {
+    if (job->spare)
+        return spare_take(job, step);
     umask(022);
     signal(SIGCHLD, SIG_DFL);
     if (job->head.mode == SANDBOX_STRICT && strict_begin(job, step) != 0)

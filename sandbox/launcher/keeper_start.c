@@ -1,4 +1,5 @@
-/* The launcher's side of its keepers: one for pooled runs, one with Python for zygote runs, started at need. */
+/* The launcher's side of its keepers: two that take turns for pooled runs, two for strict ones, one with Python for zygote
+ * runs; started at need. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
@@ -18,17 +19,27 @@
 #include "sandbox/launcher/group.h"
 #include "sandbox/launcher/supervise.h"
 
-enum { READY_WAIT_MS = 60000, IMPORTS_MAX = 256, FD_FILTER = 5 };
+enum { READY_WAIT_MS = 60000, IMPORTS_MAX = 256, FD_FILTER = 5, NO_SPARES = -1 };
 #define PYTHON "/usr/bin/python3"
 
 /* zygote.py, as C text of the build. */
 extern const char zygote_driver[];
 
-static struct keeper {
+struct keeper {
     pid_t pid;           /* 0: not started */
     int control, zygote; /* sockets; zygote -1: it has none */
     int64_t shared_bytes;
-} keepers[3]; /* of each mode */
+};
+static struct keeper zygote_keeper;
+
+/* Strict and pooled mode: two keepers that take turns, so that while an init of one runs the next init is made by the
+ * other. */
+static struct turns {
+    struct keeper keepers[2];
+    struct keeper *next; /* which has been asked for a spare; NULL: none was */
+    int spare;           /* its pidfd; -1: it has not said yet that it stands */
+} turns[] = {[SANDBOX_STRICT] = {.spare = -1}, [SANDBOX_POOLED] = {.spare = -1}};
+enum { TURNS = sizeof turns / sizeof turns[0] };
 
 uint8_t *launcher_exchange;
 
@@ -163,7 +174,11 @@ __attribute__((noreturn)) static void keeper_main(enum sandbox_mode mode, int co
     if (dup2(mine, LAUNCHER_FD_CONTROL) < 0) /* the caller's socket must end with the launcher */
         _exit(1);
     close_range(LAUNCHER_FD_CONTROL + 1, ~0U, 0);
+    if (mode == SANDBOX_STRICT && faccessat(AT_FDCWD, "/proc/self/uid_map", F_OK, 0) != 0)
+        nothing = NO_SPARES;
     send_message(LAUNCHER_FD_CONTROL, &nothing, sizeof nothing, NULL, 0);
+    if (mode != SANDBOX_ZYGOTE)
+        keeper_serve_spares(LAUNCHER_FD_CONTROL, mode);
     keeper_serve(LAUNCHER_FD_CONTROL);
 }
 
@@ -178,10 +193,21 @@ static void keeper_stop(struct keeper *keeper)
     keeper->pid = 0;
 }
 
+static void turns_stop(struct turns *mode)
+{
+    int error = errno;
+    for (size_t i = 0; i < 2; i++)
+        keeper_stop(&mode->keepers[i]);
+    mode->next = NULL;
+    descriptor_close(&mode->spare);
+    errno = error;
+}
+
 void keepers_stop(void)
 {
-    for (size_t i = 0; i < sizeof keepers / sizeof keepers[0]; i++)
-        keeper_stop(&keepers[i]);
+    keeper_stop(&zygote_keeper);
+    for (size_t i = 0; i < TURNS; i++)
+        turns_stop(&turns[i]);
 }
 
 /* An answer on `socket` within its time: how many bytes, and a descriptor. */
@@ -299,11 +325,11 @@ static struct keeper_request request_of(const struct init_job *job, int fd_body)
                                    .waits = job->waits};
 }
 
-/* The first word of an init: its pidfd, or why there is none. -1: the keeper is gone. */
-static int hear_born(const struct keeper *keeper, int status, int *pidfd, const char **step)
+/* The first word of an init, on `status`: its pidfd, or why there is none. -1: the keeper is gone. */
+static int hear_born(int control, int status, int *pidfd, const char **step)
 {
     static struct init_message message;
-    struct pollfd polls[] = {{.fd = status, .events = POLLIN}, {.fd = keeper->control}};
+    struct pollfd polls[] = {{.fd = status, .events = POLLIN}, {.fd = control}};
     int fds[MESSAGE_FDS_MAX], count = 0;
     errno = ETIMEDOUT;
     if (poll(polls, 2, READY_WAIT_MS) <= 0 || (polls[0].revents & POLLIN) == 0)
@@ -324,33 +350,113 @@ static int ask(const struct keeper *keeper, const struct init_job *job, int fd_b
     int fds[MESSAGE_FDS_MAX], count = collect(job, fd_body, fds);
     if (send_message(keeper->control, &request, sizeof request, fds, count) < 0)
         return -1;
-    return hear_born(keeper, status, pidfd, step);
+    return hear_born(keeper->control, status, pidfd, step);
 }
 
-/* Strict: the init waits for the map of its users. */
-static int let_go(int pidfd, int status, const char **step)
+/* ---- strict and pooled runs ---- */
+
+static int spare_ask(struct turns *mode, struct keeper *keeper, const char **step)
 {
-    *step = "the map of its users";
-    return map_user(pid_of(pidfd), launcher.outside, launcher.outside_group) == 0 &&
-                   send(status, "g", 1, MSG_NOSIGNAL) == 1
-               ? 0
-               : -1;
+    *step = "the keeper does not answer";
+    if (send(keeper->control, "s", 1, MSG_NOSIGNAL) != 1)
+        return -1;
+    mode->next = keeper;
+    return 0;
+}
+
+/* Until it stands. */
+static int spare_hear(struct turns *mode, const char **step)
+{
+    *step = "the keeper does not answer";
+    if (mode->spare >= 0)
+        return 0;
+    int control = mode->next->control;
+    if (hear_born(control, control, &mode->spare, step) == 0 && mode->spare < 0)
+        errno = 0; /* it said why */
+    return mode->spare >= 0 ? 0 : -1;
+}
+
+/* Both keepers stand, and one has a spare. */
+static int spare_ready(enum sandbox_mode which, const char **step)
+{
+    struct turns *mode = &turns[which];
+    for (size_t i = 0; i < 2; i++)
+        if (mode->keepers[i].pid <= 0 && keeper_start(&mode->keepers[i], which, step) != 0)
+            return -1;
+    if (mode->next == NULL && spare_ask(mode, &mode->keepers[0], step) != 0)
+        return -1;
+    if (spare_hear(mode, step) != 0)
+        return -1;
+    struct pollfd end = {.fd = mode->spare, .events = POLLIN};
+    *step = "the init that was made ahead is dead";
+    errno = ESRCH;
+    return poll(&end, 1, 0) == 0 ? 0 : -1;
+}
+
+/* Gives the spare its run, and has the other keeper make the next one meanwhile. */
+static int spare_use(struct turns *mode, const struct init_job *job, int fd_body, int *pidfd,
+                     const char **step)
+{
+    struct keeper_request request = request_of(job, fd_body);
+    int fds[MESSAGE_FDS_MAX], count = collect(job, fd_body, fds);
+    struct keeper *now = mode->next;
+    *step = "the init that was made ahead does not listen";
+    if (send_message(now->control, &request, sizeof request, fds, count) < 0)
+        return -1;
+    *pidfd = mode->spare;
+    mode->spare = -1;
+    mode->next = NULL;
+    const char *unheard;
+    spare_ask(mode, &mode->keepers[now == &mode->keepers[0]],
+              &unheard); /* else the next run does */
+    return 0;
+}
+
+void keepers_settle(void)
+{
+    const char *step;
+    for (size_t i = 0; i < TURNS; i++)
+        if (turns[i].next != NULL && spare_hear(&turns[i], &step) != 0)
+            turns_stop(&turns[i]); /* the next run starts anew, and says what is wrong */
+}
+
+bool keeper_spares(void)
+{
+    const char *step;
+    struct keeper *first = &turns[SANDBOX_STRICT].keepers[0];
+    if (first->pid <= 0 && keeper_start(first, SANDBOX_STRICT, &step) != 0)
+        return true; /* the run will say so */
+    return first->shared_bytes != NO_SPARES;
+}
+
+static int take_spare(struct init_job *job, int fd_body, int *pidfd, const char **step)
+{
+    struct turns *mode = &turns[job->head.mode];
+    job->prepared = true;
+    for (int attempt = 0; attempt < 2; attempt++) {
+        if (spare_ready(job->head.mode, step) == 0 &&
+            spare_use(mode, job, fd_body, pidfd, step) == 0)
+            return 0;
+        turns_stop(mode); /* somebody killed one: others */
+    }
+    return -1;
 }
 
 int keeper_clone(struct init_job *job, int fd_body, int status, int *pidfd, const char **step)
 {
-    enum sandbox_mode mode = job->head.mode;
-    struct keeper *keeper = &keepers[mode];
+    struct keeper *keeper = &zygote_keeper;
+    if (job->head.mode != SANDBOX_ZYGOTE)
+        return take_spare(job, fd_body, pidfd, step);
     for (int attempt = 0; attempt < 2; attempt++) {
-        if (keeper->pid <= 0 && keeper_start(keeper, mode, step) != 0)
+        if (keeper->pid <= 0 && keeper_start(keeper, SANDBOX_ZYGOTE, step) != 0)
             return -1;
-        job->waits = mode == SANDBOX_ZYGOTE;
+        job->waits = true;
         job->prepared = true;
         job->shared_bytes = keeper->shared_bytes;
         *step = "the keeper does not answer";
         if (ask(keeper, job, fd_body, status, pidfd, step) == 0) {
             if (*pidfd >= 0)
-                return mode == SANDBOX_STRICT ? let_go(*pidfd, status, step) : 0;
+                return 0;
             errno = 0; /* it said why */
             return -1;
         }
@@ -367,17 +473,15 @@ int zygote_fork(const struct init_job *job, int fd_body, const int spaces[2])
     int fds[MESSAGE_FDS_MAX], count = collect(job, fd_body, fds);
     fds[count++] = spaces[0];
     fds[count++] = spaces[1];
-    return send_message(keepers[SANDBOX_ZYGOTE].zygote, &request, sizeof request, fds, count) < 0
-               ? -1
-               : 0;
+    return send_message(zygote_keeper.zygote, &request, sizeof request, fds, count) < 0 ? -1 : 0;
 }
 
 int zygote_socket(void)
 {
-    return keepers[SANDBOX_ZYGOTE].pid > 0 ? keepers[SANDBOX_ZYGOTE].zygote : -1;
+    return zygote_keeper.pid > 0 ? zygote_keeper.zygote : -1;
 }
 
 void zygote_lost(void)
 {
-    keeper_stop(&keepers[SANDBOX_ZYGOTE]);
+    keeper_stop(&zygote_keeper);
 }

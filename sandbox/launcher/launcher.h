@@ -71,7 +71,7 @@ struct init_job {
     const uint8_t *body; /* [head.body_size] */
     struct run_items items;
     int fd_stdin, fd_stdout, fd_stderr, fd_status, fd_channel;
-    int fd_go; /* strict without a keeper: a byte comes when the user map is written; -1: over fd_status */
+    int fd_go;   /* strict without a keeper: a byte comes when the user map is written */
     int fd_base; /* a detached mount of base; tree_build opens it when the launcher did not */
     int fd_shown[SHOWN_MAX];  /* likewise of the shown folders */
     int fd_tasks[GROUPS_MAX]; /* of its groups; the program joins by writing 0 */
@@ -79,6 +79,7 @@ struct init_job {
     int64_t shared_bytes; /* what each process has from its zygote */
     bool
         prepared; /* cloned by a keeper: the tree stands already, memory and descriptors are its own */
+    bool spare;   /* init_spare was done before the run came */
     bool waits;   /* for a program of the zygote, which enters from outside */
     bool sampled; /* no cgroup counts: init does */
 };
@@ -92,6 +93,16 @@ struct start {
 };
 struct start *start_map(void); /* NULL: no memory */
 
+/* What the tree of a spare init was made for: a run with other limits makes that part anew. */
+struct spare_tree {
+    int64_t disk_bytes;
+    uint32_t inodes;
+    bool execute_work, stands;
+};
+extern struct spare_tree spare_tree;
+/* In an init that has its namespaces, its users mapped: everything that does not depend on the run, for a run like the
+ * last one. */
+int init_spare(enum sandbox_mode mode, const char **step);
 /* pid 1 of a run. */
 __attribute__((noreturn)) void init_main(struct init_job *job);
 /* INIT_ENDED with what wait(2) said and the CPU time of the children. */
@@ -111,6 +122,7 @@ int tree_build(struct init_job *job, const char **step);
 int tree_private(const struct init_job *job,
                  const char **step); /* work, tmp, shm, proc of one run */
 int tree_files(const struct init_job *job, const char **step);
+int tree_private_undo(const char **step);
 int tree_proc(const char **step);  /* /proc of the caller's pid namespace */
 int tree_enter(const char **step); /* pivot_root; the host's tree is gone */
 int tree_seal(const char **step);  /* the root becomes read-only */
@@ -144,7 +156,9 @@ enum keeper_descriptor { KEEPER_STATUS, KEEPER_STDIN, KEEPER_STDOUT, KEEPER_STDE
 enum { EXCHANGE_BYTES = 256 << 10 };
 extern uint8_t *launcher_exchange;
 
-/* Serves until its socket ends. */
+/* Serves until its socket ends: requests, each with its descriptors. */
 __attribute__((noreturn)) void keeper_serve(int control);
+/* Strict and pooled: for each byte one spare init, which says INIT_BORN with its pidfd, takes one request, and is gone. */
+__attribute__((noreturn)) void keeper_serve_spares(int control, enum sandbox_mode mode);
 
 #endif

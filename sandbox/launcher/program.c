@@ -122,8 +122,8 @@ int program_prepare(const struct init_job *job, bool zygote, const char **step)
     STEP("chdir to the work folder", chdir(WORK_FOLDER));
     STEP("descriptors", descriptors_set(job));
     STEP("rlimits", limits_set(job));
-    /* a keeper's user namespace has lost the bounding set before */
-    STEP("dropping capabilities", capabilities_drop(job->head.mode == SANDBOX_STRICT));
+    /* a keeper's user namespace has lost the bounding set before, and so has a spare */
+    STEP("dropping capabilities", capabilities_drop(!job->prepared));
     STEP("no_new_privs", prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
     STEP("the seccomp filter",
          prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &launcher_filters[job->head.file_locks], 0, 0));

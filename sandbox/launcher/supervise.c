@@ -129,13 +129,12 @@ static int run_open(struct run *run, const struct run_descriptors *given, const 
         uint64_t size;
         job->fd_shown[i] = folder_open(run_item_next(&at, &size));
     }
-    bool pooled = run->head->mode != SANDBOX_STRICT;
     struct sandbox_limits limits = run->head->limits;
     run->placed_bytes = placed_bytes(run);
     limits.memory_bytes -= run->placed_bytes;
     if (limits.memory_bytes < MEMORY_LEAST)
         limits.memory_bytes = MEMORY_LEAST;
-    if (group_begin(&run->group, &limits, pooled, step) != 0)
+    if (group_begin(&run->group, &limits, step) != 0)
         return -1;
     for (int i = 0; i < HIERARCHY_COUNT; i++)
         if (run->group.tasks[i] >= 0)
@@ -174,8 +173,12 @@ static int strict_clone(struct run *run, const char **step)
 
 /* ---- while it runs ---- */
 
+static void read_status(struct run *run);
+
 static void stop(struct run *run, enum sandbox_limit why)
 {
+    if (why != SANDBOX_LIMIT_NONE)
+        read_status(run); /* it may have ended by itself just before */
     if (run->killed == SANDBOX_LIMIT_NONE && !run->ended)
         run->killed = why;
     syscall(SYS_pidfd_send_signal, run->pidfd, SIGKILL, NULL, 0);
@@ -322,7 +325,8 @@ static void watch(struct run *run)
     struct pollfd polls[POLL_ROWS] = {
         [POLL_INIT] = {run->pidfd, POLLIN, 0},
         [POLL_CONTROL] = {launcher.control, POLLIN, 0},
-        [POLL_STATUS] = {run->status, POLLIN, 0},
+        /* what else an init says can wait for its end, which comes at once */
+        [POLL_STATUS] = {run->job.waits || run->job.sampled ? run->status : -1, POLLIN, 0},
         [POLL_OUTPUT] = {run->output, POLLIN, 0},
         [POLL_ERROR] = {run->error, POLLIN, 0},
         [POLL_ZYGOTE] = {run->job.waits ? zygote_socket() : -1, 0, 0},
@@ -520,7 +524,7 @@ static void finish(struct run *run)
 static bool needs_host(const struct run_head *head)
 {
     return head->mode == SANDBOX_STRICT &&
-           (!launcher.root || head->has_base || head->shown_count > 0);
+           (!launcher.root || head->has_base || head->shown_count > 0 || !keeper_spares());
 }
 
 static void stop_unstarted(struct run *run)
@@ -558,8 +562,7 @@ void supervise(const struct run_head *head, const uint8_t *body,
                              .fd_base = -1};
     memset(job->fd_shown, 0xff, sizeof job->fd_shown); /* -1 */
     memset(answer, 0, sizeof *answer);
-    memset(&run.group, 0xff, sizeof run.group); /* no descriptor */
-    run.group.pooled = true;
+    group_none(&run.group);
     if (!run_items_parse(&run.items, head, body)) {
         say(&run, SANDBOX_INFRA, "the request is cut short", 0);
         return;
@@ -598,4 +601,5 @@ void supervise(const struct run_head *head, const uint8_t *body,
         say(&run, SANDBOX_INFRA, "its cgroup does not become empty", 0);
     }
     run_items_free(&run.items);
+    keepers_settle();
 }

@@ -49,12 +49,17 @@ int output_pipe(int *ours, int *theirs);
 int folder_open(const char *path);
 
 /* ---- keepers (keeper_start.c) ---- */
-/* Clones pid 1 of the run inside the tree or sandbox of its mode's keeper, which is started at need. `status` is our end of
+/* Whether strict runs can have spares: where the keepers' /proc is masked nobody there can map users. */
+bool keeper_spares(void);
+/* Clones pid 1 of the run, or takes the spare, inside the tree or sandbox of its mode's keeper, which is started at need. `status` is our end of
  * job->fd_status; fd_body -1: the body lies in launcher_exchange. 0, or -1 with the step, and with a pidfd when there is
  * something to kill. */
 int keeper_clone(struct init_job *job, int fd_body, int status, int *pidfd, const char **step);
 /* Has the zygote fork the program into the run's pid and mount namespaces; -1: it is gone. */
 int zygote_fork(const struct init_job *job, int fd_body, const int spaces[2]);
+/* After a run: the spare of the next one stands, or there is none. So whoever counts processes and descriptors when a
+ * verdict comes finds the same after each. */
+void keepers_settle(void);
 int zygote_socket(void); /* hangs up when it is gone; -1: not started */
 void zygote_lost(void);
 void keepers_stop(void);

@@ -327,6 +327,17 @@ int tree_private(const struct init_job *job, const char **step)
     return tree_proc(step);
 }
 
+int tree_private_undo(const char **step)
+{
+    static const char *const mounts[] = {"proc", "tmp", "dev/shm", "box", "tmp"};
+    for (size_t i = 0; i < sizeof mounts / sizeof mounts[0]; i++)
+        if (umount2(mounts[i], MNT_DETACH) != 0 && i > 0) { /* a masked /proc was never there */
+            *step = mounts[i];
+            return -1;
+        }
+    return 0;
+}
+
 /* The folder of `path` below `at`, made where missing; *name is the last part. -1: a part is "", ".", "..", or a link. */
 static int folder_below(int at, const char *path, const char **name)
 {

@@ -1,4 +1,5 @@
 /* ops/plan/fleet.c - who runs where, and which sizes and degrees cannot go together. */
+#include "core/eval_schedule.h"
 #include "ops/gpu_info.h"
 #include "ops/plan/plan.h"
 
@@ -193,6 +194,11 @@ static void list_processes(struct fleet_plan *plan)
         describe_devices(plan, plan->settings.actor.device, actor->units, where);
     add_process(plan, "actor", actor->units, where);
     add_process(plan, "reward", plan->settings.run.reward_workers, "CPU");
+    if (plan->evaluator.units > 0) {
+        struct settings own = eval_settings_of(&plan->settings);
+        describe_devices(plan, own.actor.device, 1, where);
+        add_process(plan, "eval", 1, where);
+    }
     if (plan->settings.redis.mode == REDIS_START)
         add_process(plan, "redis-server", 1, "CPU; a view only");
 }
@@ -224,6 +230,8 @@ void plan_place(struct fleet_plan *plan)
 {
     plan->actor.name = "actor";
     plan->learner.name = "learner";
+    plan->evaluator.name = "evaluator";
+    plan->evaluator.units = eval_is_on(&plan->settings) && !plan->sft;
     plan->cluster = plan->settings.cluster.gpu != GPU_NONE;
     if (plan->cluster)
         place_cluster(plan);

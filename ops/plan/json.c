@@ -89,6 +89,8 @@ enum status plan_report_json(struct fleet_plan *plan, struct buffer *text)
         json_object_set_new(root, "learner", json_role(&plan->learner));
         if (!plan->sft)
             json_object_set_new(root, "actor", json_role(&plan->actor));
+        if (plan->evaluator.units > 0)
+            json_object_set_new(root, "evaluator", json_role(&plan->evaluator));
         json_object_set_new(root, "advice", json_string(plan->advice));
     }
     size_t size = json_dumpb(root, NULL, 0, JSON_INDENT(1));

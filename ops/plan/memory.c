@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "actor/engine.h"
+#include "core/eval_schedule.h"
 #include "kernels/ops.h"
 #include "learner/trainer.h"
 
@@ -86,6 +87,27 @@ static enum status actor_memory(const struct fleet_plan *plan, const struct op_t
     return engine_plan(&cut, &part, ops, ENGINE_SETS_LIVE, memory);
 }
 
+/* One set of weights, and sequences of its own; on the actors' device unless eval.device says another. */
+static enum status plan_evaluator(struct fleet_plan *plan)
+{
+    struct plan_role *role = &plan->evaluator;
+    struct settings own = eval_settings_of(&plan->settings);
+    struct op_table *ops = NULL;
+    bool cpu = own.eval.device[0] != '\0' ? strncmp(own.eval.device, "cpu", 3) == 0
+                                          : plan->actor.hardware.cpu;
+    if (role->units == 0 || plan->sft)
+        return STATUS_OK;
+    role->gpus = role->unit_gpus = 1;
+    role->degrees = role->smallest = (struct plan_degrees){1, 1, 1};
+    role->hardware =
+        cpu && !plan->actor.hardware.cpu ? plan_cpu(own.run.threads) : plan->actor.hardware;
+    role->device_bytes = role->hardware.memory_bytes * plan->settings.cluster.memory_share;
+    TRY(op_table_create_plan(&ops, cpu ? "cpu" : "cuda"));
+    enum status status = engine_plan(&own, &plan->shape, ops, 1, &role->memory);
+    op_table_destroy(&ops);
+    return status;
+}
+
 /* ---- the smallest fleet ---- */
 
 static bool fits(const struct plan_role *role, const struct memory_plan *memory)
@@ -150,32 +172,41 @@ static void find_smallest(const struct fleet_plan *plan, struct plan_role *role,
 
 /* ---- this machine: processes may share a device ---- */
 
+struct placed {
+    const struct plan_role *role;
+    const char *list; /* its devices */
+};
+
+/* Of the processes on the device of the first one of `role`, without it. */
 static double others_on_device(const struct fleet_plan *plan, const struct plan_role *role)
 {
     const struct settings *settings = &plan->settings;
-    char mine[SETTINGS_DEVICE_MAX], device[SETTINGS_DEVICE_MAX];
-    bool actor = role == &plan->actor;
-    settings_device(settings, actor ? settings->actor.device : settings->learner.device, 0, mine);
+    struct settings evaluating = eval_settings_of(settings);
+    const struct placed placed[] = {{&plan->actor, settings->actor.device},
+                                    {&plan->learner, settings->learner.device},
+                                    {&plan->evaluator, evaluating.actor.device}};
+    enum { ROLES = sizeof placed / sizeof placed[0] };
+    char mine[SETTINGS_DEVICE_MAX] = "", device[SETTINGS_DEVICE_MAX];
     double bytes = 0;
-    for (uint32_t i = actor ? 1 : 0; i < plan->actor.units; i++) {
-        settings_device(settings, settings->actor.device, i, device);
-        if (strcmp(mine, device) == 0)
-            bytes += (double)plan_total(&plan->actor.memory);
-    }
-    for (uint32_t i = actor ? 0 : 1; i < plan->learner.units; i++) {
-        settings_device(settings, settings->learner.device, i, device);
-        if (strcmp(mine, device) == 0)
-            bytes += (double)plan_total(&plan->learner.memory);
-    }
+    for (int r = 0; r < ROLES; r++)
+        if (placed[r].role == role)
+            settings_device(settings, placed[r].list, 0, mine);
+    for (int r = 0; r < ROLES; r++)
+        for (uint32_t i = placed[r].role == role; i < placed[r].role->units; i++) {
+            settings_device(settings, placed[r].list, i, device);
+            if (strcmp(mine, device) == 0)
+                bytes += (double)plan_total(&placed[r].role->memory);
+        }
     return bytes;
 }
 
 static void judge(struct fleet_plan *plan, struct plan_role *role, const struct op_table *ops)
 {
-    bool actor = role == &plan->actor;
+    bool actor = role == &plan->actor, evaluator = role == &plan->evaluator;
     double taken = plan->cluster || plan->sft ? 0 : others_on_device(plan, role);
     role->fits = (double)plan_total(&role->memory) + taken <= role->device_bytes;
-    find_smallest(plan, role, ops);
+    if (!evaluator)
+        find_smallest(plan, role, ops);
     if (role->fits)
         return;
     char there[PLAN_TEXT_BYTES] = "";
@@ -210,10 +241,14 @@ enum status plan_memory(struct fleet_plan *plan)
     double share = plan->settings.cluster.memory_share;
     actor->device_bytes = actor->hardware.memory_bytes * share;
     learner->device_bytes = learner->hardware.memory_bytes * share;
+    if (status == STATUS_OK)
+        status = plan_evaluator(plan);
     if (status == STATUS_OK) {
         judge(plan, learner, ops);
         if (!plan->sft)
             judge(plan, actor, ops);
+        if (plan->evaluator.units > 0)
+            judge(plan, &plan->evaluator, ops);
     }
     op_table_destroy(&ops);
     return status;

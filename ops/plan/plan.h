@@ -64,7 +64,7 @@ struct plan_degrees {
     uint32_t tensor, expert, sequence;
 };
 struct plan_role {
-    const char *name;     /* "actor", "learner" */
+    const char *name;     /* "actor", "learner", "evaluator" */
     uint32_t gpus, units; /* of the role; actors, or data-parallel ranks */
     uint32_t unit_gpus;   /* that hold one of them */
     struct plan_degrees degrees;
@@ -95,7 +95,7 @@ struct fleet_plan {
     bool sft;     /* a recipe of `weir sft`: one learner, no run */
     bool loaded;  /* shape, roles and below are filled */
     uint32_t nodes, gpus, node_gpus;
-    struct plan_role actor, learner;
+    struct plan_role actor, learner, evaluator; /* evaluator: units 0 without eval.every */
     struct plan_process processes[PLAN_PROCESSES_MAX];
     uint32_t process_count;
     struct plan_figure figures[PLAN_FIGURES_MAX];

@@ -115,6 +115,8 @@ enum status plan_report(struct fleet_plan *plan, const struct fleet_request *req
         TRY(print_memory(&plan->learner, plan->cluster, text));
         if (!plan->sft)
             TRY(print_memory(&plan->actor, plan->cluster, text));
+        if (plan->evaluator.units > 0)
+            TRY(print_memory(&plan->evaluator, plan->cluster, text));
         TRY(print_figures(plan, text));
     }
     TRY(print_list("before it can run", plan->notes, plan->note_count, text));

@@ -42,7 +42,8 @@ struct scored {
 typedef enum status (*scored_fn)(void *self, const struct scored *scored);
 
 struct scorer;
-/* done(self, ...) is called from scorer_step, in the order in which sequences end. */
+/* done(self, ...) is called from scorer_step, for sequences that end together in the order in which they were added. It
+ * may add sequences and must not drop any. */
 MUST_CHECK enum status scorer_create(struct scorer **scorer, struct engine *engine, scored_fn done,
                                      void *self);
 void scorer_destroy(struct scorer **scorer); /* before engine_destroy; NULL is fine */
@@ -51,7 +52,8 @@ MUST_CHECK enum status scorer_add(struct scorer *scorer, const struct scorer_req
 /* Forgets a sequence that has not ended (its caller went away); an unknown tag is fine. */
 void scorer_drop(struct scorer *scorer, uint64_t tag);
 uint32_t scorer_pending(const struct scorer *scorer); /* sequences added and not ended */
-/* One forward call; *worked: there was something to compute. Errors of done and of the device. */
+/* One forward call; *worked: there was something to compute. Errors of done and of the device; after those of the
+ * device the scorer can only be destroyed. */
 MUST_CHECK enum status scorer_step(struct scorer *scorer, bool *worked);
 
 #endif

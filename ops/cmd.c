@@ -42,6 +42,8 @@ const struct command commands[] = {
      "MODEL_DIR DATA.jsonl... [--samples K] [--reward NAME] [--out FOLDER] [--resume] | --table "
      "RUN",
      "answers of a model to files of prompts, scored: avg@k, pass@k, lengths, with intervals"},
+    {"score", cmd_score, "MODEL_DIR ROWS.jsonl [--out FILE] [--top K] [--special]",
+     "log-probabilities of given ids or texts, their sums and perplexities"},
     {"serve", cmd_serve,
      "MODEL_DIR [--port P] [--host H] [--token-file F] [section.name=value ...]",
      "an endpoint that speaks OpenAI's protocol, for evaluation harnesses and clients"},

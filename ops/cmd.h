@@ -42,6 +42,7 @@ int cmd_sandbox(int argc, char **argv);
 int cmd_plugin(int argc, char **argv);
 int cmd_reward(int argc, char **argv);
 int cmd_eval(int argc, char **argv);
+int cmd_score(int argc, char **argv);
 int cmd_serve(int argc, char **argv);
 int cmd_tokenize(int argc, char **argv);
 int cmd_filter(int argc, char **argv);

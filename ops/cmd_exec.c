@@ -47,6 +47,11 @@ int cmd_eval(int argc, char **argv)
     return command_become("eval", "weir-eval", NULL, argc, argv);
 }
 
+int cmd_score(int argc, char **argv)
+{
+    return command_become("score", "weir-score", NULL, argc, argv);
+}
+
 int cmd_serve(int argc, char **argv)
 {
     return command_become("serve", "weir-serve", NULL, argc, argv);

@@ -52,5 +52,7 @@ void eval_default_ks(struct eval *eval);
 int eval_command(int argc, char **argv);
 /* ops/eval/follow.c: `weir-eval --follow`, the service that evaluates the versions of a run while it trains. */
 int follow_command(int argc, char **argv);
+/* ops/eval/score_command.c: `weir score`. */
+int score_command(int argc, char **argv);
 
 #endif

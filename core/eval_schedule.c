@@ -26,10 +26,13 @@ enum status eval_sets_add(struct eval_sets *sets, const char *setting, const cha
     const char *equals = strchr(item, '='), *name = item, *path = item;
     size_t size = equals != NULL ? (size_t)(equals - item) : 0;
     /* a path may have a = too: what stands before it is a name only when it could be one */
-    if (equals != NULL && memchr(item, '/', size) == NULL)
-        path = equals + 1;
-    else
+    if (equals != NULL && memchr(item, '/', size) == NULL) {
+        path = equals + 1 + strspn(equals + 1, " \t");
+        while (size > 0 && strchr(" \t", item[size - 1]) != NULL)
+            size--;
+    } else {
         size = stem_of(item, &name);
+    }
     if (sets->count == EVAL_SETS_MAX)
         return FAIL(STATUS_LIMIT, "%s: more than %d sets", setting, EVAL_SETS_MAX);
     if (!is_name(name, size) || (size == 2 && memcmp(name, "hf", 2) == 0))

@@ -57,6 +57,16 @@ static enum status send_message(void *self, const struct message *message)
     return link_send(actor->link, message);
 }
 
+static enum status open_endpoint(struct actor *actor, const struct actor_options *options)
+{
+    struct http_config config = {.settings = options->settings,
+                                 .engine = &actor->engine,
+                                 .address = options->settings->actor.http,
+                                 .index = options->index,
+                                 .model = actor->run};
+    return config.address[0] == '\0' ? STATUS_OK : http_open(&actor->http, &config);
+}
+
 enum status actor_create(struct actor **out, const struct actor_options *options)
 {
     *out = NULL;
@@ -74,6 +84,7 @@ enum status actor_create(struct actor **out, const struct actor_options *options
     TRY_GOTO(fail, connect_store(actor, options));
     TRY_GOTO(fail,
              engine_open_desk(&actor->engine, link_incarnation(actor->link), send_message, actor));
+    TRY_GOTO(fail, open_endpoint(actor, options));
     TRY_GOTO(fail, redis_view_open_set(&actor->redis, actor->run, &options->settings->redis));
     *out = actor;
     return STATUS_OK;
@@ -89,6 +100,7 @@ void actor_destroy(struct actor **actor_pointer)
         return;
     char kept[STATUS_TEXT_MAX];
     status_keep(kept);
+    http_close(&actor->http, &actor->engine, "the actor is leaving");
     actor_close_weights(actor);
     link_close(&actor->link, actor->engine.desk.stopping ? "the run is over" : "leaving");
     redis_view_close(&actor->redis);
@@ -148,12 +160,23 @@ static enum status poll_store(struct actor *actor, int64_t wait_ms, struct messa
     return FAIL(STATUS_INVALID, "%s", sentence);
 }
 
+/* One step, with the requests of the endpoint in it. */
+static enum status decode(struct actor *actor, bool *worked)
+{
+    if (actor->http == NULL)
+        return engine_decode(&actor->engine, worked);
+    serve_turn(http_hub(actor->http), &actor->engine);
+    TRY(engine_decode(&actor->engine, worked));
+    serve_publish(http_hub(actor->http), &actor->engine);
+    return STATUS_OK;
+}
+
 /* Messages, weights, one decode step, segments. Waits in link_poll only when there is nothing to compute. */
 static enum status turn(struct actor *actor, bool *worked)
 {
     int64_t wait_ms = *worked ? 0 : 2;
     if (!*worked && !desk_holds_slots(&actor->engine.desk) && actor->member == NULL)
-        wait_ms = 20;
+        wait_ms = actor->http != NULL ? 5 : 20;
     for (;;) {
         struct message message;
         TRY(poll_store(actor, wait_ms, &message));
@@ -163,7 +186,7 @@ static enum status turn(struct actor *actor, bool *worked)
         wait_ms = 0;
     }
     TRY(actor_swap_weights(actor));
-    TRY(engine_decode(&actor->engine, worked));
+    TRY(decode(actor, worked));
     TRY(desk_turn(&actor->engine.desk, clock_now_ns()));
     report(actor);
     return STATUS_OK;
@@ -175,6 +198,7 @@ static enum status drain(struct actor *actor, atomic_int *stop_signals)
     struct desk *desk = &actor->engine.desk;
     int64_t until_ns =
         clock_now_ns() + (int64_t)actor->engine.settings->run.drain_s * CLOCK_NS_PER_S;
+    http_close(&actor->http, &actor->engine, "the actor is leaving");
     desk_hand_back(desk);
     TRY(desk_turn(desk, clock_now_ns()));
     actor_close_weights(actor); /* nobody shall wait for us */

@@ -24,7 +24,14 @@
     ROW(GAUGE,   policy_version,      "actor/policy_version",     "version",  "Weights that sample right now.")                \
     ROW(COUNTER, swaps,               "actor/swaps",              "swaps",    "Weight swaps between two decode steps.")        \
     ROW(GAUGE,   swap_ms,             "actor/swap_ms",            "ms",       "Pause of decoding in the last swap.")           \
-    ROW(COUNTER, digest_refused,      "actor/digest_refused",     "versions", "Weight copies whose digest was wrong: never served.")
+    ROW(COUNTER, digest_refused,      "actor/digest_refused",     "versions", "Weight copies whose digest was wrong: never served.") \
+    ROW(COUNTER, serve_requests,      "serve/requests",           "requests", "Requests of the endpoint that were taken.") \
+    ROW(COUNTER, serve_refused,       "serve/refused",            "requests", "Requests answered with an error.") \
+    ROW(COUNTER, serve_cancelled,     "serve/cancelled",          "sequences", "Sequences that ended early: the client went away, or a stop string came.") \
+    ROW(COUNTER, serve_prompt_tokens, "serve/prompt_tokens",      "tokens",   "Of the prompts of requests.") \
+    ROW(COUNTER, serve_tokens,        "serve/tokens",             "tokens",   "Sampled for requests.") \
+    ROW(GAUGE,   serve_waiting,       "serve/waiting",            "sequences", "Sequences of requests without a slot.") \
+    ROW(GAUGE,   serve_running,       "serve/running",            "sequences", "Sequences of requests with one.")
 // clang-format on
 
 struct actor_metrics {

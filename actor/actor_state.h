@@ -4,6 +4,7 @@
 
 #include "actor/actor.h"
 #include "actor/engine.h"
+#include "actor/http.h"
 #include "core/arena.h"
 #include "transport/link.h"
 #include "transport/redis_view.h"
@@ -16,6 +17,7 @@ struct actor {
     char run[WIRE_NAME_MAX];
     uint32_t index;
 
+    struct http_server *http; /* the endpoint; NULL: none */
     struct link *link;
     struct arena *arena;              /* of the message in hand */
     struct weight_device device;      /* of the engine's ops */

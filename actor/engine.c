@@ -147,6 +147,7 @@ static enum status create_model(struct engine *engine, uint32_t index)
     int64_t served =
         (length + engine->ops->kv_tile - 1) / engine->ops->kv_tile * served_slots(settings);
     engine->served = served_slots(settings);
+    engine->cache_pages = pages;
     engine->cache_tokens = (uint64_t)((pages - served) * engine->ops->kv_tile);
     if (settings->actor.cache_tokens > 0)
         engine->cache_tokens -=

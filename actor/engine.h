@@ -61,6 +61,7 @@ struct engine {
     uint32_t eos[ENGINE_EOS_MAX];
     uint32_t eos_count;
     struct desk desk;       /* slots, frames, and what the store says */
+    int64_t cache_pages;    /* of keys and values */
     uint64_t cache_tokens;  /* capacity said to the store */
     uint32_t positions_max; /* tokens of one sequence */
     int64_t prefill_row_ns; /* measured in the last step with prefill rows; 0 before it */

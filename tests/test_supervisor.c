@@ -88,6 +88,8 @@ struct script {
     const char *text;
 };
 
+static int64_t eval_ms; /* of the next one */
+
 static pid_t supervise(const struct script *scripts, size_t count, int64_t drain_ms)
 {
     static struct process processes[8];
@@ -112,6 +114,7 @@ static pid_t supervise(const struct script *scripts, size_t count, int64_t drain
         .processes = processes,
         .count = count,
         .drain_ms = drain_ms,
+        .eval_ms = eval_ms,
         .watch = {.stopped_ms = STOPPED_MS, .silent_ms = 600000},
         .hooks = {
             .tick = hook_tick, .progress = hook_progress, .say = hook_say, .drain = hook_drain}};
@@ -313,6 +316,81 @@ static void test_supervisor_learner_done_ends_the_run(void **state)
     assert_string_equal(bye, "bye\n");
     assert_gone("redis");
     assert_gone("actor.0");
+}
+
+#define TILL_OVER "while [ ! -e done ]; do sleep 0.02; done; "
+static const struct script done_store = {"store.0", DUTY_STORE, TILL_OVER "exit 0"};
+static const struct script done_learner = {"learner.0", DUTY_LEARNER,
+                                           "sleep 0.2; touch done; exit 0"};
+
+/* Also when it is killed there, before the view. */
+static void test_supervisor_end_waits_for_the_last_evaluation(void **state)
+{
+    (void)state;
+    const struct script scripts[] = {
+        {"redis", DUTY_VIEW, "trap 'ls figures > redis.bye; exit 0' TERM; " IDLE},
+        done_store,
+        done_learner,
+        {"actor.0", DUTY_WORKER, "trap 'exit 0' TERM; " IDLE},
+        {"eval.0", DUTY_EVAL,
+         "trap '' TERM; " TILL_OVER "if [ ! -e died ]; then touch died; sleep 1.5; kill -9 $$; fi; "
+         "sleep 0.3; echo ok > figures; exit 0"}};
+    char text[4096];
+    eval_ms = 20000;
+    pid_t pid = supervise(scripts, 5, 3000);
+    assert_int_equal(wait_exit(pid), EXIT_CODE_OK);
+    read_text("figures", text);
+    assert_string_equal(text, "ok\n");
+    read_text("redis.bye", text);
+    assert_string_equal(text, "figures\n");
+    assert_gone("eval.0");
+}
+
+static void test_supervisor_last_evaluation_has_a_deadline(void **state)
+{
+    (void)state;
+    const struct script scripts[] = {
+        done_store, done_learner, {"eval.0", DUTY_EVAL, "trap 'exit 0' TERM; " IDLE}};
+    char said[4096];
+    eval_ms = 300;
+    assert_int_equal(wait_exit(supervise(scripts, 3, 3000)), EXIT_CODE_OK);
+    read_text("said", said);
+    assert_non_null(strstr(said, "is not evaluated"));
+    assert_gone("eval.0");
+}
+
+static void test_supervisor_drain_does_not_wait_for_evaluation(void **state)
+{
+    (void)state;
+    const struct script scripts[] = {
+        idle_store, idle_learner, {"eval.0", DUTY_EVAL, "trap 'exit 0' TERM; " IDLE}};
+    char said[4096];
+    eval_ms = 60000;
+    pid_t pid = supervise(scripts, 3, 3000);
+    assert_true(wait_start("eval.0", 1) > 0 && wait_start("learner.0", 1) > 0);
+    clock_sleep_ms(50);
+    kill(pid, SIGINT);
+    assert_int_equal(wait_exit(pid), EXIT_CODE_OK); /* WAIT_MS at most */
+    read_text("said", said);
+    assert_null(strstr(said, "being evaluated"));
+    assert_gone("eval.0");
+}
+
+/* Its settings are wrong, or its device is full: nobody else minds. */
+static void test_supervisor_evaluator_that_fails_ends_nothing(void **state)
+{
+    (void)state;
+    const struct script scripts[] = {{"eval.0", DUTY_EVAL, "exit 2"}, idle_store, idle_learner};
+    char said[4096];
+    eval_ms = 60000;
+    pid_t pid = supervise(scripts, 3, 1000);
+    assert_true(wait_start("eval.0", SUPERVISOR_FRUITLESS_MAX) > 0);
+    clock_sleep_ms(200);
+    assert_true(is_alive(pid));
+    kill(pid, SIGINT);
+    assert_int_equal(wait_exit(pid), 0);
+    read_text("said", said);
+    assert_non_null(strstr(said, "goes on without evaluations"));
 }
 
 static void test_supervisor_store_failing_at_the_end_is_a_failure(void **state)
@@ -570,6 +648,10 @@ int main(void)
         CASE(test_supervisor_learner_that_must_stop_ends_with_1_and_its_sentence),
         CASE(test_supervisor_view_that_dies_ends_nothing),
         CASE(test_supervisor_learner_done_ends_the_run),
+        CASE(test_supervisor_end_waits_for_the_last_evaluation),
+        CASE(test_supervisor_last_evaluation_has_a_deadline),
+        CASE(test_supervisor_drain_does_not_wait_for_evaluation),
+        CASE(test_supervisor_evaluator_that_fails_ends_nothing),
         CASE(test_supervisor_store_failing_at_the_end_is_a_failure),
         CASE(test_supervisor_storm_of_kills_neither_ends_nor_slows_the_run),
         CASE(test_supervisor_stopped_child_is_named_killed_and_replaced),

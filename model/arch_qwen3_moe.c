@@ -15,12 +15,29 @@ static const struct arch_names names = {
     .expert_gate = "gate_proj", .expert_up = "up_proj", .expert_down = "down_proj",
 };
 
-static enum status refuse_dense_layers(const struct arch_config *config)
+/* Dense are the layers of mlp_only_layers, and all but every decoder_sparse_step-th. */
+static enum status read_dense_layers(const struct arch_config *config, struct model_shape *shape)
 {
     const json_t *list = config_get(config, "mlp_only_layers");
-    if (list != NULL && !(json_is_array(list) && json_array_size(list) == 0))
-        return config_fail_feature(config, "mlp_only_layers", "every layer has experts here");
-    return config_refuse_other(config, "decoder_sparse_step", 1.0, "every layer has experts here");
+    int32_t step = 1, dense = 0;
+    TRY(config_i32(config, "decoder_sparse_step", OPTIONAL, 1, MODEL_LAYERS_MAX, &step));
+    for (int32_t l = 0; l < shape->layers; l++)
+        shape->layer_dense[l] = (l + 1) % step != 0;
+    if (list != NULL && !json_is_array(list))
+        return config_fail_value(config, "mlp_only_layers", "a list of layers");
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *item = json_array_get(list, i);
+        int64_t layer = json_is_integer(item) ? json_integer_value(item) : -1;
+        if (layer < 0 || layer >= shape->layers)
+            return config_fail_value(config, "mlp_only_layers", "layers below num_hidden_layers");
+        shape->layer_dense[layer] = 1;
+    }
+    for (int32_t l = 0; l < shape->layers; l++)
+        dense += shape->layer_dense[l];
+    return dense < shape->layers
+               ? STATUS_OK
+               : config_fail_feature(config, "mlp_only_layers",
+                                     "no layer has experts; model_type qwen3 is that model");
 }
 
 static enum status read(const struct arch_config *config, struct model_shape *shape)
@@ -34,7 +51,7 @@ static enum status read(const struct arch_config *config, struct model_shape *sh
         config, config_get(config, "num_experts") ? "num_experts" : "num_local_experts", shape));
     TRY(config_bool(config, "norm_topk_prob", &normalised));
     shape->router_raw = !normalised;
-    TRY(refuse_dense_layers(config));
+    TRY(read_dense_layers(config, shape));
     TRY(arch_read_attention_bias(config, shape));
     TRY(arch_read_activation(config, "hidden_act", "silu"));
     TRY(arch_read_rope(config, shape));
@@ -51,7 +68,11 @@ static void write(const struct model_shape *shape, json_t *root)
     arch_write_experts(shape, "num_experts", root);
     json_object_set_new(root, "norm_topk_prob", json_boolean(!shape->router_raw));
     json_object_set_new(root, "decoder_sparse_step", json_integer(1));
-    json_object_set_new(root, "mlp_only_layers", json_array());
+    json_t *dense = json_array();
+    for (int32_t l = 0; l < shape->layers; l++)
+        if (shape->layer_dense[l])
+            json_array_append_new(dense, json_integer(l));
+    json_object_set_new(root, "mlp_only_layers", dense);
     json_object_set_new(root, "attention_bias", json_boolean(shape->qkv_bias));
     json_object_set_new(root, "use_sliding_window", json_false());
 }

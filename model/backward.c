@@ -196,7 +196,7 @@ static enum status backward_dense(const struct call *call, int32_t layer, const 
     const struct layer_record *record = &model->records[layer];
     const struct workspace *work = &model->work;
     const struct dense_scratch *scratch = &work->dense;
-    int64_t channels = model->shape.intermediate;
+    int64_t channels = shape_mlp_width(&model->shape, layer);
     RUN(model, swiglu, .rows = call->rows, .channels = channels, .gate_up = record->gate_up,
         .y = scratch->product, .gate = mlp_gate(&model->shape));
     TRY(backward_gemm(
@@ -320,7 +320,7 @@ static enum status backward_layer(const struct call *call, int32_t layer)
     if (model->options.recompute)
         TRY(forward_again(call->model, call->weights, layer));
     struct half mlp = {
-        .branch = shape->experts > 0 ? backward_moe : backward_dense,
+        .branch = shape_has_experts(shape, layer) ? backward_moe : backward_dense,
         .alpha = shape->alpha_mlp,
         .beta = shape->beta_mlp,
         .gain = at->post_norm,
@@ -364,7 +364,7 @@ static enum status count_layer(const struct model *model, const struct layer_rec
     return STATUS_OK;
 }
 
-/* L = E sum_e f_e P_e over the N = L T rows of all layers (M1-SPEC 1.6): f_e the fraction of rows that
+/* L = E sum_e f_e P_e over the N = L T rows of all layers with experts (M1-SPEC 1.6): f_e the fraction of rows that
  * choose e, P_e the mean probability. Its gradient with respect to a row's p_e is g_e = E f_e / N. */
 static enum status aux_statistics(const struct model *model, double coefficient, double *loss,
                                   float *gradient)
@@ -377,10 +377,14 @@ static enum status aux_statistics(const struct model *model, double coefficient,
     enum status status = STATUS_OK;
     if (!expert || !probability || !chosen)
         TRY_GOTO(out, FAIL(STATUS_NO_MEMORY, "router statistics of %zu rows", rows));
-    for (int32_t l = 0; l < shape->layers; l++)
+    double count = 0.0;
+    for (int32_t l = 0; l < shape->layers; l++) {
+        if (!shape_has_experts(shape, l))
+            continue;
         TRY_GOTO(out, count_layer(model, &model->records[l], expert, probability, chosen,
                                   chosen + experts));
-    double count = (double)shape->layers * (double)rows;
+        count += (double)rows;
+    }
     *loss = 0.0;
     for (size_t e = 0; e < experts; e++) {
         double share = chosen[e] / count;

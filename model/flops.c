@@ -15,6 +15,20 @@ double flops_sum(const struct flops *flops)
     return flops->linear + flops->attention + flops->lightning + flops->head;
 }
 
+static double expert_layers(const struct model_shape *shape)
+{
+    double count = 0;
+    for (int32_t l = 0; l < shape->layers; l++)
+        count += shape_has_experts(shape, l);
+    return count;
+}
+
+/* F of the layers without experts. */
+static double dense_width(const struct model_shape *shape)
+{
+    return shape->experts > 0 ? shape->dense_intermediate : shape->intermediate;
+}
+
 /* ---- weights ---- */
 
 struct flops_weights flops_weights(const struct model_shape *shape)
@@ -31,14 +45,14 @@ struct flops_weights flops_weights(const struct model_shape *shape)
                    softmax * (shape->qkv_bias ? features + 2 * keys : 0);
     weights.body = softmax * (c * (features + 2 * keys) + features * c) +
                    lightning * (5 * c * features) + norms;
+    const double with_experts = expert_layers(shape);
+    weights.body += (layers - with_experts) * 3 * c * dense_width(shape);
     if (shape->experts > 0) {
-        weights.body += layers * c * shape->experts;
+        weights.body += with_experts * c * shape->experts;
         weights.expert = 3 * c * f;
-        weights.expert_rows = layers * shape->experts;
-    } else {
-        weights.body += layers * 3 * c * f;
+        weights.expert_rows = with_experts * shape->experts;
     }
-    weights.active = weights.body + layers * shape->experts_per_token * weights.expert;
+    weights.active = weights.body + with_experts * shape->experts_per_token * weights.expert;
     weights.total = weights.body + weights.expert_rows * weights.expert + weights.embedding +
                     (shape->tied ? 0 : weights.head);
     return weights;
@@ -53,10 +67,11 @@ static double linear_flops(const struct model_shape *shape)
     const double keys = (double)shape->kv_heads * shape->head_size;
     double softmax = 2 * c * (features + 2 * keys) + 2 * features * c;
     double lightning = 2 * c * 3 * features + 2 * c * features + 2 * features * c;
-    double mlp = shape->experts > 0 ? 2 * c * shape->experts + shape->experts_per_token * 6 * c * f
-                                    : 6 * c * f;
+    double routed = 2 * c * shape->experts + shape->experts_per_token * 6 * c * f;
+    double with_experts = expert_layers(shape);
     return kind_layers(shape, LAYER_SOFTMAX) * softmax +
-           kind_layers(shape, LAYER_LIGHTNING) * lightning + shape->layers * mlp;
+           kind_layers(shape, LAYER_LIGHTNING) * lightning + with_experts * routed +
+           (shape->layers - with_experts) * 6 * c * dense_width(shape);
 }
 
 static double attention_flops(const struct model_shape *shape, double context)
@@ -162,7 +177,7 @@ struct traffic traffic_decode(const struct model_shape *shape, const struct flop
     if (shape->experts > 0) {
         double share = (double)shape->experts_per_token / shape->experts;
         double hit = shape->experts * (1 - pow(1 - share, batch));
-        traffic.weights += shape->layers * hit * weights.expert;
+        traffic.weights += expert_layers(shape) * hit * weights.expert;
     }
     traffic.weights *= storage->weight_bytes;
     traffic.cache = batch * traffic_token_bytes(shape, storage->cache_bytes) * (context + 1);

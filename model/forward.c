@@ -117,7 +117,7 @@ static enum status forward_dense(const struct call *call, int32_t layer, act *y)
     const struct workspace *work = &model->work;
     TRY(gemm_forward(model, call->weights, &model->blocks[layer][BLOCK_GATE_UP], call->rows, NULL,
                      work->normed, record->gate_up));
-    RUN(model, swiglu, .rows = call->rows, .channels = model->shape.intermediate,
+    RUN(model, swiglu, .rows = call->rows, .channels = shape_mlp_width(&model->shape, layer),
         .gate_up = record->gate_up, .y = work->dense.product, .gate = mlp_gate(&model->shape));
     return gemm_forward(model, call->weights, &model->blocks[layer][BLOCK_DOWN], call->rows, NULL,
                         work->dense.product, y);
@@ -218,8 +218,8 @@ static enum status forward_mlp(const struct call *call, int32_t layer)
     const struct model *model = call->model;
     const struct layer_record *record = &model->records[layer];
     act *branch = branch_target(model, record->mlp_branch);
-    TRY(model->shape.experts > 0 ? forward_moe(call, layer, branch)
-                                 : forward_dense(call, layer, branch));
+    TRY(shape_has_experts(&model->shape, layer) ? forward_moe(call, layer, branch)
+                                                : forward_dense(call, layer, branch));
     return norm_branch(call, model->parameters.layers[layer].mlp_branch_norm, branch,
                        record->r_mlp_branch);
 }

@@ -33,12 +33,12 @@ static struct gemm_block block_at(int64_t offset, int64_t experts, int64_t n, in
 static void name_blocks(struct model *model)
 {
     const struct model_shape *shape = &model->shape;
-    int64_t c = shape->hidden, f = shape->intermediate;
-    int64_t attention = (int64_t)shape->heads * shape->head_size;
-    int64_t experts = shape->experts > 0 ? shape->experts : 1;
+    int64_t c = shape->hidden, attention = (int64_t)shape->heads * shape->head_size;
     for (int32_t l = 0; l < shape->layers; l++) {
         const struct layer_offsets *at = &model->parameters.layers[l];
         struct gemm_block *block = model->blocks[l];
+        int64_t f = shape_mlp_width(shape, l);
+        int64_t experts = shape_has_experts(shape, l) ? shape->experts : 1;
         block[BLOCK_QKV] = block_at(at->qkv, 1, qkv_width(shape, l), c);
         block[BLOCK_QKV].bias = at->qkv_bias;
         block[BLOCK_OUTPUT_GATE] = block_at(at->output_gate, 1, attention, c);

@@ -172,7 +172,8 @@ void model_trace(struct model *model, float *const *hidden_states);
  * model_forward where the set differs; model_forced_gap is how much more probable the worst replaced one was. */
 void model_force_routing(struct model *model, int32_t *const *expert);
 double model_forced_gap(const struct model *model);
-/* The choice of the last forward call, saved, without recompute. expert [rows, J] host out. */
+/* The choice of the last forward call, saved, without recompute; zeros of a layer without experts. expert [rows, J] host
+ * out. */
 MUST_CHECK enum status model_read_routing(const struct model *model, int32_t layer,
                                           int32_t *expert);
 

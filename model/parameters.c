@@ -156,13 +156,13 @@ static void add_mlp(struct build *build, struct layer_offsets *offsets)
 {
     const struct model_shape *shape = build->shape;
     const struct arch_names *names = build->names;
-    const struct part gate_up[] = {{names->gate, shape->intermediate},
-                                   {names->up, shape->intermediate}};
+    int32_t width = shape_mlp_width(shape, build->layer);
+    const struct part gate_up[] = {{names->gate, width}, {names->up, width}};
     const struct part down = {names->down, shape->hidden};
     offsets->gate_up = add_parts(build, gate_up, 2, shape->hidden);
     if (shape->mlp_bias)
         offsets->gate_up_bias = add_biases(build, gate_up, 2);
-    offsets->down = add_parts(build, &down, 1, shape->intermediate);
+    offsets->down = add_parts(build, &down, 1, width);
     if (shape->mlp_bias)
         offsets->down_bias = add_biases(build, &down, 1);
 }
@@ -180,7 +180,7 @@ static void add_layer(struct build *build, struct layer_offsets *offsets)
         offsets->attention_branch_norm =
             add_norm(build, shape->hidden, build->names->attention_branch_norm);
     offsets->post_norm = add_norm(build, shape->hidden, build->names->post_norm);
-    if (shape->experts > 0)
+    if (shape_has_experts(shape, build->layer))
         add_experts(build, offsets);
     else
         add_mlp(build, offsets);

@@ -26,6 +26,10 @@ enum status model_read_routing(const struct model *model, int32_t layer, int32_t
 {
     CHECK(model->saved && !model->options.recompute && model->shape.experts > 0);
     size_t entries = (size_t)model->rows * (size_t)model->shape.experts_per_token;
+    if (!shape_has_experts(&model->shape, layer)) {
+        memset(expert, 0, entries * sizeof(int32_t));
+        return STATUS_OK;
+    }
     return device_read(model, model->records[layer].expert, expert, entries * sizeof(int32_t));
 }
 

@@ -48,7 +48,7 @@ struct model_shape {
     int32_t kv_heads;           /* G, softmax layers */
     int32_t head_size;          /* D; H D need not be C */
     int32_t rotary;             /* R <= D, first dims of each head (softmax layers only) */
-    int32_t dense_intermediate; /* of config.json, for layers without experts; else 0 */
+    int32_t dense_intermediate; /* F of the layers without experts, in a model with them */
     int32_t experts;            /* E, 0 = dense MLP */
     int32_t experts_per_token;  /* J */
     bool postnorm;              /* residual from the normalised input (M1-SPEC 1.3) */
@@ -81,7 +81,20 @@ struct model_shape {
     int32_t eos_count;
     uint8_t layer_kind[MODEL_LAYERS_MAX];    /* enum layer_kind */
     uint8_t layer_sliding[MODEL_LAYERS_MAX]; /* 1: attention through the window */
+    uint8_t layer_dense[MODEL_LAYERS_MAX];   /* 1: a dense MLP in a model with experts */
 };
+
+static inline bool shape_has_experts(const struct model_shape *shape, int32_t layer)
+{
+    return shape->experts > 0 && !shape->layer_dense[layer];
+}
+
+/* F of the layer's MLP, or of one of its experts. */
+static inline int32_t shape_mlp_width(const struct model_shape *shape, int32_t layer)
+{
+    return shape->experts > 0 && shape->layer_dense[layer] ? shape->dense_intermediate
+                                                           : shape->intermediate;
+}
 
 MUST_CHECK enum status model_shape_load(struct model_shape *shape, const char *config_path);
 /* The config.json that goes into a written folder: the keys of the architecture it came from. */

@@ -23,7 +23,8 @@ static void *cut(struct cutter *cutter, int64_t count, size_t item_bytes)
 }
 
 struct sizes {
-    int64_t rows, entries, channels, attention, width, product;
+    int64_t rows, entries, channels, attention, width;
+    int64_t product; /* elements between the two products of an MLP, of the layer with most */
     size_t act_bytes;
     bool train;
 };
@@ -35,7 +36,6 @@ static struct sizes sizes_of(const struct model *model)
         .rows = model->options.rows_max,
         .channels = shape->hidden,
         .attention = (int64_t)shape->heads * shape->head_size,
-        .product = shape->intermediate,
         .act_bytes = (size_t)model->ops->act_bytes,
         .train = model->options.train,
     };
@@ -43,6 +43,9 @@ static struct sizes sizes_of(const struct model *model)
     for (int32_t l = 0; l < shape->layers; l++) {
         int64_t width = qkv_width(shape, l);
         sizes.width = width > sizes.width ? width : sizes.width;
+        int64_t mlp_rows = shape_has_experts(shape, l) ? sizes.entries : sizes.rows;
+        int64_t product = mlp_rows * shape_mlp_width(shape, l);
+        sizes.product = product > sizes.product ? product : sizes.product;
     }
     return sizes;
 }
@@ -77,7 +80,7 @@ static void cut_record(struct cutter *cutter, const struct model *model, const s
     }
     record->h = cut(cutter, sizes->rows * sizes->channels, bytes);
     record->r_post = cut(cutter, sizes->rows, sizeof(float));
-    record->gate_up = cut(cutter, sizes->entries * 2 * sizes->product, bytes);
+    record->gate_up = cut(cutter, 2 * sizes->product, bytes);
     if (model->shape.branch_norm) {
         record->attention_branch = cut(cutter, sizes->rows * sizes->channels, bytes);
         record->mlp_branch = cut(cutter, sizes->rows * sizes->channels, bytes);
@@ -191,17 +194,16 @@ static void cut_mlp(struct cutter *dense, struct cutter *moe, struct model *mode
 {
     struct dense_scratch *d = &model->work.dense;
     struct moe_scratch *m = &model->work.moe;
-    int64_t product = sizes->entries * sizes->product;
+    int64_t product = sizes->product;
     int64_t gathered = sizes->entries * sizes->channels;
     int64_t experts = model->shape.experts;
-    if (experts == 0) {
-        d->product = cut(dense, product, sizes->act_bytes);
-        if (sizes->train) {
-            d->dproduct = cut(dense, product, sizes->act_bytes);
-            d->dgate_up = cut(dense, 2 * product, sizes->act_bytes);
-        }
-        return;
+    d->product = cut(dense, product, sizes->act_bytes);
+    if (sizes->train) {
+        d->dproduct = cut(dense, product, sizes->act_bytes);
+        d->dgate_up = cut(dense, 2 * product, sizes->act_bytes);
     }
+    if (experts == 0)
+        return;
     m->logits = cut(moe, sizes->rows * experts, sizeof(float));
     m->gathered = cut(moe, gathered, sizes->act_bytes);
     m->product = cut(moe, product, sizes->act_bytes);

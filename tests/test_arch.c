@@ -22,7 +22,7 @@
 #define GOLDEN SOURCE_DIR "/tests/golden/model/"
 
 static const char *const cases[] = {"llama3",    "llama-bias",    "qwen2.5", "qwen3",
-                                    "qwen3-moe", "qwen3-moe-raw", "mixtral"};
+                                    "qwen3-moe", "qwen3-moe-raw", "mixtral", "qwen3-moe-dense"};
 enum { CASES = sizeof cases / sizeof cases[0] };
 
 static char folder[] = "/tmp/weir-arch-XXXXXX";
@@ -151,6 +151,8 @@ static void test_arch_configs_give_their_options(void **state)
     assert_int_equal(s.experts_per_token, 3);
     assert_int_equal(s.intermediate, 12);
     assert_int_equal(s.dense_intermediate, 32);
+    s = shape_of("qwen3-moe-dense");
+    assert_true(s.layer_dense[0] && !s.layer_dense[1] && s.layer_dense[2]);
     s = shape_of("mixtral");
     assert_int_equal(s.arch, ARCH_MIXTRAL);
     assert_true(!s.router_raw && !s.qkv_bias && !s.postnorm);
@@ -203,8 +205,8 @@ static void test_arch_written_config_gives_the_same_shape(void **state)
 static void test_arch_what_is_not_done_is_refused_by_name(void **state)
 {
     (void)state;
-    refuse("qwen3-moe", "{\"mlp_only_layers\":[1]}", STATUS_UNSUPPORTED, "mlp_only_layers");
-    refuse("qwen3-moe", "{\"decoder_sparse_step\":2}", STATUS_UNSUPPORTED, "decoder_sparse_step");
+    refuse("qwen3-moe", "{\"mlp_only_layers\":[2]}", STATUS_INVALID, "mlp_only_layers");
+    refuse("qwen3-moe", "{\"mlp_only_layers\":[0,1]}", STATUS_UNSUPPORTED, "no layer has experts");
     refuse("qwen3-moe", "{\"moe_intermediate_size\":null}", STATUS_INVALID, "moe_intermediate");
     refuse("qwen3-moe", "{\"num_local_experts\":2,\"num_experts_per_tok\":3}", STATUS_INVALID,
            "num_experts_per_tok");

@@ -2,8 +2,10 @@
  * the files of the tokenizer, complete enough for transformers and vLLM. */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "core/log.h"
 #include "core/memory.h"
 #include "model/folder_internal.h"
 
@@ -22,8 +24,8 @@ enum status folder_write_json(const char *path, const json_t *root)
     return status;
 }
 
-/* *root is NULL when the file is not there. */
-static enum status read_json(const char *folder, const char *name, json_t **root)
+/* *root is NULL when the file is not there. flags: of jansson. */
+static enum status read_json(const char *folder, const char *name, size_t flags, json_t **root)
 {
     char path[FILE_PATH_MAX];
     *root = NULL;
@@ -35,7 +37,7 @@ static enum status read_json(const char *folder, const char *name, json_t **root
     enum status status = file_read(path, &text);
     if (status == STATUS_OK) {
         json_error_t error;
-        *root = json_loadb((const char *)text.bytes, text.size, 0, &error);
+        *root = json_loadb((const char *)text.bytes, text.size, flags, &error);
         if (*root == NULL)
             status = FAIL(STATUS_INVALID, "%s:%d: %s", path, error.line, error.text);
         else if (!json_is_object(*root))
@@ -67,46 +69,6 @@ enum status folder_write_config(const char *folder, const struct model_folder_co
     }
     json_decref(root);
     buffer_free(&text);
-    return status;
-}
-
-static json_t *eos_json(const struct model_shape *shape)
-{
-    if (shape->eos_count == 1)
-        return json_integer(shape->eos_ids[0]);
-    json_t *list = json_array();
-    for (int32_t i = 0; i < shape->eos_count; i++)
-        json_array_append_new(list, json_integer(shape->eos_ids[i]));
-    return list;
-}
-
-enum status folder_write_generation(const char *folder, const struct model_folder_content *content)
-{
-    static const char *const name = "generation_config.json";
-    const struct model_shape *shape = content->shape;
-    const struct model_generation *generation = content->generation;
-    json_t *root = NULL;
-    if (content->like != NULL)
-        TRY(read_json(content->like, name, &root));
-    if (root == NULL)
-        root = json_pack("{s:b}", "_from_model_config", 0);
-    if (shape->eos_count > 0)
-        json_object_set_new(root, "eos_token_id", eos_json(shape));
-    if (shape->bos_id >= 0)
-        json_object_set_new(root, "bos_token_id", json_integer(shape->bos_id));
-    if (generation != NULL) {
-        bool sampled = generation->temperature > 0;
-        json_object_set_new(root, "do_sample", json_boolean(sampled));
-        json_object_set_new(root, "temperature", json_real(sampled ? generation->temperature : 1));
-        json_object_set_new(root, "top_p", json_real(generation->top_p));
-        /* 0 switches it off in transformers, too; its own default would be 50 */
-        json_object_set_new(root, "top_k", json_integer(generation->top_k));
-    }
-    char path[FILE_PATH_MAX];
-    enum status status = file_path(path, "%s/%s", folder, name);
-    if (status == STATUS_OK)
-        status = folder_write_json(path, root);
-    json_decref(root);
     return status;
 }
 
@@ -163,7 +125,7 @@ static enum status make_config(const char *folder, const struct model_folder_con
     const struct model_shape *shape = content->shape;
     json_t *tokenizer = NULL;
     char path[FILE_PATH_MAX];
-    TRY(read_json(content->like, "tokenizer.json", &tokenizer));
+    TRY(read_json(content->like, "tokenizer.json", 0, &tokenizer));
     if (tokenizer == NULL)
         return STATUS_OK;
     *config = json_pack("{s:s, s:I, s:b}", "tokenizer_class", "PreTrainedTokenizerFast",
@@ -215,11 +177,120 @@ enum status folder_write_tokenizer(const char *folder, const struct model_folder
     char map[FILE_PATH_MAX];
     json_t *config = NULL;
     TRY(file_path(map, "%s/special_tokens_map.json", folder));
-    enum status status = read_json(folder, "tokenizer_config.json", &config);
+    /* "model_max_length": 1000000000000000019884624838656 is no integer of jansson's */
+    enum status status =
+        read_json(folder, "tokenizer_config.json", JSON_DECODE_INT_AS_REAL, &config);
     if (status == STATUS_OK && config == NULL)
         status = make_config(folder, content, &config);
     if (status == STATUS_OK && config != NULL && !file_exists(map))
         status = make_map(folder, config);
     json_decref(config);
+    if (status != STATUS_INVALID)
+        return status;
+    LOG_FAILURE("folder", "a tokenizer file is copied as it is, the others are not made", status);
+    return STATUS_OK;
+}
+
+/* ---- generation ---- */
+
+/* The id of a token's text; -1. added: added_tokens_decoder of tokenizer_config.json, {"id": {"content"}}. */
+static int64_t added_id(const json_t *added, const char *text)
+{
+    const char *id;
+    json_t *token;
+    json_object_foreach((json_t *)(uintptr_t)added, id, token)
+    {
+        const char *content = json_string_value(json_object_get(token, "content"));
+        if (content != NULL && strcmp(content, text) == 0)
+            return strtoll(id, NULL, 10);
+    }
+    return -1;
+}
+
+static int64_t vocabulary_id(const char *folder, const char *text)
+{
+    json_t *root = NULL, *token;
+    if (read_json(folder, "tokenizer.json", 0, &root) != STATUS_OK)
+        return -1; /* the copy of it was not refused either */
+    int64_t id = -1;
+    size_t i;
+    json_array_foreach(json_object_get(root, "added_tokens"), i, token)
+    {
+        const char *content = json_string_value(json_object_get(token, "content"));
+        if (content != NULL && strcmp(content, text) == 0)
+            id = json_integer_value(json_object_get(token, "id"));
+    }
+    json_t *vocabulary = json_object_get(json_object_get(root, "model"), "vocab");
+    const json_t *number = json_object_get(vocabulary, text);
+    if (id < 0 && json_is_integer(number))
+        id = json_integer_value(number);
+    json_decref(root);
+    return id;
+}
+
+/* Where texts end: the model's ids and the tokenizer's, as the actor has it. */
+static int64_t tokenizer_eos(const char *folder)
+{
+    json_t *config = NULL;
+    if (read_json(folder, "tokenizer_config.json", JSON_DECODE_INT_AS_REAL, &config) != STATUS_OK)
+        return -1;
+    const json_t *token = json_object_get(config, "eos_token");
+    const char *text =
+        json_string_value(json_is_object(token) ? json_object_get(token, "content") : token);
+    int64_t id =
+        text != NULL ? added_id(json_object_get(config, "added_tokens_decoder"), text) : -1;
+    if (text != NULL && id < 0)
+        id = vocabulary_id(folder, text);
+    json_decref(config);
+    return id;
+}
+
+static json_t *eos_json(const char *folder, const struct model_shape *shape)
+{
+    int64_t more = tokenizer_eos(folder);
+    json_t *list = json_array();
+    for (int32_t i = 0; i < shape->eos_count; i++) {
+        json_array_append_new(list, json_integer(shape->eos_ids[i]));
+        more = more == shape->eos_ids[i] ? -1 : more;
+    }
+    /* folders of tests and of random models have tokenizers with more ids than the model */
+    if (more >= 0 && more < shape->vocabulary && shape->eos_count < MODEL_EOS_MAX)
+        json_array_append_new(list, json_integer(more));
+    if (json_array_size(list) != 1)
+        return list;
+    json_t *one = json_incref(json_array_get(list, 0));
+    json_decref(list);
+    return one;
+}
+
+enum status folder_write_generation(const char *folder, const struct model_folder_content *content)
+{
+    static const char *const name = "generation_config.json";
+    const struct model_shape *shape = content->shape;
+    const struct model_generation *generation = content->generation;
+    json_t *root = NULL;
+    if (content->like != NULL)
+        TRY(read_json(content->like, name, 0, &root));
+    if (root == NULL)
+        root = json_object();
+    json_t *eos = eos_json(folder, shape);
+    if (json_is_integer(eos) || json_array_size(eos) > 0)
+        json_object_set(root, "eos_token_id", eos);
+    json_decref(eos);
+    if (shape->bos_id >= 0)
+        json_object_set_new(root, "bos_token_id", json_integer(shape->bos_id));
+    if (generation != NULL) {
+        bool sampled = generation->temperature > 0;
+        json_object_set_new(root, "do_sample", json_boolean(sampled));
+        json_object_set_new(root, "temperature", json_real(sampled ? generation->temperature : 1));
+        json_object_set_new(root, "top_p", json_real(generation->top_p));
+        /* 0 switches it off in transformers, too; its own default would be 50 */
+        json_object_set_new(root, "top_k", json_integer(generation->top_k));
+    }
+    char path[FILE_PATH_MAX];
+    enum status status = file_path(path, "%s/%s", folder, name);
+    if (status == STATUS_OK)
+        status = folder_write_json(path, root);
+    json_decref(root);
     return status;
 }

@@ -291,6 +291,46 @@ static const char *text_of(const json_t *root, const char *key)
     return text != NULL ? text : "";
 }
 
+/* A text ends where the model says or the tokenizer: the run stops at both. */
+static void test_folder_generation_ends_at_the_ids_of_model_and_tokenizer(void **state)
+{
+    (void)state;
+    static const char config[] = "{\"eos_token\":\"<end>\"}";
+    static const char tokenizer[] = "{\"added_tokens\":[{\"id\":7,\"content\":\"<end>\"}]}";
+    struct loaded good;
+    make(&good, GOLDEN "qwen2/config.json");
+    good.shape.eos_ids[0] = 3;
+    good.shape.eos_count = 1;
+    must(file_make_dirs(at("ends", "")));
+    must(file_replace(at("ends", "tokenizer_config.json"), config, sizeof config - 1));
+    must(file_replace(at("ends", "tokenizer.json"), tokenizer, sizeof tokenizer - 1));
+    must(model_folder_save(at("both", ""), &good.shape, &good.table, good.flat, ST_F32,
+                           at("ends", ""), 0));
+    json_t *root = read_json("both", "generation_config.json");
+    const json_t *ids = json_object_get(root, "eos_token_id");
+    assert_int_equal(json_array_size(ids), 2);
+    assert_int_equal(json_integer_value(json_array_get(ids, 0)), 3);
+    assert_int_equal(json_integer_value(json_array_get(ids, 1)), 7);
+    json_decref(root);
+    unmake(&good);
+}
+
+/* What transformers writes for "no limit" is no integer of 64 bits. */
+static void test_folder_special_tokens_come_from_a_config_with_huge_numbers(void **state)
+{
+    (void)state;
+    static const char text[] = "{\"model_max_length\": 1000000000000000019884624838656,"
+                               "\"eos_token\":{\"content\":\"<e>\"},\"pad_token\":null}";
+    must(file_make_dirs(at("huge", "")));
+    must(file_replace(at("huge", "tokenizer_config.json"), text, sizeof text - 1));
+    must(model_folder_init(GOLDEN "qwen2/config.json", at("numbers", ""), 1, ST_BF16,
+                           at("huge", "")));
+    json_t *map = read_json("numbers", "special_tokens_map.json");
+    assert_string_equal(text_of(map, "eos_token"), "<e>");
+    assert_null(json_object_get(map, "pad_token"));
+    json_decref(map);
+}
+
 static void test_folder_written_is_complete(void **state)
 {
     (void)state;
@@ -300,9 +340,8 @@ static void test_folder_written_is_complete(void **state)
     struct loaded good;
     make(&good, GOLDEN "qwen2/config.json");
     good.shape.bos_id = 1;
-    good.shape.eos_ids[0] = 2;
-    good.shape.eos_ids[1] = 0;
-    good.shape.eos_count = 2;
+    good.shape.eos_ids[0] = 0;
+    good.shape.eos_count = 1;
     must(file_make_dirs(at("like", "")));
     must(file_replace(at("like", "tokenizer.json"), tokenizer, sizeof tokenizer - 1));
     must(file_replace(at("like", "chat_template.jinja"), "{{ 1 }}", 7));
@@ -319,14 +358,14 @@ static void test_folder_written_is_complete(void **state)
     assert_string_equal(text_of(config, "torch_dtype"), "bfloat16");
     assert_string_equal(text_of(config, "model_type"), "qwen2");
     json_t *generated = read_json("whole", "generation_config.json");
-    assert_int_equal(json_array_size(json_object_get(generated, "eos_token_id")), 2);
+    assert_int_equal(json_integer_value(json_object_get(generated, "eos_token_id")), 0);
     assert_true(json_number_value(json_object_get(generated, "temperature")) == 0.7);
     assert_true(json_is_true(json_object_get(generated, "do_sample")));
     json_t *made = read_json("whole", "tokenizer_config.json");
-    assert_string_equal(text_of(made, "eos_token"), "<end>");
+    assert_string_equal(text_of(made, "eos_token"), "a");
     assert_string_equal(text_of(made, "bos_token"), "<begin>");
     json_t *map = read_json("whole", "special_tokens_map.json");
-    assert_string_equal(text_of(map, "eos_token"), "<end>");
+    assert_string_equal(text_of(map, "eos_token"), "a");
     assert_true(file_exists(at("whole", "chat_template.jinja")));
     assert_false(file_exists(at("whole.tmp", "")));
     json_decref(config);
@@ -401,6 +440,8 @@ int main(void)
         cmocka_unit_test(test_folder_more_than_twenty_findings_are_counted),
         cmocka_unit_test(test_folder_fused_experts_are_the_same_weights),
         cmocka_unit_test(test_folder_spans_and_devices_get_the_same_values),
+        cmocka_unit_test(test_folder_generation_ends_at_the_ids_of_model_and_tokenizer),
+        cmocka_unit_test(test_folder_special_tokens_come_from_a_config_with_huge_numbers),
         cmocka_unit_test(test_folder_written_is_complete),
         cmocka_unit_test(test_folder_failed_write_leaves_nothing),
         cmocka_unit_test(test_folder_naming_is_converted_where_the_models_agree),

@@ -229,24 +229,27 @@ static json_t *alarms_of(const struct look *look)
     return NULL;
 }
 
-/* The newest figures of evaluations; NULL: there are none. */
+/* The newest rows of the run's evaluations; NULL: there are none. */
 static json_t *evaluations_of(const struct look *look)
 {
-    json_t *rows = NULL, *shown;
-    if (eval_table_read(look->known.folder, &rows) != STATUS_OK || json_array_size(rows) == 0) {
-        json_decref(rows);
+    json_t *rows = NULL;
+    if (eval_table_read(look->known.folder, &rows) != STATUS_OK)
         return NULL;
-    }
     while (json_array_size(rows) > EVALUATIONS_SHOWN)
         json_array_remove(rows, 0);
-    shown = look->json ? json_incref(rows) : NULL;
+    if (json_array_size(rows) > 0)
+        return rows;
+    json_decref(rows);
+    return NULL;
+}
+
+static void print_evaluations(const json_t *rows)
+{
     struct buffer text;
     buffer_init(&text, 0);
-    if (shown == NULL && eval_table_text(rows, 0, &text) == STATUS_OK)
-        shown = json_string(buffer_string(&text));
+    if (eval_table_text(rows, 0, &text) == STATUS_OK)
+        printf("evaluations\n%s", buffer_string(&text));
     buffer_free(&text);
-    json_decref(rows);
-    return shown;
 }
 
 int cmd_status(int argc, char **argv)
@@ -269,9 +272,12 @@ int cmd_status(int argc, char **argv)
     if (alarms != NULL)
         json_object_set_new(shown, "alarms", alarms);
     json_t *evaluations = evaluations_of(&look);
-    if (evaluations != NULL)
-        json_object_set_new(shown, "evaluations", evaluations);
+    if (evaluations != NULL && look.json)
+        json_object_set(shown, "evaluations", evaluations);
     enum status status = print_json(shown, look.json);
+    if (evaluations != NULL && !look.json)
+        print_evaluations(evaluations);
+    json_decref(evaluations);
     json_decref(shown);
     if (status == STATUS_OK && look.answer == NULL) {
         fprintf(stderr, "weir status: the store of run %s cannot be asked: %s; see `weir why`\n",

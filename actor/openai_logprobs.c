@@ -2,7 +2,8 @@
  *
  * /v1/completions: four lists, {tokens, token_logprobs, top_logprobs, text_offset}; the first token of an echoed prompt has
  * null. /v1/chat/completions: one list of {token, logprob, bytes, top_logprobs}. The token itself is always among the top
- * ones. A token whose bytes are no UTF-8 is written "bytes:\xe4\xbd", one without text "token_id:7". */
+ * ones. A token whose bytes are no UTF-8 is written "bytes:\xe4\xbd", one without
+ * text, or beyond the tokenizer's vocabulary, "token_id:7". */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -22,7 +23,7 @@ static enum status name_token(const struct openai_answer *answer, uint32_t id, s
     buffer_clear(raw);
     buffer_clear(name);
     TRY(tokenizer_decode(answer->source->tokenizer, &id, 1, false, raw));
-    if (raw->size == 0)
+    if (raw->size == 0 || id >= tokenizer_vocabulary(answer->source->tokenizer))
         return buffer_printf(name, "token_id:%u", id);
     TRY(text_append_utf8(name, raw->bytes, raw->size));
     if (name->size == raw->size && memcmp(name->bytes, raw->bytes, raw->size) == 0)

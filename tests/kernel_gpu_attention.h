@@ -9,8 +9,11 @@
 
 #define SEQUENCE 300 /* tokens in each of SLOTS slots; row slot * SEQUENCE + position */
 
-static const int64_t gpu_heads[][3] = {{4, 2, 64}, {2, 2, 128}, {12, 2, 128}, {16, 2, 64},
-                                       {4, 2, 24}, {3, 1, 16},  {14, 2, 64},  {8, 8, 32}};
+static const int64_t gpu_heads[][3] = {{4, 2, 64},  {2, 2, 128}, {12, 2, 128}, {16, 2, 64},
+                                       {4, 2, 24},  {3, 1, 16},  {14, 2, 64},  {8, 8, 32},
+                                       {4, 1, 256}, {8, 4, 256}};
+/* Windows that each head shape goes through: none, and one of these. */
+static const int32_t gpu_windows[] = {100, 1, 129, 200, 64, 300};
 
 static inline struct array *one_segment(struct judge *judge, int32_t slot, int32_t position,
                                         int64_t count)
@@ -83,11 +86,14 @@ static inline void attention_decoded(struct judge *judge, const struct op_attent
 
 static inline void gpu_rows_attention(struct judge *judge)
 {
-    for (int h = 0; h < COUNT(gpu_heads); h++) {
+    for (int n = 0; n < 2 * COUNT(gpu_heads); n++) {
+        int h = n / 2;
+        int32_t window = n % 2 ? gpu_windows[h % COUNT(gpu_windows)] : 0;
         int64_t heads = gpu_heads[h][0], kv_heads = gpu_heads[h][1], size = gpu_heads[h][2];
         int64_t rows = SLOTS * SEQUENCE, cells = rows * heads * size;
         struct op_table *table = judge->table[0];
-        SHAPE(judge, "heads %" PRId64 "/%" PRId64 " size %" PRId64, heads, kv_heads, size);
+        SHAPE(judge, "heads %" PRId64 "/%" PRId64 " size %" PRId64 " window %d", heads, kv_heads,
+              size, window);
         double scale = 2.0 / sqrt(sqrt((double)size));
         struct array *q = input_act(judge, "q", cells, scale);
         struct array *k = input_act(judge, "k", rows * kv_heads * size, scale);
@@ -116,7 +122,8 @@ static inline void gpu_rows_attention(struct judge *judge)
                                    .page_table = DEV(places),
                                    .pages_per_slot = PAGES_PER_SLOT,
                                    .y = DEV(y[0]),
-                                   .lse = DEV(lse[0])};
+                                   .lse = DEV(lse[0]),
+                                   .window = window};
         judge_ran(judge, 0, table->attention(table->context, &all));
         attention_in_pieces(judge, &all, q, y[1], lse[1]);
         attention_decoded(judge, &all, q, y[2]);

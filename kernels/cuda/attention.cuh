@@ -11,7 +11,7 @@
  * and the running merge, tile after tile: m' = max(m, m_t), a = 2^((m - m') c), b = 2^((m_t - m') c),
  *   o = o a + o_t b (second product fused), l = l a + l_t b;  at the end y = o (1 / l), lse = m / sqrt(D) + ln l.
  * A tile stands alone until its merge, so tiles may be computed anywhere and merged later in order. A row does not
- * merge tiles behind its own position. Every rounding is written out, nothing is left to the compiler.
+ * merge tiles behind its own position or before its window. Every rounding is written out, nothing is left to the compiler.
  *
  * bf16 pages: per kv head a tile of keys [128][D], after all heads the tiles of values. Where D is a multiple of 64
  * a tile lies as tensor cores want it in shared memory (the 128-byte swizzle): halves [D/64][128][64], the 16-byte
@@ -27,13 +27,16 @@
 
 /* Largest work of the decode kernel: rows of a segment, and rows times query heads. */
 enum { DECODE_ROWS = 4, DECODE_VECTORS = 32, DECODE_HEADS = 16 };
+enum { HEAD_MAX = 128, HEAD_WIDE = 256 }; /* sizes up to the first, and the second */
+enum { NO_WINDOW = INT32_MAX };
 
 struct attention_call {
     struct op_attention op;
     int32_t group;       /* query heads of a kv head */
+    int32_t window;      /* op.window, NO_WINDOW where it is 0 */
     int32_t decode_rows; /* DECODE_ROWS, or 0: the kernels for many rows take all segments */
-    float scale;         /* 1 / sqrt(D) */
-    float exponent;      /* log2(e) / sqrt(D) */
+    float scale;         /* 1 / sqrt(D), or op.scale */
+    float exponent;      /* log2(e) scale */
     bool bulk;           /* a tile in a page is a tile in shared memory */
     bool aligned;        /* rows of q, and lines of pages, can be read 16 bytes at a time */
 };
@@ -177,6 +180,30 @@ static __device__ __forceinline__ float quad_sum(float x)
     return __fadd_rn(x, __shfl_xor_sync(0xffffffffu, x, 2));
 }
 
+/* The first position that a row at `position` sees. */
+static __device__ __forceinline__ int32_t first_seen(int32_t position, int32_t window)
+{
+    return position >= window ? position - window + 1 : 0;
+}
+/* Whether a row sees nothing of a tile; last: its position, counted from the tile's first key. */
+static __device__ __forceinline__ bool tile_unseen(int32_t last, int32_t window)
+{
+    return last < 0 || last - window >= CUDA_KV_TILE - 1;
+}
+/* As tile_mask below: columns before the rows' windows become -infinity. */
+template <int BLOCKS>
+static __device__ __forceinline__ void tile_mask_before(float *s, int first, const int last[2],
+                                                        int32_t window)
+{
+    int column = first + 2 * (threadIdx.x % 4);
+#pragma unroll
+    for (int j = 0; j < BLOCKS; j++)
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+            if (column + 8 * j + i % 2 <= last[i / 2] - window)
+                s[4 * j + i] = -INFINITY;
+}
+
 /* Accumulators of BLOCKS 8-column blocks of a 16-row piece, as mma leaves them: s[4 j + 0, 1] row l/4, s[4 j + 2, 3]
  * row l/4 + 8, columns `first` + 8 j + 2 (l%4) + {0, 1}. Columns behind last[row] become -infinity. */
 template <int BLOCKS>
@@ -267,14 +294,24 @@ static __device__ __forceinline__ void load_values(uint32_t b[4], const bf16 *ti
         b, tile + tile_place<CUDA_KV_TILE>(16 * step + lane % 16, piece + lane / 16));
 }
 
+/* One 16-row piece of wide heads: their queries fill the registers. */
+static __host__ __device__ __forceinline__ int decode_vectors(int64_t size)
+{
+    return size <= HEAD_MAX ? DECODE_VECTORS : DECODE_VECTORS / 2;
+}
+
 /* Whether the decode kernel takes this segment; the prefill kernel takes the others. */
 static __device__ __forceinline__ bool decodes(const struct op_segment *segment,
                                                const struct attention_call *call)
 {
     int heads = call->group < DECODE_HEADS ? call->group : DECODE_HEADS;
-    return segment->count <= call->decode_rows && segment->count * heads <= DECODE_VECTORS;
+    return segment->count <= call->decode_rows &&
+           segment->count * heads <= decode_vectors(call->op.head_size);
 }
 
+/* op_attention_wide.cu: head size 256, the segments that do not decode; tiles of 128 rows: most there can be. */
+enum status attention_wide(struct cuda_context *cuda, const struct attention_call *call,
+                           int64_t tiles);
 /* op_attention_decode.cu: the segments that `decodes` names. */
 enum status attention_decode(struct cuda_context *cuda, const struct attention_call *call);
 

@@ -16,13 +16,21 @@ struct decode_call {
     int32_t *merged;      /* [count, G, parts] tiles of the first piece of each sequence */
 };
 
+/* The first tile that a row of the segment sees. Tiles of a segment are counted from it in these kernels. */
+static __device__ __forceinline__ int segment_first(const struct op_segment *segment,
+                                                    const struct attention_call *call)
+{
+    return first_seen(segment->position, call->window) / CUDA_KV_TILE;
+}
+
 /* Tiles of a segment that decodes; 0: it is not for these kernels. */
 static __device__ __forceinline__ int segment_tiles(const struct op_segment *segment,
                                                     const struct attention_call *call)
 {
     if (segment->slot < 0 || !decodes(segment, call))
         return 0;
-    return (segment->position + segment->count - 1) / CUDA_KV_TILE + 1;
+    return (segment->position + segment->count - 1) / CUDA_KV_TILE + 1 -
+           segment_first(segment, call);
 }
 
 /* op_attention_fold.cu: launched right behind decode_kernel. */

@@ -67,11 +67,14 @@ static __device__ __forceinline__ void load_queries(bf16 *to, const struct atten
 }
 
 /* s becomes P as A operands; maxima and sums of the two rows. */
-static __device__ __forceinline__ void tile_softmax(float s[64], const int last[2], float exponent,
-                                                    float m[2], float l[2], uint32_t p[8][4])
+static __device__ __forceinline__ void tile_softmax(float s[64], const int last[2], int32_t window,
+                                                    float exponent, float m[2], float l[2],
+                                                    uint32_t p[8][4])
 {
     if (min(last[0], last[1]) < CUDA_KV_TILE - 1)
         tile_mask<16>(s, 0, last);
+    if (max(last[0], last[1]) >= window)
+        tile_mask_before<16>(s, 0, last, window);
     tile_max<16>(s, m);
     float offset[2] = {tile_offset(m[0], exponent), tile_offset(m[1], exponent)}, sum[4][2];
 #pragma unroll
@@ -89,15 +92,15 @@ static __device__ __forceinline__ void tile_softmax(float s[64], const int last[
         l[r] = quad_sum(quarters_sum(sum[0][r], sum[1][r], sum[2][r], sum[3][r]));
 }
 
-/* The running merge of a thread's two rows with a tile; rows that see nothing of it (last < 0) stay as they are. */
+/* The running merge of a thread's two rows with a tile; rows that see nothing of it stay as they are. */
 template <int DP>
 static __device__ __forceinline__ void
 tile_merge(float m[2], float l[2], float o[DP / 2], const float m_tile[2], const float l_tile[2],
-           const float o_tile[DP / 2], const int last[2], float exponent)
+           const float o_tile[DP / 2], const int last[2], int32_t window, float exponent)
 {
 #pragma unroll
     for (int r = 0; r < 2; r++) {
-        if (last[r] < 0)
+        if (tile_unseen(last[r], window))
             continue;
         float a, b;
         merge_factors(&m[r], m_tile[r], exponent, &a, &b);
@@ -109,15 +112,16 @@ tile_merge(float m[2], float l[2], float o[DP / 2], const float m_tile[2], const
     }
 }
 
-/* Results of one row of a thread. */
+/* Results of one row of a thread, dims first_d .. first_d + DP - 1 of its head. */
 template <int DP>
 static __device__ __forceinline__ void store_row(const struct attention_call *call, int64_t row,
                                                  int64_t head, int r, float m, float l,
-                                                 const float o[DP / 2])
+                                                 const float o[DP / 2], int first_d = 0)
 {
     const struct op_attention *op = &call->op;
     int lane = threadIdx.x % 32;
-    bf16 *y = (bf16 *)op->y + row * op->y_stride + head * op->head_size;
+    bf16 *y = (bf16 *)op->y + row * op->y_stride + head * op->head_size + first_d;
+    int64_t size = op->head_size - first_d;
     float inverse = __frcp_rn(l);
     bool pairs = (op->head_size | op->y_stride) % 2 == 0 && (uintptr_t)op->y % 4 == 0;
 #pragma unroll
@@ -125,14 +129,14 @@ static __device__ __forceinline__ void store_row(const struct attention_call *ca
         int d = 8 * j + 2 * (lane % 4);
         float a = __fmul_rn(o[4 * j + 2 * r], inverse),
               b = __fmul_rn(o[4 * j + 2 * r + 1], inverse);
-        if (pairs && d < op->head_size)
+        if (pairs && d < size)
             *(uint32_t *)(y + d) = pack_bf16(a, b);
-        if (!pairs && d < op->head_size)
+        if (!pairs && d < size)
             y[d] = __float2bfloat16_rn(a);
-        if (!pairs && d + 1 < op->head_size)
+        if (!pairs && d + 1 < size)
             y[d + 1] = __float2bfloat16_rn(b);
     }
-    if (lane % 4 == 0 && op->lse != NULL)
+    if (lane % 4 == 0 && op->lse != NULL && first_d == 0)
         op->lse[row * op->heads + head] = attention_lse(m, l, call->scale);
 }
 

@@ -78,6 +78,21 @@ static __device__ __forceinline__ void store_some(T *to, const float *from, int6
             to[i] = from_float<T>(from[i]);
 }
 
+/* What a normed value is multiplied by: gain, or 1 + gain. Chosen, not added, so that a plain gain keeps its bits. */
+static __device__ __forceinline__ float gain_factor(float gain, bool one_plus)
+{
+    return one_plus ? __fadd_rn(1.0f, gain) : gain;
+}
+template <typename T, int N>
+static __device__ __forceinline__ void load_gain(float *to, const T *from, int64_t count,
+                                                 bool whole, bool one_plus)
+{
+    load_some<T, N>(to, from, count, whole);
+#pragma unroll
+    for (int i = 0; i < N; i++)
+        to[i] = gain_factor(to[i], one_plus);
+}
+
 /* The f32 that is left of x after it was stored as T. */
 template <typename T> static __device__ __forceinline__ float rounded(float x)
 {

@@ -1,4 +1,4 @@
-/* kernels/cuda/op_activation.cu - elementwise ops: SiLU, SwiGLU, the sigmoid gate, residual sums.
+/* kernels/cuda/op_activation.cu - elementwise ops: SiLU, gated units, the sigmoid gate, residual sums.
  *
  * All are bound by memory. A thread has 8 consecutive elements: it reads all its inputs, then writes, so that outputs
  * may be inputs. 16-byte accesses where the pointers allow it; the arithmetic does not depend on that. */
@@ -24,6 +24,30 @@ template <> __device__ __forceinline__ float sigmoid<bf16>(float x)
 static __device__ __forceinline__ float silu_slope(float x, float s)
 {
     return __fmul_rn(s, __fmaf_rn(x, __fadd_rn(1.0f, -s), 1.0f));
+}
+
+/* f(x) of a gate and f'(x) (kernels/ops.h). GELU's polynomial sees x within [-12, 12]: beyond that the sigmoid is 0 or 1
+ * in f32, and x^2 cannot overflow. */
+struct gate_value {
+    float f, slope;
+};
+template <typename T>
+static __device__ __forceinline__ struct gate_value gate_value_of(float x, enum glu_gate gate)
+{
+    struct gate_value value;
+    if (gate == GLU_SILU) {
+        float s = sigmoid<T>(x);
+        value.f = __fmul_rn(x, s);
+        value.slope = silu_slope(x, s);
+        return value;
+    }
+    float c = fminf(fmaxf(x, -12.0f), 12.0f), square = __fmul_rn(c, c);
+    float twice = __fmul_rn(c, __fmaf_rn(0.0713548162726f, square, 1.5957691216f));
+    float s = sigmoid<T>(twice), rest = sigmoid<T>(-twice); /* 1 - s without its cancellation */
+    float steep = __fmaf_rn(0.2140644488178f, square, 1.5957691216f);
+    value.f = __fmul_rn(x, s);
+    value.slope = __fmul_rn(s, __fmaf_rn(__fmul_rn(x, rest), steep, 1.0f));
+    return value;
 }
 
 static bool aligned_16(const void *at)
@@ -173,13 +197,14 @@ static enum status axpby(struct cuda_context *cuda, const struct op_axpby *args)
     return flat_run(cuda, "axpby", job, axpby_formula{args->alpha, args->beta});
 }
 
-/* ---- SwiGLU: rows of [gate | up] ---- */
+/* ---- gated units: rows of [gate | up] ---- */
 template <typename T> struct swiglu_job {
     int64_t channels;
     unsigned row_blocks; /* blocks of one row */
     bool whole;
     const T *gate_up, *dy;
     T *out; /* y or dgate_up */
+    enum glu_gate gate;
 };
 
 template <typename T, bool BACKWARD, bool WHOLE>
@@ -195,12 +220,12 @@ static __device__ __forceinline__ void swiglu_chunk(const swiglu_job<T> &job, un
         load_some<T, CHUNK>(dy, job.dy + narrow, left, WHOLE);
 #pragma unroll
     for (int i = 0; i < CHUNK; i++) {
-        float s = sigmoid<T>(gate[i]), silu = __fmul_rn(gate[i], s);
+        struct gate_value value = gate_value_of<T>(gate[i], job.gate);
         if (BACKWARD) {
-            gate[i] = __fmul_rn(__fmul_rn(dy[i], up[i]), silu_slope(gate[i], s));
-            up[i] = __fmul_rn(dy[i], silu);
+            gate[i] = __fmul_rn(__fmul_rn(dy[i], up[i]), value.slope);
+            up[i] = __fmul_rn(dy[i], value.f);
         } else
-            gate[i] = __fmul_rn(silu, up[i]);
+            gate[i] = __fmul_rn(value.f, up[i]);
     }
     store_some<T, CHUNK>(job.out + (BACKWARD ? wide : narrow), gate, left, WHOLE);
     if (BACKWARD)
@@ -236,7 +261,8 @@ static enum status swiglu_run(struct cuda_context *cuda, int64_t rows, swiglu_jo
 template <typename T>
 static enum status swiglu(struct cuda_context *cuda, const struct op_swiglu *args)
 {
-    swiglu_job<T> job = {args->channels, 0, false, (const T *)args->gate_up, NULL, (T *)args->y};
+    swiglu_job<T> job = {args->channels, 0,         false, (const T *)args->gate_up, NULL,
+                         (T *)args->y,   args->gate};
     return swiglu_run<T, false>(cuda, args->rows, job);
 }
 
@@ -244,8 +270,8 @@ template <typename T>
 static enum status swiglu_backward(struct cuda_context *cuda, const struct op_swiglu_backward *args)
 {
     swiglu_job<T> job = {
-        args->channels,     0, false, (const T *)args->gate_up, (const T *)args->dy,
-        (T *)args->dgate_up};
+        args->channels,      0,         false, (const T *)args->gate_up, (const T *)args->dy,
+        (T *)args->dgate_up, args->gate};
     return swiglu_run<T, true>(cuda, args->rows, job);
 }
 

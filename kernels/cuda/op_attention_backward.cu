@@ -11,8 +11,8 @@
  * Blocks take tiles longest first. A group's query heads are walked by one block in order, or, where that gives too
  * few blocks, by several whose f32 sums are then added in order. A team is the 128 threads of a 64-row product: two a
  * block for D > 64; for D <= 64 one, and two blocks on a multiprocessor (20 % faster there than two teams that wait for
- * each other). Where storage is f32, the GPU is not Hopper, or rows cannot be read 16 bytes at a time, plain kernels do
- * the same. */
+ * each other). Where storage is f32, the GPU is not Hopper, heads have more than 128 elements, or rows cannot be read 16
+ * bytes at a time, plain kernels do the same. */
 #include "kernels/cuda/attention_backward.cuh"
 #include "kernels/cuda/attention_backward_plain.cuh"
 
@@ -102,18 +102,26 @@ template <int DP, int GROUPS> struct layout {
     static constexpr int BYTES = BARRIERS + (int)sizeof(struct ring_barriers);
 };
 
-/* P from scores x of a tile; on the diagonal 0 where the row is before the key (TURNED: rows of x are keys). lse(i): of
- * x[i]. */
-template <bool TURNED, typename LSE>
-static __device__ __forceinline__ void probabilities(float x[32], bool diagonal, float exponent,
-                                                     LSE lse)
+/* P from scores x of a tile; on the diagonal 0 where the row is before the key (TURNED: rows of x are keys). With a window
+ * 0 where the row's place in the tile minus the key's is above `reach`. lse(i): of x[i]. */
+template <bool TURNED, bool WINDOW, typename LSE>
+static __device__ __forceinline__ void probabilities(float x[32], bool diagonal, int reach,
+                                                     float exponent, LSE lse)
 {
 #pragma unroll
     for (int i = 0; i < 32; i++)
         asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(x[i]) : "f"(__fmaf_rn(x[i], exponent, -lse(i))));
+    int lane = (int)threadIdx.x % 32, row = (int)threadIdx.x % 128 / 32 * 16 + lane / 4;
+    if (WINDOW && reach < STREAM - 1) {
+#pragma unroll
+        for (int i = 0; i < 32; i++) {
+            int r = row + 8 * (i / 2 % 2), column = i / 4 * 8 + 2 * (lane % 4) + i % 2;
+            if ((TURNED ? column - r : r - column) > reach)
+                x[i] = 0.0f;
+        }
+    }
     if (!diagonal)
         return;
-    int lane = (int)threadIdx.x % 32, row = (int)threadIdx.x % 128 / 32 * 16 + lane / 4;
 #pragma unroll
     for (int i = 0; i < 32; i++) {
         int r = row + 8 * (i / 2 % 2), column = i / 4 * 8 + 2 * (lane % 4) + i % 2;
@@ -151,6 +159,7 @@ struct keys_work {
     int64_t first; /* row of the first key */
     int g, part, heads,
         left;              /* query heads to walk; keys from `first` to the end of the sequence */
+    int rows;              /* from `first` that see a key of the tile */
     int head, ahead, turn; /* next: query head, row after `first`, place in the ring */
 };
 template <int ROWS>
@@ -166,6 +175,9 @@ static __device__ __forceinline__ struct keys_work keys_begin(const struct backw
     work.head = work.g * call.group + from;
     work.first = piece.first + begin;
     work.left = piece.count - begin;
+    work.rows = work.left;
+    if (call.op.window > 0)
+        work.rows = min(work.left, ROWS - 1 + call.op.window);
     return work;
 }
 /* Asks for q, dy, lse and delta of the next step. */
@@ -175,7 +187,7 @@ static __device__ __forceinline__ void keys_load(const struct backward_call &cal
 {
     typedef layout<DP, GROUPS> L;
     const struct op_attention_backward &op = call.op;
-    int size = (int)op.head_size, left = work->left - work->ahead;
+    int size = (int)op.head_size, left = work->rows - work->ahead;
     int64_t row = work->first + work->ahead;
     char *stage = shared + L::RING + work->turn * (2 * L::PASS);
     tile_load<DP, STREAM, L::THREADS>(stage,
@@ -191,7 +203,7 @@ static __device__ __forceinline__ void keys_load(const struct backward_call &cal
         copy_async_4(numbers + threadIdx.x, from + work->head * op.rows + row + i, i < left);
     work->turn = work->turn + 1 < STAGES ? work->turn + 1 : 0;
     work->ahead += STREAM;
-    if (work->ahead >= work->left) {
+    if (work->ahead >= work->rows) {
         work->ahead = 0;
         work->head++;
     }
@@ -229,7 +241,7 @@ static __device__ __forceinline__ void score_gradients(uint32_t ds[16], const fl
 }
 
 /* dk and dv of a tile of keys; `column` is the kv head and part. */
-template <int DP, int GROUPS>
+template <int DP, int GROUPS, bool WINDOW>
 static __device__ __forceinline__ void keys_tile(const struct backward_call &call, int column,
                                                  const struct piece piece, char *shared)
 {
@@ -237,7 +249,7 @@ static __device__ __forceinline__ void keys_tile(const struct backward_call &cal
     const struct op_attention_backward &op = call.op;
     int size = (int)op.head_size, team = __shfl_sync(0xffffffffu, (int)threadIdx.x / 128, 0);
     struct keys_work work = keys_begin<L::ROWS>(call, column, piece);
-    int walk = (work.left + STREAM - 1) / STREAM, steps = work.heads > 0 ? work.heads * walk : 0;
+    int walk = (work.rows + STREAM - 1) / STREAM, steps = work.heads > 0 ? work.heads * walk : 0;
     char *k_tile = shared, *v_tile = shared + L::STAY, *ring = shared + L::RING;
     float *numbers = (float *)(shared + L::NUMBERS);
     struct ring_barriers *barriers = (struct ring_barriers *)(shared + L::BARRIERS);
@@ -285,8 +297,8 @@ static __device__ __forceinline__ void keys_tile(const struct backward_call &cal
         product_wait<1>();
         pin(x);
         ring_leave<GROUPS>(barriers, place, step);
-        probabilities<true>(x, now == 0, call.exponent,
-                            [&](int i) { return lse[i / 4 * 8 + i % 2]; });
+        probabilities<true, WINDOW>(x, now == 0, call.op.window - 1 - now * STREAM, call.exponent,
+                                    [&](int i) { return lse[i / 4 * 8 + i % 2]; });
         pack_weights(p, x);
         product_fence();
         accumulate<DP>(dv, p, stage + L::PASS / 16);
@@ -304,15 +316,15 @@ static __device__ __forceinline__ void keys_tile(const struct backward_call &cal
     keys_store<DP>(call, work, team, dk, dv);
 }
 
-/* Asks for the keys and values of a step. */
+/* Asks for the keys and values of a step; `skip` tiles in front of them are seen by no row of the block. */
 template <int DP, int GROUPS>
 static __device__ __forceinline__ void rows_load(const struct op_attention_backward &op,
-                                                 const struct piece piece, int g, int step,
-                                                 char *shared)
+                                                 const struct piece piece, int g, int skip,
+                                                 int step, char *shared)
 {
     typedef layout<DP, GROUPS> L;
-    int size = (int)op.head_size, left = piece.count - step * STREAM;
-    int64_t key = (piece.first + step * STREAM) * op.row_stride + g * size;
+    int size = (int)op.head_size, from = (skip + step) * STREAM, left = piece.count - from;
+    int64_t key = (piece.first + from) * op.row_stride + g * size;
     char *stage = shared + L::RING + step % STAGES * (2 * L::PASS);
     tile_load<DP, STREAM, L::THREADS>(stage, (const bf16 *)op.k + key, op.row_stride, left, size);
     tile_load<DP, STREAM, L::THREADS>(stage + L::PASS, (const bf16 *)op.v + key, op.row_stride,
@@ -344,7 +356,7 @@ static __device__ __forceinline__ void rows_numbers(const struct backward_call &
 }
 
 /* dq of a tile of rows of query head h. */
-template <int DP, int GROUPS>
+template <int DP, int GROUPS, bool WINDOW>
 static __device__ __forceinline__ void rows_tile(const struct backward_call &call, int h,
                                                  const struct piece piece, char *shared)
 {
@@ -353,7 +365,8 @@ static __device__ __forceinline__ void rows_tile(const struct backward_call &cal
     int size = (int)op.head_size, team = __shfl_sync(0xffffffffu, (int)threadIdx.x / 128, 0);
     int g = h / call.group;
     int begin = (piece.length - 1) * L::ROWS, left = piece.count - begin;
-    int steps = (min(piece.count, begin + L::ROWS) + STREAM - 1) / STREAM;
+    int skip = WINDOW ? max(begin - op.window + 1, 0) / STREAM : 0;
+    int steps = (min(piece.count, begin + L::ROWS) + STREAM - 1) / STREAM - skip;
     char *q_tile = shared, *dy_tile = shared + L::STAY;
     struct ring_barriers *barriers = (struct ring_barriers *)(shared + L::BARRIERS);
     ring_init<L::THREADS>(barriers);
@@ -376,7 +389,7 @@ static __device__ __forceinline__ void rows_tile(const struct backward_call &cal
         dq[i] = 0;
     pin(dq);
     product_fence();
-    rows_load<DP, GROUPS>(op, piece, g, 0, shared);
+    rows_load<DP, GROUPS>(op, piece, g, skip, 0, shared);
     ring_begin<GROUPS>(barriers);
     uint32_t q_mine = tile_address(q_tile) + team * (64 * LINE_BYTES / 16);
     uint32_t dy_mine = q_mine + L::STAY / 16, ring_start = tile_address(shared + L::RING);
@@ -385,11 +398,11 @@ static __device__ __forceinline__ void rows_tile(const struct backward_call &cal
         keep_rows<DP>(q_kept, q_tile + team * (64 * LINE_BYTES), L::ROWS * LINE_BYTES);
         keep_rows<DP>(dy_kept, dy_tile + team * (64 * LINE_BYTES), L::ROWS * LINE_BYTES);
     }
-    int diagonal = begin / STREAM + team;
+    int diagonal = begin / STREAM + team - skip;
     struct ring_place place = {0, 0};
     for (int step = 0; step < steps; step++, place = ring_next(place)) {
         ring_enter<GROUPS>(barriers, place, step, steps,
-                           [&] { rows_load<DP, GROUPS>(op, piece, g, step + 1, shared); });
+                           [&] { rows_load<DP, GROUPS>(op, piece, g, skip, step + 1, shared); });
         if (step > diagonal) { /* all keys are behind this team's rows */
             product_wait<0>();
             ring_leave<GROUPS>(barriers, place, step);
@@ -402,8 +415,9 @@ static __device__ __forceinline__ void rows_tile(const struct backward_call &cal
         product_wait<1>();
         pin(x);
         ring_leave<GROUPS>(barriers, place, step);
-        probabilities<false>(x, step == diagonal, call.exponent,
-                             [&](int i) { return lse[i / 2 % 2]; });
+        probabilities<false, WINDOW>(x, step == diagonal,
+                                     call.op.window - 1 - (diagonal - step) * STREAM, call.exponent,
+                                     [&](int i) { return lse[i / 2 % 2]; });
         product_wait<0>();
         pin(y);
         score_gradients(ds, x, y, [&](int i) { return delta[i / 2 % 2]; });
@@ -418,7 +432,7 @@ static __device__ __forceinline__ void rows_tile(const struct backward_call &cal
 }
 
 /* First the blocks of keys, then those of rows, both longest first: the rows fill the end of the keys. */
-template <int DP, int GROUPS>
+template <int DP, int GROUPS, bool WINDOW>
 static __global__ void __launch_bounds__(layout<DP, GROUPS>::THREADS, 1)
     tiles_kernel(const struct backward_call call)
 {
@@ -434,9 +448,9 @@ static __global__ void __launch_bounds__(layout<DP, GROUPS>::THREADS, 1)
     if (piece.count == 0)
         return;
     if (keys)
-        keys_tile<DP, GROUPS>(call, block % width, piece, shared);
+        keys_tile<DP, GROUPS, WINDOW>(call, block % width, piece, shared);
     else
-        rows_tile<DP, GROUPS>(call, block % width, piece, shared);
+        rows_tile<DP, GROUPS, WINDOW>(call, block % width, piece, shared);
 #endif
 }
 
@@ -481,13 +495,13 @@ static int32_t choose_parts(const struct cuda_context *cuda, const struct backwa
     return parts < call->group ? (int32_t)parts : call->group;
 }
 
-template <int DP, int GROUPS>
+template <int DP, int GROUPS, bool WINDOW>
 static enum status run_tiles(struct cuda_context *cuda, struct backward_call *call)
 {
     typedef layout<DP, GROUPS> L;
     const struct op_attention_backward *args = &call->op;
     void *part = NULL;
-    CUDA_TRY(cudaFuncSetAttribute(tiles_kernel<DP, GROUPS>,
+    CUDA_TRY(cudaFuncSetAttribute(tiles_kernel<DP, GROUPS, WINDOW>,
                                   cudaFuncAttributeMaxDynamicSharedMemorySize, L::BYTES));
     TRY(make_pieces(cuda, L::ROWS, call));
     call->parts = choose_parts(cuda, call);
@@ -498,7 +512,8 @@ static enum status run_tiles(struct cuda_context *cuda, struct backward_call *ca
         call->dv_part = call->dk_part + sum;
     }
     int64_t blocks = call->places * (args->kv_heads * call->parts + args->heads);
-    tiles_kernel<DP, GROUPS><<<(unsigned)blocks, L::THREADS, L::BYTES, cuda->stream>>>(*call);
+    tiles_kernel<DP, GROUPS, WINDOW>
+        <<<(unsigned)blocks, L::THREADS, L::BYTES, cuda->stream>>>(*call);
     TRY(cuda_launched("attention_backward: tiles"));
     if (call->parts == 1)
         return STATUS_OK;
@@ -512,8 +527,10 @@ static enum status run_bf16(struct cuda_context *cuda, const struct op_attention
     struct backward_call call = {};
     call.op = *args;
     call.group = (int32_t)(args->heads / args->kv_heads);
-    call.scale = (float)(1.0 / sqrt((double)args->head_size));
-    call.exponent = (float)(1.4426950408889634 / sqrt((double)args->head_size));
+    double root = sqrt((double)args->head_size);
+    call.scale = args->scale != 0.0f ? args->scale : (float)(1.0 / root);
+    call.exponent = args->scale != 0.0f ? (float)(1.4426950408889634 * (double)args->scale)
+                                        : (float)(1.4426950408889634 / root);
     void *numbers = NULL;
     TRY(cuda_scratch(cuda, 2 * (size_t)(args->heads * args->rows) * sizeof(float), &numbers));
     float *lse = (float *)numbers, *delta = lse + args->heads * args->rows;
@@ -526,7 +543,9 @@ static enum status run_bf16(struct cuda_context *cuda, const struct op_attention
     TRY(cuda_launched("attention_backward: delta"));
     call.lse = lse;
     call.delta = delta;
-    return small ? run_tiles<64, 1>(cuda, &call) : run_tiles<128, 2>(cuda, &call);
+    if (args->window > 0)
+        return small ? run_tiles<64, 1, true>(cuda, &call) : run_tiles<128, 2, true>(cuda, &call);
+    return small ? run_tiles<64, 1, false>(cuda, &call) : run_tiles<128, 2, false>(cuda, &call);
 }
 
 static bool aligned(const struct op_attention_backward *args)
@@ -542,10 +561,14 @@ extern "C" enum status cuda_attention_backward(void *context,
                                                const struct op_attention_backward *args)
 {
     struct cuda_context *cuda = cuda_begin(context);
-    CHECK(args->head_size <= 128 && args->heads % args->kv_heads == 0);
+    CHECK(args->heads % args->kv_heads == 0);
+    if (args->head_size > 256)
+        return FAIL(STATUS_UNSUPPORTED, "attention_backward: heads of %lld elements; up to 256",
+                    (long long)args->head_size);
     if (args->rows == 0 || args->segment_count == 0)
         return STATUS_OK;
     if (cuda->f32)
         return run_plain<float>(cuda, args);
-    return cuda->hopper && aligned(args) ? run_bf16(cuda, args) : run_plain<bf16>(cuda, args);
+    bool tiles = cuda->hopper && aligned(args) && args->head_size <= 128;
+    return tiles ? run_bf16(cuda, args) : run_plain<bf16>(cuda, args);
 }

@@ -23,7 +23,8 @@ struct piece {
     int32_t index;       /* of the segment in this launch */
     int32_t tiles;       /* of the whole sequence */
     int32_t pair;        /* g * parts + part */
-    int32_t from, until; /* tiles */
+    int32_t from, until; /* tiles, counted from `skip` */
+    int32_t skip;        /* tiles in front of those that the sequence sees */
 };
 
 /* prefix[i]: place in the line of the first tile of segment i, prefix[count] all. All threads. */
@@ -71,6 +72,7 @@ piece_at(const struct decode_call *call, const int32_t *prefix, int32_t at, int3
     piece.index = low;
     piece.segment = call->call.op.segments[call->first + low];
     piece.tiles = segment_tiles(&piece.segment, &call->call);
+    piece.skip = segment_first(&piece.segment, &call->call);
     piece.pair = (at - prefix[low]) / piece.tiles;
     piece.from = (at - prefix[low]) % piece.tiles;
     piece.until = min(piece.tiles, piece.from + end - at);
@@ -117,10 +119,10 @@ static __device__ __forceinline__ struct vector_place vector_at(const struct dec
 }
 
 template <int DP, int MT> struct decode_shared {
-    static constexpr int SLOTS = 3 * 128 / DP; /* keys, values, keys, ... */
+    static constexpr int SLOTS = DP > 128 ? 3 : 3 * 128 / DP; /* keys, values, keys, ... */
+    static constexpr int QUERIES = DP > CUDA_KV_TILE ? DP : CUDA_KV_TILE;
     alignas(1024) bf16 slot[SLOTS][CUDA_KV_TILE * DP];
-    alignas(
-        1024) bf16 p[16 * MT * CUDA_KV_TILE]; /* probabilities; the queries before the first tile */
+    alignas(1024) bf16 p[16 * MT * QUERIES]; /* probabilities; the queries before the first tile */
     float max[16 * MT][4];
     float sum[16 * MT][4][4]; /* [row][quarter][quad lane] */
     uint64_t full[SLOTS], empty[SLOTS];
@@ -154,10 +156,10 @@ static __device__ void bring_tiles(decode_shared<DP, MT> &shared, const struct d
         struct piece piece = piece_at(call, shared.prefix, at, end);
         at += piece.until - piece.from;
         for (int32_t i = 2 * piece.from; i < 2 * piece.until; i++, n++) {
-            const bf16 *from =
-                (const bf16 *)op->pages +
-                kv_tile_start(op->page_table, op->pages_per_slot, piece.segment.slot, i / 2,
-                              op->kv_heads, op->head_size, piece.pair / call->parts, i % 2 != 0);
+            const bf16 *from = (const bf16 *)op->pages +
+                               kv_tile_start(op->page_table, op->pages_per_slot, piece.segment.slot,
+                                             piece.skip + i / 2, op->kv_heads, op->head_size,
+                                             piece.pair / call->parts, i % 2 != 0);
             uint32_t slot = n % SLOTS;
             if (n >= SLOTS)
                 barrier_wait(&shared.empty[slot], (n / SLOTS - 1) % 2);
@@ -230,8 +232,8 @@ load_queries(decode_shared<DP, MT> &shared, decode_state<DP, MT> &state,
 /* Scores of this warp's 32 keys, their maximum to shared memory. */
 template <int DP, int MT>
 static __device__ __forceinline__ void
-decode_scores(decode_shared<DP, MT> &shared, const decode_state<DP, MT> &state, const bf16 *keys,
-              int32_t tile, float s[MT][16])
+decode_scores(decode_shared<DP, MT> &shared, const decode_state<DP, MT> &state,
+              const struct attention_call *call, const bf16 *keys, int32_t tile, float s[MT][16])
 {
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
 #pragma unroll
@@ -257,6 +259,8 @@ decode_scores(decode_shared<DP, MT> &shared, const decode_state<DP, MT> &state, 
                        state.last[t][1] - tile * CUDA_KV_TILE};
         if (min(last[0], last[1]) < 32 * warp + 31)
             tile_mask<4>(s[t], 32 * warp, last);
+        if (call->op.window > 0 && max(last[0], last[1]) - 32 * warp >= call->window)
+            tile_mask_before<4>(s[t], 32 * warp, last, call->window);
         float max[2];
         tile_max<4>(s[t], max);
         if (lane % 4 == 0) {
@@ -413,7 +417,8 @@ decode_merge(const decode_shared<DP, MT> &shared, decode_state<DP, MT> &state,
     for (int t = 0; t < MT; t++)
 #pragma unroll
         for (int r = 0; r < 2; r++) {
-            if (state.last[t][r] < tile * CUDA_KV_TILE)
+            if (tile_unseen(state.last[t][r] - (piece->skip + tile) * CUDA_KV_TILE,
+                            call->call.window))
                 continue;
             float a, b;
             merge_factors(&state.m[t][r], m_tile[t][r], call->call.exponent, &a, &b);
@@ -437,7 +442,7 @@ static __device__ __forceinline__ void decode_piece(decode_shared<DP, MT> &share
     for (int32_t tile = piece->from; tile < piece->until; tile++, n += 2) {
         float s[MT][16], m_tile[MT][2], o_tile[MT][DP / 8];
         const bf16 *keys = await(shared, n);
-        decode_scores<DP, MT>(shared, state, keys, tile, s);
+        decode_scores<DP, MT>(shared, state, &call->call, keys, piece->skip + tile, s);
         give_back(shared, n);
         workers_wait(); /* maxima are there; p of the tile before has been read */
         decode_exp<DP, MT>(shared, call->call.exponent, s, m_tile);
@@ -458,7 +463,7 @@ static __device__ __forceinline__ void decode_piece(decode_shared<DP, MT> &share
 }
 
 template <int DP, int MT>
-static __global__ void __launch_bounds__(THREADS, 2)
+static __global__ void __launch_bounds__(THREADS, DP > 128 ? 1 : 2)
     decode_kernel(const __grid_constant__ struct decode_call call)
 {
     extern __shared__ __align__(1024) char memory[];
@@ -532,14 +537,16 @@ enum status attention_decode(struct cuda_context *cuda, const struct attention_c
     decode.parts = (call->group + decode.heads - 1) / decode.heads;
     decode.rows_max = (int32_t)(more < DECODE_ROWS - 1 ? more + 1 : DECODE_ROWS);
     bool one_piece = decode.rows_max * decode.heads <= 16;
-    int64_t padded = op->head_size <= 64 ? 64 : 128;
+    int64_t padded = op->head_size <= 64 ? 64 : op->head_size <= HEAD_MAX ? 128 : HEAD_WIDE;
     for (int32_t first = 0; first < op->segment_count; first += SEGMENTS_MAX) {
         decode.first = first;
         decode.count =
             op->segment_count - first < SEGMENTS_MAX ? op->segment_count - first : SEGMENTS_MAX;
         if (first == 0)
             TRY(make_partials(cuda, &decode, padded));
-        if (padded == 64 && one_piece)
+        if (padded == HEAD_WIDE)
+            TRY((launch_decode<HEAD_WIDE, 1>(cuda, &decode)));
+        else if (padded == 64 && one_piece)
             TRY((launch_decode<64, 1>(cuda, &decode)));
         else if (padded == 64)
             TRY((launch_decode<64, 2>(cuda, &decode)));

@@ -54,9 +54,11 @@ static __global__ void __launch_bounds__(DP)
     int64_t at = (((int64_t)index * call.rows_max + r) * op->heads + head) * op->pages_per_slot;
     const float *partial = call.partial + at * DP + threadIdx.x;
     const float2 *ml = call.partial_ml + at;
-    int32_t until = (segment.position + r) / CUDA_KV_TILE + 1;
+    int32_t skip = segment_first(&segment, &call.call);
+    int32_t until = (segment.position + r) / CUDA_KV_TILE + 1 - skip;
+    int32_t seen = first_seen(segment.position + r, call.call.window) / CUDA_KV_TILE - skip;
     float m = ml[0].x, l = ml[0].y, o = partial[0];
-    for (int32_t first = merged; first < until; first += DP) {
+    for (int32_t first = max(merged, seen); first < until; first += DP) {
         int32_t count = min(DP, until - first);
         fold_factors<DP>(ml + first, count, call.call.exponent, &m, factors);
         for (int32_t base = 0; base < count; base += FOLD_BATCH) {
@@ -101,6 +103,8 @@ static enum status launch_fold(struct cuda_context *cuda, const struct decode_ca
 
 enum status attention_fold(struct cuda_context *cuda, const struct decode_call *call)
 {
-    return call->call.op.head_size <= 64 ? launch_fold<64>(cuda, call)
-                                         : launch_fold<128>(cuda, call);
+    int64_t size = call->call.op.head_size;
+    if (size > HEAD_MAX)
+        return launch_fold<HEAD_WIDE>(cuda, call);
+    return size <= 64 ? launch_fold<64>(cuda, call) : launch_fold<128>(cuda, call);
 }

@@ -2,6 +2,8 @@
  * norm of each q and k head, rotation, keys and values into pages. The arithmetic is that of rms_norm and rope
  * (norm.cuh), with the same roundings to storage between the steps, so the bits are those of the separate ops.
  *
+ * Heads of more than 128 elements go through the ops themselves, one after another.
+ *
  * A warp has a row, or shares one with others where rows are few; 32 lanes have a head, or 16 where D <= 64; lane l the
  * elements 4 l .. 4 l + 3. */
 #include "kernels/cuda/early.cuh"
@@ -127,7 +129,7 @@ static __global__ void __launch_bounds__(32 * WARPS)
             float r = norm_scale(lanes_sum<LANES>(norm_squares<NORM_LANE>(0.0f, x)), size, op->eps);
             const T *gain = (const T *)(is_query ? op->q_gain : op->k_gain);
             float g[NORM_LANE];
-            load_some<T, NORM_LANE>(g, gain + d, size - d, false);
+            load_gain<T, NORM_LANE>(g, gain + d, size - d, false, op->one_plus);
 #pragma unroll
             for (int i = 0; i < NORM_LANE; i++)
                 x[i] = rounded<T>(norm_value(x[i], r, g[i]));
@@ -162,13 +164,88 @@ static enum status prepare(struct cuda_context *cuda, const struct prepare_job *
     return cuda_launched("attention_prepare");
 }
 
+/* ---- heads of more than WIDE elements: the ops one after another ---- */
+
+extern "C" enum status cuda_rms_norm(void *context, const struct op_rms_norm *args);
+extern "C" enum status cuda_rope(void *context, const struct op_rope *args);
+extern "C" enum status cuda_kv_write(void *context, const struct op_kv_write *args);
+
+static void *element(void *tensor, int64_t index, bool f32)
+{
+    return (char *)tensor + index * (int64_t)(f32 ? sizeof(float) : sizeof(bf16));
+}
+
+static enum status norm_heads(struct cuda_context *cuda, const struct op_attention_prepare *args,
+                              int64_t first, int64_t heads, const weight_t *gain, float *r)
+{
+    struct op_rms_norm norm = {};
+    norm.rows = args->rows;
+    norm.groups = heads;
+    norm.channels = args->head_size;
+    norm.x_stride = norm.y_stride = args->row_stride;
+    norm.eps = args->eps;
+    norm.y = element(args->y, first * args->head_size, cuda->f32);
+    norm.x = norm.y;
+    norm.gain = gain;
+    norm.r = r;
+    norm.one_plus = args->one_plus;
+    return cuda_rms_norm(cuda, &norm);
+}
+
+static enum status rotate_heads(struct cuda_context *cuda, const struct op_attention_prepare *args)
+{
+    struct op_rope rope = {};
+    rope.rows = args->rows;
+    rope.heads = args->heads + args->kv_heads;
+    rope.head_size = args->head_size;
+    rope.rotary = args->rotary;
+    rope.row_stride = args->row_stride;
+    rope.positions = args->positions;
+    rope.cosine = args->cosine;
+    rope.sine = args->sine;
+    rope.x = args->y;
+    return args->rotary > 0 ? cuda_rope(cuda, &rope) : STATUS_OK;
+}
+
+static enum status write_heads(struct cuda_context *cuda, const struct op_attention_prepare *args)
+{
+    struct op_kv_write write = {};
+    write.rows = args->rows;
+    write.kv_heads = args->kv_heads;
+    write.head_size = args->head_size;
+    write.row_stride = args->row_stride;
+    write.segments = args->segments;
+    write.segment_count = args->segment_count;
+    write.k = element(args->y, args->heads * args->head_size, cuda->f32);
+    write.v = element(args->y, (args->heads + args->kv_heads) * args->head_size, cuda->f32);
+    write.pages = args->pages;
+    write.page_table = args->page_table;
+    write.pages_per_slot = args->pages_per_slot;
+    return args->pages != NULL ? cuda_kv_write(cuda, &write) : STATUS_OK;
+}
+
+static enum status prepare_parts(struct cuda_context *cuda, const struct op_attention_prepare *args)
+{
+    size_t bytes =
+        (size_t)(args->rows * args->row_stride) * (cuda->f32 ? sizeof(float) : sizeof(bf16));
+    if (args->y != args->x)
+        CUDA_TRY(cudaMemcpyAsync(args->y, args->x, bytes, cudaMemcpyDeviceToDevice, cuda->stream));
+    if (args->q_gain != NULL) {
+        TRY(norm_heads(cuda, args, 0, args->heads, args->q_gain, args->r_q));
+        TRY(norm_heads(cuda, args, args->heads, args->kv_heads, args->k_gain, args->r_k));
+    }
+    TRY(rotate_heads(cuda, args));
+    return write_heads(cuda, args);
+}
+
 extern "C" enum status cuda_attention_prepare(void *context,
                                               const struct op_attention_prepare *args)
 {
     struct cuda_context *cuda = cuda_begin(context);
     if (args->rows == 0)
         return STATUS_OK;
-    CHECK(args->head_size <= WIDE);
+    if (args->head_size > WIDE)
+        return prepare_parts(cuda, args);
     struct prepare_job job = {*args, args->rows >= MANY_ROWS ? 1 : WARPS, false};
     job.whole = args->head_size % NORM_LANE == 0 && args->row_stride % NORM_LANE == 0 &&
                 ((uintptr_t)args->x | (uintptr_t)args->y | (uintptr_t)args->pages) % 16 == 0;

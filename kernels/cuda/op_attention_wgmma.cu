@@ -84,11 +84,11 @@ template <int DP, int GROUPS> struct wgmma_shared {
     int32_t partial[(GROUPS + 1) * GROUP];
 };
 
-/* One thread brings all tiles. */
+/* One thread brings the tiles from `skip` on. */
 template <int DP, int GROUPS>
 static __device__ __forceinline__ void bring_tiles(wgmma_shared<DP, GROUPS> &shared,
                                                    const struct attention_call *call, int32_t slot,
-                                                   int64_t g, int32_t tiles)
+                                                   int64_t g, int32_t skip, int32_t tiles)
 {
     const struct op_attention *op = &call->op;
     const uint32_t bytes = CUDA_KV_TILE * DP * sizeof(bf16);
@@ -96,8 +96,8 @@ static __device__ __forceinline__ void bring_tiles(wgmma_shared<DP, GROUPS> &sha
         int at = t % STAGES;
         uint32_t round = (uint32_t)(t / STAGES);
         const bf16 *keys =
-            (const bf16 *)op->pages +
-            kv_tile_start(op->page_table, op->pages_per_slot, slot, t, op->kv_heads, DP, g, false);
+            (const bf16 *)op->pages + kv_tile_start(op->page_table, op->pages_per_slot, slot,
+                                                    skip + t, op->kv_heads, DP, g, false);
         if (round > 0)
             barrier_wait(&shared.keys_empty[at], (round - 1) % 2);
         copy_bulk(shared.keys[at], keys, bytes, &shared.keys_full[at]);
@@ -138,23 +138,26 @@ template <int DP> struct attend_state {
 
 /* Merges the tile whose o_t is there and goes on to the next. */
 template <int DP>
-static __device__ __forceinline__ void finish_tile(attend_state<DP> &state, float exponent)
+static __device__ __forceinline__ void finish_tile(attend_state<DP> &state, int32_t window,
+                                                   float exponent)
 {
     tile_merge<DP>(state.m, state.l, state.o, state.m_tile, state.l_tile, state.o_tile, state.last,
-                   exponent);
+                   window, exponent);
     state.last[0] -= CUDA_KV_TILE;
     state.last[1] -= CUDA_KV_TILE;
 }
 
 /* Softmax of s and, quarter by quarter behind it, the start of o_t = p v of tile t. */
-template <int DP, int GROUPS>
-static __device__ __forceinline__ void start_values(wgmma_shared<DP, GROUPS> &shared,
-                                                    attend_state<DP> &state, int32_t t, float s[64],
-                                                    uint32_t p[8][4], float exponent)
+template <int DP, int GROUPS, bool WINDOW>
+static __device__ __forceinline__ void
+start_values(wgmma_shared<DP, GROUPS> &shared, attend_state<DP> &state, int32_t t, float s[64],
+             uint32_t p[8][4], int32_t window, float exponent)
 {
     int at = t % STAGES;
     if (min(state.last[0], state.last[1]) < CUDA_KV_TILE - 1)
         tile_mask<16>(s, 0, state.last);
+    if (WINDOW && max(state.last[0], state.last[1]) >= window)
+        tile_mask_before<16>(s, 0, state.last, window);
     tile_max<16>(s, state.m_tile);
     float offset[2] = {tile_offset(state.m_tile[0], exponent),
                        tile_offset(state.m_tile[1], exponent)},
@@ -183,10 +186,10 @@ static __device__ __forceinline__ void start_values(wgmma_shared<DP, GROUPS> &sh
 }
 
 /* All tiles of a warpgroup's rows; the scores of the next tile run during the merge. */
-template <int DP, int GROUPS>
+template <int DP, int GROUPS, bool WINDOW>
 static __device__ __forceinline__ void walk_tiles(wgmma_shared<DP, GROUPS> &shared,
                                                   attend_state<DP> &state, int group, int32_t tiles,
-                                                  float exponent)
+                                                  int32_t window, float exponent)
 {
     int lane = threadIdx.x % 32;
     float s[64];
@@ -198,7 +201,7 @@ static __device__ __forceinline__ void walk_tiles(wgmma_shared<DP, GROUPS> &shar
         hold<64>(s);
         if (lane == 0)
             barrier_arrive(&shared.keys_empty[t % STAGES]);
-        start_values<DP, GROUPS>(shared, state, t, s, p, exponent);
+        start_values<DP, GROUPS, WINDOW>(shared, state, t, s, p, window, exponent);
         products_wait();
         hold<DP / 2>(state.o_tile);
         if (lane == 0)
@@ -206,9 +209,9 @@ static __device__ __forceinline__ void walk_tiles(wgmma_shared<DP, GROUPS> &shar
         if (t + 1 == tiles)
             break;
         start_scores<DP, GROUPS>(shared, group, t + 1, s);
-        finish_tile<DP>(state, exponent);
+        finish_tile<DP>(state, WINDOW ? window : (int32_t)NO_WINDOW, exponent);
     }
-    finish_tile<DP>(state, exponent);
+    finish_tile<DP>(state, WINDOW ? window : (int32_t)NO_WINDOW, exponent);
 }
 
 /* Results of a warpgroup's rows, through the shared memory of its queries, so that they leave 16 bytes at a time. */
@@ -240,14 +243,14 @@ static __device__ __forceinline__ void store_rows(bf16 *to, const struct attenti
 }
 
 /* One warpgroup: its 64 rows against `tiles` tiles. */
-template <int DP, int GROUPS>
+template <int DP, int GROUPS, bool WINDOW>
 static __device__ __forceinline__ void
 attend(wgmma_shared<DP, GROUPS> &shared, const struct attention_call *call,
-       const struct row_tile *tile, int group, int32_t rows, int64_t head)
+       const struct row_tile *tile, int group, int32_t rows, int32_t skip, int64_t head)
 {
     int lane = threadIdx.x % 32, row = threadIdx.x % GROUP / 32 * 16 + lane / 4;
     int32_t from = tile->from + group * GROUP_ROWS, position = tile->segment.position + from;
-    int32_t tiles = __shfl_sync(0xffffffffu, (position + rows - 1) / CUDA_KV_TILE + 1, 0);
+    int32_t tiles = __shfl_sync(0xffffffffu, (position + rows - 1) / CUDA_KV_TILE + 1 - skip, 0);
     load_queries<DP, GROUP_ROWS, GROUP>(shared.q[group], call, &tile->segment, from, head,
                                         (int)threadIdx.x % GROUP);
     asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
@@ -257,16 +260,16 @@ attend(wgmma_shared<DP, GROUPS> &shared, const struct attention_call *call,
     for (int r = 0; r < 2; r++) {
         state.m[r] = -INFINITY;
         state.l[r] = 0.0f;
-        state.last[r] = position + row + 8 * r;
+        state.last[r] = position + row + 8 * r - skip * CUDA_KV_TILE;
     }
 #pragma unroll
     for (int i = 0; i < DP / 2; i++)
         state.o[i] = 0.0f;
-    walk_tiles<DP, GROUPS>(shared, state, group, tiles, call->exponent);
+    walk_tiles<DP, GROUPS, WINDOW>(shared, state, group, tiles, call->window, call->exponent);
     store_rows<DP>(shared.q[group], call, state, tile->segment.row + from, rows, head, group);
 }
 
-template <int DP, int GROUPS>
+template <int DP, int GROUPS, bool WINDOW>
 static __global__ void __launch_bounds__((GROUPS + 1) * GROUP, 1)
     wgmma_kernel(const __grid_constant__ struct attention_call call)
 {
@@ -280,6 +283,9 @@ static __global__ void __launch_bounds__((GROUPS + 1) * GROUP, 1)
         return;
     int32_t rows = min(GROUPS * GROUP_ROWS, tile.segment.count - tile.from);
     int groups = (rows + GROUP_ROWS - 1) / GROUP_ROWS;
+    int32_t skip = !WINDOW
+                       ? 0 /* tiles that no row of the block sees */
+                       : first_seen(tile.segment.position + tile.from, call.window) / CUDA_KV_TILE;
     if (threadIdx.x == 0) {
         for (int i = 0; i < STAGES; i++) {
             barrier_init(&shared.keys_full[i], 1);
@@ -296,31 +302,36 @@ static __global__ void __launch_bounds__((GROUPS + 1) * GROUP, 1)
         asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(GROUPS == 2 ? 24 : 32));
         int32_t tiles = (tile.segment.position + tile.from + rows - 1) / CUDA_KV_TILE + 1;
         if (threadIdx.x == 0)
-            bring_tiles<DP, GROUPS>(shared, &call, tile.segment.slot, head / call.group, tiles);
+            bring_tiles<DP, GROUPS>(shared, &call, tile.segment.slot, head / call.group, skip,
+                                    tiles - skip);
     } else {
         asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(GROUPS == 2 ? 240 : 160));
         if (group < groups)
-            attend<DP, GROUPS>(shared, &call, &tile, group,
-                               min(GROUP_ROWS, rows - group * GROUP_ROWS), head);
+            attend<DP, GROUPS, WINDOW>(shared, &call, &tile, group,
+                                       min(GROUP_ROWS, rows - group * GROUP_ROWS), skip, head);
     }
 #endif
 }
 
-template <int DP, int GROUPS>
+template <int DP, int GROUPS, bool WINDOW>
 static enum status launch(struct cuda_context *cuda, const struct attention_call *call,
                           int64_t tiles)
 {
     size_t bytes = sizeof(wgmma_shared<DP, GROUPS>);
-    CUDA_TRY(cudaFuncSetAttribute(wgmma_kernel<DP, GROUPS>,
+    CUDA_TRY(cudaFuncSetAttribute(wgmma_kernel<DP, GROUPS, WINDOW>,
                                   cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes));
     dim3 grid((unsigned)tiles, (unsigned)call->op.heads);
-    wgmma_kernel<DP, GROUPS><<<grid, (GROUPS + 1) * GROUP, bytes, cuda->stream>>>(*call);
+    wgmma_kernel<DP, GROUPS, WINDOW><<<grid, (GROUPS + 1) * GROUP, bytes, cuda->stream>>>(*call);
     return cuda_launched("attention, wgmma");
 }
 
 enum status attention_wgmma(struct cuda_context *cuda, const struct attention_call *call,
                             int64_t tiles)
 {
-    return call->op.head_size == 64 ? launch<64, 3>(cuda, call, tiles)
-                                    : launch<128, 2>(cuda, call, tiles);
+    bool small = call->op.head_size == 64;
+    if (call->op.window > 0)
+        return small ? launch<64, 3, true>(cuda, call, tiles)
+                     : launch<128, 2, true>(cuda, call, tiles);
+    return small ? launch<64, 3, false>(cuda, call, tiles)
+                 : launch<128, 2, false>(cuda, call, tiles);
 }

@@ -28,11 +28,27 @@ static __global__ void __launch_bounds__(THREADS)
 }
 
 template <typename T>
+static __global__ void __launch_bounds__(THREADS)
+    embedding_scaled(const int32_t *ids, const T *table, T *y, int64_t channels, int64_t vocabulary,
+                     float scale)
+{
+    const int64_t t = blockIdx.x, id = ids[t];
+    const bool valid = id >= 0 && id < vocabulary;
+    for (int64_t c = threadIdx.x; c < channels; c += THREADS)
+        y[t * channels + c] =
+            from_float<T>(valid ? __fmul_rn(scale, to_float(table[id * channels + c])) : 0.0f);
+}
+
+template <typename T>
 static enum status embedding(struct cuda_context *cuda, const struct op_embedding *args)
 {
     const size_t bytes = (size_t)args->channels * sizeof(T);
     const unsigned rows = (unsigned)args->rows;
-    if (bytes % 16 == 0 && ((uintptr_t)args->table | (uintptr_t)args->y) % 16 == 0)
+    if (args->scale != 0.0f)
+        embedding_scaled<<<rows, THREADS, 0, cuda->stream>>>(args->ids, (const T *)args->table,
+                                                             (T *)args->y, args->channels,
+                                                             args->vocabulary, args->scale);
+    else if (bytes % 16 == 0 && ((uintptr_t)args->table | (uintptr_t)args->y) % 16 == 0)
         embedding_rows<<<rows, THREADS, 0, cuda->stream>>>(args->ids, (const uint4 *)args->table,
                                                            (uint4 *)args->y, (int64_t)(bytes / 16),
                                                            args->vocabulary);
@@ -64,7 +80,7 @@ static __global__ void count_rows(int32_t *row, int32_t rows)
 template <typename T>
 static __global__ void __launch_bounds__(THREADS)
     add_rows(const int32_t *id, const int32_t *row, const T *dy, float *dtable, int32_t rows,
-             int64_t channels, int64_t vocabulary)
+             int64_t channels, int64_t vocabulary, float scale)
 {
     const int32_t first = (int32_t)blockIdx.x, own = id[first];
     if ((first > 0 && id[first - 1] == own) || own < 0 || own >= vocabulary)
@@ -92,7 +108,7 @@ static __global__ void __launch_bounds__(THREADS)
         for (int b = 0; b < BATCH; b++)
 #pragma unroll
             for (int n = 0; n < CHANNELS_OF_THREAD; n++)
-                sum[n] = valid[b] ? __fadd_rn(sum[n], value[b][n]) : sum[n];
+                sum[n] = valid[b] ? __fmaf_rn(scale, value[b][n], sum[n]) : sum[n];
         more = valid[BATCH - 1];
     }
 #pragma unroll
@@ -134,13 +150,14 @@ extern "C" enum status cuda_embedding_backward(void *context,
         return STATUS_OK;
     TRY(sort_rows(cuda, args, &id, &row));
     const dim3 grid((unsigned)args->rows, cuda_blocks(args->channels, CHANNELS_OF_BLOCK));
+    const float scale = args->scale != 0.0f ? args->scale : 1.0f; /* 1 x + sum: the bits of a sum */
     if (cuda->f32)
         add_rows<<<grid, THREADS, 0, cuda->stream>>>(id, row, (const float *)args->dy, args->dtable,
                                                      (int32_t)args->rows, args->channels,
-                                                     args->vocabulary);
+                                                     args->vocabulary, scale);
     else
         add_rows<<<grid, THREADS, 0, cuda->stream>>>(id, row, (const bf16 *)args->dy, args->dtable,
                                                      (int32_t)args->rows, args->channels,
-                                                     args->vocabulary);
+                                                     args->vocabulary, scale);
     return cuda_launched("embedding_backward");
 }

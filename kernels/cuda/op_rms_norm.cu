@@ -12,6 +12,7 @@ enum { WARPS = 4 }; /* vectors of a block where each warp has one */
 template <typename T> struct norm_job {
     int64_t vectors, groups, channels, x_stride, y_stride;
     float eps, alpha, beta;
+    bool one_plus;
     bool whole; /* all chunks full and aligned */
     const T *x, *b, *gain;
     T *h, *y;
@@ -67,7 +68,7 @@ static __device__ __forceinline__ void norm_by_warp(const norm_job<T> &job)
     int64_t c = threadIdx.x % 32 * NORM_LANE;
     float v[NORM_LANE] = {}, gain[NORM_LANE] = {};
     if (c < job.channels)
-        load_some<T, NORM_LANE>(gain, job.gain + c, job.channels - c, WHOLE);
+        load_gain<T, NORM_LANE>(gain, job.gain + c, job.channels - c, WHOLE, job.one_plus);
     early_wait();
     early_release();
     if (c < job.channels)
@@ -96,7 +97,7 @@ static __device__ __forceinline__ void norm_by_block(const norm_job<T> &job, flo
     int64_t first = (int64_t)threadIdx.x * NORM_CHUNK, step = (int64_t)THREADS * NORM_CHUNK;
     float kept[NORM_CHUNK] = {}, gain[NORM_CHUNK] = {}, squares = 0.0f;
     if (first < job.channels)
-        load_some<T, NORM_CHUNK>(gain, job.gain + first, job.channels - first, WHOLE);
+        load_gain<T, NORM_CHUNK>(gain, job.gain + first, job.channels - first, WHOLE, job.one_plus);
     early_wait();
     early_release();
     if (first < job.channels) {
@@ -114,7 +115,7 @@ static __device__ __forceinline__ void norm_by_block(const norm_job<T> &job, flo
     for (int64_t c = first + step; c < job.channels; c += step) {
         /* its own elements: what this thread wrote above, or x, not yet overwritten */
         load_some<T, NORM_CHUNK>(kept, (SUM ? h : x) + c, job.channels - c, WHOLE);
-        load_some<T, NORM_CHUNK>(gain, job.gain + c, job.channels - c, WHOLE);
+        load_gain<T, NORM_CHUNK>(gain, job.gain + c, job.channels - c, WHOLE, job.one_plus);
         norm_output<T, NORM_CHUNK, WHOLE>(job, kept, r, gain, y, c);
     }
     if (threadIdx.x == 0 && job.r != NULL)
@@ -172,6 +173,7 @@ static enum status rms_norm(struct cuda_context *cuda, const struct op_rms_norm 
     job.gain = (const T *)args->gain;
     job.y = (T *)args->y;
     job.r = args->r;
+    job.one_plus = args->one_plus;
     return norm_run<T, false>(cuda, job);
 }
 
@@ -191,6 +193,7 @@ static enum status residual_norm(struct cuda_context *cuda, const struct op_resi
     job.h = (T *)args->h;
     job.y = (T *)args->y;
     job.r = args->r;
+    job.one_plus = args->one_plus;
     return norm_run<T, true>(cuda, job);
 }
 
@@ -217,6 +220,7 @@ extern "C" enum status cuda_residual_norm(void *context, const struct op_residua
 template <typename T> struct norm_back_job {
     int64_t vectors, groups, channels, x_stride, dy_stride, dx_stride;
     int64_t run; /* vectors of a block */
+    bool one_plus;
     bool whole;
     const T *x, *gain, *dy;
     T *dx;
@@ -294,7 +298,7 @@ static __device__ __forceinline__ void norm_back_by_warp(const norm_back_job<T> 
     float xh[NORM_LANE], dxh[NORM_LANE];
     norm_back_pieces<T, NORM_LANE> now = {}, next = {};
     if (mine)
-        load_some<T, NORM_LANE>(gain, job.gain + c, job.channels - c, WHOLE);
+        load_gain<T, NORM_LANE>(gain, job.gain + c, job.channels - c, WHOLE, job.one_plus);
     if (mine && start + warp < end)
         norm_back_read<T, NORM_LANE, WHOLE>(job, &next, (unsigned)(start + warp), c);
     for (int64_t vector = start + warp; vector < end; vector += BACK_WARPS) {
@@ -339,7 +343,7 @@ static __device__ __forceinline__ void norm_back_by_block(const norm_back_job<T>
     float xh[NORM_CHUNK], dxh[NORM_CHUNK];
     norm_back_pieces<T, NORM_CHUNK> now = {}, next = {};
     if (mine) {
-        load_some<T, NORM_CHUNK>(gain, job.gain + c, job.channels - c, WHOLE);
+        load_gain<T, NORM_CHUNK>(gain, job.gain + c, job.channels - c, WHOLE, job.one_plus);
         norm_back_read<T, NORM_CHUNK, WHOLE>(job, &next, (unsigned)start, c);
     }
     for (int64_t vector = start; vector < end; vector++) {
@@ -380,7 +384,7 @@ static __global__ void __launch_bounds__(BACK_LONG) norm_back_long(const norm_ba
         float dot = 0.0f, xh, dxh;
         norm_back_pieces<T, 1> now;
         for (int64_t c = threadIdx.x; c < job.channels; c += BACK_LONG) {
-            float gain = to_float(job.gain[c]);
+            float gain = gain_factor(to_float(job.gain[c]), job.one_plus);
             norm_back_read<T, 1, true>(job, &now, (unsigned)vector, c);
             dot += norm_back_dot(now, &xh, &dxh, &gain, &gathered[c]);
         }
@@ -388,7 +392,7 @@ static __global__ void __launch_bounds__(BACK_LONG) norm_back_long(const norm_ba
         for (int64_t c = threadIdx.x; c < job.channels; c += BACK_LONG) {
             norm_back_read<T, 1, true>(job, &now, (unsigned)vector, c);
             xh = to_float(now.x.at[0]) * now.r;
-            dxh = to_float(now.dy.at[0]) * to_float(job.gain[c]);
+            dxh = to_float(now.dy.at[0]) * gain_factor(to_float(job.gain[c]), job.one_plus);
             int64_t at, row = norm_place((unsigned)vector, job.groups, job.channels, &at);
             job.dx[row * job.dx_stride + at + c] = from_float<T>(now.r * (dxh - xh * mean));
         }
@@ -447,6 +451,7 @@ static enum status rms_norm_backward(struct cuda_context *cuda,
     job.dy = (const T *)args->dy;
     job.dx = (T *)args->dx;
     job.r = args->r;
+    job.one_plus = args->one_plus;
     job.whole = job.channels % NORM_CHUNK == 0 && job.x_stride % NORM_CHUNK == 0 &&
                 job.dy_stride % NORM_CHUNK == 0 && job.dx_stride % NORM_CHUNK == 0 &&
                 aligned_16(job.x) && aligned_16(job.gain) && aligned_16(job.dy) &&

@@ -340,10 +340,11 @@ static void isolate(struct supervisor *supervisor, int64_t now_ns)
     watch_attend(&supervisor->watch, now_ns);
     supervisor->changed |=
         watch_states(&supervisor->watch, now_ns, supervisor->processes, supervisor->count);
-    for (size_t i = 0; i < supervisor->count && supervisor->phase == PHASE_RUNNING; i++) {
+    for (size_t i = 0; i < supervisor->count && supervisor->phase != PHASE_KILLED; i++) {
         struct process *process = &supervisor->processes[i];
-        if (process->isolated)
-            continue; /* it is dying */
+        bool ends = supervisor->phase == PHASE_ENDING && process->duty != DUTY_EVAL;
+        if (process->isolated || ends)
+            continue; /* it is dying, or its end has a deadline */
         bool kill_it = watch_judge(&supervisor->watch, process, sentence, sizeof sentence);
         if (sentence[0] != 0) {
             say(supervisor, "%s", sentence);

@@ -37,7 +37,7 @@ static unsigned pass_of(const char *point)
     } rows[] = {{"checkpoint.", 2}, {"ledger.rotated", 1}, {"ledger.snapshot", 1}, {"ledger.", 25},
                 {"store.sent", 25}, {"store.loaded", 1},   {"index.", 1},          {"learner.", 2},
                 {"weights.", 2},    {"actor.swapped", 2},  {"actor.granted", 2},   {"actor.", 5},
-                {"reward.", 3}};
+                {"reward.", 3},     {"eval.", 2}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
         if (strncmp(point, rows[i].prefix, strlen(rows[i].prefix)) == 0)
             return rows[i].pass;
@@ -49,6 +49,9 @@ static const char *settings_of(const char *point)
 {
     if (strncmp(point, "weights.tcp", 11) == 0)
         return COMMON "weights.channel=tcp ";
+    if (strncmp(point, "eval.", 5) == 0)
+        return COMMON "eval.every=2 eval.sets=a=examples/addition/train.jsonl eval.limit=4 "
+                      "eval.samples=2 eval.queue=9 ";
     return COMMON;
 }
 
@@ -220,8 +223,8 @@ static void test_story_chaos_points_stopped_at_each_trains_the_same(void **state
 static void test_story_chaos_points_stopped_for_good_trains_the_same(void **state)
 {
     (void)state;
-    static const char *const some[] = {"ledger.appended", "actor.framed", "reward.scored",
-                                       "learner.updated", "checkpoint.model"};
+    static const char *const some[] = {"ledger.appended", "actor.framed",     "reward.scored",
+                                       "learner.updated", "checkpoint.model", "eval.answered"};
     unsigned wrong = 0;
     for (size_t i = 0; i < sizeof some / sizeof some[0]; i++) {
         struct story_run run;

@@ -262,6 +262,14 @@ double model_rope_length(const struct rope_scaling *scaling)
     return scaling->kind == ROPE_YARN ? yarn_length(scaling) : 1.0;
 }
 
+int64_t model_positions(const struct model_shape *shape)
+{
+    const struct rope_scaling *scaling = &shape->rope_scaling;
+    double stretched =
+        scaling->kind == ROPE_YARN ? scaling->original_positions * scaling->factor : 0.0;
+    return stretched > (double)shape->positions_max ? (int64_t)stretched : shape->positions_max;
+}
+
 double model_rope_frequency(const struct rope_scaling *scaling, double theta, int32_t rotary,
                             int32_t pair)
 {

@@ -106,5 +106,7 @@ void model_lightning_slopes(const struct model_shape *shape, int32_t layer, floa
 double model_rope_frequency(const struct rope_scaling *scaling, double theta, int32_t rotary,
                             int32_t pair);
 double model_rope_length(const struct rope_scaling *scaling);
+/* Positions that the model is good for: those of config.json, or what yarn stretches the original ones to. */
+int64_t model_positions(const struct model_shape *shape);
 
 #endif

@@ -271,6 +271,12 @@ static void test_arch_yarn_lengths_follow_the_paper(void **state)
                 1e-15);
     scaling.attention_factor = 1.25;
     assert_true(model_rope_length(&scaling) == 1.25);
+    /* A file of Qwen2.5: 32768 positions, stretched to four times as many. */
+    struct model_shape shape = {.positions_max = 32768, .rope_scaling = scaling};
+    shape.rope_scaling.original_positions = 32768;
+    assert_int_equal(model_positions(&shape), 131072);
+    shape.rope_scaling.kind = ROPE_LLAMA3;
+    assert_int_equal(model_positions(&shape), 32768);
 }
 
 static int set_up(void **state)

@@ -152,12 +152,13 @@ static void check_positions(struct fleet_plan *plan)
 {
     int64_t longest = (int64_t)plan->settings.data.prompt_tokens_max +
                       plan->settings.sampling.response_tokens_max;
-    if (longest > plan->shape.positions_max)
+    int64_t positions = model_positions(&plan->shape);
+    if (longest > positions)
         plan_find(plan, FINDING_SETTING,
                   "data.prompt_tokens_max %u and sampling.response_tokens_max %u are %" PRId64
                   " tokens, but the model has %" PRId64 " positions: lower one of them",
                   plan->settings.data.prompt_tokens_max,
-                  plan->settings.sampling.response_tokens_max, longest, plan->shape.positions_max);
+                  plan->settings.sampling.response_tokens_max, longest, positions);
 }
 
 /* ---- the plan ---- */

@@ -5,7 +5,7 @@
  *     bench_load 3.0 bf16 cuda     besides, into the weights of a model on a device (cpu by default)
  *
  * plain_gb_s: read() of all shards into one buffer of 1 MiB, by one thread. fresh_gb_s: the same into memory that was
- * never touched, as weights are. ratio = load / plain, limit 0.6 from below; peak_ratio = peak host memory / weights
+ * never touched, as weights are; *_cpu_s are processor seconds of the same. ratio = load / plain, limit 0.6 from below; peak_ratio = peak host memory / weights
  * held, limit 1.1 from above. Each measurement is a process of its own, so that its peak is its own; best of ROUNDS.
  *
  * Napkin: a read copies 2 bytes for each bf16 and writes 4, into pages that the kernel has to zero first: three times the
@@ -32,6 +32,7 @@ static char base[FILE_PATH_MAX] = "/tmp/weir-load-XXXXXX";
 
 struct result {
     double ms;
+    double cpu_s; /* user and system time of all threads: what a busy machine cannot spoil */
     int64_t peak; /* bytes of host memory */
     int64_t held; /* bytes of weights */
 };
@@ -174,6 +175,11 @@ static struct result load_model(const struct load *load)
     return result;
 }
 
+static double seconds(struct timeval time)
+{
+    return (double)time.tv_sec + (double)time.tv_usec * 1e-6;
+}
+
 /* The fastest of ROUNDS, each in a child. */
 static struct result measure(const struct load *load, struct result (*what)(const struct load *))
 {
@@ -188,6 +194,7 @@ static struct result measure(const struct load *load, struct result (*what)(cons
             struct result result = what(load);
             (void)getrusage(RUSAGE_SELF, &usage);
             result.peak = (int64_t)usage.ru_maxrss * 1024;
+            result.cpu_s = seconds(usage.ru_utime) + seconds(usage.ru_stime);
             _exit(write(ends[1], &result, sizeof result) == sizeof result ? 0 : 1);
         }
         (void)close(ends[1]);
@@ -208,10 +215,12 @@ static void bench(const struct load *load, const char *dtype)
     struct result flat = measure(load, load_flat);
     printf("{\"bench\":\"load\",\"what\":\"folder to f32\",\"dtype\":\"%s\",\"bytes\":%" PRId64
            ",\"plain_gb_s\":%.2f,\"fresh_gb_s\":%.2f,\"load_gb_s\":%.2f,\"ratio\":%.2f,\"limit\":"
-           "0.6,\"ratio_fresh\":%.2f,\"held_mb\":%.0f,\"peak_mb\":%.0f,\"peak_ratio\":%.3f,"
+           "0.6,\"ratio_fresh\":%.2f,\"cpus\":%ld,\"plain_cpu_s\":%.2f,\"fresh_cpu_s\":%.2f,\"load_"
+           "cpu_s\":%.2f,\"held_mb\":%.0f,\"peak_mb\":%.0f,\"peak_ratio\":%.3f,"
            "\"peak_limit\":1.1}\n",
            dtype, load->bytes, mb / plain.ms, mb / fresh.ms, mb / flat.ms, plain.ms / flat.ms,
-           fresh.ms / flat.ms, (double)flat.held * 1e-6, (double)flat.peak * 1e-6,
+           fresh.ms / flat.ms, sysconf(_SC_NPROCESSORS_ONLN), plain.cpu_s, fresh.cpu_s, flat.cpu_s,
+           (double)flat.held * 1e-6, (double)flat.peak * 1e-6,
            (double)flat.peak / (double)flat.held);
     struct result model = measure(load, load_model);
     printf("{\"bench\":\"load\",\"what\":\"folder to weights of a model\",\"device\":\"%s\","

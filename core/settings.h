@@ -29,7 +29,9 @@
 #define MODEL_SETTINGS(ROW) \
     ROW(text,   path,                   "",         0, 0,           "path",      "Hugging Face folder to start from: config.json, safetensors, tokenizer.json.") \
     ROW(choice, tokenizer,              "auto",     0, 0,           "auto|json|byte", "auto: tokenizer.json of the folder, else the byte tokenizer; byte: ids are bytes, 256 ends a text.") \
-    ROW(choice, chat_format,            "none",     0, 0,           "none|chatml|minimax", "How a message list becomes a prompt; none joins the contents.") \
+    ROW(choice, chat_format,            "none",     0, 0,           "none|chatml|minimax|template|auto", "How a message list becomes a prompt: none joins the contents, template is the folder's own chat template, auto that or none (docs/chat.md).") \
+    ROW(text,   chat_template,          "",         0, 0,           "",          "Name of the template when the folder has several; empty: default.") \
+    ROW(text,   chat_variables,         "",         0, 0,           "JSON",      "Variables for the chat template: {\"enable_thinking\": false}.") \
     ROW(choice, lm_head,                "fp32",     0, 0,           "fp32|fp32_out|bf16", "Precision of the LM head in actor and learner (M1 section 3.2). The CPU backend has fp32 and, for the ablation, bf16.") \
     ROW(u32,    lightning_chunk,        "32",       8, 256,         "tokens",    "Lightning state is advanced at multiples of this only; part of numerics_id.")
 
@@ -289,7 +291,7 @@ struct settings {
 /* The values behind the choice rows, in the order of their names above. */
 enum setting_recompute { RECOMPUTE_NONE, RECOMPUTE_LAYER };
 enum setting_tokenizer { TOKENIZER_AUTO, TOKENIZER_JSON, TOKENIZER_BYTE };
-enum setting_chat_format { CHAT_NONE, CHAT_CHATML, CHAT_MINIMAX };
+enum setting_chat_format { CHAT_NONE, CHAT_CHATML, CHAT_MINIMAX, CHAT_TEMPLATE, CHAT_AUTO };
 enum setting_lm_head { LM_HEAD_FP32, LM_HEAD_FP32_OUT, LM_HEAD_BF16 };
 enum setting_over_age { OVER_AGE_HOLD, OVER_AGE_MASK, OVER_AGE_DROP };
 enum setting_priority { PRIORITY_UNIFORM, PRIORITY_VARIANCE };

@@ -10,7 +10,7 @@
 #include "core/checksum.h"
 #include "core/file.h"
 #include "core/memory.h"
-#include "text/chat.h"
+#include "text/chat_turns.h"
 
 enum { MESSAGES_MAX = 4096 };
 
@@ -23,6 +23,8 @@ struct loading {
     const char *path;
     uint32_t line;
     int64_t limit;
+    struct chat chat;
+    struct chat_spans spans;
     /* the row in hand */
     struct buffer before, after; /* the chat up to an assistant's turn, and with it */
     uint32_t *ids;
@@ -109,8 +111,7 @@ static enum status end_text(struct loading *loading)
 static enum status add_turn(struct loading *loading, const struct chat_message *messages, size_t at,
                             bool last)
 {
-    enum setting_chat_format format =
-        (enum setting_chat_format)loading->settings->model.chat_format;
+    enum setting_chat_format format = loading->chat.format;
     struct buffer *before = &loading->before, *after = &loading->after;
     size_t done = after->size, content = strlen(messages[at].content);
     bool ended = false, rest = false;
@@ -138,17 +139,17 @@ static enum status add_turn(struct loading *loading, const struct chat_message *
 }
 
 static enum status add_chat(struct loading *loading, const struct chat_message *messages,
-                            size_t count)
+                            size_t count, size_t from)
 {
     size_t last = count;
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = from; i < count; i++)
         if (strcmp(messages[i].role, "assistant") == 0)
             last = i;
     if (last == count)
         return FAIL(STATUS_INVALID, "%s:%u: no message is the assistant's: nothing to learn from",
                     loading->path, loading->line);
     buffer_clear(&loading->after);
-    for (size_t i = 0; i <= last; i++)
+    for (size_t i = from; i <= last; i++)
         if (strcmp(messages[i].role, "assistant") == 0) {
             enum status status = add_turn(loading, messages, i, i == last);
             char why[512];
@@ -160,12 +161,66 @@ static enum status add_chat(struct loading *loading, const struct chat_message *
     return STATUS_OK;
 }
 
-static enum status read_messages(struct loading *loading, const json_t *list)
+/* ---- chats of a template ---- */
+
+/* One part that is trained: up to the end of text, if that is in it. */
+static enum status add_span(struct loading *loading, const char *text, size_t size, bool last,
+                            bool ends)
+{
+    size_t first = loading->count;
+    bool ended = false, rest = false;
+    TRY(add_text(loading, text, size, 1, tokenizer_eos(loading->tokenizer), &ended));
+    if (last)
+        return ended || !ends ? STATUS_OK : end_text(loading);
+    if (!ended)
+        return STATUS_OK;
+    size_t kept = loading->count;
+    loading->count = first;
+    TRY(add_text(loading, text, size, 0, -1, &rest));
+    for (size_t i = first; i < kept; i++)
+        loading->mask[i] = 1;
+    return STATUS_OK;
+}
+
+static enum status add_templated(struct loading *loading, const json_t *messages,
+                                 const json_t *tools, size_t from)
+{
+    struct chat_request request = {.messages = messages, .tools = tools};
+    struct buffer *text = &loading->after;
+    const struct chat_spans *spans = &loading->spans;
+    bool ends = !chat_template_has_generation(loading->chat.template), rest;
+    enum status status = chat_turns(&loading->chat, &request, from, text, &loading->spans);
+    if (status != STATUS_OK) {
+        char why[512];
+        snprintf(why, sizeof why, "%s", status_last_error());
+        return FAIL(status, "%s:%u: %s", loading->path, loading->line, status_sentence(why));
+    }
+    for (size_t i = 0, done = 0; i < spans->count; i++) {
+        struct chat_span span = spans->spans[i];
+        const char *bytes = (const char *)text->bytes;
+        TRY(add_text(loading, bytes + done, span.begin - done, 0, -1, &rest));
+        TRY(add_span(loading, bytes + span.begin, span.end - span.begin, i + 1 == spans->count,
+                     ends));
+        done = span.end;
+    }
+    return STATUS_OK;
+}
+
+/* from: the first message that may be learnt from. */
+static enum status read_messages(struct loading *loading, const json_t *list, const json_t *tools,
+                                 size_t from)
 {
     size_t count = json_array_size(list);
     if (count == 0 || count > MESSAGES_MAX)
         return FAIL(STATUS_INVALID, "%s:%u: \"messages\" is no list of 1 to %d messages",
                     loading->path, loading->line, MESSAGES_MAX);
+    tools = json_array_size(tools) > 0 ? tools : NULL;
+    if (loading->chat.template != NULL)
+        return add_templated(loading, list, tools, from);
+    if (tools != NULL)
+        return FAIL(STATUS_INVALID,
+                    "%s:%u: the row has tools, and model.chat_format has none: set it to template",
+                    loading->path, loading->line);
     struct chat_message *messages = arena_array(loading->scratch, count, sizeof *messages);
     if (messages == NULL)
         return FAIL(STATUS_LIMIT, "the data does not fit into memory");
@@ -179,22 +234,51 @@ static enum status read_messages(struct loading *loading, const json_t *list)
                         "%s:%u: message %zu has no \"role\" and \"content\" that are texts",
                         loading->path, loading->line, i);
     }
-    return add_chat(loading, messages, count);
+    return add_chat(loading, messages, count, from);
+}
+
+/* {"prompt": [messages], "completion": [messages]}: the completion is learnt from. */
+static enum status read_lists(struct loading *loading, const json_t *row, const json_t *prompt)
+{
+    json_t *whole = json_copy((json_t *)(uintptr_t)prompt);
+    json_t *completion = json_object_get(row, "completion");
+    if (whole == NULL || !json_is_array(completion) || json_array_extend(whole, completion) != 0) {
+        json_decref(whole);
+        return FAIL(STATUS_INVALID,
+                    "%s:%u: \"prompt\" is a list of messages, and \"completion\" is none",
+                    loading->path, loading->line);
+    }
+    enum status status =
+        read_messages(loading, whole, json_object_get(row, "tools"), json_array_size(prompt));
+    json_decref(whole);
+    return status;
+}
+
+/* {"prompt": text, "completion": text} in the chat format. */
+static enum status read_turn(struct loading *loading, const char *prompt, const char *completion,
+                             const json_t *tools)
+{
+    json_t *list = json_pack("[{s:s, s:s}, {s:s, s:s}]", "role", "user", "content", prompt, "role",
+                             "assistant", "content", completion);
+    enum status status =
+        list != NULL ? read_messages(loading, list, tools, 0) : FAIL(STATUS_NO_MEMORY, "a row");
+    json_decref(list);
+    return status;
 }
 
 static enum status read_pair(struct loading *loading, const json_t *json)
 {
     const char *prompt, *completion;
     bool found;
+    if (json_is_array(json_object_get(json, "prompt")))
+        return read_lists(loading, json, json_object_get(json, "prompt"));
     TRY(text_member(loading, json, "prompt", &prompt));
     TRY(text_member(loading, json, "completion", &completion));
     if (prompt[0] == '\0' || completion[0] == '\0')
         return FAIL(STATUS_INVALID, "%s:%u: prompt or completion is empty", loading->path,
                     loading->line);
-    if (loading->settings->model.chat_format != CHAT_NONE) {
-        const struct chat_message messages[2] = {{"user", prompt}, {"assistant", completion}};
-        return add_chat(loading, messages, 2);
-    }
+    if (!chat_is_none(&loading->chat))
+        return read_turn(loading, prompt, completion, json_object_get(json, "tools"));
     TRY(add_text(loading, prompt, strlen(prompt), 0, -1, &found));
     TRY(add_text(loading, completion, strlen(completion), 1, -1, &found));
     return end_text(loading);
@@ -205,7 +289,8 @@ static enum status read_row(struct loading *loading, const json_t *json)
     loading->count = 0;
     arena_reset(loading->scratch);
     if (json_object_get(json, "messages") != NULL)
-        return read_messages(loading, json_object_get(json, "messages"));
+        return read_messages(loading, json_object_get(json, "messages"),
+                             json_object_get(json, "tools"), 0);
     bool pretrain = loading->settings->sft.mode == SFT_MODE_PRETRAIN, found;
     if (json_object_get(json, "text") == NULL ||
         (!pretrain && json_object_get(json, "prompt") != NULL))
@@ -373,6 +458,7 @@ enum status sft_rows_load(struct sft_rows *rows, const struct settings *settings
     *rows = (struct sft_rows){0};
     buffer_init(&loading.before, 0);
     buffer_init(&loading.after, 0);
+    TRY(chat_open(&loading.chat, &settings->model));
     enum status status = arena_create(&rows->arena, (size_t)64 << 30);
     if (status == STATUS_OK)
         status = arena_create(&loading.scratch, (size_t)8 << 30);
@@ -385,6 +471,8 @@ enum status sft_rows_load(struct sft_rows *rows, const struct settings *settings
     arena_destroy(&loading.scratch);
     memory_free(loading.ids);
     memory_free(loading.mask);
+    chat_spans_free(&loading.spans);
+    chat_close(&loading.chat);
     buffer_free(&loading.before);
     buffer_free(&loading.after);
     return status;

@@ -3,6 +3,7 @@
  *     {"prompt": text, "completion": text}       loss on the completion and the end of text after it
  *     {"messages": [{"role","content"}, ...]}     in model.chat_format; loss on what the assistant said and what ends
  *                                                 its turn, up to the end of text
+ *     {"prompt": [message], "completion": [message]}   the same, loss on the completion's turns only
  *     {"text": text}                              with sft.mode pretrain: loss on all of it
  *
  * With a chat format a prompt text is one user message, as in runs. Each part between two borders of the mask is

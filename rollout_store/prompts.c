@@ -37,7 +37,7 @@ struct prompts {
 struct loading {
     struct prompts *prompts;
     const struct data_settings *data;
-    enum setting_chat_format chat;
+    const struct chat *chat;
     struct tokenizer *tokenizer;
     const char *path;
     const char *source; /* the file's name without folder and ending */
@@ -46,6 +46,8 @@ struct loading {
     struct buffer whole, text; /* the prompt with prefix and suffix, and in the chat format, */
     struct buffer record;      /* and what the reward worker gets */
     struct arena *scratch;
+    uint32_t *ids; /* [id_count] in scratch, when the row gives ids; else NULL */
+    size_t id_count;
 };
 
 #define AT_FMT           "%s:%" PRIu64 ": "
@@ -110,30 +112,27 @@ static enum status append_row(struct prompts *prompts, const struct prompt *row)
     return STATUS_OK;
 }
 
-static enum status render_messages(struct loading *loading, const json_t *list)
+/* What the chat format says against a prompt, with the place of the row. */
+static enum status rendered(const struct loading *loading, enum status status)
 {
-    struct chat_message messages[PROMPT_MESSAGES_MAX];
+    if (status == STATUS_OK || status == STATUS_NO_MEMORY)
+        return status;
+    char why[512];
+    snprintf(why, sizeof why, "%s", status_last_error());
+    return FAIL(status, AT_FMT "\"%s\": %s", AT_ARGS(loading), loading->data->key_prompt,
+                status_sentence(why));
+}
+
+static enum status render_messages(struct loading *loading, const json_t *list, const json_t *tools)
+{
     size_t count = json_array_size(list);
-    const char *key = loading->data->key_prompt;
     if (count == 0 || count > PROMPT_MESSAGES_MAX)
         return FAIL(STATUS_INVALID, AT_FMT "\"%s\" has %zu messages; it needs 1 to %d",
-                    AT_ARGS(loading), key, count, PROMPT_MESSAGES_MAX);
-    for (size_t i = 0; i < count; i++) {
-        const json_t *message = json_array_get(list, i);
-        messages[i].role = json_string_value(json_object_get(message, "role"));
-        messages[i].content = json_string_value(json_object_get(message, "content"));
-        if (messages[i].role == NULL || messages[i].content == NULL)
-            return FAIL(STATUS_INVALID,
-                        AT_FMT "message %zu of \"%s\" lacks a text \"role\" or \"content\"",
-                        AT_ARGS(loading), i, key);
-    }
-    enum status status = chat_render(loading->chat, messages, count, true, &loading->text);
-    if (status == STATUS_INVALID) {
-        char why[256];
-        snprintf(why, sizeof why, "%s", status_last_error());
-        return FAIL(STATUS_INVALID, AT_FMT "\"%s\": %s", AT_ARGS(loading), key, why);
-    }
-    return status;
+                    AT_ARGS(loading), loading->data->key_prompt, count, PROMPT_MESSAGES_MAX);
+    struct chat_request request = {.messages = list,
+                                   .tools = json_array_size(tools) > 0 ? tools : NULL,
+                                   .add_generation_prompt = true};
+    return rendered(loading, chat_text(loading->chat, &request, &loading->text, NULL));
 }
 
 /* A plain string is one user message when the model has a chat format. */
@@ -145,40 +144,86 @@ static enum status render_text(struct loading *loading, struct canonical prompt)
     TRY(buffer_text(whole, data->prompt_prefix));
     TRY(canonical_text(prompt, whole));
     TRY(buffer_text(whole, data->prompt_suffix));
-    struct chat_message message = {.role = "user", .content = buffer_string(whole)};
-    return chat_render(loading->chat, &message, 1, true, &loading->text);
+    return rendered(loading,
+                    chat_user_text(loading->chat, buffer_string(whole), true, &loading->text));
 }
 
-static enum status render_list(struct loading *loading, struct canonical prompt)
+/* Ids as they are given; their text is for the reward and for people. */
+static enum status take_ids(struct loading *loading, const json_t *list)
 {
-    json_t *list = json_loadb(prompt.text, prompt.size, 0, NULL);
-    if (list == NULL)
-        return FAIL(STATUS_NO_MEMORY, AT_FMT "%zu bytes of messages", AT_ARGS(loading),
-                    prompt.size);
-    enum status status = render_messages(loading, list);
+    size_t count = json_array_size(list);
+    uint32_t vocabulary = tokenizer_vocabulary(loading->tokenizer);
+    struct buffer bytes;
+    loading->ids = arena_array(loading->scratch, count, sizeof *loading->ids);
+    loading->id_count = count;
+    if (loading->ids == NULL)
+        return FAIL(STATUS_LIMIT, AT_FMT "a prompt of %zu ids", AT_ARGS(loading), count);
+    for (size_t i = 0; i < count; i++) {
+        json_int_t id = json_integer_value(json_array_get(list, i));
+        if (!json_is_integer(json_array_get(list, i)) || id < 0 || id >= (json_int_t)vocabulary)
+            return FAIL(STATUS_INVALID,
+                        AT_FMT "item %zu of the prompt's ids is no id of the tokenizer (0 to %u)",
+                        AT_ARGS(loading), i, vocabulary - 1);
+        loading->ids[i] = (uint32_t)id;
+    }
+    buffer_init(&bytes, 0);
+    enum status status = tokenizer_decode(loading->tokenizer, loading->ids, count, false, &bytes);
+    if (status == STATUS_OK)
+        status = text_append_utf8(&loading->text, bytes.bytes, bytes.size);
+    buffer_free(&bytes);
+    return status;
+}
+
+static enum status parse_list(const struct loading *loading, struct canonical value, json_t **list)
+{
+    *list = json_loadb(value.text, value.size, 0, NULL);
+    return *list != NULL ? STATUS_OK
+                         : FAIL(STATUS_NO_MEMORY, AT_FMT "%zu bytes of messages", AT_ARGS(loading),
+                                value.size);
+}
+
+/* Messages, or ids. */
+static enum status render_list(struct loading *loading, struct canonical row,
+                               struct canonical prompt)
+{
+    json_t *list = NULL, *tools = NULL;
+    struct canonical own = canonical_member(row, "tools");
+    enum status status = parse_list(loading, prompt, &list);
+    if (status == STATUS_OK && canonical_is_array(own))
+        status = parse_list(loading, own, &tools);
+    if (status == STATUS_OK)
+        status = json_is_integer(json_array_get(list, 0)) ? take_ids(loading, list)
+                                                          : render_messages(loading, list, tools);
+    json_decref(tools);
     json_decref(list);
     return status;
 }
 
-static enum status render_prompt(struct loading *loading, struct canonical prompt)
+static enum status render_prompt(struct loading *loading, struct canonical row,
+                                 struct canonical prompt)
 {
     enum { EMPTY_TEXT = 2 /* its quotes */ };
     buffer_clear(&loading->text);
+    arena_reset(loading->scratch);
+    loading->ids = NULL;
     const char *key = loading->data->key_prompt;
+    struct canonical ids = canonical_member(row, "prompt_ids");
+    if (canonical_is_array(ids))
+        prompt = ids;
     if (prompt.size == 0)
         return FAIL(STATUS_INVALID,
                     AT_FMT
                     "the row has no key \"%s\": set data.key_prompt to the key of the prompt",
                     AT_ARGS(loading), key);
     if (canonical_is_array(prompt))
-        TRY(render_list(loading, prompt));
+        TRY(render_list(loading, row, prompt));
     else if (canonical_is_text(prompt) && prompt.size > EMPTY_TEXT)
         TRY(render_text(loading, prompt));
     else
         return FAIL(STATUS_INVALID,
                     AT_FMT "\"%s\" is %s: it must be a text or a list of {role, content}",
                     AT_ARGS(loading), key, canonical_is_text(prompt) ? "empty" : "of another type");
-    if (loading->text.size == 0)
+    if (loading->text.size == 0 && loading->ids == NULL)
         return FAIL(STATUS_INVALID, AT_FMT "\"%s\" is an empty prompt", AT_ARGS(loading), key);
     return STATUS_OK;
 }
@@ -229,7 +274,10 @@ static enum status make_record(struct loading *loading, struct canonical row,
         TRY(add_member(record, "{\"data_source\":", source));
     else
         TRY(add_quoted(loading, "{\"data_source\":", loading->source));
-    TRY(add_member(record, ",\"prompt\":", prompt));
+    if (prompt.size > 0)
+        TRY(add_member(record, ",\"prompt\":", prompt));
+    else
+        TRY(add_quoted(loading, ",\"prompt\":", buffer_string(&loading->text)));
     TRY(add_quoted(loading, ",\"prompt_text\":", buffer_string(&loading->text)));
     TRY(add_member(record, ",\"ground_truth\":", answer));
     TRY(add_member(record, ",\"extra\":", row));
@@ -238,7 +286,11 @@ static enum status make_record(struct loading *loading, struct canonical row,
 
 static enum status tokenise(struct loading *loading, uint32_t **ids, size_t *count)
 {
-    arena_reset(loading->scratch);
+    if (loading->ids != NULL) {
+        *ids = loading->ids;
+        *count = loading->id_count;
+        return STATUS_OK;
+    }
     enum status status = tokenizer_encode(loading->tokenizer, (const char *)loading->text.bytes,
                                           loading->text.size, loading->scratch, ids, count);
     if (status == STATUS_OK && *count > 0)
@@ -316,7 +368,7 @@ static enum status load_row(struct loading *loading)
     struct canonical prompt = canonical_member(row, loading->data->key_prompt);
     uint32_t *ids = NULL;
     size_t count = 0;
-    TRY(render_prompt(loading, prompt));
+    TRY(render_prompt(loading, row, prompt));
     TRY(find_answer(loading, row, &answer));
     TRY(tokenise(loading, &ids, &count));
     if (count > loading->data->prompt_tokens_max) {
@@ -420,7 +472,7 @@ static enum status load_paths(struct loading *loading, const char *list)
 }
 
 enum status prompts_load(struct prompts **out, const struct data_settings *data,
-                         enum setting_chat_format chat, struct tokenizer *tokenizer)
+                         const struct chat *chat, struct tokenizer *tokenizer)
 {
     *out = NULL;
     if (data->train[0] == '\0')
@@ -445,6 +497,17 @@ enum status prompts_load(struct prompts **out, const struct data_settings *data,
     if (status != STATUS_OK)
         prompts_destroy(&loading.prompts);
     *out = loading.prompts;
+    return status;
+}
+
+enum status prompts_load_run(struct prompts **out, const struct settings *settings,
+                             struct tokenizer *tokenizer)
+{
+    struct chat chat;
+    *out = NULL;
+    TRY(chat_open(&chat, &settings->model));
+    enum status status = prompts_load(out, &settings->data, &chat, tokenizer);
+    chat_close(&chat);
     return status;
 }
 

@@ -1,7 +1,7 @@
 /* rollout_store/prompts.h - the prompts of a run: JSONL rows of any number of files, tokenised once at load.
  *
  * Rows in verl's field names or with mapped keys (settings.data); a prompt is a string or a list of
- * {role, content} rendered by the chat format. A line that does not parse, lacks a key or is empty is an
+ * {role, content} rendered by the chat format, or ids (a list of whole numbers, or the key prompt_ids). A line that does not parse, lacks a key or is empty is an
  * error with file, line and key. Prompts longer than prompt_tokens_max are left out and counted. */
 #ifndef ROLLOUT_STORE_PROMPTS_H
 #define ROLLOUT_STORE_PROMPTS_H
@@ -12,6 +12,7 @@
 #include "core/status.h"
 
 struct tokenizer;
+struct chat;
 
 struct prompt {
     const uint32_t *ids;
@@ -27,7 +28,10 @@ enum { PROMPT_SOURCES_MAX = 4096 };
 
 struct prompts;
 MUST_CHECK enum status prompts_load(struct prompts **prompts, const struct data_settings *data,
-                                    enum setting_chat_format chat, struct tokenizer *tokenizer);
+                                    const struct chat *chat, struct tokenizer *tokenizer);
+/* With the chat format of the recipe. */
+MUST_CHECK enum status prompts_load_run(struct prompts **prompts, const struct settings *settings,
+                                        struct tokenizer *tokenizer);
 void prompts_destroy(struct prompts **prompts);
 uint64_t prompts_count(const struct prompts *prompts);
 uint64_t prompts_left_out(const struct prompts *prompts);

@@ -226,8 +226,7 @@ static enum status reader_open(struct reader *reader, const struct replay_source
     buffer_init(&reader->out, 0);
     TRY(arena_create(&reader->arena, KEPT_ARENA_BYTES));
     TRY(tokenizer_open(&reader->tokenizer, settings->model.path, settings->model.tokenizer));
-    TRY(prompts_load(&reader->prompts, &settings->data, settings->model.chat_format,
-                     reader->tokenizer));
+    TRY(prompts_load_run(&reader->prompts, settings, reader->tokenizer));
     return ledger_read(source->ledger_folder, take_history, reader);
 }
 

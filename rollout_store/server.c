@@ -70,8 +70,7 @@ static enum status load_prompts(struct server *server)
 {
     const struct settings *settings = server->settings;
     TRY(tokenizer_open(&server->tokenizer, settings->model.path, settings->model.tokenizer));
-    TRY(prompts_load(&server->prompts, &settings->data, settings->model.chat_format,
-                     server->tokenizer));
+    TRY(prompts_load_run(&server->prompts, settings, server->tokenizer));
     LOG_INFO("prompts", "loaded", "count=%" PRIu64 " left_out=%" PRIu64 " path=%s",
              prompts_count(server->prompts), prompts_left_out(server->prompts),
              settings->data.train);

@@ -12,8 +12,10 @@
 
 #include "core/file.h"
 #include "rollout_store/prompts.h"
+#include "text/chat.h"
 #include "text/tokenizer.h"
 
+static const struct chat none = {.format = CHAT_NONE};
 static char folder[64], path[FILE_PATH_MAX];
 static struct tokenizer *tokenizer;
 
@@ -48,7 +50,8 @@ static enum status load(struct prompts **prompts, const char *text,
                         const struct data_settings *data, enum setting_chat_format chat)
 {
     assert_int_equal(file_replace(path, text, strlen(text)), STATUS_OK);
-    return prompts_load(prompts, data, chat, tokenizer);
+    struct chat built_in = {.format = chat};
+    return prompts_load(prompts, data, &built_in, tokenizer);
 }
 
 static void expect_text(const struct prompt *prompt, const char *text)
@@ -183,11 +186,11 @@ static void test_prompts_absent_file_and_empty_folder_say_so(void **state)
     struct data_settings data = defaults();
     struct prompts *prompts = NULL;
     data.train = "/nonexistent/x.jsonl";
-    assert_int_equal(prompts_load(&prompts, &data, CHAT_NONE, tokenizer), STATUS_NOT_FOUND);
+    assert_int_equal(prompts_load(&prompts, &data, &none, tokenizer), STATUS_NOT_FOUND);
     data.train = "";
-    assert_int_equal(prompts_load(&prompts, &data, CHAT_NONE, tokenizer), STATUS_INVALID);
+    assert_int_equal(prompts_load(&prompts, &data, &none, tokenizer), STATUS_INVALID);
     data.train = folder;
-    assert_int_equal(prompts_load(&prompts, &data, CHAT_NONE, tokenizer), STATUS_NOT_FOUND);
+    assert_int_equal(prompts_load(&prompts, &data, &none, tokenizer), STATUS_NOT_FOUND);
     assert_non_null(strstr(status_last_error(), "*.jsonl"));
 }
 
@@ -214,10 +217,10 @@ static void test_prompts_several_paths_load_in_their_order(void **state)
     assert_int_equal(prompts_at(prompts, 2)->source, 0);
     prompts_destroy(&prompts);
     snprintf(list, sizeof list, "%s,/nonexistent/y.jsonl", path);
-    assert_int_equal(prompts_load(&prompts, &data, CHAT_NONE, tokenizer), STATUS_NOT_FOUND);
+    assert_int_equal(prompts_load(&prompts, &data, &none, tokenizer), STATUS_NOT_FOUND);
     assert_non_null(strstr(status_last_error(), "data.train /nonexistent/y.jsonl"));
     snprintf(list, sizeof list, "%s,,%s", path, path);
-    assert_int_equal(prompts_load(&prompts, &data, CHAT_NONE, tokenizer), STATUS_INVALID);
+    assert_int_equal(prompts_load(&prompts, &data, &none, tokenizer), STATUS_INVALID);
 }
 
 static void test_prompts_levels_and_pass_rates_are_read(void **state)

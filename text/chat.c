@@ -36,18 +36,124 @@ static enum status find_role(const char *name, size_t index, enum chat_role *rol
                 index, name);
 }
 
+static enum status render_turn(enum setting_chat_format format, size_t index, const char *role_name,
+                               const char *content, struct buffer *text)
+{
+    enum chat_role role = ROLE_USER;
+    TRY(find_role(role_name, index, &role));
+    TRY(buffer_text(text, formats[format].open[role]));
+    TRY(buffer_text(text, content));
+    return buffer_text(text, formats[format].close);
+}
+
 enum status chat_render(enum setting_chat_format format, const struct chat_message *messages,
                         size_t count, bool add_generation_prompt, struct buffer *text)
 {
     CHECK((size_t)format < sizeof formats / sizeof formats[0]);
     TRY(buffer_text(text, formats[format].begin));
-    for (size_t i = 0; i < count; i++) {
-        enum chat_role role = ROLE_USER;
-        TRY(find_role(messages[i].role, i, &role));
-        TRY(buffer_text(text, formats[format].open[role]));
-        TRY(buffer_text(text, messages[i].content));
-        TRY(buffer_text(text, formats[format].close));
-    }
+    for (size_t i = 0; i < count; i++)
+        TRY(render_turn(format, i, messages[i].role, messages[i].content, text));
     return add_generation_prompt ? buffer_text(text, formats[format].open[ROLE_ASSISTANT])
                                  : STATUS_OK;
+}
+
+/* The text of a content: a text, or the texts of its parts between newlines. */
+static enum status content_text(const json_t *content, size_t index, struct buffer *text)
+{
+    buffer_clear(text);
+    if (json_is_string(content))
+        return buffer_text(text, json_string_value(content));
+    bool whole = json_is_array(content);
+    for (size_t i = 0; i < json_array_size(content) && whole; i++) {
+        const char *part = json_string_value(json_object_get(json_array_get(content, i), "text"));
+        whole = part != NULL;
+        if (whole) {
+            TRY(buffer_text(text, i > 0 ? "\n" : ""));
+            TRY(buffer_text(text, part));
+        }
+    }
+    return whole ? STATUS_OK
+                 : FAIL(STATUS_INVALID,
+                        "message %zu lacks a text \"role\" or \"content\" (a list of parts is "
+                        "text if each part is)",
+                        index);
+}
+
+static enum status built_in(enum setting_chat_format format, const struct chat_request *request,
+                            struct buffer *text, struct buffer *content)
+{
+    if (json_array_size(request->tools) > 0)
+        return FAIL(STATUS_INVALID,
+                    "the chat format has no tools: set model.chat_format to template");
+    size_t count = json_array_size(request->messages);
+    TRY(buffer_text(text, formats[format].begin));
+    for (size_t i = 0; i < count; i++) {
+        const json_t *message = json_array_get(request->messages, i);
+        const char *role = json_string_value(json_object_get(message, "role"));
+        if (role == NULL)
+            return FAIL(STATUS_INVALID, "message %zu lacks a text \"role\" or \"content\"", i);
+        TRY(content_text(json_object_get(message, "content"), i, content));
+        TRY(render_turn(format, i, role, buffer_string(content), text));
+    }
+    return request->add_generation_prompt ? buffer_text(text, formats[format].open[ROLE_ASSISTANT])
+                                          : STATUS_OK;
+}
+
+enum status chat_text(const struct chat *chat, const struct chat_request *request,
+                      struct buffer *text, struct chat_spans *spans)
+{
+    if (chat->template != NULL)
+        return chat_template_render(chat->template, request, text, spans);
+    CHECK((size_t)chat->format < sizeof formats / sizeof formats[0]);
+    size_t before = text->size;
+    struct buffer content;
+    buffer_init(&content, 0);
+    enum status status = built_in(chat->format, request, text, &content);
+    buffer_free(&content);
+    if (status != STATUS_OK)
+        text->size = before;
+    return status;
+}
+
+enum status chat_user_text(const struct chat *chat, const char *content, bool add_generation_prompt,
+                           struct buffer *text)
+{
+    struct chat_message message = {.role = "user", .content = content};
+    if (chat->template == NULL)
+        return chat_render(chat->format, &message, 1, add_generation_prompt, text);
+    json_t *list = json_pack("[{s:s, s:s}]", "role", "user", "content", content);
+    if (list == NULL)
+        return FAIL(STATUS_INVALID, "the text is no UTF-8");
+    struct chat_request request = {.messages = list,
+                                   .add_generation_prompt = add_generation_prompt};
+    enum status status = chat_text(chat, &request, text, NULL);
+    json_decref(list);
+    return status;
+}
+
+bool chat_is_none(const struct chat *chat)
+{
+    return chat->template == NULL && chat->format == CHAT_NONE;
+}
+
+enum status chat_open(struct chat *chat, const struct model_settings *model)
+{
+    enum setting_chat_format format = (enum setting_chat_format)model->chat_format;
+    *chat = (struct chat){.format = format};
+    if (format != CHAT_TEMPLATE && format != CHAT_AUTO)
+        return STATUS_OK;
+    enum status status = chat_template_open(
+        &chat->template, model->path, model->chat_template != NULL ? model->chat_template : "",
+        model->chat_variables);
+    chat->format = CHAT_TEMPLATE;
+    if (status != STATUS_NOT_FOUND || format != CHAT_AUTO)
+        return status;
+    chat->format = CHAT_NONE;
+    return STATUS_OK;
+}
+
+void chat_close(struct chat *chat)
+{
+    chat_template_close(&chat->template);
+    chat->format = CHAT_NONE;
 }

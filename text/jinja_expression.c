@@ -357,7 +357,7 @@ static enum status parse_filter(struct jinja_parser *parser, const struct jinja_
     TRY(jinja_node_new(parser, NODE_FILTER, &made));
     made->a = *node;
     TRY(jinja_expect_name(parser, &made->name));
-    if (!jinja_is_filter(made->name))
+    if (!jinja_is_filter(made->name) && parser->conditions == 0)
         return JINJA_PARSE_FAIL(parser, STATUS_UNSUPPORTED, "there is no filter \"%.60s\"",
                                 made->name);
     if (jinja_at_operator(parser, '(')) {
@@ -397,7 +397,7 @@ static enum status parse_test(struct jinja_parser *parser, const struct jinja_no
     TRY(jinja_node_new(parser, NODE_TEST, &made));
     made->a = *node;
     TRY(jinja_expect_name(parser, &made->name));
-    if (!jinja_is_test(made->name))
+    if (!jinja_is_test(made->name) && parser->conditions == 0)
         return JINJA_PARSE_FAIL(parser, STATUS_UNSUPPORTED, "there is no test \"%.60s\"",
                                 made->name);
     if (jinja_at_operator(parser, '(')) {

@@ -81,7 +81,9 @@ static enum status parse_if(struct jinja_parser *parser, struct jinja_node *made
         if (!otherwise)
             TRY(jinja_parse_tuple(parser, false, NULL, &branch->a));
         TRY(expect_end(parser, TOKEN_BLOCK_END));
+        parser->conditions++;
         TRY(jinja_parse_body(parser, otherwise ? ends + 2 : ends, &branch->body));
+        parser->conditions--;
         *tail = branch;
         tail = &branch->next;
         otherwise = jinja_at_name(parser, "else");

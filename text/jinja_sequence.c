@@ -291,6 +291,8 @@ static enum status filter_map(struct jinja_run *run, const struct jinja_value *s
     struct jinja_arguments rest = {0};
     struct jinja_list *items;
     const char *name = NULL;
+    if (!jinja_truth(self)) /* none too */
+        return jinja_list_new(run, JINJA_LIST, 0, result);
     if (path == NULL) {
         TRY(name_at(run, args, 0, &name));
         rest = rest_of(all, 1);
@@ -320,6 +322,8 @@ static enum status filter_select(struct jinja_run *run, const struct jinja_value
     struct jinja_arguments rest = {0};
     struct jinja_list *items;
     const char *test = NULL;
+    if (!jinja_truth(self)) /* none too */
+        return jinja_list_new(run, JINJA_LIST, 0, result);
     if (attribute && args->all->count == 0)
         return JINJA_FAIL(run, STATUS_INVALID, "%s needs an attribute", args->name);
     if (args->all->count > attribute) {

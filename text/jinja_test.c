@@ -102,6 +102,8 @@ enum status jinja_test(struct jinja_run *run, const char *name, const struct jin
     bool known;
     enum jinja_operator op;
     struct jinja_value two = jinja_int(2), result;
+    if (!jinja_is_test(name))
+        return JINJA_FAIL(run, STATUS_UNSUPPORTED, "there is no test \"%.60s\"", name);
     *passes = is_kind(self, name, &known);
     bool needs =
         operator_of(name, &op) || strcmp(name, "divisibleby") == 0 || strcmp(name, "sameas") == 0;

@@ -12,6 +12,35 @@ enum { POINTS = 0x30000 }; /* no canonical mapping begins beyond */
 
 static const int nfc = UTF8PROC_STABLE | UTF8PROC_COMPOSE;
 
+/* What utf8proc's tables (15.0) order, compose or decompose and those of Hugging Face's package (9.0) leave alone: code
+ * points that came to Unicode between the two. They are left alone here, too. */
+static const int32_t later[][2] = {
+    {0x7fd, 0x7fd},     {0x898, 0x89f},     {0x8ca, 0x8d3},     {0x9fe, 0x9fe},
+    {0xc3c, 0xc3c},     {0xd3b, 0xd3c},     {0xeba, 0xeba},     {0x1715, 0x1715},
+    {0x1abf, 0x1ace},   {0x1df6, 0x1dfa},   {0x32ff, 0x32ff},   {0xa7f2, 0xa7f4},
+    {0xa82c, 0xa82c},   {0xab69, 0xab69},   {0x10781, 0x10785}, {0x10787, 0x107b0},
+    {0x107b2, 0x107ba}, {0x10d24, 0x10d27}, {0x10eab, 0x10eac}, {0x10efd, 0x10eff},
+    {0x10f46, 0x10f50}, {0x10f82, 0x10f85}, {0x11070, 0x11070}, {0x1133b, 0x1133b},
+    {0x1145e, 0x1145e}, {0x11839, 0x1183a}, {0x11930, 0x11930}, {0x11938, 0x11938},
+    {0x1193d, 0x1193e}, {0x11943, 0x11943}, {0x119e0, 0x119e0}, {0x11a34, 0x11a34},
+    {0x11a47, 0x11a47}, {0x11a99, 0x11a99}, {0x11d42, 0x11d42}, {0x11d44, 0x11d45},
+    {0x11d97, 0x11d97}, {0x11f41, 0x11f42}, {0x16ff0, 0x16ff1}, {0x1e030, 0x1e06d},
+    {0x1e08f, 0x1e08f}, {0x1e130, 0x1e136}, {0x1e2ae, 0x1e2ae}, {0x1e2ec, 0x1e2ef},
+    {0x1e4ec, 0x1e4ef}, {0x1f16c, 0x1f16c}, {0x1fbf0, 0x1fbf9}};
+
+static bool is_later(int32_t point)
+{
+    size_t low = 0, high = sizeof later / sizeof later[0];
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (point > later[middle][1])
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < sizeof later / sizeof later[0] && point >= later[low][0];
+}
+
 static enum status add_step(struct normalizer *normalizer, struct normalizer_step **step)
 {
     if (normalizer->count == NORMALIZER_STEPS_MAX)
@@ -61,6 +90,9 @@ static enum status find_changes(struct normalizer *normalizer)
         if (property->decomp_seqindex != UINT16_MAX && property->decomp_type == 0)
             mark_decomposition(normalizer->changes, point);
     }
+    for (size_t i = 0; i < sizeof later / sizeof later[0]; i++)
+        for (int32_t point = later[i][0]; point <= later[i][1]; point++)
+            normalizer->changes[point / 8] &= (uint8_t) ~(1u << (point % 8));
     for (int32_t point = 0x1161; point <= 0x1175; point++) /* vowels and finals of Hangul */
         mark(normalizer->changes, point);
     for (int32_t point = 0x11a8; point <= 0x11c2; point++)
@@ -194,6 +226,22 @@ static enum status append_form(struct normalizer *normalizer, int form, const ui
     return bytes == 0 ? STATUS_OK : buffer_append(out, normalizer->points, (size_t)bytes);
 }
 
+/* The form of what stands between code points that are left alone. */
+static enum status append_forms(struct normalizer *normalizer, int form, const uint8_t *text,
+                                size_t size, struct buffer *out)
+{
+    size_t done = 0, length;
+    for (size_t at = 0; at < size; at += length) {
+        if (!is_later(utf8_point(text + at, &length)))
+            continue;
+        if (at > done)
+            TRY(append_form(normalizer, form, text + done, at - done, out));
+        TRY(buffer_append(out, text + at, length));
+        done = at + length;
+    }
+    return done < size ? append_form(normalizer, form, text + done, size - done, out) : STATUS_OK;
+}
+
 /* NFC of the runs that begin with an unmarked code point and go on with marked ones; the rest is copied. A code point
  * that is not marked is a boundary: nothing before it acts on it, and it stays as it is. */
 static enum status compose(struct normalizer *normalizer, const uint8_t *text, size_t size,
@@ -202,7 +250,7 @@ static enum status compose(struct normalizer *normalizer, const uint8_t *text, s
     size_t copied = 0, starter = 0, length;
     for (size_t at = 0; at < size;) {
         if (!is_marked(normalizer->changes, utf8_point(text + at, &length))) {
-            starter = at;
+            starter = is_later(utf8_point(text + at, &length)) ? at + length : at;
             at += length;
             continue;
         }
@@ -278,7 +326,7 @@ static enum status run_step(struct normalizer *normalizer, const struct normaliz
         if (step->form == nfc)
             return compose(normalizer, text, size, out, changed);
         *changed = true;
-        return append_form(normalizer, step->form, text, size, out);
+        return append_forms(normalizer, step->form, text, size, out);
     case NORMAL_PREPEND:
         *changed = true;
         TRY(buffer_text(out, step->text));

@@ -6,11 +6,17 @@
 #include <string.h>
 
 #include "core/buffer.h"
+#include "text/pattern_unicode.h"
 #include "text/scanner.h"
+
+enum { GROUPS_MAX = 64 };
 
 struct rewriting {
     const char *pattern, *at;
     struct buffer *out;
+    size_t atom;               /* where the last thing that can be repeated begins in `out` */
+    size_t groups[GROUPS_MAX]; /* where the open groups begin */
+    size_t depth;
     int classes;     /* open brackets around `at` */
     bool class_open; /* right behind the opening of a class, where ] is a letter */
 };
@@ -36,6 +42,26 @@ static enum status rewrite_code_point(struct rewriting *rewriting)
     TRY(buffer_append(rewriting->out, rewriting->at + 1, 4));
     rewriting->at += 5;
     return buffer_text(rewriting->out, "}");
+}
+
+/* \p{..} and \P{..} with the newer code points of the category; at stands on the p */
+static enum status rewrite_property(struct rewriting *rewriting)
+{
+    const char *end = strchr(rewriting->at, '}');
+    if (end == NULL)
+        return refuse(rewriting, "an open brace");
+    size_t size = (size_t)(end + 1 - rewriting->at);
+    const char *newer = pattern_newer_points(rewriting->at + 2, size - 3);
+    bool inside = rewriting->classes > 0, negated = rewriting->at[0] == 'P';
+    bool wrap = newer[0] != '\0' && !inside;
+    if (newer[0] != '\0' && inside && negated) /* no class has only some of its members negated */
+        newer = "";
+    TRY(buffer_text(rewriting->out, !wrap ? "\\" : negated ? "[^\\" : "[\\"));
+    TRY(buffer_text(rewriting->out, wrap || !negated ? "p" : "P"));
+    TRY(buffer_append(rewriting->out, rewriting->at + 1, size - 1));
+    TRY(buffer_text(rewriting->out, newer));
+    rewriting->at += size;
+    return wrap ? buffer_text(rewriting->out, "]") : STATUS_OK;
 }
 
 /* at stands behind the backslash */
@@ -77,10 +103,11 @@ static enum status rewrite_escape(struct rewriting *rewriting)
     bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
     if (letter && strchr("dDrntfaepPxAzZ", c) == NULL)
         return refuse(rewriting, "this escape");
-    /* a property and a code point go with their braces */
-    const char *end = strchr("pPx", c) != NULL && rewriting->at[1] == '{'
-                          ? strchr(rewriting->at, '}')
-                          : rewriting->at;
+    if ((c == 'p' || c == 'P') && rewriting->at[1] == '{')
+        return rewrite_property(rewriting);
+    /* a code point goes with its braces */
+    const char *end =
+        c == 'x' && rewriting->at[1] == '{' ? strchr(rewriting->at, '}') : rewriting->at;
     if (end == NULL)
         return refuse(rewriting, "an open brace");
     size_t size = (size_t)(end + 1 - rewriting->at);
@@ -134,6 +161,19 @@ static enum status rewrite_group(struct rewriting *rewriting)
     return STATUS_OK;
 }
 
+/* X{n,m}+ is (?:X{n,m})+ here; in PCRE2 it would be possessive. */
+static enum status rewrite_repeat(struct rewriting *rewriting)
+{
+    static const char open[] = "(?:";
+    struct buffer *out = rewriting->out;
+    size_t size = sizeof open - 1, tail = out->size - rewriting->atom;
+    TRY(buffer_append(out, open, size));
+    memmove(out->bytes + rewriting->atom + size, out->bytes + rewriting->atom, tail);
+    memcpy(out->bytes + rewriting->atom, open, size);
+    rewriting->at++;
+    return buffer_text(out, ")+");
+}
+
 /* {n}, {n,}, {,m} or {n,m} with what follows; anything else is text. */
 static enum status rewrite_interval(struct rewriting *rewriting)
 {
@@ -155,10 +195,34 @@ static enum status rewrite_interval(struct rewriting *rewriting)
         return refuse(rewriting, "{n}?");
     TRY(buffer_append(rewriting->out, rewriting->at, (size_t)(at - rewriting->at)));
     rewriting->at = at;
-    if (*at != '+') /* {n,m}+ repeats; in PCRE2 it would be possessive */
-        return STATUS_OK;
+    return *at == '+' ? rewrite_repeat(rewriting) : STATUS_OK;
+}
+
+/* ( and ): what is between them can be repeated. */
+static enum status rewrite_bracket(struct rewriting *rewriting)
+{
+    char c = *rewriting->at;
+    if (c == ')') {
+        rewriting->atom = rewriting->depth > 0 ? rewriting->groups[--rewriting->depth] : 0;
+    } else {
+        if (rewriting->depth == GROUPS_MAX)
+            return refuse(rewriting, "a group inside so many");
+        rewriting->groups[rewriting->depth++] = rewriting->out->size;
+        if (rewriting->at[1] == '?')
+            return rewrite_group(rewriting);
+    }
     rewriting->at++;
-    return buffer_text(rewriting->out, "{1,}");
+    return buffer_append(rewriting->out, &c, 1);
+}
+
+static enum status rewrite_class_start(struct rewriting *rewriting)
+{
+    size_t size = rewriting->at[1] == '^' ? 2 : 1;
+    rewriting->atom = rewriting->out->size;
+    rewriting->classes = 1;
+    rewriting->class_open = true;
+    rewriting->at += size;
+    return buffer_append(rewriting->out, rewriting->at - size, size);
 }
 
 static enum status rewrite(const char *pattern, struct buffer *out)
@@ -168,21 +232,21 @@ static enum status rewrite(const char *pattern, struct buffer *out)
         char c = *rewriting.at;
         if (c == '\\' && rewriting.at[1] != '\0') {
             rewriting.at++;
+            if (rewriting.classes == 0)
+                rewriting.atom = out->size;
             rewriting.class_open = false;
             TRY(rewrite_escape(&rewriting));
         } else if (rewriting.classes > 0) {
             TRY(rewrite_class(&rewriting));
         } else if (c == '[') {
-            size_t size = rewriting.at[1] == '^' ? 2 : 1;
-            TRY(buffer_append(out, rewriting.at, size));
-            rewriting.at += size;
-            rewriting.classes = 1;
-            rewriting.class_open = true;
-        } else if (c == '(' && rewriting.at[1] == '?') {
-            TRY(rewrite_group(&rewriting));
+            TRY(rewrite_class_start(&rewriting));
+        } else if (c == '(' || c == ')') {
+            TRY(rewrite_bracket(&rewriting));
         } else if (c == '{') {
             TRY(rewrite_interval(&rewriting));
         } else {
+            if (((uint8_t)c & 0xc0) != 0x80)
+                rewriting.atom = out->size;
             TRY(buffer_append(out, &c, 1));
             rewriting.at++;
         }

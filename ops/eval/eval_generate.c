@@ -250,9 +250,7 @@ static enum status load(struct session *session)
         TRY(engine_create(&session->own, settings, 0, 1));
         TRY(engine_load_folder(&session->own, settings->model.path));
     }
-    TRY(prompts_load(&session->prompts, &settings->data,
-                     (enum setting_chat_format)settings->model.chat_format,
-                     session->engine->tokenizer));
+    TRY(prompts_load_run(&session->prompts, settings, session->engine->tokenizer));
     eval->left_out = prompts_left_out(session->prompts);
     session->count = prompts_count(session->prompts);
     if (eval->limit > 0 && eval->limit < session->count)

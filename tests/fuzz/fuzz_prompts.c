@@ -6,6 +6,7 @@
 #include "core/memory.h"
 #include "rollout_store/prompts.h"
 #include "tests/fuzz/memory_file.h"
+#include "text/chat.h"
 #include "text/tokenizer.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
@@ -41,7 +42,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
                                  .prompt_suffix = "",
                                  .prompt_tokens_max = TOKENS_MAX};
     struct prompts *prompts = NULL;
-    if (prompts_load(&prompts, &data, size % 2 ? CHAT_CHATML : CHAT_NONE, tokenizer) == STATUS_OK) {
+    struct chat chat = {.format = size % 2 ? CHAT_CHATML : CHAT_NONE};
+    if (prompts_load(&prompts, &data, &chat, tokenizer) == STATUS_OK) {
         for (uint64_t i = 0; i < prompts_count(prompts); i++) {
             const struct prompt *prompt = prompts_at(prompts, i);
             CHECK(prompt->count > 0 && prompt->count <= TOKENS_MAX);

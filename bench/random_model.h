@@ -49,6 +49,20 @@
     "\"num_hidden_layers\": 28, \"rope_theta\": 1000000.0, \"rms_norm_eps\": 1e-6, " \
     "\"vocab_size\": 152064, \"tie_word_embeddings\": false, \"max_position_embeddings\": 131072, " \
     "\"initializer_range\": 0.02, \"hidden_act\": \"silu\"}"
+#define SHAPE_GEMMA3_ONE \
+    "{\"architectures\": [\"Gemma3ForCausalLM\"], \"model_type\": \"gemma3_text\", \"hidden_size\": 1152, " \
+    "\"head_dim\": 256, \"num_attention_heads\": 4, \"num_key_value_heads\": 1, \"intermediate_size\": 6912, " \
+    "\"num_hidden_layers\": 26, \"query_pre_attn_scalar\": 256, \"sliding_window\": 512, " \
+    "\"sliding_window_pattern\": 6, \"rope_theta\": 1000000.0, \"rope_local_base_freq\": 10000.0, " \
+    "\"rms_norm_eps\": 1e-6, \"vocab_size\": 262144, \"max_position_embeddings\": 32768, " \
+    "\"initializer_range\": 0.02, \"hidden_activation\": \"gelu_pytorch_tanh\"}"
+#define SHAPE_GEMMA3_SMALL \
+    "{\"architectures\": [\"Gemma3ForCausalLM\"], \"model_type\": \"gemma3_text\", \"hidden_size\": 96, " \
+    "\"head_dim\": 256, \"num_attention_heads\": 4, \"num_key_value_heads\": 2, \"intermediate_size\": 192, " \
+    "\"num_hidden_layers\": 3, \"query_pre_attn_scalar\": 168, \"sliding_window\": 41, " \
+    "\"sliding_window_pattern\": 3, \"rope_theta\": 1000000.0, \"rope_local_base_freq\": 10000.0, " \
+    "\"rms_norm_eps\": 1e-6, \"vocab_size\": 512, \"max_position_embeddings\": 8192, " \
+    "\"initializer_range\": 0.02, \"hidden_activation\": \"gelu_pytorch_tanh\"}"
 #define SHAPE_HYBRID_BIG \
     "{\"architectures\": [\"MiniMaxM1ForCausalLM\"], \"model_type\": \"minimax_m1\", " \
     "\"attn_type_list\": [0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1], \"hidden_size\": 1536, \"head_dim\": 128, " \

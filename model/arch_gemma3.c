@@ -156,7 +156,7 @@ static enum status read(const struct arch_config *config, struct model_shape *sh
     return config_refuse_true(config, "use_bidirectional_attention", "only causal models are");
 }
 
-/* Both forms, as they would be read back by either; `base` of a shape that has only one kind of rope. */
+/* Both forms, so that programs before and after transformers 5 read them. */
 static void write_rope(const struct model_shape *shape, json_t *root)
 {
     json_t *full = json_object();
@@ -187,6 +187,7 @@ static void write(const struct model_shape *shape, json_t *root)
     json_object_set_new(root, "layer_types", types);
     json_object_set_new(root, "sliding_window",
                         shape->window > 0 ? json_integer(shape->window) : json_null());
+    json_object_del(root, "hidden_act"); /* of the others */
     json_object_set_new(root, "hidden_activation", json_string("gelu_pytorch_tanh"));
     json_object_set_new(root, "query_pre_attn_scalar",
                         json_integer((json_int_t)shape->query_scalar));

@@ -40,7 +40,7 @@ struct flops_weights flops_weights(const struct model_shape *shape)
     const double lightning = kind_layers(shape, LAYER_LIGHTNING);
     struct flops_weights weights = {.head = shape->vocabulary * c,
                                     .embedding = shape->vocabulary * c};
-    double norms = 2 * c * layers + c + lightning * features +
+    double norms = (shape->branch_norm ? 4 : 2) * c * layers + c + lightning * features +
                    softmax * (shape->qk_norm ? 2.0 * shape->head_size : 0) +
                    softmax * (shape->qkv_bias ? features + 2 * keys : 0);
     weights.body = softmax * (c * (features + 2 * keys) + features * c) +
@@ -74,9 +74,35 @@ static double linear_flops(const struct model_shape *shape)
            (shape->layers - with_experts) * 6 * c * dense_width(shape);
 }
 
-static double attention_flops(const struct model_shape *shape, double context)
+static bool slides(const struct model_shape *shape, int32_t layer)
 {
-    return kind_layers(shape, LAYER_SOFTMAX) * 4 * shape->heads * shape->head_size * context;
+    return shape->window > 0 && shape->layer_sliding[layer];
+}
+
+/* Keys that a token with `context` tokens up to it sees, over the softmax layers. */
+static double keys_seen(const struct model_shape *shape, double context)
+{
+    double keys = 0;
+    for (int32_t l = 0; l < shape->layers; l++)
+        if (shape->layer_kind[l] == LAYER_SOFTMAX)
+            keys += slides(shape, l) ? fmin(context, shape->window) : context;
+    return keys;
+}
+
+/* The same summed over the tokens of a sequence: 1 + 2 + ... up to the window, then the window each. */
+static double keys_seen_in(const struct model_shape *shape, double length)
+{
+    double w = fmin(length, shape->window), keys = 0;
+    for (int32_t l = 0; l < shape->layers; l++)
+        if (shape->layer_kind[l] == LAYER_SOFTMAX)
+            keys +=
+                slides(shape, l) ? w * (w + 1) / 2 + (length - w) * w : length * (length + 1) / 2;
+    return keys;
+}
+
+static double attention_flops(const struct model_shape *shape, double keys)
+{
+    return 4.0 * shape->heads * shape->head_size * keys;
 }
 
 static double lightning_flops(const struct model_shape *shape, double keys)
@@ -93,7 +119,7 @@ static double chunk_keys(int32_t chunk)
 struct flops flops_token(const struct model_shape *shape, double context, int32_t chunk, bool head)
 {
     return (struct flops){.linear = linear_flops(shape),
-                          .attention = attention_flops(shape, context),
+                          .attention = attention_flops(shape, keys_seen(shape, context)),
                           .lightning = lightning_flops(shape, chunk_keys(chunk)),
                           .head = head ? 2.0 * shape->hidden * shape->vocabulary : 0};
 }
@@ -114,7 +140,7 @@ struct flops flops_sequence(const struct model_shape *shape, double length, int3
         return (struct flops){0};
     return (struct flops){
         .linear = linear_flops(shape) * length,
-        .attention = attention_flops(shape, (length + 1) / 2) * length,
+        .attention = attention_flops(shape, keys_seen_in(shape, length)),
         .lightning = lightning_flops(shape, keys_in_chunks(length, chunk) / length) * length,
         .head = head ? 2.0 * shape->hidden * shape->vocabulary * length : 0};
 }
@@ -180,7 +206,8 @@ struct traffic traffic_decode(const struct model_shape *shape, const struct flop
         traffic.weights += expert_layers(shape) * hit * weights.expert;
     }
     traffic.weights *= storage->weight_bytes;
-    traffic.cache = batch * traffic_token_bytes(shape, storage->cache_bytes) * (context + 1);
+    traffic.cache = batch * 2.0 * shape->kv_heads * shape->head_size * storage->cache_bytes *
+                    keys_seen(shape, context + 1);
     traffic.states = batch * kind_layers(shape, LAYER_LIGHTNING) * shape->heads *
                      state_step_bytes(shape, storage);
     return traffic;

@@ -9,7 +9,8 @@
  *   linear, softmax layer      2 C (H + 2 G) D + 2 H D C                 shapes: M1-SPEC 1.2, 2.1
  *   linear, lightning layer    2 C 3 H D + 2 C H D (output gate) + 2 H D C    M1-SPEC 1.3
  *   MLP                        6 C F dense; 2 C E + J 6 C F with experts      M1-SPEC 1.6
- *   softmax attention          4 H D t: q k and p v, 2 D each a head and key (Vaswani et al. 2017 eq. 1), causal
+ *   softmax attention          4 H D t: q k and p v, 2 D each a head and key (Vaswani et al. 2017 eq. 1), causal; min(t, window)
+ *                              keys in a sliding layer
  *   lightning attention        4 H D^2 + 2 H D (c + 1): q S and the state's k^T v are 2 D^2 each a head; inside a
  *                              chunk q k and p v with (c + 1) / 2 keys on average (arXiv:2405.17381 eq. 8 to 10)
  *   head                       2 C V

@@ -97,7 +97,8 @@ enum status plan_parameters(const struct model_shape *shape, int64_t *elements)
 
 int64_t plan_tables_bytes(const struct model_shape *shape, int64_t positions)
 {
-    return positions * shape->rotary * (int64_t)sizeof(float);
+    int64_t tables = shape->rope_theta_sliding > 0 ? 2 : 1;
+    return tables * positions * shape->rotary * (int64_t)sizeof(float);
 }
 
 int64_t plan_scratch_bytes(const struct model_shape *shape, const struct op_table *ops,

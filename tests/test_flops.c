@@ -225,11 +225,34 @@ static void test_flops_of_dense_models_are_the_products_they_compute(void **stat
     }
 }
 
+/* Gemma 3 with the numbers of its smallest size, 1B. */
+static struct model_shape gemma_shape(void)
+{
+    struct model_shape shape = {.arch = ARCH_GEMMA3,
+                                .vocabulary = 262144,
+                                .hidden = 1152,
+                                .intermediate = 6912,
+                                .layers = 26,
+                                .heads = 4,
+                                .kv_heads = 1,
+                                .head_size = 256,
+                                .rotary = 256,
+                                .tied = true,
+                                .qk_norm = true,
+                                .branch_norm = true,
+                                .window = 512};
+    for (int32_t l = 0; l < shape.layers; l++) {
+        shape.layer_kind[l] = LAYER_SOFTMAX;
+        shape.layer_sliding[l] = (l + 1) % 6 != 0;
+    }
+    return shape;
+}
+
 static void test_flops_weights_are_those_of_the_parameter_table(void **state)
 {
     (void)state;
     struct model_shape shapes[] = {hybrid_shape(), dense_shape(ARCH_QWEN2), dense_shape(ARCH_QWEN3),
-                                   dense_shape(ARCH_LLAMA)};
+                                   dense_shape(ARCH_LLAMA), gemma_shape()};
     for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
         struct parameter_table table;
         assert_int_equal(parameter_table_create(&table, &shapes[i]), STATUS_OK);
@@ -239,6 +262,23 @@ static void test_flops_weights_are_those_of_the_parameter_table(void **state)
         expect("weights", (double)count, flops_weights(&shapes[i]).total);
         parameter_table_destroy(&table);
     }
+}
+
+static void test_flops_of_sliding_layers_stop_growing_at_the_window(void **state)
+{
+    (void)state;
+    struct model_shape shape = gemma_shape();
+    struct flops near = flops_token(&shape, 512, 1, false),
+                 far = flops_token(&shape, 5000, 1, false);
+    expect("keys at the window", 4.0 * 4 * 256 * 26 * 512, near.attention);
+    expect("keys behind it", 4.0 * 4 * 256 * (22 * 512 + 4 * 5000), far.attention);
+    double sum = 0;
+    for (int t = 1; t <= 1000; t++)
+        sum += flops_token(&shape, t, 1, false).attention;
+    expect("a sequence is its tokens", sum, flops_sequence(&shape, 1000, 1, false).attention);
+    expect("cache read", 2.0 * 256 * 2 * (22 * 512 + 4 * 1000),
+           traffic_decode(&shape, &(struct flops_storage){2, 2, 2, 0}, 1, 999).cache);
+    expect("parameters of Gemma 3 1B", 999885952, flops_weights(&shape).total); /* its checkpoint */
 }
 
 /* ---- published sizes ---- */
@@ -323,6 +363,7 @@ int main(void)
         cmocka_unit_test(test_flops_of_a_hybrid_are_the_products_it_computes),
         cmocka_unit_test(test_flops_of_dense_models_are_the_products_they_compute),
         cmocka_unit_test(test_flops_weights_are_those_of_the_parameter_table),
+        cmocka_unit_test(test_flops_of_sliding_layers_stop_growing_at_the_window),
         cmocka_unit_test(test_flops_of_m1_agree_with_what_is_published),
         cmocka_unit_test(test_flops_traffic_of_decode_counts_each_part),
         cmocka_unit_test(test_flops_training_is_three_times_forward),

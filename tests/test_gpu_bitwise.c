@@ -350,6 +350,21 @@ static void test_gpu_bitwise_qwen2_seven(void **state)
     all_agree(SHAPE_QWEN2_SEVEN, 512, MODEL_HEAD_FP32);
 }
 
+/* Windows inside tiles and over their edges, heads of 256. */
+static void test_gpu_bitwise_gemma3_small(void **state)
+{
+    (void)state;
+    all_agree(SHAPE_GEMMA3_SMALL, on_gpu() ? 600 : 96, MODEL_HEAD_FP32);
+}
+
+static void test_gpu_bitwise_gemma3_one(void **state)
+{
+    (void)state;
+    if (!on_gpu())
+        skip();
+    all_agree(SHAPE_GEMMA3_ONE, 1200, MODEL_HEAD_FP32);
+}
+
 int main(int argc, char **argv)
 {
     const char *device = getenv("WEIR_TEST_DEVICE");
@@ -367,6 +382,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_gpu_bitwise_qwen2_half),
         cmocka_unit_test(test_gpu_bitwise_qwen3_half),
         cmocka_unit_test(test_gpu_bitwise_qwen2_seven),
+        cmocka_unit_test(test_gpu_bitwise_gemma3_small),
+        cmocka_unit_test(test_gpu_bitwise_gemma3_one),
     };
     int result = cmocka_run_group_tests(tests, NULL, NULL);
     op_table_destroy(&ops);

@@ -221,6 +221,27 @@ static void check_invariance(const struct model_shape *shape)
             assert_true(isfinite(packed.logprob[s][t]) && packed.logprob[s][t] < 0.0F);
 }
 
+/* Gemma 3 in small: the window ends inside the sequences. */
+static struct model_shape gemma_shape(void)
+{
+    struct model_shape shape = dense_shape();
+    shape.arch = ARCH_GEMMA3;
+    shape.layers = 3;
+    shape.norm_one_plus = shape.branch_norm = shape.gelu = shape.scaled_embedding = true;
+    shape.query_scalar = 10;
+    shape.window = 9;
+    shape.rope_theta_sliding = 1e4;
+    shape.layer_sliding[0] = shape.layer_sliding[2] = 1;
+    return shape;
+}
+
+static void test_model_sliding_logprobs_depend_on_the_sequence_only(void **state)
+{
+    (void)state;
+    struct model_shape shape = gemma_shape();
+    check_invariance(&shape);
+}
+
 static void test_model_hybrid_logprobs_depend_on_the_sequence_only(void **state)
 {
     (void)state;
@@ -585,14 +606,19 @@ static void test_model_dense_gradient_equals_differences(void **state)
     check_gradient(&shape, 0.0);
 }
 
-/* Recomputing runs the same ops on the same numbers. */
-static void test_model_recomputed_gradient_has_the_bits_of_the_kept_one(void **state)
+static void test_model_sliding_gradient_equals_differences(void **state)
 {
     (void)state;
+    struct model_shape shape = gemma_shape();
+    check_gradient(&shape, 0.0);
+}
+
+/* Recomputing runs the same ops on the same numbers. */
+static void check_recompute(const struct model_shape *shape, double aux_coefficient)
+{
     static struct loss_case kept, again;
-    struct model_shape shape = hybrid_shape();
-    open_loss(&kept, &shape, 2.0, false);
-    open_loss(&again, &shape, 2.0, true);
+    open_loss(&kept, shape, aux_coefficient, false);
+    open_loss(&again, shape, aux_coefficient, true);
     double loss = run_loss(&kept, kept.setup.flat, true);
     assert_true(run_loss(&again, again.setup.flat, true) == loss);
     assert_memory_equal(kept.logprob, again.logprob, sizeof(kept.logprob));
@@ -611,6 +637,14 @@ static void test_model_recomputed_gradient_has_the_bits_of_the_kept_one(void **s
     free(again.grads);
     close_setup(&kept.setup);
     close_setup(&again.setup);
+}
+
+static void test_model_recomputed_gradient_has_the_bits_of_the_kept_one(void **state)
+{
+    (void)state;
+    struct model_shape hybrid = hybrid_shape(), sliding = gemma_shape();
+    check_recompute(&hybrid, 2.0);
+    check_recompute(&sliding, 0.0);
 }
 
 /* ---- forced routing ---- */
@@ -777,6 +811,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_model_hybrid_logprobs_depend_on_the_sequence_only),
+        cmocka_unit_test(test_model_sliding_logprobs_depend_on_the_sequence_only),
         cmocka_unit_test(test_model_dense_logprobs_depend_on_the_sequence_only),
         cmocka_unit_test(test_model_forked_slot_equals_own_prefill),
         cmocka_unit_test(test_model_batches_that_do_not_fit_are_refused),
@@ -788,6 +823,7 @@ int main(void)
         cmocka_unit_test(test_model_hybrid_gradient_equals_differences),
         cmocka_unit_test(test_model_gradient_with_router_loss_equals_differences),
         cmocka_unit_test(test_model_dense_gradient_equals_differences),
+        cmocka_unit_test(test_model_sliding_gradient_equals_differences),
         cmocka_unit_test(test_model_recomputed_gradient_has_the_bits_of_the_kept_one),
         cmocka_unit_test(test_model_forced_own_choice_changes_no_bit),
         cmocka_unit_test(test_model_forced_experts_replace_the_choice),

@@ -15,8 +15,9 @@
  * and not how to find: what to try, and when to go on, is left to reinforcement learning (the trials that hit end in
  * an answer, the others in none). `answer=boxed` ends with \boxed{...} instead.
  *
- * Knobs: numbers (2-6, 3), max (of a number, 2-99, 9), target_min (10), target_max (99), trials (1-64, 8), back (chance
- * of it, 0.3), answer (tag, boxed). Rows are a function of command, seed and knobs. A problem is held out when the
+ * Knobs: numbers (2-6, 3), max (of a number, 2-99, 9), target_min (10), target_max (99), value_max (of any result, 9999),
+ * trials (1-64, 8), back (chance of it, 0.3), answer (tag, boxed), check (1: each trial ends in ">16", the target said
+ * again beside its result, so that a tiny model can see whether they are equal; 0). Rows are a function of command, seed and knobs. A problem is held out when the
  * hash of its sorted numbers and target falls into one of ten parts, whatever the seed. */
 #include <errno.h>
 #include <inttypes.h>
@@ -31,7 +32,7 @@
 enum { NUMBERS_MAX = 6, TEXT_MAX = 256, VALUE_MAX = 9999, ANSWER_TAG = 0, ANSWER_BOXED = 1 };
 
 struct knobs {
-    double numbers, max, target_min, target_max, trials, back, answer;
+    double numbers, max, target_min, target_max, value_max, trials, back, check, answer;
 };
 
 struct part {
@@ -51,24 +52,26 @@ struct trial {
     char formula[TEXT_MAX];
 };
 
-/* a op b into *value; false: not a whole number from 1 to VALUE_MAX. */
-static bool compute(int a, char op, int b, int *value)
+/* a op b into *value; false: not a whole number from 1 to value_max. */
+static bool compute(int a, char op, int b, int value_max, int *value)
 {
     if (op == '/' && (b == 0 || a % b != 0))
         return false;
     *value = op == '+' ? a + b : op == '-' ? a - b : op == '*' ? a * b : a / b;
-    return *value >= 1 && *value <= VALUE_MAX;
+    return *value >= 1 && *value <= value_max;
 }
 
 /* Joins two of `count` parts, drawn blindly; the last part takes the free place. */
-static bool join(struct rng *rng, struct part *parts, int count, struct step *step)
+static bool join(struct rng *rng, const struct knobs *knobs, struct part *parts, int count,
+                 struct step *step)
 {
     static const char ops[] = "+-*/";
     for (int tries = 0; tries < 1000; tries++) {
         int i = (int)rng_below(rng, (uint32_t)count), j = (int)rng_below(rng, (uint32_t)count);
         char op = ops[rng_below(rng, 4)];
         struct part made;
-        if (i == j || !compute(parts[i].value, op, parts[j].value, &made.value))
+        if (i == j ||
+            !compute(parts[i].value, op, parts[j].value, (int)knobs->value_max, &made.value))
             continue;
         int size =
             snprintf(made.text, sizeof made.text, "(%s%c%s)", parts[i].text, op, parts[j].text);
@@ -83,14 +86,15 @@ static bool join(struct rng *rng, struct part *parts, int count, struct step *st
 }
 
 /* A trial whose first `kept` steps are those of the parts given. state[k]: the parts before step k. */
-static bool draw_trial(struct rng *rng, struct part state[NUMBERS_MAX][NUMBERS_MAX], int numbers,
-                       int kept, struct trial *trial)
+static bool draw_trial(struct rng *rng, const struct knobs *knobs,
+                       struct part state[NUMBERS_MAX][NUMBERS_MAX], int kept, struct trial *trial)
 {
+    int numbers = (int)knobs->numbers;
     trial->count = numbers - 1;
     for (int k = kept; k < numbers - 1; k++) {
         struct part parts[NUMBERS_MAX];
         memcpy(parts, state[k], sizeof parts);
-        if (!join(rng, parts, numbers - k, &trial->steps[k]))
+        if (!join(rng, knobs, parts, numbers - k, &trial->steps[k]))
             return false;
         memcpy(state[k + 1], parts, sizeof parts);
     }
@@ -135,7 +139,7 @@ static bool draw_problem(struct rng *rng, const struct knobs *knobs, bool held_o
         for (int i = 0; i < count; i++)
             numbers[i] = 1 + (int)rng_below(rng, (uint32_t)knobs->max);
         begin(state, numbers, count);
-        if (draw_trial(rng, state, count, 0, solution) && solution->value >= knobs->target_min &&
+        if (draw_trial(rng, knobs, state, 0, solution) && solution->value >= knobs->target_min &&
             solution->value <= knobs->target_max &&
             is_held_out(numbers, count, solution->value) == held_out)
             return true;
@@ -162,9 +166,11 @@ static bool print_search(struct rng *rng, const struct knobs *knobs, const int *
     for (uint32_t t = 0; t < trials; t++) {
         if (t > 0)
             fputs(kept > 0 ? " back " : " wait ", stdout);
-        if (!draw_trial(rng, state, count, kept, &trial))
+        if (!draw_trial(rng, knobs, state, kept, &trial))
             return false;
         print_steps(&trial, kept);
+        if (knobs->check > 0)
+            printf(">%d", target);
         if (trial.value == target) {
             printf(knobs->answer == ANSWER_BOXED ? " ok \\\\boxed{%s}" : " ok <answer>%s</answer>",
                    trial.formula);
@@ -215,7 +221,8 @@ static bool print_rl(const struct knobs *knobs, const int *numbers, const struct
 static int usage(void)
 {
     fputs("usage: weir-reflection sft|sft-held-out|rl|rl-held-out ROWS SEED [numbers=3] [max=9]\n"
-          "       [target_min=10] [target_max=99] [trials=8] [back=0.3] [answer=tag|boxed]\n",
+          "       [target_min=10] [target_max=99] [value_max=9999] [trials=8] [back=0.3] "
+          "[check=0] [answer=tag|boxed]\n",
           stderr);
     return 2;
 }
@@ -237,8 +244,10 @@ static bool parse_knob(const char *text, struct knobs *knobs)
                  {"max", 2, 99, &knobs->max},
                  {"target_min", 1, VALUE_MAX, &knobs->target_min},
                  {"target_max", 1, VALUE_MAX, &knobs->target_max},
+                 {"value_max", 9, VALUE_MAX, &knobs->value_max},
                  {"trials", 1, 64, &knobs->trials},
-                 {"back", 0, 1, &knobs->back}};
+                 {"back", 0, 1, &knobs->back},
+                 {"check", 0, 1, &knobs->check}};
     const char *equals = strchr(text, '=');
     if (strcmp(text, "answer=boxed") == 0 || strcmp(text, "answer=tag") == 0) {
         knobs->answer = strcmp(text, "answer=boxed") == 0 ? ANSWER_BOXED : ANSWER_TAG;
@@ -253,7 +262,7 @@ static bool parse_knob(const char *text, struct knobs *knobs)
 
 int main(int argc, char **argv)
 {
-    struct knobs knobs = {3, 9, 10, 99, 8, 0.3, ANSWER_TAG};
+    struct knobs knobs = {3, 9, 10, 99, VALUE_MAX, 8, 0.3, 0, ANSWER_TAG};
     double rows = 0, seed = 0;
     const char *command = argc > 1 ? argv[1] : "";
     bool sft = strncmp(command, "sft", 3) == 0, rl = strncmp(command, "rl", 2) == 0;

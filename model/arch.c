@@ -8,7 +8,7 @@
 /* Every file's rows; what is written under a model_type of an enum model_arch is the first with it. */
 static const struct arch *const archs[] = {
     &arch_minimax_m1, &arch_minimax_text_01, &arch_minimax_native, &arch_qwen2,   &arch_qwen3,
-    &arch_llama,      &arch_gemma3,          &arch_qwen3_moe,      &arch_mixtral,
+    &arch_llama,      &arch_gemma3,          &arch_qwen3_moe,      &arch_mixtral, &arch_mistral,
 };
 enum { ARCH_ROWS = sizeof archs / sizeof archs[0] };
 

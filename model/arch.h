@@ -51,7 +51,7 @@ const char *arch_list(void);
 /* One for each file. */
 extern const struct arch arch_minimax_m1, arch_minimax_text_01, arch_minimax_native;
 extern const struct arch arch_qwen2, arch_qwen3, arch_llama, arch_gemma3;
-extern const struct arch arch_qwen3_moe, arch_mixtral;
+extern const struct arch arch_qwen3_moe, arch_mixtral, arch_mistral;
 /* The names that Llama began and most kept; those with experts add theirs. */
 #define ARCH_NAMES_LLAMA                                                                       \
     .embedding = "model.embed_tokens", .layers = "model.layers", .final_norm = "model.norm",   \
@@ -66,9 +66,16 @@ extern const struct arch_names arch_names_llama;
 /* Only `name` is taken under `key`; absent means it. */
 MUST_CHECK enum status arch_read_activation(const struct arch_config *config, const char *key,
                                             const char *name);
-/* layer_types: full_attention, and linear_attention when hybrid; a hybrid must have the list. */
+/* layer_types: full_attention, linear_attention when hybrid, sliding_attention when the shape has a window; a hybrid
+ * must have the list, others keep what layer_sliding says without one. */
 MUST_CHECK enum status arch_read_layer_types(const struct arch_config *config, bool hybrid,
                                              struct model_shape *shape);
+/* sliding_window for all layers, null or absent for none (Mistral). */
+MUST_CHECK enum status arch_read_one_window(const struct arch_config *config,
+                                            struct model_shape *shape);
+/* use_sliding_window and sliding_window, for layers from max_window_layers on or as layer_types says (Qwen). */
+MUST_CHECK enum status arch_read_upper_window(const struct arch_config *config,
+                                              struct model_shape *shape);
 /* num_experts_per_tok of `count_key` experts, router_aux_loss_coef; jitter is refused. */
 MUST_CHECK enum status arch_read_experts(const struct arch_config *config, const char *count_key,
                                          struct model_shape *shape);
@@ -77,6 +84,8 @@ MUST_CHECK enum status arch_read_attention_bias(const struct arch_config *config
                                                 struct model_shape *shape);
 /* A prenorm transformer whose softmax layers rotate the whole head. */
 void arch_set_prenorm(struct model_shape *shape);
+void arch_write_one_window(const struct model_shape *shape, json_t *root);
+void arch_write_upper_window(const struct model_shape *shape, json_t *root);
 void arch_write_layer_types(const struct model_shape *shape, json_t *root);
 void arch_write_experts(const struct model_shape *shape, const char *count_key, json_t *root);
 

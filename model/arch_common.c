@@ -22,6 +22,7 @@ enum status arch_read_activation(const struct arch_config *config, const char *k
 enum status arch_read_layer_types(const struct arch_config *config, bool hybrid,
                                   struct model_shape *shape)
 {
+    bool window = shape->window > 0;
     for (int32_t i = 0; i < shape->layers; i++)
         shape->layer_kind[i] = LAYER_SOFTMAX;
     const json_t *list = config_get(config, "layer_types");
@@ -31,13 +32,16 @@ enum status arch_read_layer_types(const struct arch_config *config, bool hybrid,
         return config_fail_value(config, "layer_types", "a list of num_hidden_layers names");
     for (int32_t i = 0; i < shape->layers; i++) {
         const char *name = json_string_value(json_array_get(list, (size_t)i));
+        bool sliding = name != NULL && window && strcmp(name, "sliding_attention") == 0;
         if (name != NULL && hybrid && strcmp(name, "linear_attention") == 0)
             shape->layer_kind[i] = LAYER_LIGHTNING;
-        else if (name == NULL || strcmp(name, "full_attention") != 0)
+        else if (name == NULL || (!sliding && strcmp(name, "full_attention") != 0))
             return FAIL(STATUS_UNSUPPORTED,
-                        "%s: \"layer_types\" entry %d is %s; known are full_attention%s",
+                        "%s: \"layer_types\" entry %d is %s; known are full_attention%s%s",
                         config->path, i, name ? name : "no string",
-                        hybrid ? " and linear_attention" : "");
+                        hybrid ? " and linear_attention" : "",
+                        window ? " and sliding_attention" : "");
+        shape->layer_sliding[i] = sliding;
     }
     return STATUS_OK;
 }
@@ -60,6 +64,33 @@ enum status arch_read_attention_bias(const struct arch_config *config, struct mo
     return STATUS_OK;
 }
 
+static void slide_from(struct model_shape *shape, int32_t first)
+{
+    for (int32_t i = 0; i < shape->layers; i++)
+        shape->layer_sliding[i] = shape->window > 0 && i >= first;
+}
+
+enum status arch_read_one_window(const struct arch_config *config, struct model_shape *shape)
+{
+    TRY(config_i32(config, "sliding_window", OPTIONAL, 1, 1 << 30, &shape->window));
+    TRY(arch_read_layer_types(config, false, shape));
+    slide_from(shape, 0);
+    return STATUS_OK;
+}
+
+enum status arch_read_upper_window(const struct arch_config *config, struct model_shape *shape)
+{
+    bool used = false;
+    int32_t first = 28; /* transformers' default */
+    TRY(config_bool(config, "use_sliding_window", &used));
+    if (used) {
+        TRY(config_i32(config, "sliding_window", REQUIRED, 1, 1 << 30, &shape->window));
+        TRY(config_i32(config, "max_window_layers", OPTIONAL, 0, 1 << 20, &first));
+    }
+    slide_from(shape, first);
+    return arch_read_layer_types(config, false, shape);
+}
+
 void arch_set_prenorm(struct model_shape *shape)
 {
     shape->rotary = shape->head_size;
@@ -73,10 +104,32 @@ void arch_write_layer_types(const struct model_shape *shape, json_t *root)
 {
     json_t *list = json_array();
     for (int32_t i = 0; i < shape->layers; i++)
-        json_array_append_new(list, json_string(shape->layer_kind[i] == LAYER_SOFTMAX
-                                                    ? "full_attention"
-                                                    : "linear_attention"));
+        json_array_append_new(list,
+                              json_string(shape->layer_kind[i] != LAYER_SOFTMAX ? "linear_attention"
+                                          : shape->layer_sliding[i] ? "sliding_attention"
+                                                                    : "full_attention"));
     json_object_set_new(root, "layer_types", list);
+}
+
+static json_t *json_window(const struct model_shape *shape)
+{
+    return shape->window > 0 ? json_integer(shape->window) : json_null();
+}
+
+void arch_write_one_window(const struct model_shape *shape, json_t *root)
+{
+    json_object_set_new(root, "sliding_window", json_window(shape));
+}
+
+void arch_write_upper_window(const struct model_shape *shape, json_t *root)
+{
+    int32_t first = 0;
+    while (first < shape->layers && !shape->layer_sliding[first])
+        first++;
+    arch_write_layer_types(shape, root);
+    json_object_set_new(root, "use_sliding_window", json_boolean(shape->window > 0));
+    json_object_set_new(root, "sliding_window", json_window(shape));
+    json_object_set_new(root, "max_window_layers", json_integer(first));
 }
 
 void arch_write_experts(const struct model_shape *shape, const char *count_key, json_t *root)

@@ -25,9 +25,8 @@ static enum status read(const struct arch_config *config, struct model_shape *sh
     TRY(arch_read_experts(config, "num_local_experts", shape));
     TRY(arch_read_activation(config, "hidden_act", "silu"));
     TRY(arch_read_rope(config, shape));
-    TRY(arch_read_layer_types(config, false, shape));
     TRY(config_refuse_true(config, "attention_bias", "Mixtral has no biases"));
-    return config_refuse_other(config, "sliding_window", 0.0, "set it to null");
+    return arch_read_one_window(config, shape);
 }
 
 static void write(const struct model_shape *shape, json_t *root)
@@ -35,7 +34,7 @@ static void write(const struct model_shape *shape, json_t *root)
     arch_write_rope(shape, root);
     arch_write_experts(shape, "num_local_experts", root);
     json_object_set_new(root, "router_jitter_noise", json_real(0.0));
-    json_object_set_new(root, "sliding_window", json_null());
+    arch_write_one_window(shape, root);
 }
 
 const struct arch arch_mixtral = {

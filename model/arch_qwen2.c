@@ -10,15 +10,13 @@ static enum status read(const struct arch_config *config, struct model_shape *sh
     shape->qkv_bias = true;
     TRY(arch_read_activation(config, "hidden_act", "silu"));
     TRY(arch_read_rope(config, shape));
-    TRY(arch_read_layer_types(config, false, shape));
-    return config_refuse_true(config, "use_sliding_window", "set it to false");
+    return arch_read_upper_window(config, shape);
 }
 
 static void write(const struct model_shape *shape, json_t *root)
 {
     arch_write_rope(shape, root);
-    arch_write_layer_types(shape, root);
-    json_object_set_new(root, "use_sliding_window", json_false());
+    arch_write_upper_window(shape, root);
 }
 
 const struct arch arch_qwen2 = {

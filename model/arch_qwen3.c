@@ -10,16 +10,14 @@ static enum status read(const struct arch_config *config, struct model_shape *sh
     TRY(arch_read_attention_bias(config, shape));
     TRY(arch_read_activation(config, "hidden_act", "silu"));
     TRY(arch_read_rope(config, shape));
-    TRY(arch_read_layer_types(config, false, shape));
-    return config_refuse_true(config, "use_sliding_window", "set it to false");
+    return arch_read_upper_window(config, shape);
 }
 
 static void write(const struct model_shape *shape, json_t *root)
 {
     arch_write_rope(shape, root);
-    arch_write_layer_types(shape, root);
+    arch_write_upper_window(shape, root);
     json_object_set_new(root, "attention_bias", json_boolean(shape->qkv_bias));
-    json_object_set_new(root, "use_sliding_window", json_false());
 }
 
 const struct arch arch_qwen3 = {

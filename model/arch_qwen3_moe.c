@@ -40,6 +40,18 @@ static enum status read_dense_layers(const struct arch_config *config, struct mo
                                      "no layer has experts; model_type qwen3 is that model");
 }
 
+/* All layers or none. */
+static enum status read_window(const struct arch_config *config, struct model_shape *shape)
+{
+    bool used = false;
+    TRY(config_bool(config, "use_sliding_window", &used));
+    if (!used)
+        return arch_read_layer_types(config, false, shape);
+    if (config_get(config, "sliding_window") == NULL)
+        return config_fail_value(config, "sliding_window", "keys that a token sees");
+    return arch_read_one_window(config, shape);
+}
+
 static enum status read(const struct arch_config *config, struct model_shape *shape)
 {
     bool normalised = false; /* transformers' default; files say it */
@@ -55,14 +67,12 @@ static enum status read(const struct arch_config *config, struct model_shape *sh
     TRY(arch_read_attention_bias(config, shape));
     TRY(arch_read_activation(config, "hidden_act", "silu"));
     TRY(arch_read_rope(config, shape));
-    TRY(arch_read_layer_types(config, false, shape));
-    return config_refuse_true(config, "use_sliding_window", "set it to false");
+    return read_window(config, shape);
 }
 
 static void write(const struct model_shape *shape, json_t *root)
 {
     arch_write_rope(shape, root);
-    arch_write_layer_types(shape, root);
     json_object_set_new(root, "intermediate_size", json_integer(shape->dense_intermediate));
     json_object_set_new(root, "moe_intermediate_size", json_integer(shape->intermediate));
     arch_write_experts(shape, "num_experts", root);
@@ -74,7 +84,8 @@ static void write(const struct model_shape *shape, json_t *root)
             json_array_append_new(dense, json_integer(l));
     json_object_set_new(root, "mlp_only_layers", dense);
     json_object_set_new(root, "attention_bias", json_boolean(shape->qkv_bias));
-    json_object_set_new(root, "use_sliding_window", json_false());
+    json_object_set_new(root, "use_sliding_window", json_boolean(shape->window > 0));
+    arch_write_one_window(shape, root);
 }
 
 const struct arch arch_qwen3_moe = {

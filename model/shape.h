@@ -22,6 +22,7 @@ enum model_arch {
     ARCH_GEMMA3,
     ARCH_QWEN3_MOE,
     ARCH_MIXTRAL,
+    ARCH_MISTRAL,
     ARCH_COUNT
 };
 /* How RoPE is stretched beyond the length of pre-training: frequencies, in arch_rope.c. */

@@ -22,7 +22,8 @@
 #define GOLDEN SOURCE_DIR "/tests/golden/model/"
 
 static const char *const cases[] = {"llama3",    "llama-bias",    "qwen2.5", "qwen3",
-                                    "qwen3-moe", "qwen3-moe-raw", "mixtral", "qwen3-moe-dense"};
+                                    "qwen3-moe", "qwen3-moe-raw", "mixtral", "qwen3-moe-dense",
+                                    "mistral",   "qwen2-window"};
 enum { CASES = sizeof cases / sizeof cases[0] };
 
 static char folder[] = "/tmp/weir-arch-XXXXXX";
@@ -151,6 +152,10 @@ static void test_arch_configs_give_their_options(void **state)
     assert_int_equal(s.experts_per_token, 3);
     assert_int_equal(s.intermediate, 12);
     assert_int_equal(s.dense_intermediate, 32);
+    s = shape_of("mistral");
+    assert_true(s.window == 8 && s.layer_sliding[0] && s.layer_sliding[1]);
+    s = shape_of("qwen2-window");
+    assert_true(s.window == 5 && !s.layer_sliding[0] && s.layer_sliding[1]);
     s = shape_of("qwen3-moe-dense");
     assert_true(s.layer_dense[0] && !s.layer_dense[1] && s.layer_dense[2]);
     s = shape_of("mixtral");
@@ -210,7 +215,10 @@ static void test_arch_what_is_not_done_is_refused_by_name(void **state)
     refuse("qwen3-moe", "{\"moe_intermediate_size\":null}", STATUS_INVALID, "moe_intermediate");
     refuse("qwen3-moe", "{\"num_local_experts\":2,\"num_experts_per_tok\":3}", STATUS_INVALID,
            "num_experts_per_tok");
-    refuse("mixtral", "{\"sliding_window\":4096}", STATUS_UNSUPPORTED, "sliding_window");
+    refuse("mixtral", "{\"sliding_window\":-1}", STATUS_INVALID, "sliding_window");
+    refuse("mistral", "{\"sliding_window\":null}", STATUS_INVALID, "sliding_window");
+    refuse("qwen3", "{\"layer_types\":[\"sliding_attention\",\"full_attention\"]}",
+           STATUS_UNSUPPORTED, "sliding_attention");
     refuse("mixtral", "{\"router_jitter_noise\":0.1}", STATUS_UNSUPPORTED, "router_jitter_noise");
     refuse("mixtral", "{\"attention_bias\":true}", STATUS_UNSUPPORTED, "attention_bias");
     static const char *const kinds[] = {"dynamic", "longrope", "su"};

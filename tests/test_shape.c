@@ -158,7 +158,7 @@ static void test_shape_bad_configs_are_refused_with_key_and_value(void **state)
     refuse(qwen3, "\"head_dim\":32", "\"head_dim\":33", STATUS_INVALID, "33");
     refuse(qwen3, "_heads\":2", "_heads\":3", STATUS_INVALID, "num_key_value_heads");
     refuse(qwen3, "bias\":false", "bias\":3", STATUS_INVALID, "attention_bias");
-    refuse(qwen3, "window\":false", "window\":true", STATUS_UNSUPPORTED, "use_sliding_window");
+    refuse(qwen3, "window\":false", "window\":true", STATUS_INVALID, "sliding_window");
     refuse(qwen3, "default", "dynamic", STATUS_UNSUPPORTED, "dynamic");
     refuse(qwen3, "default", "yarn", STATUS_INVALID, "factor");
     refuse(native, "1e7}", "1e7,\"rope_type\":\"linear\",\"factor\":2}", STATUS_UNSUPPORTED,

@@ -258,7 +258,8 @@ static enum status read_json(const char *folder, const char *name, json_t **json
     buffer_init(&text, FILE_MAX);
     enum status status = file_read(path, &text);
     if (status == STATUS_OK) {
-        *json = json_loadb(buffer_string(&text), text.size, 0, &error);
+        /* model_max_length is larger than any integer */
+        *json = json_loadb(buffer_string(&text), text.size, JSON_DECODE_INT_AS_REAL, &error);
         if (!json_is_object(*json))
             status = FAIL(STATUS_CORRUPT, "%s:%d: %s", path, error.line,
                           *json != NULL ? "this is no JSON object" : error.text);

@@ -130,8 +130,9 @@ struct jinja_parser {
     struct arena *arena;
     struct jinja_word **words; /* [JINJA_BUCKETS] */
     uint32_t nested;
-    uint32_t loops;           /* FOR blocks around */
-    uint32_t conditions;      /* if blocks and if expressions around: what is unknown in them fails when it runs */
+    uint32_t loops; /* FOR blocks around */
+    uint32_t
+        conditions; /* if blocks and if expressions around: what is unknown in them fails when it runs */
     struct jinja_node *macro; /* around, or NULL */
     bool has_generation;
 };

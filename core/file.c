@@ -53,7 +53,8 @@ enum status file_list_next(const char **list, char path[FILE_PATH_MAX])
 static int is_jsonl(const struct dirent *entry)
 {
     size_t length = strlen(entry->d_name);
-    return length > 6 && strcmp(entry->d_name + length - 6, ".jsonl") == 0;
+    return (length > 6 && strcmp(entry->d_name + length - 6, ".jsonl") == 0) ||
+           (length > 10 && strcmp(entry->d_name + length - 10, ".jsonl.zst") == 0);
 }
 
 enum status file_each_jsonl(const char *setting, const char *folder,

@@ -26,7 +26,7 @@ bool file_exists(const char *path);
 /* The next path of a list between commas, without the blanks around it; *list moves on. NOT_FOUND: there is none.
  * INVALID: nothing stands before a comma. */
 MUST_CHECK enum status file_list_next(const char **list, char path[FILE_PATH_MAX]);
-/* each(self, path) for the *.jsonl files of a folder in the order of their names, until one fails. setting: whose folder
+/* each(self, path) for the *.jsonl and *.jsonl.zst files of a folder in the order of their names, until one fails. setting: whose folder
  * it is, for errors. NOT_FOUND: it has none. IO: it cannot be read. */
 MUST_CHECK enum status file_each_jsonl(const char *setting, const char *folder,
                                        enum status (*each)(void *self, const char *path),

@@ -10,6 +10,7 @@
 #include "core/checksum.h"
 #include "core/file.h"
 #include "core/memory.h"
+#include "core/packed.h"
 #include "text/chat_turns.h"
 
 enum { MESSAGES_MAX = 4096 };
@@ -414,13 +415,8 @@ static enum status load_line(struct loading *loading, const char *text, size_t s
     return status;
 }
 
-static enum status load_file(void *self, const char *path)
+static enum status load_lines(struct loading *loading, FILE *file)
 {
-    struct loading *loading = self;
-    FILE *file = fopen(path, "r");
-    loading->path = path;
-    if (file == NULL)
-        return FAIL(STATUS_NOT_FOUND, "%s: %s cannot be opened", loading->name, path);
     char *text = NULL;
     size_t capacity = 0;
     enum status status = STATUS_OK;
@@ -430,7 +426,30 @@ static enum status load_file(void *self, const char *path)
         status = load_line(loading, text, (size_t)size);
     }
     free(text); /* lint: allow(free): getline's buffer */
-    fclose(file);
+    return status;
+}
+
+static enum status load_file(void *self, const char *path)
+{
+    struct loading *loading = self;
+    struct buffer contents; /* of a compressed file */
+    enum status status = STATUS_OK;
+    bool packed = packed_is(path);
+    loading->path = path;
+    buffer_init(&contents, 0);
+    if (packed)
+        status = packed_read(path, &contents);
+    bool none = packed && contents.size == 0;
+    FILE *file = status != STATUS_OK || none ? NULL
+                 : packed                    ? fmemopen(contents.bytes, contents.size, "r")
+                                             : fopen(path, "r");
+    if (status == STATUS_OK && file == NULL && !none)
+        status = FAIL(STATUS_NOT_FOUND, "%s: %s cannot be opened", loading->name, path);
+    if (file != NULL) {
+        status = load_lines(loading, file);
+        fclose(file);
+    }
+    buffer_free(&contents);
     return status;
 }
 

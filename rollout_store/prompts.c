@@ -15,6 +15,7 @@
 #include "core/checksum.h"
 #include "core/file.h"
 #include "core/memory.h"
+#include "core/packed.h"
 #include "rollout_store/canonical.h"
 #include "text/chat.h"
 #include "text/tokenizer.h"
@@ -430,7 +431,7 @@ static enum status load_file(void *self, const char *path)
     loading->path = path;
     loading->source = source;
     buffer_init(&contents, 0);
-    enum status status = file_read(path, &contents);
+    enum status status = packed_read(path, &contents);
     if (status == STATUS_OK && contents.size > 0)
         status = load_lines(loading, &contents);
     buffer_free(&contents);

@@ -262,9 +262,95 @@ static void test_prompts_levels_and_pass_rates_are_read(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+static void test_prompts_ids_are_taken_as_they_are(void **state)
+{
+    (void)state;
+    struct data_settings data = defaults();
+    struct prompts *prompts = NULL;
+    assert_int_equal(load(&prompts,
+                          "{\"prompt\": [104, 105, 256], \"answer\": \"1\"}\n"
+                          "{\"prompt_ids\": [97], \"prompt\": \"said otherwise\"}\n"
+                          "{\"prompt_ids\": [98, 99]}\n",
+                          &data, CHAT_CHATML),
+                     STATUS_OK);
+    assert_int_equal(prompts_count(prompts), 3);
+    assert_int_equal(prompts_at(prompts, 0)->count, 3);
+    assert_int_equal(prompts_at(prompts, 0)->ids[2], 256);
+    expect_record(prompts_at(prompts, 0), "\"prompt_text\":\"hi\"");
+    expect_text(prompts_at(prompts, 1), "a");
+    expect_record(prompts_at(prompts, 1), "\"prompt\":\"said otherwise\",\"prompt_text\":\"a\"");
+    expect_text(prompts_at(prompts, 2), "bc");
+    expect_record(prompts_at(prompts, 2), "\"prompt\":\"bc\"");
+    prompts_destroy(&prompts);
+    assert_int_equal(load(&prompts, "{\"prompt\": [104, 257]}", &data, CHAT_NONE), STATUS_INVALID);
+    assert_non_null(strstr(status_last_error(), "math.jsonl:1: item 1 of the prompt's ids"));
+    assert_int_equal(load(&prompts, "{\"prompt\": [1, \"a\"]}", &data, CHAT_NONE), STATUS_INVALID);
+}
+
+static void test_prompts_template_of_the_folder_renders_them(void **state)
+{
+    (void)state;
+    static const char template[] =
+        "{{ bos_token }}{% for m in messages %}<{{ m.role }}>{{ m.content }}"
+        "{% endfor %}{{ '<think>' if think }}{{ tools | length if tools }}";
+    char file[FILE_PATH_MAX];
+    struct settings settings = {.data = defaults(),
+                                .model = {.path = folder,
+                                          .chat_format = CHAT_TEMPLATE,
+                                          .chat_template = "",
+                                          .chat_variables = "{\"think\": true}"}};
+    struct prompts *prompts = NULL;
+    assert_int_equal(file_path(file, "%s/chat_template.jinja", folder), STATUS_OK);
+    assert_int_equal(file_replace(file, template, strlen(template)), STATUS_OK);
+    const char *text = "{\"prompt\": \"hi\"}\n{\"prompt\": [{\"role\": \"user\", \"content\": "
+                       "\"q\"}], \"tools\": [{\"type\": \"function\"}]}\n";
+    assert_int_equal(file_replace(path, text, strlen(text)), STATUS_OK);
+    assert_int_equal(prompts_load_run(&prompts, &settings, tokenizer), STATUS_OK);
+    expect_text(prompts_at(prompts, 0), "<user>hi<think>");
+    expect_text(prompts_at(prompts, 1), "<user>q<think>1");
+    prompts_destroy(&prompts);
+    text = "\n{\"prompt\": [{\"role\": \"user\", \"content\": \"q\"}]}\n";
+    assert_int_equal(file_replace(path, text, strlen(text)), STATUS_OK);
+    assert_int_equal(file_replace(file, "a\n{{ x.y }}", 11), STATUS_OK);
+    assert_int_equal(prompts_load_run(&prompts, &settings, tokenizer), STATUS_INVALID);
+    assert_non_null(strstr(status_last_error(), "math.jsonl:2: \"prompt\": "));
+    assert_non_null(strstr(status_last_error(), "chat_template.jinja:2: \"x\" is undefined"));
+}
+
+/* `printf '{"prompt": "hi"}\n{"prompt": "yo"}\n' | zstd -c` */
+static void test_prompts_compressed_files_are_read(void **state)
+{
+    (void)state;
+    static const unsigned char packed[] = {40,  181, 47,  253, 4,   88,  229, 0,  0,   176, 123,
+                                           34,  112, 114, 111, 109, 112, 116, 34, 58,  32,  34,
+                                           104, 105, 34,  125, 10,  121, 111, 34, 125, 10,  1,
+                                           0,   137, 155, 75,  10,  136, 205, 179};
+    struct data_settings data = defaults();
+    struct prompts *prompts = NULL;
+    char inner[FILE_PATH_MAX], file[FILE_PATH_MAX];
+    assert_int_equal(file_path(inner, "%s/packed", folder), STATUS_OK);
+    assert_int_equal(file_make_dirs(inner), STATUS_OK);
+    assert_int_equal(file_path(file, "%s/packed/set.jsonl.zst", folder), STATUS_OK);
+    assert_int_equal(file_replace(file, packed, sizeof packed), STATUS_OK);
+    data.train = inner;
+    assert_int_equal(prompts_load(&prompts, &data, &none, tokenizer), STATUS_OK);
+    assert_int_equal(prompts_count(prompts), 2);
+    expect_text(prompts_at(prompts, 1), "yo");
+    expect_record(prompts_at(prompts, 1), "\"data_source\":\"set\"");
+    prompts_destroy(&prompts);
+    assert_int_equal(file_replace(file, packed, sizeof packed - 3), STATUS_OK);
+    assert_int_equal(prompts_load(&prompts, &data, &none, tokenizer), STATUS_CORRUPT);
+    assert_non_null(strstr(status_last_error(), "set.jsonl.zst"));
+    assert_int_equal(file_replace(file, "{}{}{}{}", 8), STATUS_OK);
+    assert_int_equal(prompts_load(&prompts, &data, &none, tokenizer), STATUS_CORRUPT);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        TEST(test_prompts_ids_are_taken_as_they_are),
+        TEST(test_prompts_template_of_the_folder_renders_them),
+        TEST(test_prompts_compressed_files_are_read),
         TEST(test_prompts_published_gsm8k_rows_load),
         TEST(test_prompts_verl_and_trl_rows_load),
         TEST(test_prompts_long_ones_are_left_out_and_counted),

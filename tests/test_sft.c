@@ -390,6 +390,47 @@ static void test_sft_messages_are_trained_on_what_the_assistant_said(void **stat
     expect_sentence(STATUS_INVALID, "set sft.mode to pretrain");
 }
 
+static void test_sft_template_of_the_folder_masks_its_turns(void **state)
+{
+    (void)state;
+    char path[FILE_PATH_MAX];
+    static const char plain[] =
+        "{% for m in messages %}{{ m.role[0] }}:{{ m.content }};{% endfor %}"
+        "{% if add_generation_prompt %}a:{% endif %}";
+    static const char marked[] =
+        "{% for m in messages %}{{ m.role[0] }}:{% if m.role == 'assistant' %}"
+        "{% generation %}{{ m.content }};{% endgeneration %}{% else %}"
+        "{{ m.content }};{% endif %}{% endfor %}";
+    prepare("template");
+    assert_int_equal(file_path(path, "%s/chat_template.jinja", settings.model.path), STATUS_OK);
+    assert_int_equal(file_replace(path, plain, strlen(plain)), STATUS_OK);
+    settings.model.chat_format = CHAT_TEMPLATE;
+    settings.model.chat_template = settings.model.chat_variables = "";
+    write_data("{\"messages\": [{\"role\":\"user\",\"content\":\"x\"},"
+               "{\"role\":\"assistant\",\"content\":\"B\"},"
+               "{\"role\":\"user\",\"content\":\"y\"},"
+               "{\"role\":\"assistant\",\"content\":\"D\"}]}\n"
+               "{\"prompt\": \"p\", \"completion\": \"Q\"}\n"
+               "{\"prompt\": [{\"role\":\"user\",\"content\":\"x\"},"
+               "{\"role\":\"assistant\",\"content\":\"B\"},{\"role\":\"user\",\"content\":\"y\"}],"
+               " \"completion\": [{\"role\":\"assistant\",\"content\":\"D\"}]}\n");
+    assert_int_equal(load_rows(0), STATUS_OK);
+    assert_string_equal(shown(0, false), "u:x;a:B;u:y;a:D;$");
+    assert_string_equal(shown(0, true), "......B;......D;$");
+    assert_string_equal(shown(1, true), "......Q;$");
+    assert_string_equal(shown(2, true), "..............D;$");
+    assert_int_equal(file_replace(path, marked, strlen(marked)), STATUS_OK);
+    assert_int_equal(load_rows(0), STATUS_OK);
+    assert_string_equal(shown(0, true), "......B;......D;");
+    assert_string_equal(shown(2, true), "..............D;");
+    assert_int_equal(file_replace(path, "{{ messages[-1].content }}", 26), STATUS_OK);
+    expect_sentence(STATUS_INVALID, "train.jsonl:1: ");
+    expect_sentence(STATUS_INVALID, "does not begin with what opens an answer (message 1)");
+    assert_int_equal(file_remove_tree(path), STATUS_OK);
+    expect_sentence(STATUS_NOT_FOUND, "has no chat template");
+    settings.model.chat_format = CHAT_NONE;
+}
+
 static void test_sft_long_rows_are_refused_cut_or_left_out(void **state)
 {
     (void)state;
@@ -657,6 +698,7 @@ int main(void)
         cmocka_unit_test(test_sft_signal_leaves_a_checkpoint_that_goes_on),
         cmocka_unit_test(test_sft_held_out_loss_is_that_of_a_model_that_learns),
         cmocka_unit_test(test_sft_messages_are_trained_on_what_the_assistant_said),
+        cmocka_unit_test(test_sft_template_of_the_folder_masks_its_turns),
         cmocka_unit_test(test_sft_long_rows_are_refused_cut_or_left_out),
         cmocka_unit_test(test_sft_several_files_and_folders_are_read_in_order),
         cmocka_unit_test(test_sft_documents_are_packed_end_to_end),

@@ -273,9 +273,9 @@ static void check_gradient(const struct op_table *ops)
 static void check_gradient_window(const struct op_table *ops)
 {
     check_gradient_of(ops, (const int64_t[]){4, 2, 3}, 12, 1, 0);
-    check_gradient_of(ops, (const int64_t[]){3, 1, 1}, 80, 5, 0.7F);
-    check_gradient_of(ops, (const int64_t[]){1, 1, 1}, 150, 64, 0);
-    check_gradient_of(ops, (const int64_t[]){3, 1, 1}, 140, 65, 0);
+    check_gradient_of(ops, (const int64_t[]){3, 1, 1}, 70, 5, 0.7F);
+    check_gradient_of(ops, (const int64_t[]){1, 1, 1}, 90, 64, 0);
+    check_gradient_of(ops, (const int64_t[]){3, 1, 1}, 70, 65, 0);
     check_gradient_of(ops, (const int64_t[]){2, 1, 2}, 20, 1000, 0.3F);
 }
 

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "ops/jsonl.h"
+#include "text/chat_template.h"
 
 enum { AROUND_BYTES = 48, AROUND_IDS = 6 };
 static const size_t arena_max = (size_t)1 << 31;
@@ -17,7 +18,7 @@ static const char *const part_names[] = {"encode", "decode", "chat"};
 struct check {
     struct tokenizer *tokenizer;
     const char *folder;
-    uint64_t skipped; /* message lists */
+    struct chat_template *template; /* NULL: not opened yet */
     bool special;
     struct arena *arena;
     struct buffer text, valid;
@@ -166,11 +167,24 @@ static enum status check_decode(struct check *check, const json_t *row, const ui
     return STATUS_OK;
 }
 
-/* Message lists need the folder's chat template, which is not rendered here yet. */
-static enum status check_chat(struct check *check)
+static enum status check_chat(struct check *check, const json_t *row)
 {
-    if (check->skipped++ == 0)
-        puts("rows with messages: the text of the template is not compared, only its ids");
+    const json_t *wanted = json_object_get(row, "text");
+    const struct chat_request request = {
+        .messages = json_object_get(row, "messages"),
+        .tools = json_object_get(row, "tools"),
+        .variables = json_object_get(row, "kwargs"),
+        .add_generation_prompt = json_is_true(json_object_get(row, "add_generation_prompt")),
+    };
+    if (check->template == NULL)
+        TRY(chat_template_open(&check->template, check->folder, "", ""));
+    check->compared[PART_CHAT]++;
+    check->text.size = 0;
+    TRY(chat_template_render(check->template, &request, &check->text, NULL));
+    const char *got = buffer_string(&check->text), *text = json_string_value(wanted);
+    size_t size = json_string_length(wanted);
+    if (check->text.size != size || memcmp(got, text, size) != 0)
+        different_text(check, PART_CHAT, text, size, got, check->text.size);
     return STATUS_OK;
 }
 
@@ -187,7 +201,7 @@ static enum status check_row(struct check *check, const json_t *row)
     if (json_is_array(list))
         TRY(read_ids(check, list, &ids, &count));
     if (json_is_array(json_object_get(row, "messages")) && json_is_string(text))
-        TRY(check_chat(check));
+        TRY(check_chat(check, row));
     if (json_is_string(text) && json_is_array(list))
         TRY(check_encode(check, text, ids, count));
     if (json_is_string(json_object_get(row, "decoded")) && json_is_array(list))
@@ -239,6 +253,7 @@ enum status tokenize_check(struct tokenizer *tokenizer, const char *folder, cons
     if (status == STATUS_OK)
         print_counts(&check, equal);
     jsonl_close(&file);
+    chat_template_close(&check.template);
     buffer_free(&check.text);
     buffer_free(&check.valid);
     arena_destroy(&check.arena);

@@ -2,6 +2,12 @@
 #ifndef TESTS_SERVE_WORLD_H
 #define TESTS_SERVE_WORLD_H
 
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <netinet/in.h>

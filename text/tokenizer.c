@@ -125,6 +125,12 @@ enum status tokenizer_open(struct tokenizer **tokenizer, const char *folder,
     bool parts = !json && file_exists(path);
     TRY(file_path(path, "%s/merges.txt", folder));
     parts = parts && file_exists(path);
+    TRY(file_path(path, "%s/tokenizer.model", folder));
+    if (kind != TOKENIZER_BYTE && !json && !parts && file_exists(path))
+        return FAIL(STATUS_UNSUPPORTED,
+                    "%s: SentencePiece's tokenizer.model alone is not supported; make a "
+                    "tokenizer.json with AutoTokenizer.from_pretrained(...).save_pretrained(...)",
+                    folder);
     TRY(create(&result));
     if (kind == TOKENIZER_BYTE || (kind == TOKENIZER_AUTO && !json && !parts)) {
         result->bytes = true;

@@ -61,13 +61,14 @@ static enum status move_away(const char *path)
                : FAIL(STATUS_IO, "rename %s to %s: %s", path, other, strerror(errno));
 }
 
-static enum status take_name(const struct eval_writer *writer, const char *partial)
+static enum status take_name(const struct eval_writer *writer, const struct eval_job *job,
+                             const char *partial)
 {
     char path[FILE_PATH_MAX];
-    TRY(write_version(partial, &writer->job, writer->numerics));
+    TRY(write_version(partial, &job->of, job->numerics));
     TRY(file_sync_dir(partial));
     FAULT("eval.written");
-    TRY(file_path(path, "%s/step_%" PRIu64, writer->root, writer->job.version));
+    TRY(file_path(path, "%s/step_%" PRIu64, writer->root, job->of.version));
     if (file_exists(path))
         TRY(move_away(path));
     if (rename(partial, path) != 0)
@@ -75,9 +76,10 @@ static enum status take_name(const struct eval_writer *writer, const char *parti
     return file_sync_dir(writer->root);
 }
 
-static enum status begin_partial(const struct eval_writer *writer, char partial[FILE_PATH_MAX])
+static enum status begin_partial(const struct eval_writer *writer, const char *name,
+                                 char partial[FILE_PATH_MAX])
 {
-    TRY(file_path(partial, "%s/partial", writer->root));
+    TRY(file_path(partial, "%s/%s", writer->root, name));
     TRY(file_remove_tree(partial));
     return file_make_dirs(partial);
 }
@@ -86,11 +88,11 @@ static enum status write_weights(const struct eval_writer *writer)
 {
     char partial[FILE_PATH_MAX], model[FILE_PATH_MAX];
     const struct trainer *trainer = writer->trainer;
-    TRY(begin_partial(writer, partial));
+    TRY(begin_partial(writer, "partial", partial));
     TRY(file_path(model, "%s/hf", partial));
-    TRY(model_folder_save(model, &trainer->shape, model_parameters(trainer->model), writer->flat,
-                          ST_F32, writer->like, 0));
-    return take_name(writer, partial);
+    TRY(model_folder_save(model, &trainer->shape, model_parameters(trainer->model),
+                          writer->job.flat, ST_F32, writer->like, 0));
+    return take_name(writer, &writer->job, partial);
 }
 
 /* The files of a checkpoint are never written again, only removed: a second name keeps them. */
@@ -114,16 +116,18 @@ static enum status link_files(const char *from, const char *to)
     return status;
 }
 
-static enum status link_checkpoint(const struct eval_writer *writer, const char *checkpoint)
+/* Beside the thread, which may be writing an earlier version. */
+static enum status link_checkpoint(const struct eval_writer *writer, const struct eval_job *job,
+                                   const char *checkpoint)
 {
     char partial[FILE_PATH_MAX], from[FILE_PATH_MAX], to[FILE_PATH_MAX];
-    TRY(begin_partial(writer, partial));
+    TRY(begin_partial(writer, "linked", partial));
     TRY(file_path(from, "%s/hf", checkpoint));
     TRY(file_path(to, "%s/hf", partial));
     TRY(file_make_dirs(to));
     TRY(link_files(from, to));
     TRY(file_sync_dir(to));
-    return take_name(writer, partial);
+    return take_name(writer, job, partial);
 }
 
 /* ---- the thread ---- */
@@ -145,31 +149,75 @@ static void collect(struct eval_writer *writer)
         return;
     pthread_join(writer->thread, NULL);
     writer->running = false;
-    memory_free(writer->flat);
-    writer->flat = NULL;
+    memory_free(writer->job.flat);
+    writer->job.flat = NULL;
     if (writer->status != STATUS_OK)
         alarms_raise(writer->alarms, "version %" PRIu64 " cannot be evaluated: %s",
-                     writer->job.version, writer->sentence);
+                     writer->job.of.version, writer->sentence);
 }
 
-static enum status start_job(struct eval_writer *writer, struct trainer *trainer)
+static void start_next(struct eval_writer *writer)
+{
+    if (writer->running || writer->waiting_count == 0)
+        return;
+    writer->job = writer->waiting[0];
+    writer->waiting_count--;
+    memmove(writer->waiting, writer->waiting + 1, writer->waiting_count * sizeof writer->job);
+    atomic_store(&writer->done, false);
+    int error = pthread_create(&writer->thread, NULL, write_job, writer);
+    writer->running = error == 0;
+    if (error == 0)
+        return;
+    memory_free(writer->job.flat);
+    writer->job.flat = NULL;
+    alarms_raise(writer->alarms, "version %" PRIu64 " cannot be evaluated: pthread_create: %s",
+                 writer->job.of.version, strerror(error));
+}
+
+void eval_writer_turn(struct eval_writer *writer)
+{
+    if (writer->running && atomic_load(&writer->done))
+        collect(writer);
+    start_next(writer);
+}
+
+static void finish_all(struct eval_writer *writer)
+{
+    while (writer->running || writer->waiting_count > 0) {
+        collect(writer);
+        start_next(writer);
+    }
+}
+
+static bool has_room(const struct eval_writer *writer, size_t bytes)
+{
+    uint32_t copies = writer->waiting_count + writer->running;
+    return copies == 0 || (writer->waiting_count < EVAL_WAITING_MAX &&
+                           bytes <= (size_t)EVAL_WAITING_BYTES_MAX / (copies + 1));
+}
+
+/* A copy of the weights that waits for the thread. */
+static enum status add_copy(struct eval_writer *writer, struct trainer *trainer,
+                            const struct eval_job *job)
 {
     size_t elements = (size_t)model_parameters(trainer->model)->elements;
-    writer->flat = memory_array(elements, sizeof *writer->flat);
-    if (writer->flat == NULL)
+    struct eval_job copy = *job;
+    if (!has_room(writer, elements * sizeof *copy.flat)) {
+        writer->passed_over++;
+        LOG_WARN("eval", "no folder: those before it are still being written",
+                 "version=%" PRIu64 " writing=%" PRIu64 " passed_over=%" PRIu64, job->of.version,
+                 writer->job.of.version, writer->passed_over);
+        return STATUS_OK;
+    }
+    copy.flat = memory_array(elements, sizeof *copy.flat);
+    if (copy.flat == NULL)
         return FAIL(STATUS_NO_MEMORY, "%zu parameters to evaluate", elements);
-    enum status status = trainer_read(trainer, ARRAY_MASTER, writer->flat);
-    if (status == STATUS_OK) {
-        atomic_store(&writer->done, false);
-        int error = pthread_create(&writer->thread, NULL, write_job, writer);
-        writer->running = error == 0;
-        if (error != 0)
-            status = FAIL(STATUS_LIMIT, "pthread_create: %s", strerror(error));
-    }
-    if (status != STATUS_OK) {
-        memory_free(writer->flat);
-        writer->flat = NULL;
-    }
+    enum status status = trainer_read(trainer, ARRAY_MASTER, copy.flat);
+    if (status == STATUS_OK)
+        writer->waiting[writer->waiting_count++] = copy;
+    else
+        memory_free(copy.flat);
+    start_next(writer);
     return status;
 }
 
@@ -185,14 +233,15 @@ enum status eval_writer_open(struct eval_writer *writer, const char *run_folder,
     TRY(file_make_dirs(writer->root));
     TRY(file_path(path, "%s/partial", writer->root));
     TRY(file_remove_tree(path));
+    TRY(file_path(path, "%s/linked", writer->root));
+    TRY(file_remove_tree(path));
     TRY(file_path(path, "%s/last.json", writer->root));
     return file_remove_tree(path);
 }
 
 void eval_writer_close(struct eval_writer *writer)
 {
-    if (writer->running)
-        collect(writer);
+    finish_all(writer);
 }
 
 /* True: this version has its folder, or had it. */
@@ -207,36 +256,29 @@ static bool stands(const struct eval_writer *writer, const struct eval_version *
 enum status eval_writer_put(struct eval_writer *writer, struct trainer *trainer,
                             const struct eval_version *version, const char *checkpoint, bool must)
 {
-    if (writer->running && (must || atomic_load(&writer->done)))
-        collect(writer);
+    if (must)
+        finish_all(writer);
+    eval_writer_turn(writer);
     if (stands(writer, version))
         return STATUS_OK;
-    if (writer->running) {
-        writer->passed_over++;
-        LOG_WARN("eval", "no folder: the one before it is still being written",
-                 "version=%" PRIu64 " writing=%" PRIu64 " passed_over=%" PRIu64, version->version,
-                 writer->job.version, writer->passed_over);
-        return STATUS_OK;
-    }
     char numerics[256];
     model_numerics(trainer->model, numerics, sizeof numerics);
-    writer->numerics = hash64(numerics, strlen(numerics), 0);
-    writer->job = *version;
+    struct eval_job job = {.of = *version, .numerics = hash64(numerics, strlen(numerics), 0)};
     writer->trainer = trainer;
     if (checkpoint[0] != '\0') {
-        enum status status = link_checkpoint(writer, checkpoint);
+        enum status status = link_checkpoint(writer, &job, checkpoint);
         if (status == STATUS_OK)
             return STATUS_OK;
         LOG_FAILURE("eval", "files of a checkpoint cannot be linked, they are written again",
                     status);
     }
-    return start_job(writer, trainer);
+    return add_copy(writer, trainer, &job);
 }
 
 void eval_writer_end(struct eval_writer *writer, uint64_t version)
 {
     char path[FILE_PATH_MAX], text[64];
-    collect(writer);
+    finish_all(writer);
     int size = snprintf(text, sizeof text, "{\"version\": %" PRIu64 "}\n", version);
     enum status status = file_path(path, "%s/last.json", writer->root);
     if (status == STATUS_OK)

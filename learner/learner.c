@@ -365,8 +365,10 @@ static enum status put_for_evaluation(struct learner *learner, bool last)
     struct eval_version version = {.version = learner->version,
                                    .branch = learner->branch,
                                    .digest = learner->trainer.weights.digest};
-    if (!eval_is_on(learner->settings) ||
-        (!last && !eval_is_due(learner->settings, learner->version)))
+    if (!eval_is_on(learner->settings))
+        return STATUS_OK;
+    eval_writer_turn(&learner->eval);
+    if (!last && !eval_is_due(learner->settings, learner->version))
         return STATUS_OK;
     if (learner->version > 0 && learner->checkpoint_version == learner->version)
         TRY(file_path(path, "%s/step_%" PRIu64, learner->checkpoints, learner->version));

@@ -103,6 +103,30 @@ static void test_eval_folder_has_the_exact_weights_of_its_version(void **state)
     eval_writer_close(&writer);
 }
 
+/* Due faster than the disk takes them. */
+static void test_eval_folder_copies_wait_their_turn(void **state)
+{
+    (void)state;
+    struct eval_writer writer;
+    enum { VERSIONS = 6 };
+    uint64_t digests[VERSIONS];
+    char run[FILE_PATH_MAX], path[FILE_PATH_MAX], name[64];
+    make_run(run, "queue");
+    must(eval_writer_open(&writer, run, model, &alarms));
+    for (uint64_t i = 0; i < VERSIONS; i++) {
+        train(20 + i);
+        struct eval_version version = now(i, 0);
+        digests[i] = version.digest;
+        must(eval_writer_put(&writer, &trainer, &version, "", false));
+    }
+    assert_int_equal(writer.passed_over, 0);
+    eval_writer_close(&writer);
+    for (uint64_t i = 0; i < VERSIONS; i++) {
+        snprintf(name, sizeof name, "eval/step_%" PRIu64, i);
+        assert_holds(path_in(path, run, name), digests[i]);
+    }
+}
+
 static void test_eval_folder_of_a_checkpoint_is_linked(void **state)
 {
     (void)state;
@@ -212,6 +236,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_eval_folder_has_the_exact_weights_of_its_version),
+        cmocka_unit_test(test_eval_folder_copies_wait_their_turn),
         cmocka_unit_test(test_eval_folder_of_a_checkpoint_is_linked),
         cmocka_unit_test(test_eval_folder_of_another_branch_takes_the_name),
         cmocka_unit_test(test_eval_folder_that_cannot_be_written_is_an_alarm),

@@ -8,6 +8,7 @@
 #include "core/check.h"
 #include "core/config_internal.h"
 #include "core/loss_rules.h"
+#include "core/stage_lengths.h"
 
 /* ---- reading ---- */
 
@@ -303,12 +304,29 @@ static uint32_t points(const struct schedule *schedule, enum schedule_unit unit,
     return count;
 }
 
+/* A change at a stage that the run has not would never apply. */
+static enum status check_stages(const struct settings *settings, const struct schedule *schedule)
+{
+    struct stage_lengths lengths;
+    TRY(stage_lengths_parse(settings->stages.lengths, settings->sampling.response_tokens_max,
+                            &lengths));
+    for (uint32_t i = 0; i < schedule->change_count; i++)
+        if (schedule->changes[i].unit == SCHEDULE_STAGE &&
+            schedule->changes[i].from >= lengths.count)
+            return FAIL(STATUS_INVALID,
+                        "schedule.changes: stage %" PRIu64 " never comes: the run has %u stage%s, "
+                        "counted from 0 (stages.lengths)",
+                        schedule->changes[i].from, lengths.count, lengths.count == 1 ? "" : "s");
+    return STATUS_OK;
+}
+
 enum status schedule_check(const struct settings *settings)
 {
     struct schedule schedule;
     uint64_t steps[SCHEDULE_CHANGES_MAX + 1], stages[SCHEDULE_CHANGES_MAX + 1];
     unsigned reads = 0;
     TRY(schedule_parse(&schedule, settings->schedule.changes));
+    TRY(check_stages(settings, &schedule));
     uint32_t step_count = points(&schedule, SCHEDULE_STEP, steps),
              stage_count = points(&schedule, SCHEDULE_STAGE, stages);
     for (uint32_t g = 0; g < stage_count; g++)

@@ -238,9 +238,15 @@ static void test_schedule_contradiction_of_a_change_is_refused_at_start(void **s
            NULL, "at step 200 in stage 0");
     /* only together do they contradict each other */
     recipe("schedule.changes=step 50: loss.kind=dapo; stage 2: loss.kl_coefficient=0.1",
-           "loss.kind=grpo", NULL, NULL, "at step 50 in stage 2");
+           "loss.kind=grpo", "stages.lengths=64, 128, 256", NULL, "at step 50 in stage 2");
     recipe("schedule.changes=step 9: loss.weight_min=6", NULL, NULL, NULL, "weight_min 6 is above");
     recipe("schedule.changes=step x: loss.kind=dapo", NULL, NULL, NULL, "column 6");
+    /* a stage that the run has not */
+    recipe("schedule.changes=stage 1: optim.lr=1e-7", NULL, NULL, NULL,
+           "stage 1 never comes: the run has 1 stage, counted from 0");
+    recipe("schedule.changes=stage 2: optim.lr=1e-7", "stages.lengths=64, 256", NULL, NULL,
+           "stage 2 never comes: the run has 2 stages");
+    recipe("schedule.changes=stage 1: optim.lr=1e-7", "stages.lengths=64, 256", NULL, NULL, NULL);
     /* read later, so it may stand in the recipe; never read: refused */
     recipe("schedule.changes=step 50: loss.kind=dapo", "loss.clip_high=0.3", NULL, NULL, NULL);
     recipe("schedule.changes=step 50: loss.clip_high=0.3", NULL, NULL, NULL,
@@ -255,9 +261,11 @@ static void test_schedule_knows_whether_a_reference_is_needed(void **state)
     assert_false(schedule_needs_reference(&settings));
     recipe("loss.kind=grpo", "loss.kl_coefficient=1", NULL, NULL, NULL);
     assert_true(schedule_needs_reference(&settings));
-    recipe("loss.kind=grpo", "schedule.changes=stage 1: loss.kl_coefficient=0.5", NULL, NULL, NULL);
+    recipe("loss.kind=grpo", "schedule.changes=stage 1: loss.kl_coefficient=0.5",
+           "stages.lengths=64, 256", NULL, NULL);
     assert_true(schedule_needs_reference(&settings));
-    recipe("loss.kind=grpo", "schedule.changes=stage 1: loss.kl_coefficient=0", NULL, NULL, NULL);
+    recipe("loss.kind=grpo", "schedule.changes=stage 1: loss.kl_coefficient=0",
+           "stages.lengths=64, 256", NULL, NULL);
     assert_false(schedule_needs_reference(&settings));
 }
 

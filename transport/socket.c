@@ -305,7 +305,8 @@ const char *socket_handshake_text(int event, int value)
     if (event == ZMQ_EVENT_HANDSHAKE_FAILED_AUTH)
         return value == 300 ? "the allow list could not be read" : "its key is not allowed";
     if (event == ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL)
-        return "it ended or said nothing during the handshake (perhaps it uses other keys, or none)";
+        return "it ended or said nothing during the handshake (perhaps it uses other keys, or "
+               "none)";
     switch (value) {
     case ZMQ_PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH:
         return "one side uses keys and the other does not";

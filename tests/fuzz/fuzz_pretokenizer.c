@@ -88,14 +88,16 @@ static void try_pattern(const uint8_t *bytes, size_t size, const uint8_t *text, 
 {
     struct pattern pattern;
     struct buffer source;
+    text_size = text_size < 256 ? text_size : 256;
+    while (text_size > 0 && (text[text_size] & 0xc0) == 0x80) /* a NUL stands behind the text */
+        text_size--;
     buffer_init(&source, 0);
     CHECK(text_append_utf8(&source, bytes, size < 64 ? size : 64) == STATUS_OK);
     if (pattern_compile(&pattern, buffer_string(&source), false) == STATUS_OK) {
         struct pattern_search search = {0};
         bool found = true;
         size_t range[2], matches = 0;
-        while (pattern_next(&pattern, &search, text, text_size < 256 ? text_size : 256, range,
-                            &found) == STATUS_OK &&
+        while (pattern_next(&pattern, &search, text, text_size, range, &found) == STATUS_OK &&
                found)
             CHECK(range[0] <= range[1] && range[1] <= text_size && ++matches <= 2 * 256 + 2);
         pattern_free(&pattern);

@@ -28,7 +28,7 @@ struct bpe_join { /* symbol at `place` and the one after it */
 
 /* Pieces of at most KNOWN_BYTES that became at most KNOWN_IDS ids; a newer one takes the place of an older one. The
  * first and last eight bytes and the size tell such pieces apart. */
-enum { KNOWN_BYTES = 16, KNOWN_IDS = 3, KNOWN_BITS = 15, SHORT_SYMBOLS = 48 };
+enum { KNOWN_BYTES = 16, KNOWN_IDS = 3, KNOWN_BITS_MAX = 15, SHORT_SYMBOLS = 48 };
 struct bpe_known {
     uint64_t first, last;
     uint8_t size, count;
@@ -81,7 +81,10 @@ enum status bpe_create(struct bpe *bpe, uint32_t vocabulary, size_t merges)
     bpe->tokens = memory_array((size_t)vocabulary + 1, sizeof *bpe->tokens);
     bpe->by_text = memory_array(bpe->table_size, sizeof *bpe->by_text);
     bpe->merges = memory_array(bpe->merges_size, sizeof *bpe->merges);
-    bpe->known = memory_array((size_t)1 << KNOWN_BITS, sizeof *bpe->known);
+    bpe->known_bits = 4;
+    while (bpe->known_bits < KNOWN_BITS_MAX && vocabulary >> bpe->known_bits != 0)
+        bpe->known_bits++;
+    bpe->known = memory_array((size_t)1 << bpe->known_bits, sizeof *bpe->known);
     if (bpe->tokens == NULL || bpe->by_text == NULL || bpe->merges == NULL || bpe->known == NULL) {
         bpe_destroy(bpe);
         return FAIL(STATUS_NO_MEMORY, "vocabulary of %u tokens, %zu merges", vocabulary, merges);
@@ -443,7 +446,7 @@ static struct bpe_known *known_place(const struct bpe *bpe, const struct bpe_kno
 {
     uint64_t hash = (key->first ^ (uint64_t)key->size << 56) * UINT64_C(0x9E3779B97F4A7C15);
     hash = (hash ^ (hash >> 32) ^ key->last) * UINT64_C(0xD6E8FEB86659FD93);
-    return &bpe->known[hash >> (64 - KNOWN_BITS)];
+    return &bpe->known[hash >> (64 - bpe->known_bits)];
 }
 
 static enum status encode_new(struct bpe *bpe, const uint8_t *piece, size_t size,

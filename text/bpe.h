@@ -40,7 +40,8 @@ struct bpe {
     bool byte_fallback;    /* a character outside the vocabulary becomes the tokens of its bytes */
     int64_t fallback[256]; /* ids of <0x00> .. <0xFF>, -1: none */
     int64_t byte_ids[256]; /* ids of single bytes, -1: none */
-    struct bpe_known *known;    /* short pieces and their ids */
+    struct bpe_known *known; /* [1 << known_bits] short pieces and their ids */
+    uint32_t known_bits;
     struct bpe_symbol *symbols; /* scratch of encode */
     struct bpe_join *heap;
     size_t symbols_capacity, heap_capacity;

@@ -114,8 +114,6 @@ enum status normalizer_form(struct normalizer *normalizer, const char *name)
     for (size_t i = 0; i < sizeof forms / sizeof forms[0]; i++) {
         if (strcmp(forms[i].name, name) != 0)
             continue;
-        if (forms[i].options == nfc && normalizer->changes == NULL)
-            TRY(find_changes(normalizer));
         step->kind = NORMAL_FORM;
         step->form = forms[i].options;
         normalizer->count++;
@@ -248,6 +246,8 @@ static enum status compose(struct normalizer *normalizer, const uint8_t *text, s
                            struct buffer *out, bool *changed)
 {
     size_t copied = 0, starter = 0, length;
+    if (normalizer->changes == NULL)
+        TRY(find_changes(normalizer));
     for (size_t at = 0; at < size;) {
         if (!is_marked(normalizer->changes, utf8_point(text + at, &length))) {
             starter = is_later(utf8_point(text + at, &length)) ? at + length : at;

@@ -21,7 +21,7 @@ struct normalizer {
     struct normalizer_step steps[NORMALIZER_STEPS_MAX];
     size_t count;
     uint8_t *
-        changes; /* a bit for each code point that NFC may change or join with its neighbours; with NFC only */
+        changes; /* a bit for each code point that NFC may change or join with its neighbours; made when NFC first meets a text that is not ASCII */
     struct buffer texts[2]; /* results, in turns */
     int32_t *points;        /* [points_capacity] scratch of a Unicode form */
     size_t points_capacity;

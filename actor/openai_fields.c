@@ -133,13 +133,15 @@ bool openai_number(const json_t *json, const char *name, double least, double mo
 
 /* ---- what is not supported ---- */
 
+enum neutral_kind { EMPTY, ZERO, ONE, NO };
+
 /* A member that may only say what happens anyway. */
 struct neutral {
     const char *name;
-    enum { EMPTY, ZERO, ONE, NO } is;
+    enum neutral_kind is;
 };
 
-static bool says_nothing(const json_t *value, int neutral)
+static bool says_nothing(const json_t *value, enum neutral_kind neutral)
 {
     switch (neutral) {
     case EMPTY:

@@ -14,6 +14,7 @@
 
 #include "core/file.h"
 #include "core/memory.h"
+#include "tests/slow.h"
 #include "text/detokenizer.h"
 #include "text/scanner.h"
 #include "text/tokenizer_parts.h"
@@ -251,7 +252,7 @@ static void test_tokenizer_parts_scanners_match_what_pcre2_matches(void **state)
         assert_non_null(fast.scan);
         plain = fast;
         plain.scan = NULL;
-        for (int round = 0; round < 2000; round++) {
+        for (uint64_t round = 0; round < test_times(2000, 100); round++) {
             char text[64] = "";
             for (size_t k = 0; k < 10; k++) {
                 seed = seed * 1664525u + 1013904223u;

@@ -162,7 +162,9 @@ static enum status open_texts(struct http_server *server)
     const struct settings *settings = server->config.settings;
     const struct engine *engine = server->config.engine;
     TRY(tokenizer_open(&server->tokenizer, settings->model.path, settings->model.tokenizer));
-    enum status status = chat_template_open(&server->chat, settings->model.path, "", "");
+    enum status status =
+        chat_template_open(&server->chat, settings->model.path, settings->model.chat_template,
+                           settings->model.chat_variables);
     if (status != STATUS_OK && status != STATUS_NOT_FOUND)
         LOG_WARN("http", "no chat: the template cannot be used", "why=\"%s\"",
                  status_sentence(status_last_error()));

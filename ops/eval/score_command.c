@@ -397,7 +397,7 @@ static int read_arguments(struct score_run *run, int argc, char **argv)
         else if (option == SPECIAL)
             run->special = true;
         else if (option == DEVICE)
-            status = make_override(run, 1, "actor.device", optarg);
+            status = make_override(run, 1, "run.device", optarg);
         else
             return usage(stderr, EXIT_CODE_USAGE);
     }

@@ -1,12 +1,10 @@
 #include "actor/serve_command.h"
 
-#include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -17,12 +15,11 @@
 #include "core/file.h"
 #include "core/log.h"
 #include "core/memory.h"
+#include "core/overrides.h"
 #include "core/program.h"
 
 enum {
-    OVERRIDES_MAX = 256,
     FILES_MAX = 16,
-    TEXTS_MAX = 16,
     CONTEXT_DEFAULT = 8192, /* tokens, when the model takes so many */
     IDLE_MS = 200,
     DESCRIPTORS_SPARE = 128
@@ -55,10 +52,7 @@ static const struct option options[] = {{"port", 1, NULL, PORT},        {"host",
 struct serving {
     const char *files[FILES_MAX];
     size_t file_count;
-    const char *overrides[OVERRIDES_MAX];
-    size_t override_count;
-    char texts[TEXTS_MAX][FILE_PATH_MAX + 64]; /* overrides made here */
-    size_t text_count;
+    struct overrides overrides;
     const char *model, *host, *name;
     uint64_t port, context, parent;
     char address[FILE_PATH_MAX], own_name[FILE_PATH_MAX];
@@ -70,54 +64,25 @@ struct serving {
 
 /* ---- the command line ---- */
 
-static enum status add_override(struct serving *serving, const char *text)
-{
-    if (serving->override_count == OVERRIDES_MAX)
-        return FAIL(STATUS_LIMIT, "more than %d settings", OVERRIDES_MAX);
-    serving->overrides[serving->override_count++] = text;
-    return STATUS_OK;
-}
-
-static enum status make_override(struct serving *serving, const char *name, const char *value)
-{
-    if (serving->text_count == TEXTS_MAX || strlen(value) >= FILE_PATH_MAX)
-        return FAIL(STATUS_LIMIT, "%s is given too often, or its value is too long", name);
-    char *text = serving->texts[serving->text_count++];
-    snprintf(text, sizeof serving->texts[0], "%s=%s", name, value);
-    return add_override(serving, text);
-}
-
-static enum status read_number(const char *name, const char *text, uint64_t most, uint64_t *out)
-{
-    char *end = NULL;
-    errno = 0;
-    unsigned long long value = strtoull(text, &end, 10);
-    if (errno != 0 || text[0] < '0' || text[0] > '9' || *end != '\0' || value > most)
-        return FAIL(STATUS_INVALID, "%s %s: a whole number from 0 to %" PRIu64 " is wanted", name,
-                    text, most);
-    *out = value;
-    return STATUS_OK;
-}
-
 static enum status take_option(struct serving *serving, int option)
 {
     switch (option) {
     case PORT:
-        return read_number("--port", optarg, 65535, &serving->port);
+        return option_number("--port", optarg, 0, 65535, &serving->port);
     case HOST:
         serving->host = optarg;
         return STATUS_OK;
     case TOKEN:
-        return make_override(serving, "actor.http_token", optarg);
+        return overrides_make(&serving->overrides, "actor.http_token", optarg);
     case NAME:
         serving->name = optarg;
         return STATUS_OK;
     case CONTEXT:
-        return read_number("--context", optarg, 1 << 24, &serving->context);
+        return option_number("--context", optarg, 0, 1 << 24, &serving->context);
     case DEVICE:
-        return make_override(serving, "run.device", optarg);
+        return overrides_make(&serving->overrides, "run.device", optarg);
     case PARENT:
-        return read_number("--parent", optarg, INT32_MAX, &serving->parent);
+        return option_number("--parent", optarg, 0, INT32_MAX, &serving->parent);
     default:
         if (serving->file_count == FILES_MAX)
             return FAIL(STATUS_LIMIT, "more than %d --config", FILES_MAX);
@@ -136,14 +101,14 @@ static enum status take_words(struct serving *serving, int argc, char **argv)
 {
     for (int i = optind; i < argc; i++)
         if (is_setting(argv[i]))
-            TRY(add_override(serving, argv[i]));
+            TRY(overrides_add(&serving->overrides, argv[i]));
         else if (serving->model == NULL)
             serving->model = argv[i];
         else
             return FAIL(STATUS_INVALID, "%s: MODEL_DIR is there already", argv[i]);
     if (serving->model == NULL)
         return FAIL(STATUS_INVALID, "MODEL_DIR is wanted");
-    return make_override(serving, "model.path", serving->model);
+    return overrides_make(&serving->overrides, "model.path", serving->model);
 }
 
 /* The engine sizes a sequence as the longest prompt with the longest response. */
@@ -181,8 +146,8 @@ static enum status load_settings(struct serving *serving)
 {
     struct config_input input = {.files = serving->files,
                                  .file_count = serving->file_count,
-                                 .overrides = serving->overrides,
-                                 .override_count = serving->override_count,
+                                 .overrides = serving->overrides.list,
+                                 .override_count = serving->overrides.count,
                                  .environment = true};
     TRY(settings_load(&serving->settings, &serving->config, &input));
     serving->settings.actor.http = ""; /* all slots serve */
@@ -199,7 +164,7 @@ static int read_arguments(struct serving *serving, int argc, char **argv)
     serving->host = "127.0.0.1";
     serving->port = 8000;
     for (size_t i = 0; i < sizeof defaults / sizeof defaults[0] && status == STATUS_OK; i++)
-        status = add_override(serving, defaults[i]);
+        status = overrides_add(&serving->overrides, defaults[i]);
     for (int option;
          status == STATUS_OK && (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         if (option == HELP)

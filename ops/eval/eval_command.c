@@ -1,5 +1,4 @@
 /* ops/eval/eval_command.c - the command line of `weir eval`, the scoring child and the report. */
-#include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <spawn.h>
@@ -11,6 +10,7 @@
 #include "core/eval_schedule.h"
 #include "core/log.h"
 #include "core/memory.h"
+#include "core/overrides.h"
 #include "core/program.h"
 #include "core/wait.h"
 #include "ops/cmd.h"
@@ -88,52 +88,20 @@ static const struct option options[] = {{"samples", 1, NULL, SAMPLES},
                                         {"help", 0, NULL, HELP},
                                         {NULL, 0, NULL, 0}};
 
-enum { FILES_MAX = 16, OVERRIDES_MAX = 256, TEXTS_MAX = 8 };
+enum { FILES_MAX = 16 };
 
 struct arguments {
     struct eval eval;
     bool json, no_reward;
     const char *files[FILES_MAX];
     size_t file_count;
-    const char *overrides[OVERRIDES_MAX]; /* defaults of evaluation first */
-    size_t override_count;
-    char texts[TEXTS_MAX][FILE_PATH_MAX + 64]; /* overrides made here */
-    size_t text_count;
-    const char *model, *table; /* table: a run whose table is wanted */
+    struct overrides overrides; /* defaults of evaluation first */
+    const char *model, *table;  /* table: a run whose table is wanted */
     struct eval_sets sets;
     bool named; /* a set has a name that was given: its files go to a folder of it */
     struct config *config;
     struct settings settings;
 };
-
-static enum status add_override(struct arguments *arguments, const char *text)
-{
-    if (arguments->override_count == OVERRIDES_MAX)
-        return FAIL(STATUS_LIMIT, "more than %d settings", OVERRIDES_MAX);
-    arguments->overrides[arguments->override_count++] = text;
-    return STATUS_OK;
-}
-
-static enum status make_override(struct arguments *arguments, const char *name, const char *value)
-{
-    if (arguments->text_count == TEXTS_MAX || strlen(value) >= FILE_PATH_MAX)
-        return FAIL(STATUS_LIMIT, "%s is given too often, or its value is too long", name);
-    char *text = arguments->texts[arguments->text_count++];
-    snprintf(text, sizeof arguments->texts[0], "%s=%s", name, value);
-    return add_override(arguments, text);
-}
-
-static enum status read_count(const char *name, const char *text, uint64_t max, uint64_t *out)
-{
-    char *end = NULL;
-    errno = 0;
-    unsigned long long value = strtoull(text, &end, 10);
-    if (errno != 0 || text[0] < '0' || text[0] > '9' || *end != '\0' || value < 1 || value > max)
-        return FAIL(STATUS_INVALID, "%s %s: a whole number from 1 to %" PRIu64 " is wanted", name,
-                    text, max);
-    *out = value;
-    return STATUS_OK;
-}
 
 static enum status read_success(const char *text, double *success)
 {
@@ -153,7 +121,7 @@ static enum status read_ks(const char *text, struct report_options *report)
         uint64_t k = 0;
         size_t size = strcspn(at, ",");
         snprintf(word, sizeof word, "%.*s", (int)(size < 15 ? size : 15), at);
-        TRY(read_count("--k", word, 1 << 16, &k));
+        TRY(option_number("--k", word, 1, 1 << 16, &k));
         if (report->k_count == REPORT_KS_MAX ||
             (report->k_count > 0 && k <= report->ks[report->k_count - 1]))
             return FAIL(STATUS_INVALID, "--k %s: at most %d numbers, ascending", text,
@@ -175,7 +143,8 @@ void eval_default_ks(struct eval *eval)
 static enum status take_reward(struct arguments *arguments, const char *name)
 {
     arguments->no_reward = strcmp(name, "none") == 0;
-    return arguments->no_reward ? STATUS_OK : make_override(arguments, "reward.plugin", name);
+    return arguments->no_reward ? STATUS_OK
+                                : overrides_make(&arguments->overrides, "reward.plugin", name);
 }
 
 static enum status take_option(struct arguments *arguments, int option)
@@ -184,7 +153,7 @@ static enum status take_option(struct arguments *arguments, int option)
     uint64_t number = 0;
     switch (option) {
     case SAMPLES:
-        TRY(read_count("--samples", optarg, 65535, &number));
+        TRY(option_number("--samples", optarg, 1, 65535, &number));
         eval->samples = (uint32_t)number;
         return STATUS_OK;
     case REWARD:
@@ -196,13 +165,13 @@ static enum status take_option(struct arguments *arguments, int option)
     case SUCCESS:
         return read_success(optarg, &eval->report.success);
     case SEED:
-        return make_override(arguments, "run.seed", optarg);
+        return overrides_make(&arguments->overrides, "run.seed", optarg);
     case TOKENS:
-        return make_override(arguments, "sampling.response_tokens_max", optarg);
+        return overrides_make(&arguments->overrides, "sampling.response_tokens_max", optarg);
     case DEVICE:
-        return make_override(arguments, "run.device", optarg);
+        return overrides_make(&arguments->overrides, "run.device", optarg);
     case LIMIT:
-        return read_count("--limit", optarg, UINT32_MAX, &eval->limit);
+        return option_number("--limit", optarg, 1, UINT32_MAX, &eval->limit);
     case KEY_ID:
         eval->key_id = optarg;
         return STATUS_OK;
@@ -231,7 +200,7 @@ static enum status take_words(struct arguments *arguments, int argc, char **argv
 {
     for (int i = optind; i < argc; i++)
         if (is_setting(argv[i]))
-            TRY(add_override(arguments, argv[i]));
+            TRY(overrides_add(&arguments->overrides, argv[i]));
         else if (arguments->model == NULL)
             arguments->model = argv[i];
         else
@@ -240,7 +209,7 @@ static enum status take_words(struct arguments *arguments, int argc, char **argv
         return STATUS_OK;
     if (arguments->model == NULL)
         return FAIL(STATUS_INVALID, "MODEL_DIR and DATA.jsonl are wanted");
-    return make_override(arguments, "model.path", arguments->model);
+    return overrides_make(&arguments->overrides, "model.path", arguments->model);
 }
 
 static enum status load_settings(struct arguments *arguments)
@@ -248,8 +217,8 @@ static enum status load_settings(struct arguments *arguments)
     struct eval *eval = &arguments->eval;
     struct config_input input = {.files = arguments->files,
                                  .file_count = arguments->file_count,
-                                 .overrides = arguments->overrides,
-                                 .override_count = arguments->override_count,
+                                 .overrides = arguments->overrides.list,
+                                 .override_count = arguments->overrides.count,
                                  .environment = true};
     TRY(settings_load(&arguments->settings, &arguments->config, &input));
     if (arguments->sets.count == 0 && arguments->settings.eval.sets[0] != '\0') {
@@ -265,8 +234,8 @@ static enum status load_settings(struct arguments *arguments)
         eval->passed_on[eval->passed_on_count++] = "--config";
         eval->passed_on[eval->passed_on_count++] = arguments->files[i];
     }
-    for (size_t i = 0; i < arguments->override_count; i++)
-        eval->passed_on[eval->passed_on_count++] = arguments->overrides[i];
+    for (size_t i = 0; i < arguments->overrides.count; i++)
+        eval->passed_on[eval->passed_on_count++] = arguments->overrides.list[i];
     return STATUS_OK;
 }
 
@@ -278,7 +247,7 @@ static int read_arguments(struct arguments *arguments, int argc, char **argv)
                                            "redis.mode=off", "run.log_level=warn"};
     enum status status = STATUS_OK;
     for (size_t i = 0; i < sizeof defaults / sizeof defaults[0] && status == STATUS_OK; i++)
-        status = add_override(arguments, defaults[i]);
+        status = overrides_add(&arguments->overrides, defaults[i]);
     for (int option;
          status == STATUS_OK && (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         if (option == HELP)

@@ -6,19 +6,19 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "actor/score.h"
 #include "core/arena.h"
 #include "core/config.h"
 #include "core/memory.h"
+#include "core/overrides.h"
 #include "core/program.h"
 #include "ops/cmd.h"
 #include "ops/eval/eval.h"
 #include "ops/jsonl.h"
 
-enum { OVERRIDES_MAX = 64, WAITING_MAX = 256, ARENA_BYTES = 64 << 20 };
+enum { WAITING_MAX = 256, ARENA_BYTES = 64 << 20 };
 
 struct score_row {
     uint32_t *ids; /* owned; NULL once scored */
@@ -29,11 +29,9 @@ struct score_row {
 
 struct score_run {
     const char *model, *data, *out_path;
-    uint32_t top;
+    uint64_t top;
     bool special;
-    const char *overrides[OVERRIDES_MAX];
-    size_t override_count;
-    char texts[2][FILE_PATH_MAX + 64];
+    struct overrides overrides;
     struct config *config;
     struct settings settings;
     struct engine engine;
@@ -264,7 +262,7 @@ static enum status score_rows(struct score_run *run)
     for (uint64_t next = 0; next < run->count || scorer_pending(run->scorer) > 0;) {
         while (next < run->count && next - run->written < WAITING_MAX) {
             const struct score_row *row = &run->rows[next];
-            const struct scorer_request request = {next, row->ids, row->count, run->top};
+            const struct scorer_request request = {next, row->ids, row->count, (uint32_t)run->top};
             TRY(add_request(run, &request));
             next++;
         }
@@ -328,39 +326,12 @@ static void close_run(struct score_run *run)
 
 /* ---- arguments ---- */
 
-static enum status add_override(struct score_run *run, const char *text)
-{
-    if (run->override_count == OVERRIDES_MAX)
-        return FAIL(STATUS_LIMIT, "more than %d settings", OVERRIDES_MAX);
-    run->overrides[run->override_count++] = text;
-    return STATUS_OK;
-}
-
-static enum status make_override(struct score_run *run, int place, const char *name,
-                                 const char *value)
-{
-    int size = snprintf(run->texts[place], sizeof run->texts[place], "%s=%s", name, value);
-    if (size < 0 || (size_t)size >= sizeof run->texts[place])
-        return FAIL(STATUS_LIMIT, "%s is too long", name);
-    return add_override(run, run->texts[place]);
-}
-
-static enum status take_top(struct score_run *run, const char *text)
-{
-    char *end = NULL;
-    unsigned long number = strtoul(text, &end, 10);
-    if (*text < '0' || *text > '9' || *end != '\0' || number > SCORE_TOP_MAX)
-        return FAIL(STATUS_INVALID, "--top %s: a number from 0 to %d", text, SCORE_TOP_MAX);
-    run->top = (uint32_t)number;
-    return STATUS_OK;
-}
-
 static enum status take_words(struct score_run *run, int argc, char **argv)
 {
     for (int i = optind; i < argc; i++) {
         const char *equals = strchr(argv[i], '='), *slash = strchr(argv[i], '/');
         if (equals != NULL && (slash == NULL || slash > equals))
-            TRY(add_override(run, argv[i]));
+            TRY(overrides_add(&run->overrides, argv[i]));
         else if (run->model == NULL)
             run->model = argv[i];
         else if (run->data == NULL)
@@ -370,9 +341,10 @@ static enum status take_words(struct score_run *run, int argc, char **argv)
     }
     if (run->data == NULL)
         return FAIL(STATUS_INVALID, "MODEL_DIR and ROWS.jsonl are wanted");
-    TRY(make_override(run, 0, "model.path", run->model));
-    struct config_input input = {
-        .overrides = run->overrides, .override_count = run->override_count, .environment = true};
+    TRY(overrides_make(&run->overrides, "model.path", run->model));
+    struct config_input input = {.overrides = run->overrides.list,
+                                 .override_count = run->overrides.count,
+                                 .environment = true};
     return settings_load(&run->settings, &run->config, &input);
 }
 
@@ -383,9 +355,9 @@ static int read_arguments(struct score_run *run, int argc, char **argv)
     static const struct option options[] = {
         {"out", 1, NULL, OUT},       {"top", 1, NULL, TOP},   {"special", 0, NULL, SPECIAL},
         {"device", 1, NULL, DEVICE}, {"help", 0, NULL, HELP}, {NULL, 0, NULL, 0}};
-    enum status status = add_override(run, "redis.mode=off");
+    enum status status = overrides_add(&run->overrides, "redis.mode=off");
     if (status == STATUS_OK)
-        status = add_override(run, "run.log_level=warn");
+        status = overrides_add(&run->overrides, "run.log_level=warn");
     for (int option;
          status == STATUS_OK && (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         if (option == HELP)
@@ -393,11 +365,11 @@ static int read_arguments(struct score_run *run, int argc, char **argv)
         if (option == OUT)
             run->out_path = optarg;
         else if (option == TOP)
-            status = take_top(run, optarg);
+            status = option_number("--top", optarg, 0, SCORE_TOP_MAX, &run->top);
         else if (option == SPECIAL)
             run->special = true;
         else if (option == DEVICE)
-            status = make_override(run, 1, "run.device", optarg);
+            status = overrides_make(&run->overrides, "run.device", optarg);
         else
             return usage(stderr, EXIT_CODE_USAGE);
     }

@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -16,7 +17,13 @@
 #include "core/log.h"
 #include "core/memory.h"
 
-enum { LISTEN_BACKLOG = 1024, CONNECTION_BYTES = 64 << 10, GOODBYE_MS = 500, TOKEN_LEAST = 8 };
+enum {
+    LISTEN_BACKLOG = 1024,
+    CONNECTION_BYTES = 64 << 10,
+    GOODBYE_MS = 500,
+    TOKEN_LEAST = 8,
+    DESCRIPTORS_SPARE = 128
+};
 
 struct serve_hub *http_hub(struct http_server *server)
 {
@@ -162,21 +169,23 @@ static enum status open_texts(struct http_server *server)
     const struct settings *settings = server->config.settings;
     const struct engine *engine = server->config.engine;
     TRY(tokenizer_open(&server->tokenizer, settings->model.path, settings->model.tokenizer));
-    enum status status =
-        chat_template_open(&server->chat, settings->model.path, settings->model.chat_template,
-                           settings->model.chat_variables);
+    enum setting_chat_format format = (enum setting_chat_format)settings->model.chat_format;
+    bool built_in = format == CHAT_CHATML || format == CHAT_MINIMAX;
+    enum status status = built_in ? STATUS_NOT_FOUND
+                                  : chat_template_open(&server->chat, settings->model.path,
+                                                       settings->model.chat_template,
+                                                       settings->model.chat_variables);
     if (status != STATUS_OK && status != STATUS_NOT_FOUND)
         LOG_WARN("http", "no chat: the template cannot be used", "why=\"%s\"",
                  status_sentence(status_last_error()));
-    server->source =
-        (struct openai_source){.tokenizer = server->tokenizer,
-                               .chat = server->chat,
-                               .format = (enum setting_chat_format)settings->model.chat_format,
-                               .model = server->config.model,
-                               .path = settings->model.path,
-                               .context = engine->positions_max,
-                               .vocabulary = (uint32_t)engine->shape.vocabulary,
-                               .draw_seed = draw_seed};
+    server->source = (struct openai_source){.tokenizer = server->tokenizer,
+                                            .chat = server->chat,
+                                            .format = built_in ? format : CHAT_NONE,
+                                            .model = server->config.model,
+                                            .path = settings->model.path,
+                                            .context = engine->positions_max,
+                                            .vocabulary = (uint32_t)engine->shape.vocabulary,
+                                            .draw_seed = draw_seed};
     server->tokenizer_info = http_read_tokenizer_info(server);
     return server->tokenizer_info != NULL ? STATUS_OK : FAIL(STATUS_NO_MEMORY, "tokenizer_info");
 }
@@ -205,12 +214,24 @@ static enum status start_daemon(struct http_server *server, int fd)
     return FAIL(STATUS_IO, "libmicrohttpd cannot start at %s", server->address);
 }
 
+/* The other files of the process need some beside the connections. */
+static void raise_descriptors(uint32_t connections)
+{
+    struct rlimit limit;
+    rlim_t wanted = (rlim_t)connections + DESCRIPTORS_SPARE;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted)
+        return;
+    limit.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
+    (void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 static enum status open_all(struct http_server *server)
 {
     struct serve_config serve = {.waiting_max = server->config.settings->actor.http_waiting,
                                  .wake = http_wake,
                                  .metrics = &server->config.engine->metrics};
     int fd = -1;
+    raise_descriptors(server->config.settings->actor.http_connections);
     TRY(read_token(server));
     TRY(open_texts(server));
     TRY(serve_create(&server->hub, &serve));

@@ -123,7 +123,7 @@ static json_t *read_config(const char *folder)
     char path[FILE_PATH_MAX];
     json_t *info = NULL;
     if (file_path(path, "%s/tokenizer_config.json", folder) == STATUS_OK)
-        info = json_load_file(path, 0, NULL);
+        info = json_load_file(path, JSON_DECODE_INT_AS_REAL, NULL); /* model_max_length 1e30 */
     if (json_is_object(info))
         return info;
     json_decref(info);

@@ -53,6 +53,7 @@ struct openai_prompt {
     uint32_t count;
     uint32_t budget;  /* tokens it may be answered with; 0: none (echo) */
     const char *text; /* as it was given; NULL: as ids */
+    size_t text_size;
 };
 
 struct openai_request {

@@ -134,6 +134,8 @@ void openai_choice_advance(const struct openai_answer *answer, struct openai_cho
         choice->finish = NULL;
     if (choice->ended && openai_text_end(&choice->text) != STATUS_OK)
         fail(choice, "out of memory");
+    else if (choice->finish != NULL && choice->text.stopped)
+        choice->finish = "stop"; /* a stop text that a decoder held back */
 }
 
 const struct openai_choice *openai_answer_failed(const struct openai_answer *answer)
@@ -210,7 +212,7 @@ static enum status prompt_text(const struct openai_answer *answer,
                                const struct openai_choice *choice, struct buffer *text)
 {
     if (choice->prompt->text != NULL)
-        return text_append_utf8(text, choice->prompt->text, strlen(choice->prompt->text));
+        return text_append_utf8(text, choice->prompt->text, choice->prompt->text_size);
     struct buffer raw;
     buffer_init(&raw, 0);
     enum status status = tokenizer_decode(answer->source->tokenizer, choice->prompt->ids,
@@ -302,6 +304,7 @@ static enum status open_choice(const struct openai_answer *answer, struct openai
     struct buffer text;
     buffer_init(&text, 0);
     enum status status = prompt_text(answer, choice, &text);
+    choice->prompt_characters = openai_text_characters(text.bytes, text.size);
     json_t *logprobs =
         request->logprobs ? openai_logprobs_json(answer, choice, true, 0, 0) : json_null();
     if (status == STATUS_OK)

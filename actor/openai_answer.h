@@ -26,7 +26,8 @@ struct openai_choice {
     bool ended;
     /* Of a stream: */
     bool opened, closed;
-    uint32_t told; /* tokens whose logprobs were sent */
+    uint32_t told;              /* tokens whose logprobs were sent */
+    uint32_t prompt_characters; /* of the echoed prompt that was sent */
 };
 
 struct openai_answer {

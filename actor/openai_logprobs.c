@@ -137,7 +137,7 @@ static struct shown shown_at(const struct openai_choice *choice, uint32_t at, ui
 static json_t *completion_lists(struct names *names, const struct openai_choice *choice,
                                 bool with_prompt, uint32_t from, uint32_t to)
 {
-    uint32_t top = names->answer->request->top, characters = 0;
+    uint32_t top = names->answer->request->top, characters = choice->prompt_characters;
     struct lists lists = {json_array(), json_array(), json_array(), json_array()};
     if (with_prompt)
         add_prompt(names, &lists, choice, top, &characters);

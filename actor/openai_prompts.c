@@ -30,7 +30,8 @@ static bool encode(const struct openai_source *source, const char *name, const c
     if (copy == NULL)
         return refuse_memory(error);
     memcpy(copy, text, size);
-    *prompt = (struct openai_prompt){.ids = ids, .count = (uint32_t)count, .text = copy};
+    *prompt = (struct openai_prompt){
+        .ids = ids, .count = (uint32_t)count, .text = copy, .text_size = size};
     return true;
 }
 

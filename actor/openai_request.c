@@ -84,7 +84,7 @@ static bool read_sampling(const struct openai_source *source, const json_t *json
         !openai_integer(json, "n", 1, OPENAI_CHOICES_MAX, 1, &n, error) ||
         !openai_flag(json, "ignore_eos", false, &request->ignore_eos, error))
         return false;
-    if (top_p <= 0.0)
+    if ((float)top_p <= 0.0F)
         return openai_refuse(error, "top_p", "top_p is 0; it must be above 0, and 1 at most");
     request->temperature = (float)temperature;
     request->top_p = (float)top_p;

@@ -7,7 +7,6 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "actor/http.h"
@@ -21,8 +20,7 @@
 enum {
     FILES_MAX = 16,
     CONTEXT_DEFAULT = 8192, /* tokens, when the model takes so many */
-    IDLE_MS = 200,
-    DESCRIPTORS_SPARE = 128
+    IDLE_MS = 200
 };
 
 static int usage(FILE *to, int code)
@@ -193,16 +191,6 @@ static enum status forget(void *self, const struct message *message)
     return STATUS_OK;
 }
 
-static void raise_descriptors(uint32_t connections)
-{
-    struct rlimit limit;
-    rlim_t wanted = (rlim_t)connections + DESCRIPTORS_SPARE;
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted)
-        return;
-    limit.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
-    (void)setrlimit(RLIMIT_NOFILE, &limit);
-}
-
 /* A folder that a run wrote for a version says which one it is. */
 static uint64_t read_version(const char *folder)
 {
@@ -219,7 +207,6 @@ static enum status open_all(struct serving *serving)
 {
     struct engine *engine = &serving->engine;
     const struct settings *settings = &serving->settings;
-    raise_descriptors(settings->actor.http_connections);
     TRY(engine_create(engine, settings, 0, 1));
     TRY(engine_load_folder(engine, settings->model.path));
     engine->served = settings->actor.slots;

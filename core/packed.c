@@ -16,7 +16,7 @@ static enum status unpack(ZSTD_DStream *stream, const char *path, const struct b
                           struct buffer *contents)
 {
     ZSTD_inBuffer in = {packed->bytes, packed->size, 0};
-    size_t rest = 0; /* 0: a frame is complete */
+    size_t rest = 1; /* 0: a frame is complete; no frame at all is none */
     while (in.pos < in.size || rest != 0) {
         size_t before = in.pos, chunk = ZSTD_DStreamOutSize();
         TRY(buffer_reserve(contents, chunk));

@@ -193,7 +193,7 @@ static bool has_room(const struct eval_writer *writer, size_t bytes)
 {
     uint32_t copies = writer->waiting_count + writer->running;
     return copies == 0 || (writer->waiting_count < EVAL_WAITING_MAX &&
-                           bytes <= (size_t)EVAL_WAITING_BYTES_MAX / (copies + 1));
+                           bytes <= (size_t)EVAL_WAITING_BYTES_MAX / (writer->waiting_count + 1));
 }
 
 /* A copy of the weights that waits for the thread. */

@@ -147,7 +147,9 @@ enum status model_folder_write(const char *folder, const struct model_folder_con
     TRY(file_remove_tree(temporary));
     enum status status = fill_folder(temporary, content);
     if (status == STATUS_OK)
-        return take_name(temporary, name);
+        status = take_name(temporary, name);
+    if (status == STATUS_OK)
+        return STATUS_OK;
     status_keep(kept);
     if (file_remove_tree(temporary) != STATUS_OK)
         LOG_WARN("folder", "an unfinished one stays", "path=%s", temporary);

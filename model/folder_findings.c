@@ -10,7 +10,7 @@ enum { FINDINGS_SHOWN_MAX = 20, FINDINGS_BYTES_MAX = STATUS_TEXT_MAX - 512 };
 
 void folder_finding(struct folder_findings *findings, enum status status, const char *fmt, ...)
 {
-    char sentence[STATUS_TEXT_MAX];
+    char sentence[FINDINGS_BYTES_MAX - 8];
     va_list args;
     va_start(args, fmt);
     (void)vsnprintf(sentence, sizeof sentence, fmt, args);

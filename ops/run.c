@@ -303,6 +303,9 @@ static enum status add_processes(struct run *run)
     } else if (run->settings.redis.mode == REDIS_CONNECT) {
         TRY(redis_server_probe(&run->settings, run->redis_address));
     }
+    char last[FILE_PATH_MAX]; /* of the run before: it is not this one's end */
+    TRY(file_path(last, "%s/eval/last.json", run->folder.path));
+    TRY(file_remove_tree(last));
     return fleet_add_all(&run->fleet);
 }
 

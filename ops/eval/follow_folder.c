@@ -203,13 +203,26 @@ size_t follow_waiting(const struct follow_folder *folder, size_t waiting[FOLLOW_
     return count;
 }
 
+static bool is_done(const struct follow_folder *folder, const struct follow_version *version)
+{
+    size_t i;
+    const json_t *row;
+    json_array_foreach(folder->rows, i, row)
+    {
+        const char *status = json_string_value(json_object_get(row, "status"));
+        if (is_of(row, version) && status != NULL && strcmp(status, "done") == 0)
+            return true;
+    }
+    return false;
+}
+
 void follow_clean(struct follow_folder *folder, uint32_t keep)
 {
     char path[FILE_PATH_MAX];
     uint32_t kept = 0;
     for (size_t i = folder->count; i-- > 0;) {
         const struct follow_version *version = &folder->versions[i];
-        if (!version->settled || kept++ < keep)
+        if (!version->settled || (is_done(folder, version) && kept++ < keep))
             continue;
         if (file_path(path, "%s/step_%" PRIu64, folder->root, version->version) == STATUS_OK)
             remove_weights(path);

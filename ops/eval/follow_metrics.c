@@ -75,7 +75,10 @@ static json_t *figures_for(const json_t *rows, const json_t *line, bool first)
     }
     json_array_foreach(rows, i, row)
     {
-        if (json_integer_value(json_object_get(row, "step")) == step)
+        const char *weights = json_string_value(json_object_get(row, "digest")),
+                   *trained = json_string_value(json_object_get(line, "digest"));
+        if (json_integer_value(json_object_get(row, "step")) == step &&
+            (weights == NULL || trained == NULL || strcmp(weights, trained) == 0))
             take_figures(figures, row);
     }
     return figures;

@@ -132,20 +132,21 @@ static int try_parent(enum hierarchy which, const char *path)
         write_at(parent, "cgroup.subtree_control", "+memory");
         write_at(parent, "cgroup.subtree_control", "+pids");
     }
-    if (mkdirat(parent, groups.own, 0755) != 0) {
-        close(parent);
-        return -1;
-    }
-    int ours = openat(parent, groups.own, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     static const char *const must[] = {"memory.limit_in_bytes", "pids.max", "cpuacct.usage",
                                        "cgroup.procs"};
-    if (ours < 0 || faccessat(ours, must[which], W_OK, 0) != 0) {
-        descriptor_close(&ours);
+    int ours = -1; /* until it is locked another launcher may remove it as a dead one's */
+    for (int i = 0; ours < 0 && i < PARENT_TRIES; i++) {
+        if (mkdirat(parent, groups.own, 0755) != 0 && errno != EEXIST)
+            break;
+        ours = openat(parent, groups.own, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (ours >= 0 && (flock(ours, LOCK_EX) != 0 || faccessat(ours, must[which], W_OK, 0) != 0))
+            descriptor_close(&ours);
+    }
+    if (ours < 0) {
         unlinkat(parent, groups.own, AT_REMOVEDIR);
         close(parent);
         return -1;
     }
-    flock(ours, LOCK_EX | LOCK_NB);
     groups.parent[which] = parent;
     groups.ours[which] = ours;
     return 0;

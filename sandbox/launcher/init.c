@@ -264,8 +264,12 @@ void init_main(struct init_job *job)
         fail(job, "the work folder's descriptor", errno);
     static struct start start;
     start = (struct start){0};
-    if (!job->waits)
-        watch(job, spawn(job, &start), &start);
+    if (!job->waits) {
+        pid_t program = spawn(job, &start);
+        if (program < 0) /* no processes left on the machine: not the program's fault */
+            fail(job, "vfork of the program", errno);
+        watch(job, program, &start);
+    }
     if (send_ready(job) != 0)
         fail(job, "init's own namespaces in /proc", errno);
     watch(job, -1, &start);

@@ -162,6 +162,8 @@ __attribute__((noreturn)) static void keeper_main(enum sandbox_mode mode, int co
         pid_t pid = fork();
         if (pid == 0) {
             prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+            if (dup2(zygote, LAUNCHER_FD_CONTROL) < 0) /* where its failures go */
+                _exit(126);
             zygote_exec(zygote, &step);
             say_and_exit(LAUNCHER_FD_CONTROL, step);
         }
@@ -267,6 +269,9 @@ static int keeper_clone_itself(struct keeper *keeper, enum sandbox_mode mode, co
     close(go[0]);
     if (keeper->pid < 0) {
         error = errno;
+        keeper->pid = 0;
+        descriptor_close(&keeper->control);
+        descriptor_close(&keeper->zygote);
     } else {
         *step = "the map of its users";
         if ((mode != SANDBOX_STRICT &&

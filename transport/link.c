@@ -22,6 +22,7 @@ enum {
                 HANDSHAKE_FAILED,
     QUICK_MS = 1000,  /* a handshake that fails sooner was ended by the other side */
     DROPPED_MAX = 10, /* in a row: it is the keys */
+    FULL_MS = 15000,  /* a store drops who comes while it is full, of idle ones for at most 5 s */
     MISMATCH_MAX = 3, /* in a row: nobody there speaks our protocol */
 };
 
@@ -38,6 +39,7 @@ struct link {
     int64_t connected_ns;
     bool sent;                    /* since the last look for messages */
     uint32_t dropped, mismatched; /* handshakes in a row that failed so */
+    int64_t dropped_ns;           /* the first of them */
 };
 
 /* ---- open and close ---- */
@@ -178,13 +180,19 @@ static enum status take_drop(struct link *link)
 {
     bool quick = clock_now_ns() - link->connected_ns < QUICK_MS * (int64_t)CLOCK_NS_PER_MS;
     link->dropped = quick ? link->dropped + 1 : 0;
+    if (link->dropped <= 1)
+        link->dropped_ns = clock_now_ns();
     if (link->dropped < DROPPED_MAX)
         return STATUS_OK;
-    if (link->keys_folder == NULL)
+    if (link->keys_folder == NULL) {
+        if (clock_now_ns() - link->dropped_ns < FULL_MS * (int64_t)CLOCK_NS_PER_MS)
+            return STATUS_OK;
         return FAIL(STATUS_CANCELLED,
-                    "who listens at %s is no store of this run (it dropped %u handshakes in a row; "
-                    "this process uses no keys): compare store.endpoint and run.keys on both sides",
+                    "who listens at %s is no store of this run, or one that is full for long (it "
+                    "dropped %u handshakes in a row; this process uses no keys): compare "
+                    "store.endpoint and run.keys on both sides",
                     link->endpoint, link->dropped);
+    }
     return FAIL(STATUS_CANCELLED,
                 "the store at %s dropped %u handshakes in a row: %s/store.pub is probably the key "
                 "of another store, or that store uses no keys",

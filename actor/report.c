@@ -1,5 +1,6 @@
 #include "actor/report.h"
 
+#include "actor/best_ids.h"
 #include "core/memory.h"
 
 enum { LOGITS_BYTES = 32 << 20 }; /* on the host, for best ids */
@@ -112,41 +113,14 @@ static bool anybody_asks(const struct engine *engine)
 
 /* ---- what they say ---- */
 
-/* The `top` largest of z, ties to the smaller id, into ids and values. */
-static void find_best(const float *z, uint32_t vocabulary, uint32_t top, uint32_t *ids,
-                      float *values)
-{
-    uint32_t held = 0;
-    for (uint32_t v = 0; v < vocabulary; v++) {
-        if (held == top && !(z[v] > values[held - 1]))
-            continue;
-        uint32_t at = held < top ? held++ : held - 1;
-        for (; at > 0 && z[v] > values[at - 1]; at--) {
-            ids[at] = ids[at - 1];
-            values[at] = values[at - 1];
-        }
-        ids[at] = v;
-        values[at] = z[v];
-    }
-}
-
-/* One row. log p(v) = z[v] - lse, and log p(target) = z[target] - lse is known. */
 static void say(struct engine *engine, int32_t at, const float *z)
 {
     const struct reporter *reporter = engine->reporter;
     const struct asked *asked = &reporter->asked[at];
-    uint32_t vocabulary = (uint32_t)engine->shape.vocabulary, ids[REPORT_TOP_MAX];
+    uint32_t ids[REPORT_TOP_MAX], target = (uint32_t)reporter->target[at];
     uint32_t top = asked->top < REPORT_TOP_MAX ? asked->top : REPORT_TOP_MAX;
-    float values[REPORT_TOP_MAX];
-    top = top < vocabulary ? top : vocabulary;
-    uint32_t target = (uint32_t)reporter->target[at];
-    float logprob = reporter->logprob[at];
-    if (top > 0)
-        find_best(z, vocabulary, top, ids, values);
-    for (uint32_t k = 0; k < top; k++)
-        values[k] = ids[k] == target
-                        ? logprob
-                        : (float)((double)logprob + ((double)values[k] - (double)z[target]));
+    float values[REPORT_TOP_MAX], logprob = reporter->logprob[at];
+    top = best_ids(z, (uint32_t)engine->shape.vocabulary, top, target, logprob, ids, values);
     struct engine_report report = {.slot = asked->slot,
                                    .position = asked->position,
                                    .id = target,

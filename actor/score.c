@@ -5,6 +5,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "actor/best_ids.h"
 #include "core/check.h"
 #include "core/memory.h"
 
@@ -257,36 +258,6 @@ static void assemble(struct scorer *scorer)
     }
 }
 
-static bool better(float logit, uint32_t id, float other, uint32_t other_id)
-{
-    return logit > other || (logit >= other && id < other_id);
-}
-
-/* The `top` largest of the row's logits, largest first, ties to the smaller id; logprob is that of the target. */
-static void take_top(const struct scorer *scorer, const struct row *row, const float *logits,
-                     float logprob)
-{
-    const struct entry *entry = row->entry;
-    uint32_t *ids = entry->top_ids + (size_t)row->position * entry->top;
-    float *values = entry->top_logprobs + (size_t)row->position * entry->top;
-    uint32_t held = 0, target = entry->ids[row->position];
-    for (uint32_t v = 0; v < (uint32_t)scorer->engine->shape.vocabulary; v++) {
-        if (held == entry->top && !better(logits[v], v, values[held - 1], ids[held - 1]))
-            continue;
-        uint32_t at = held < entry->top ? held++ : held - 1;
-        for (; at > 0 && better(logits[v], v, values[at - 1], ids[at - 1]); at--) {
-            values[at] = values[at - 1];
-            ids[at] = ids[at - 1];
-        }
-        values[at] = logits[v];
-        ids[at] = v;
-    }
-    for (uint32_t j = 0; j < held; j++)
-        values[j] = ids[j] == target
-                        ? logprob
-                        : (float)((double)values[j] - (double)logits[target] + (double)logprob);
-}
-
 /* The head on `count` rows named in row_index: all with or all without their best ids. */
 static enum status score_rows(struct scorer *scorer, const act *hidden, int32_t count, bool top)
 {
@@ -305,9 +276,14 @@ static enum status score_rows(struct scorer *scorer, const act *hidden, int32_t 
     for (int32_t i = 0; i < count; i++) {
         const struct row *row = &scorer->row[scorer->row_index[i]];
         row->entry->logprobs[row->position] = scorer->logprob[i];
-        if (top)
-            take_top(scorer, row, scorer->logits + (size_t)i * (size_t)engine->shape.vocabulary,
-                     scorer->logprob[i]);
+        if (!top)
+            continue;
+        struct entry *entry = row->entry;
+        size_t at = (size_t)row->position * entry->top,
+               vocabulary = (size_t)engine->shape.vocabulary;
+        (void)best_ids(scorer->logits + (size_t)i * vocabulary, (uint32_t)vocabulary, entry->top,
+                       entry->ids[row->position], scorer->logprob[i], entry->top_ids + at,
+                       entry->top_logprobs + at);
     }
     return STATUS_OK;
 }

@@ -89,16 +89,10 @@ static enum status take_option(struct serving *serving, int option)
     }
 }
 
-static bool is_setting(const char *text)
-{
-    size_t name = strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789_.");
-    return text[name] == '=' && memchr(text, '.', name) != NULL;
-}
-
 static enum status take_words(struct serving *serving, int argc, char **argv)
 {
     for (int i = optind; i < argc; i++)
-        if (is_setting(argv[i]))
+        if (overrides_is_setting(argv[i]))
             TRY(overrides_add(&serving->overrides, argv[i]));
         else if (serving->model == NULL)
             serving->model = argv[i];

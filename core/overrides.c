@@ -23,6 +23,12 @@ enum status overrides_make(struct overrides *overrides, const char *name, const 
     return overrides_add(overrides, text);
 }
 
+bool overrides_is_setting(const char *text)
+{
+    size_t name = strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789_.");
+    return text[name] == '=' && memchr(text, '.', name) != NULL;
+}
+
 enum status option_number(const char *name, const char *text, uint64_t least, uint64_t most,
                           uint64_t *out)
 {

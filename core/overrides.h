@@ -8,6 +8,7 @@
 #ifndef CORE_OVERRIDES_H
 #define CORE_OVERRIDES_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -30,6 +31,8 @@ MUST_CHECK enum status overrides_add(struct overrides *overrides, const char *te
 /* LIMIT also: more than OVERRIDES_MADE_MAX, or the value is longer than a path. */
 MUST_CHECK enum status overrides_make(struct overrides *overrides, const char *name,
                                       const char *value);
+/* Whether a word of a command line is one: section.name=value. A path may have a = too, but not after such a name. */
+bool overrides_is_setting(const char *text);
 /* The value of an option: a whole number from least to most; INVALID says so with the option's name. */
 MUST_CHECK enum status option_number(const char *name, const char *text, uint64_t least,
                                      uint64_t most, uint64_t *out);

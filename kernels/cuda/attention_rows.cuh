@@ -1,6 +1,6 @@
-/* kernels/cuda/attention_rows.cuh - what the two kernels for many rows share: which tile of rows a block has, the softmax
- * of a tile of scores in accumulators, the merge and the results. The two differ in how products are made: mma.sync
- * (op_attention.cu, any head size) and wgmma (op_attention_wgmma.cu, head sizes 64 and 128). */
+/* kernels/cuda/attention_rows.cuh - what the kernels for many rows share: which tile of rows a block has, the softmax of a
+ * tile of scores in accumulators, the merge and the results, and the products by mma.sync (op_attention.cu, any head size to
+ * 128, and op_attention_wide.cu, 256). op_attention_wgmma.cu makes its own by wgmma (head sizes 64 and 128). */
 #ifndef KERNELS_CUDA_ATTENTION_ROWS_CUH
 #define KERNELS_CUDA_ATTENTION_ROWS_CUH
 
@@ -143,5 +143,46 @@ static __device__ __forceinline__ void store_row(const struct attention_call *ca
 /* op_attention_wgmma.cu: head sizes 64 and 128, tiles: most tiles of rows there can be. */
 enum status attention_wgmma(struct cuda_context *cuda, const struct attention_call *call,
                             int64_t tiles);
+
+/* s [16 rows, 128 keys] of one warp, out of a tile of ROWS queries of DP dims. UNROLL of the loop over dims: registers. */
+template <int ROWS, int DP, int UNROLL>
+static __device__ __forceinline__ void tile_scores(const bf16 *q, const bf16 *keys, int row,
+                                                   float s[64])
+{
+#pragma unroll
+    for (int i = 0; i < 64; i++)
+        s[i] = 0.0f;
+#pragma unroll UNROLL
+    for (int k = 0; k < DP / 16; k++) {
+        uint32_t a[4];
+        load_rows<ROWS>(a, q, row, k);
+#pragma unroll
+        for (int j = 0; j < 8; j++) {
+            uint32_t b[4];
+            load_keys(b, keys, 16 * j, k);
+            mma_16816(s + 8 * j, a, b);
+            mma_16816(s + 8 * j + 4, a, b + 2);
+        }
+    }
+}
+
+/* o [16 rows, DP dims] of one warp: p V over the keys of a tile. */
+template <int DP>
+static __device__ __forceinline__ void tile_values(const bf16 *values, const uint32_t p[8][4],
+                                                   float o[DP / 2])
+{
+#pragma unroll
+    for (int i = 0; i < DP / 2; i++)
+        o[i] = 0.0f;
+#pragma unroll
+    for (int k = 0; k < CUDA_KV_TILE / 16; k++)
+#pragma unroll
+        for (int j = 0; j < DP / 16; j++) {
+            uint32_t b[4];
+            load_values(b, values, 2 * j, k);
+            mma_16816(o + 8 * j, p[k], b);
+            mma_16816(o + 8 * j + 4, p[k], b + 2);
+        }
+}
 
 #endif

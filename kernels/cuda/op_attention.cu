@@ -123,46 +123,6 @@ static __device__ __forceinline__ void prefill_ask(prefill_shared<DP> &shared,
     }
 }
 
-/* s [16 rows, 128 keys] of one warp. */
-template <int DP>
-static __device__ __forceinline__ void tile_scores(const bf16 *q, const bf16 *keys, int row,
-                                                   float s[64])
-{
-#pragma unroll
-    for (int i = 0; i < 64; i++)
-        s[i] = 0.0f;
-#pragma unroll
-    for (int k = 0; k < DP / 16; k++) {
-        uint32_t a[4];
-        load_rows<ROWS>(a, q, row, k);
-#pragma unroll
-        for (int j = 0; j < 8; j++) {
-            uint32_t b[4];
-            load_keys(b, keys, 16 * j, k);
-            mma_16816(s + 8 * j, a, b);
-            mma_16816(s + 8 * j + 4, a, b + 2);
-        }
-    }
-}
-
-template <int DP>
-static __device__ __forceinline__ void tile_values(const bf16 *values, const uint32_t p[8][4],
-                                                   float o[DP / 2])
-{
-#pragma unroll
-    for (int i = 0; i < DP / 2; i++)
-        o[i] = 0.0f;
-#pragma unroll
-    for (int k = 0; k < CUDA_KV_TILE / 16; k++)
-#pragma unroll
-        for (int j = 0; j < DP / 16; j++) {
-            uint32_t b[4];
-            load_values(b, values, 2 * j, k);
-            mma_16816(o + 8 * j, p[k], b);
-            mma_16816(o + 8 * j + 4, p[k], b + 2);
-        }
-}
-
 template <int DP>
 static __global__ void __launch_bounds__(THREADS, 1)
     prefill_kernel(const __grid_constant__ struct attention_call call)
@@ -203,7 +163,7 @@ static __global__ void __launch_bounds__(THREADS, 1)
             barrier_wait(&shared.keys_full[at], parity);
         float s[64], m_tile[2], l_tile[2], o_tile[DP / 2];
         uint32_t p[8][4];
-        tile_scores<DP>(shared.q, shared.keys[at], warp_row, s);
+        tile_scores<ROWS, DP, DP / 16>(shared.q, shared.keys[at], warp_row, s);
         tile_softmax(s, last, call.window, call.exponent, m_tile, l_tile, p);
         if (call.bulk)
             barrier_wait(&shared.values_full[at], parity);

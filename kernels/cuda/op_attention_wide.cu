@@ -34,44 +34,6 @@ wide_tile(const struct attention_call *call, int32_t slot, int64_t g, int32_t ti
                                                    op->kv_heads, HEAD_WIDE, g, values);
 }
 
-/* s [16 rows, 128 keys] of one warp. */
-static __device__ __forceinline__ void wide_scores(const bf16 *q, const bf16 *keys, int row,
-                                                   float s[64])
-{
-#pragma unroll
-    for (int i = 0; i < 64; i++)
-        s[i] = 0.0f;
-#pragma unroll 4
-    for (int k = 0; k < HEAD_WIDE / 16; k++) {
-        uint32_t a[4];
-        load_rows<ROWS>(a, q, row, k);
-#pragma unroll
-        for (int j = 0; j < 8; j++) {
-            uint32_t b[4];
-            load_keys(b, keys, 16 * j, k);
-            mma_16816(s + 8 * j, a, b);
-            mma_16816(s + 8 * j + 4, a, b + 2);
-        }
-    }
-}
-
-static __device__ __forceinline__ void wide_values(const bf16 *values, const uint32_t p[8][4],
-                                                   float o[HALF / 2])
-{
-#pragma unroll
-    for (int i = 0; i < HALF / 2; i++)
-        o[i] = 0.0f;
-#pragma unroll
-    for (int k = 0; k < CUDA_KV_TILE / 16; k++)
-#pragma unroll
-        for (int j = 0; j < HALF / 16; j++) {
-            uint32_t b[4];
-            load_values(b, values, 2 * j, k);
-            mma_16816(o + 8 * j, p[k], b);
-            mma_16816(o + 8 * j + 4, p[k], b + 2);
-        }
-}
-
 static __global__ void __launch_bounds__(THREADS, 1)
     wide_kernel(const __grid_constant__ struct attention_call call)
 {
@@ -114,7 +76,7 @@ static __global__ void __launch_bounds__(THREADS, 1)
         uint32_t p[8][4];
         if (call.bulk)
             barrier_wait(&shared.keys_full, parity);
-        wide_scores(shared.q, shared.keys, warp_row, s);
+        tile_scores<ROWS, HEAD_WIDE, 4>(shared.q, shared.keys, warp_row, s);
         __syncthreads(); /* keys have been read */
         if (t + 1 < tiles)
             wide_ask(shared.keys, wide_tile(&call, slot, g, t + 1, false), CUDA_KV_TILE * HEAD_WIDE,
@@ -122,7 +84,7 @@ static __global__ void __launch_bounds__(THREADS, 1)
         tile_softmax(s, last, call.window, call.exponent, m_tile, l_tile, p);
         if (call.bulk)
             barrier_wait(&shared.values_full, parity);
-        wide_values(shared.values, p, o_tile);
+        tile_values<HALF>(shared.values, p, o_tile);
         __syncthreads(); /* values have been read; without bulk copies: the next keys are there */
         if (t + 1 < tiles)
             wide_ask(shared.values, wide_tile(&call, slot, g, t + 1, true) + part,

@@ -189,17 +189,10 @@ static enum status take_option(struct arguments *arguments, int option)
     }
 }
 
-/* section.name=value; a path may have a = too, but not after a word with a dot alone. */
-static bool is_setting(const char *text)
-{
-    size_t name = strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789_.");
-    return text[name] == '=' && memchr(text, '.', name) != NULL;
-}
-
 static enum status take_words(struct arguments *arguments, int argc, char **argv)
 {
     for (int i = optind; i < argc; i++)
-        if (is_setting(argv[i]))
+        if (overrides_is_setting(argv[i]))
             TRY(overrides_add(&arguments->overrides, argv[i]));
         else if (arguments->model == NULL)
             arguments->model = argv[i];

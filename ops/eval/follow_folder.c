@@ -60,18 +60,27 @@ static bool is_of(const json_t *row, const struct follow_version *version)
            json_integer_value(json_object_get(row, "step")) == (json_int_t)version->version;
 }
 
-bool follow_has_row(const struct follow_folder *folder, const struct follow_version *version,
-                    const char *set)
+/* A row of this version: of the set (NULL: any; a row without a set is of all) with the status (NULL: any). */
+static bool has_row(const struct follow_folder *folder, const struct follow_version *version,
+                    const char *set, const char *status)
 {
     size_t i;
     const json_t *row;
     json_array_foreach(folder->rows, i, row)
     {
         const char *of = json_string_value(json_object_get(row, "set"));
-        if (is_of(row, version) && (of == NULL || strcmp(of, set) == 0))
+        const char *is = json_string_value(json_object_get(row, "status"));
+        if (is_of(row, version) && (set == NULL || of == NULL || strcmp(of, set) == 0) &&
+            (status == NULL || (is != NULL && strcmp(is, status) == 0)))
             return true;
     }
     return false;
+}
+
+bool follow_has_row(const struct follow_folder *folder, const struct follow_version *version,
+                    const char *set)
+{
+    return has_row(folder, version, set, NULL);
 }
 
 static enum status append(int fd, const json_t *row, const char *name)
@@ -203,26 +212,13 @@ size_t follow_waiting(const struct follow_folder *folder, size_t waiting[FOLLOW_
     return count;
 }
 
-static bool is_done(const struct follow_folder *folder, const struct follow_version *version)
-{
-    size_t i;
-    const json_t *row;
-    json_array_foreach(folder->rows, i, row)
-    {
-        const char *status = json_string_value(json_object_get(row, "status"));
-        if (is_of(row, version) && status != NULL && strcmp(status, "done") == 0)
-            return true;
-    }
-    return false;
-}
-
 void follow_clean(struct follow_folder *folder, uint32_t keep)
 {
     char path[FILE_PATH_MAX];
     uint32_t kept = 0;
     for (size_t i = folder->count; i-- > 0;) {
         const struct follow_version *version = &folder->versions[i];
-        if (!version->settled || (is_done(folder, version) && kept++ < keep))
+        if (!version->settled || (has_row(folder, version, NULL, "done") && kept++ < keep))
             continue;
         if (file_path(path, "%s/step_%" PRIu64, folder->root, version->version) == STATUS_OK)
             remove_weights(path);

@@ -329,8 +329,7 @@ static void close_run(struct score_run *run)
 static enum status take_words(struct score_run *run, int argc, char **argv)
 {
     for (int i = optind; i < argc; i++) {
-        const char *equals = strchr(argv[i], '='), *slash = strchr(argv[i], '/');
-        if (equals != NULL && (slash == NULL || slash > equals))
+        if (overrides_is_setting(argv[i]))
             TRY(overrides_add(&run->overrides, argv[i]));
         else if (run->model == NULL)
             run->model = argv[i];

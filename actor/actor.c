@@ -6,6 +6,7 @@
 #include "core/log.h"
 #include "core/memory.h"
 #include "model/plan.h"
+#include "transport/span_view.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -27,9 +28,9 @@ static void fill_heartbeat(void *self, struct heartbeat *heartbeat)
 {
     struct actor *actor = self;
     heartbeat->version = actor->engine.desk.serving ? actor->engine.desk.version : 0;
-    heartbeat->stats_json =
-        metrics_object(actor_metric_rows, sizeof actor_metric_rows / sizeof actor_metric_rows[0],
-                       &actor->engine.metrics, &actor->heartbeat_json);
+    heartbeat->stats_json = monitor_stats(actor->monitor, actor_metric_rows,
+                                          sizeof actor_metric_rows / sizeof actor_metric_rows[0],
+                                          &actor->engine.metrics, &actor->heartbeat_json);
 }
 
 static enum status connect_store(struct actor *actor, const struct actor_options *options)
@@ -67,6 +68,31 @@ static enum status open_endpoint(struct actor *actor, const struct actor_options
     return config.address[0] == '\0' ? STATUS_OK : http_open(&actor->http, &config);
 }
 
+static void show(struct actor *actor, const struct actor_options *options)
+{
+    char device[SETTINGS_DEVICE_MAX];
+    settings_device(options->settings, options->settings->actor.device, options->index, device);
+    monitor_set_device(actor->monitor, device);
+    monitor_add(actor->monitor, actor_metric_rows,
+                sizeof actor_metric_rows / sizeof actor_metric_rows[0], &actor->engine.metrics);
+    monitor_set_ready(actor->monitor, false, "the store has not welcomed it yet");
+}
+
+/* Ready: joined, and sampling with weights. */
+static void beat(struct actor *actor)
+{
+    bool joined = link_welcomed(actor->link), serving = actor->engine.desk.serving;
+    monitor_beat(actor->monitor);
+    const char *why = !joined    ? "the store has not welcomed it"
+                      : !serving ? "it has no weights yet"
+                                 : NULL;
+    if (actor->told && actor->why == why)
+        return;
+    actor->told = true;
+    actor->why = why;
+    monitor_set_ready(actor->monitor, why == NULL, why != NULL ? why : "");
+}
+
 enum status actor_create(struct actor **out, const struct actor_options *options)
 {
     *out = NULL;
@@ -74,6 +100,7 @@ enum status actor_create(struct actor **out, const struct actor_options *options
     if (actor == NULL)
         return FAIL(STATUS_NO_MEMORY, "actor");
     actor->index = options->index;
+    actor->monitor = options->monitor;
     buffer_init(&actor->heartbeat_json, 0);
     actor->report_ns = clock_now_ns();
     snprintf(actor->run, sizeof actor->run, "%s", options->run);
@@ -86,6 +113,8 @@ enum status actor_create(struct actor **out, const struct actor_options *options
              engine_open_desk(&actor->engine, link_incarnation(actor->link), send_message, actor));
     TRY_GOTO(fail, open_endpoint(actor, options));
     TRY_GOTO(fail, redis_view_open_set(&actor->redis, actor->run, &options->settings->redis));
+    span_view_begin(actor->redis);
+    show(actor, options);
     *out = actor;
     return STATUS_OK;
 fail:
@@ -100,6 +129,7 @@ void actor_destroy(struct actor **actor_pointer)
         return;
     char kept[STATUS_TEXT_MAX];
     status_keep(kept);
+    monitor_forget(actor->monitor);
     http_close(&actor->http, &actor->engine, "the actor is leaving");
     actor_close_weights(actor);
     link_close(&actor->link, actor->engine.desk.stopping ? "the run is over" : "leaving");
@@ -125,6 +155,7 @@ static enum status take_message(struct actor *actor, const struct message *messa
 
 static void report(struct actor *actor)
 {
+    beat(actor);
     int64_t now_ns = clock_now_ns(), span_ns = now_ns - actor->report_ns;
     if (span_ns < (int64_t)actor->engine.settings->redis.publish_ms * CLOCK_NS_PER_MS)
         return;
@@ -133,6 +164,7 @@ static void report(struct actor *actor)
                (tokens - actor->tokens_reported) * 1e9 / (double)span_ns);
     metric_set(&actor->engine.metrics.idle_frac,
                1.0 - (double)actor->engine.busy_ns / (double)span_ns);
+    metric_set(&actor->engine.metrics.redis_dropped, (double)redis_view_dropped(actor->redis));
     actor->tokens_reported = tokens;
     actor->engine.busy_ns = 0;
     actor->report_ns = now_ns;
@@ -142,7 +174,8 @@ static void report(struct actor *actor)
     fill_heartbeat(actor, &heartbeat);
     char key[64];
     snprintf(key, sizeof key, "proc:actor:%u", actor->index);
-    redis_view_hash(actor->redis, key, heartbeat.stats_json, 15);
+    redis_view_hash(actor->redis, key, heartbeat.stats_json,
+                    redis_process_expire_s(&actor->engine.settings->redis));
 }
 
 /* Waits for one message, MESSAGE_NONE when none came. A refusal by the store is for good: INVALID, because
@@ -186,7 +219,16 @@ static enum status turn(struct actor *actor, bool *worked)
         wait_ms = 0;
     }
     TRY(actor_swap_weights(actor));
+    int64_t begin_ns = clock_now_ns();
+    double prefilled = metric_read(&actor->engine.metrics.tokens_prefilled);
     TRY(decode(actor, worked));
+    bool prefills = metric_read(&actor->engine.metrics.tokens_prefilled) > prefilled;
+    trace_chunk_turn(&actor->work,
+                     !*worked   ? NULL
+                     : prefills ? "prefill"
+                                : "decode",
+                     begin_ns, (uint64_t)metric_read(&actor->engine.metrics.tokens_sampled),
+                     actor->engine.desk.version);
     TRY(desk_turn(&actor->engine.desk, clock_now_ns()));
     report(actor);
     return STATUS_OK;
@@ -199,6 +241,7 @@ static enum status drain(struct actor *actor, atomic_int *stop_signals)
     int64_t until_ns =
         clock_now_ns() + (int64_t)actor->engine.settings->run.drain_s * CLOCK_NS_PER_S;
     http_close(&actor->http, &actor->engine, "the actor is leaving");
+    monitor_set_ready(actor->monitor, false, "it is leaving");
     desk_hand_back(desk);
     TRY(desk_turn(desk, clock_now_ns()));
     actor_close_weights(actor); /* nobody shall wait for us */

@@ -15,12 +15,14 @@
 #include "core/status.h"
 
 struct actor;
+struct monitor;
 
 struct actor_options {
     const struct settings *settings; /* borrowed */
     const char *endpoint;            /* of the store */
     uint32_t index;
     const char *run;
+    struct monitor *monitor; /* borrowed; NULL: none */
 };
 
 MUST_CHECK enum status actor_create(struct actor **actor, const struct actor_options *options);

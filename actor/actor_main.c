@@ -8,12 +8,15 @@
 #include "core/program.h"
 #include "actor/actor_metrics.h"
 #include "core/log.h"
+#include "transport/monitor.h"
+#include "transport/span_view.h"
 
 int main(int argc, char **argv)
 {
     if (argc > 1 && strcmp(argv[1], "replay") == 0)
         return actor_replay_main(argc - 1, argv + 1, stdout);
     struct program program;
+    program_set_metrics(actor_metrics_table);
     int code =
         program_start(&program, argc, argv, ROLE_NAME_ACTOR,
                       "Generates rollouts. (\"Actor\" here is the process that generates; in verl, "
@@ -35,9 +38,15 @@ int main(int argc, char **argv)
                                     .index = program.index,
                                     .run = program.run};
     struct actor *actor = NULL;
-    enum status status = actor_create(&actor, &options);
+    enum status status = monitor_open_program(&options.monitor, &program);
+    if (status == STATUS_OK)
+        span_view_open(&program);
+    if (status == STATUS_OK)
+        status = actor_create(&actor, &options);
     if (status == STATUS_OK)
         status = actor_run(actor, program_stop_signals());
+    span_view_end();
     actor_destroy(&actor);
+    monitor_close(&options.monitor);
     return program_end(&program, status);
 }

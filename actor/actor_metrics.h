@@ -19,11 +19,16 @@
     ROW(GAUGE,   sequences_running,   "actor/sequences_running",  "sequences", "Sequences in the batch now.")                  \
     ROW(GAUGE,   sequences_waiting,   "actor/sequences_waiting",  "sequences", "Leases held back for newer weights.")          \
     ROW(GAUGE,   kv_pages_free,       "actor/kv_pages_free",      "pages",    "KV cache pages free.")                          \
+    ROW(GAUGE,   kv_used_frac,        "actor/kv_used_frac",       "",         "Share of the KV cache's pages in use.")         \
+    ROW(HISTOGRAM(METRIC_SECONDS), step_s, "actor/decode_step_seconds", "s", "One decode step: forward pass and sampling.")    \
+    ROW(HISTOGRAM(METRIC_LONG_SECONDS), first_token_s, "actor/first_token_seconds", "s", "From a lease's arrival to its first token, waiting for weights and room included.") \
+    ROW(HISTOGRAM(METRIC_SECONDS), pause_s, "actor/swap_pause_seconds", "s", "Pause of decoding at each swap of the weights.") \
     ROW(GAUGE,   tokens_per_s,        "actor/tokens_per_s",       "tokens/s", "Sampled, over the last reporting interval.")    \
     ROW(GAUGE,   idle_frac,           "actor/idle_frac",          "",         "Share of the last interval without work.")      \
     ROW(GAUGE,   policy_version,      "actor/policy_version",     "version",  "Weights that sample right now.")                \
     ROW(COUNTER, swaps,               "actor/swaps",              "swaps",    "Weight swaps between two decode steps.")        \
     ROW(GAUGE,   swap_ms,             "actor/swap_ms",            "ms",       "Pause of decoding in the last swap.")           \
+    ROW(COUNTER, redis_dropped,       "actor/redis_dropped",      "commands", "Commands of the view that did not reach Redis.") \
     ROW(COUNTER, digest_refused,      "actor/digest_refused",     "versions", "Weight copies whose digest was wrong: never served.") \
     ROW(COUNTER, serve_requests,      "serve/requests",           "requests", "Requests of the endpoint that were taken.") \
     ROW(COUNTER, serve_refused,       "serve/refused",            "requests", "Requests answered with an error.") \

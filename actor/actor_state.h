@@ -4,9 +4,11 @@
 
 #include "actor/actor.h"
 #include "actor/engine.h"
+#include "core/trace.h"
 #include "actor/http.h"
 #include "core/arena.h"
 #include "transport/link.h"
+#include "transport/monitor.h"
 #include "transport/redis_view.h"
 #include "transport/weight_channel.h"
 #include "transport/weight_member.h"
@@ -28,12 +30,16 @@ struct actor {
     uint64_t tcp_refused;             /* wrong digests of the client that are counted */
     int64_t lacking_ns;               /* what is registered does not come since; 0: it does */
     struct redis_view *redis;
+    struct monitor *monitor;      /* borrowed */
     struct buffer heartbeat_json; /* valid until the next heartbeat */
 
     uint64_t refused_digest; /* of the copy refused last; not tried again before retry_ns */
     int64_t retry_ns;
     char weights_path[FILENAME_MAX]; /* the one in use; the desk knows the newest */
     int64_t report_ns;
+    struct trace_chunk work; /* spans of decode and prefill */
+    bool told;               /* as the monitor was told */
+    const char *why;         /* it is not ready; NULL: it is */
     double tokens_reported;
 };
 

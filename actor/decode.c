@@ -181,6 +181,17 @@ static enum status forward_and_sample(struct engine *engine, const struct model_
     return engine_report_step(engine, hidden);
 }
 
+/* Before the step's tokens are pushed: of leases whose first own token is among them. */
+static void note_first_tokens(struct engine *engine)
+{
+    int64_t now_ns = clock_now_ns();
+    for (int32_t s = 0; s < engine->step.samples; s++) {
+        const struct slot *slot = &engine->desk.slots[engine->step.slot_index[s]];
+        if (!slot->served && slot->response == slot->inherited)
+            metric_observe_ns(&engine->metrics.first_token_s, now_ns - slot->arrived_ns);
+    }
+}
+
 enum status engine_decode(struct engine *engine, bool *worked)
 {
     *worked = false;
@@ -202,6 +213,7 @@ enum status engine_decode(struct engine *engine, bool *worked)
     TRY((int64_t)metric_read(&engine->metrics.tokens_prefilled) > prefilled || !only_decodes(engine)
             ? forward_and_sample(engine, &batch)
             : decode_all(engine, &batch));
+    note_first_tokens(engine);
     for (int32_t s = 0; s < step->samples; s++)
         desk_push(&engine->desk, step->slot_index[s], (uint32_t)step->token[s], step->logprob[s],
                   step->logprob_truncated[s], step->confident[s] != 0);
@@ -215,6 +227,7 @@ enum status engine_decode(struct engine *engine, bool *worked)
     metric_add(&engine->metrics.decode_steps, 1);
     int64_t spent_ns = clock_now_ns() - begin_ns;
     engine->busy_ns += spent_ns;
+    metric_observe_ns(&engine->metrics.step_s, spent_ns);
     if ((int64_t)metric_read(&engine->metrics.tokens_prefilled) > prefilled)
         engine->prefill_row_ns = spent_ns / step->rows + 1;
     return STATUS_OK;

@@ -203,6 +203,9 @@ enum status engine_create(struct engine *engine, const struct settings *settings
 {
     *engine = (struct engine){
         .settings = settings, .sets = sets, .active = -1, .start_ns = clock_now_ns()};
+    size_t count = 0;
+    const struct metric_row *rows = actor_metrics_table(&count);
+    metrics_init(rows, count, &engine->metrics);
     return create_model(engine, index);
 }
 

@@ -16,6 +16,7 @@
 #include "core/file.h"
 #include "core/log.h"
 #include "core/memory.h"
+#include "transport/listen.h"
 
 enum {
     LISTEN_BACKLOG = 1024,
@@ -44,28 +45,6 @@ uint32_t http_connections(struct http_server *server)
 }
 
 /* ---- where it listens ---- */
-
-/* "host:port", "[::1]:port". */
-static enum status split_address(const char *address, char host[HTTP_NAME_MAX], uint32_t *port)
-{
-    const char *colon = strrchr(address, ':');
-    uint32_t value = 0;
-    if (colon == NULL || colon == address || colon - address >= HTTP_NAME_MAX || colon[1] == '\0')
-        return FAIL(STATUS_INVALID, "\"%s\" is no address: write host:port, as 127.0.0.1:8000",
-                    address);
-    for (const char *at = colon + 1; *at != '\0'; at++) {
-        value = *at >= '0' && *at <= '9' ? value * 10 + (uint32_t)(*at - '0') : 65536;
-        if (value > 65535)
-            return FAIL(STATUS_INVALID, "\"%s\": the port must be a number from 0 to 65535",
-                        address);
-    }
-    size_t size = (size_t)(colon - address);
-    bool brackets = address[0] == '[' && colon[-1] == ']';
-    memcpy(host, address + brackets, size - 2 * brackets);
-    host[size - 2 * brackets] = '\0';
-    *port = value;
-    return STATUS_OK;
-}
 
 static bool stays_here(const struct sockaddr *address)
 {
@@ -120,9 +99,9 @@ static enum status listen_at(struct http_server *server, const struct addrinfo *
 
 static enum status open_socket(struct http_server *server, int *fd)
 {
-    char host[HTTP_NAME_MAX], service[16];
+    char host[LISTEN_NAME_MAX], service[16];
     uint32_t port = 0;
-    TRY(split_address(server->config.address, host, &port));
+    TRY(listen_split(server->config.address, host, &port));
     port += port != 0 ? server->config.index : 0;
     snprintf(service, sizeof service, "%u", port);
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE}, *found = NULL;
@@ -248,6 +227,7 @@ enum status http_open(struct http_server **out, const struct http_config *config
         return FAIL(STATUS_NO_MEMORY, "an HTTP server");
     server->config = *config;
     server->stop_fd = -1;
+    http_metrics_init(server);
     server->started_s = clock_wall_ns() / CLOCK_NS_PER_S;
     CHECK(pthread_mutex_init(&server->lock, NULL) == 0);
     enum status status = open_all(server);

@@ -182,8 +182,8 @@ static void count_answer(const struct exchange *exchange, bool sent)
 {
     struct http_server *server = exchange->server;
     if (exchange->first_ns > 0)
-        http_observe(&server->first_token, exchange->first_ns - exchange->begun_ns);
-    http_observe(&server->whole, clock_now_ns() - exchange->begun_ns);
+        metric_observe_ns(&server->latencies.first_token, exchange->first_ns - exchange->begun_ns);
+    metric_observe_ns(&server->latencies.whole, clock_now_ns() - exchange->begun_ns);
     const struct openai_choice *choice =
         exchange->answer.count > 0 ? exchange->answer.choices : NULL;
     if (!sent || choice == NULL || choice->finish == NULL)

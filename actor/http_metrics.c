@@ -1,45 +1,58 @@
 /* actor/http_metrics.c - GET /metrics: the metrics of the process in Prometheus' text format, and those that tools made for
  * vLLM look for, under its names. */
-#include <stdio.h>
-
 #include "actor/http_state.h"
-#include "core/clock.h"
 
-static const double bounds_s[HTTP_BUCKETS] = {0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
-                                              1.0,   2.5,  5.0,   10.0, 30., 60.0, 300.0};
+#define HTTP_SECONDS 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300
+// clang-format off
+#define HTTP_LATENCIES(ROW) \
+    ROW(HISTOGRAM(HTTP_SECONDS), first_token, "vllm:time_to_first_token_seconds",   "s", "From a request's headers to its first token.") \
+    ROW(HISTOGRAM(HTTP_SECONDS), whole,       "vllm:e2e_request_latency_seconds",   "s", "From a request's headers to the end of its answer.")
+// clang-format on
 
-void http_observe(struct http_histogram *histogram, int64_t ns)
+static const struct metric_row latency_rows[] = {
+#define ROW(...) METRIC_ROW(struct http_latencies, __VA_ARGS__)
+    HTTP_LATENCIES(ROW)
+#undef ROW
+};
+enum { LATENCY_ROWS = sizeof latency_rows / sizeof latency_rows[0] };
+
+void http_metrics_init(struct http_server *server)
 {
-    double seconds = (double)ns / (double)CLOCK_NS_PER_S;
-    int at = 0;
-    while (at < HTTP_BUCKETS && seconds > bounds_s[at])
-        at++;
-    histogram->bucket[at]++;
-    histogram->sum += seconds;
+    metrics_init(latency_rows, LATENCY_ROWS, &server->latencies);
 }
 
-static enum status write_histogram(const char *name, const char *help,
-                                   const struct http_histogram *histogram, const char *labels,
+/* Under vLLM's names, which are no metric paths of ours. */
+static enum status write_latencies(const struct http_latencies *latencies, const char *labels,
                                    struct buffer *text)
 {
-    uint64_t count = 0;
-    TRY(buffer_printf(text, "# HELP %s %s\n# TYPE %s histogram\n", name, help, name));
-    for (int i = 0; i <= HTTP_BUCKETS; i++) {
-        char bound[32] = "+Inf";
-        if (i < HTTP_BUCKETS)
-            snprintf(bound, sizeof bound, "%g", bounds_s[i]);
-        count += histogram->bucket[i];
-        TRY(buffer_printf(text, "%s_bucket{%s,le=\"%s\"} %llu\n", name, labels, bound,
-                          (unsigned long long)count));
+    for (size_t i = 0; i < LATENCY_ROWS; i++) {
+        const struct metric_row *row = &latency_rows[i];
+        const char *at = (const char *)latencies + row->offset;
+        TRY(metrics_family(text, row->path, "histogram", "seconds", row->help));
+        TRY(metrics_buckets(text, row->path, labels, row->bounds,
+                            (const struct metric_histogram *)(const void *)at, 1));
     }
-    TRY(buffer_printf(text, "%s_sum{%s} %.9g\n", name, labels, histogram->sum));
-    return buffer_printf(text, "%s_count{%s} %llu\n", name, labels, (unsigned long long)count);
+    return STATUS_OK;
 }
 
 static enum status write_value(const char *name, const char *kind, const char *labels, double value,
                                struct buffer *text)
 {
-    return buffer_printf(text, "# TYPE %s %s\n%s{%s} %.17g\n", name, kind, name, labels, value);
+    TRY(buffer_printf(text, "# TYPE %s %s\n", name, kind));
+    return metrics_sample(text, name, labels, NULL, value);
+}
+
+static enum status write_ends(const struct http_server *server, const char *labels,
+                              struct buffer *text)
+{
+    static const char name[] = "vllm:request_success_total";
+    TRY(buffer_printf(text, "# TYPE %s counter\n", name));
+    TRY(metrics_sample(text, name, labels, "finished_reason=\"stop\"",
+                       (double)server->finished_stop));
+    TRY(metrics_sample(text, name, labels, "finished_reason=\"length\"",
+                       (double)server->finished_length));
+    return metrics_sample(text, name, labels, "finished_reason=\"abort\"",
+                          (double)server->finished_abort);
 }
 
 static enum status write_vllm(struct exchange *exchange, const char *labels, struct buffer *text)
@@ -56,34 +69,19 @@ static enum status write_vllm(struct exchange *exchange, const char *labels, str
                     metric_read(&metrics->serve_prompt_tokens), text));
     TRY(write_value("vllm:generation_tokens_total", "counter", labels,
                     metric_read(&metrics->serve_tokens), text));
-    TRY(buffer_text(text, "# TYPE vllm:request_success_total counter\n"));
-    TRY(buffer_printf(text, "vllm:request_success_total{%s,finished_reason=\"stop\"} %llu\n",
-                      labels, (unsigned long long)server->finished_stop));
-    TRY(buffer_printf(text, "vllm:request_success_total{%s,finished_reason=\"length\"} %llu\n",
-                      labels, (unsigned long long)server->finished_length));
-    TRY(buffer_printf(text, "vllm:request_success_total{%s,finished_reason=\"abort\"} %llu\n",
-                      labels, (unsigned long long)server->finished_abort));
-    TRY(write_histogram("vllm:time_to_first_token_seconds",
-                        "From a request's headers to its first token.", &server->first_token,
-                        labels, text));
-    return write_histogram("vllm:e2e_request_latency_seconds",
-                           "From a request's headers to the end of its answer.", &server->whole,
-                           labels, text);
+    TRY(write_ends(server, labels, text));
+    return write_latencies(&server->latencies, labels, text);
 }
 
 enum MHD_Result http_metrics(struct exchange *exchange)
 {
     const struct http_server *server = exchange->server;
-    struct buffer text, name, labels;
+    struct buffer text, labels;
     size_t count = 0;
     const struct metric_row *rows = actor_metrics_table(&count);
     buffer_init(&text, 0);
-    buffer_init(&name, 0);
     buffer_init(&labels, 0);
-    /* A label's value is quoted as a JSON text is. */
-    enum status status = buffer_json_text(&name, server->config.model);
-    if (status == STATUS_OK)
-        status = buffer_printf(&labels, "model_name=%s", buffer_string(&name));
+    enum status status = metrics_label(&labels, "model_name", server->config.model);
     if (status == STATUS_OK)
         status = metrics_prometheus(rows, count, &server->config.engine->metrics,
                                     buffer_string(&labels), &text);
@@ -95,7 +93,6 @@ enum MHD_Result http_metrics(struct exchange *exchange)
                            text.size)
             : MHD_NO;
     buffer_free(&text);
-    buffer_free(&name);
     buffer_free(&labels);
     return result;
 }

@@ -13,13 +13,11 @@ enum {
     HTTP_NAME_MAX = 256,
     HTTP_BODIES_MAX = 256 << 20, /* bytes of all bodies that are held at a time */
     HTTP_DRAINED_MAX = 16 << 20, /* bytes of a refused body that are read and forgotten */
-    HTTP_BUCKETS = 14
 };
 
-/* Of Prometheus: counts of observations at most so many seconds long. */
-struct http_histogram {
-    uint64_t bucket[HTTP_BUCKETS + 1]; /* the last: longer ones */
-    double sum;
+/* Of requests. */
+struct http_latencies {
+    struct metric_histogram first_token, whole;
 };
 
 /* A connection. */
@@ -47,7 +45,7 @@ struct http_server {
     /* Of the HTTP thread: */
     size_t body_bytes;
     uint64_t requests;
-    struct http_histogram first_token, whole;
+    struct http_latencies latencies;
     uint64_t finished_stop, finished_length, finished_abort;
 
     pthread_mutex_t lock; /* guards peers; may be taken under the hub's, not the other way */
@@ -113,7 +111,7 @@ enum MHD_Result http_go_on(struct exchange *exchange);
 const struct http_route *http_find_route(const char *path);
 char *http_read_tokenizer_info(const struct http_server *server);
 /* http_metrics.c */
-void http_observe(struct http_histogram *histogram, int64_t ns);
+void http_metrics_init(struct http_server *server);
 enum MHD_Result http_metrics(struct exchange *exchange);
 /* http_watch.c */
 MUST_CHECK enum status http_watch_start(struct http_server *server);

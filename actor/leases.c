@@ -1,6 +1,8 @@
 /* actor/leases.c - room for slots: waiting ones get cache, ended ones give it back. */
 #include "actor/engine.h"
 
+#include "core/clock.h"
+
 #include <string.h>
 
 void engine_slot_ended(struct engine *engine, uint32_t index)
@@ -48,14 +50,21 @@ static void start_slot(struct engine *engine, uint32_t index)
 void engine_start_waiting(struct engine *engine)
 {
     uint32_t waiting = 0, running = 0;
+    int64_t now_ns = clock_now_ns();
     for (uint32_t i = 0; i < engine->desk.config.slots; i++) {
         struct slot *slot = &engine->desk.slots[i];
         if (desk_may_run(&engine->desk, i))
             start_slot(engine, i);
+        if (slot->state != SLOT_FREE && slot->arrived_ns == 0)
+            slot->arrived_ns = now_ns;
         waiting += slot->state == SLOT_WAITING;
         running += slot->state != SLOT_WAITING && slot->state != SLOT_FREE;
     }
     metric_set(&engine->metrics.sequences_waiting, waiting);
     metric_set(&engine->metrics.sequences_running, running);
-    metric_set(&engine->metrics.kv_pages_free, model_cache_pages_free(engine->cache));
+    int32_t free_pages = model_cache_pages_free(engine->cache);
+    metric_set(&engine->metrics.kv_pages_free, free_pages);
+    if (engine->cache_pages > 0)
+        metric_set(&engine->metrics.kv_used_frac,
+                   1.0 - (double)free_pages / (double)engine->cache_pages);
 }

@@ -2,7 +2,6 @@
 
 #include <getopt.h>
 #include <inttypes.h>
-#include <jansson.h>
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
@@ -16,6 +15,7 @@
 #include "core/memory.h"
 #include "core/overrides.h"
 #include "core/program.h"
+#include "core/weights_version.h"
 
 enum {
     FILES_MAX = 16,
@@ -185,16 +185,15 @@ static enum status forget(void *self, const struct message *message)
     return STATUS_OK;
 }
 
-/* A folder that a run wrote for a version says which one it is. */
+/* A folder that a run wrote for a version has a note of it, beside its hf/ as a rule; 0 without one. */
 static uint64_t read_version(const char *folder)
 {
-    char path[FILE_PATH_MAX];
-    if (file_path(path, "%s/version.json", folder) != STATUS_OK)
+    char above[FILE_PATH_MAX];
+    struct weights_version of = {0};
+    if (!weights_version_read(folder, &of) && file_path(above, "%s/..", folder) == STATUS_OK &&
+        !weights_version_read(above, &of))
         return 0;
-    json_t *json = json_load_file(path, 0, NULL);
-    json_int_t version = json_integer_value(json_object_get(json, "version"));
-    json_decref(json);
-    return version > 0 ? (uint64_t)version : 0;
+    return of.version;
 }
 
 static enum status open_all(struct serving *serving)

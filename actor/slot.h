@@ -44,6 +44,7 @@ struct slot {
         rebuilt_at; /* response index where the cache was rebuilt since the last segment; UINT32_MAX none */
     enum segment_status finished; /* SEGMENT_MORE while it runs */
 
+    int64_t arrived_ns;         /* when the engine saw it first; 0: not yet */
     bool served;                /* a sequence of the endpoint: no lease */
     bool ignore_eos;            /* runs to its budget */
     bool report, report_prompt; /* logprobs at temperature 1 of what it samples, of its prompt */

@@ -110,8 +110,10 @@ static enum status after_swap(struct actor *actor, uint32_t branch, int64_t begi
     desk_weights(&actor->engine.desk, weights->version, branch, weights->digest);
     TRY(slots_after_swap(actor, other_branch));
     double ms = (double)(clock_now_ns() - begin_ns) / CLOCK_NS_PER_MS;
+    trace_span("swap", begin_ns, clock_now_ns(), weights->version);
     metric_add(&actor->engine.metrics.swaps, 1);
     metric_set(&actor->engine.metrics.swap_ms, ms);
+    metric_observe(&actor->engine.metrics.pause_s, ms / 1000);
     metric_set(&actor->engine.metrics.policy_version, (double)weights->version);
     log_set_version(weights->version);
     LOG_DEBUG("weights", "swapped", "version=%" PRIu64 " digest=%016" PRIx64 " ms=%.2f",

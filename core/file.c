@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 enum { FILE_READ_CHUNK = 1 << 16, FILE_REMOVE_FDS = 16 };
@@ -147,6 +148,30 @@ enum status file_write_all(int fd, const void *bytes, size_t size, const char *p
         left -= (size_t)wrote;
     }
     return STATUS_OK;
+}
+
+enum status file_append_all(int fd, const void *bytes, size_t size, const char *path)
+{
+    struct stat before;
+    if (fstat(fd, &before) != 0)
+        return failed(path, "fstat");
+    enum status status = file_write_all(fd, bytes, size, path);
+    int error = errno;
+    if (status != STATUS_OK && ftruncate(fd, before.st_size) != 0)
+        return FAIL(STATUS_IO, "%s: half of a record stays at its end: %s", path, strerror(errno));
+    errno = error;
+    return status;
+}
+
+bool file_has_room(const char *path)
+{
+    enum { LEAST_MIB = 64, SHARE_MIB = 1024 };
+    struct statvfs disk;
+    if (statvfs(path, &disk) != 0 || disk.f_blocks == 0)
+        return true;
+    double left_mib = (double)disk.f_bavail * (double)disk.f_frsize / (1 << 20);
+    double share = (double)disk.f_bavail / (double)disk.f_blocks;
+    return left_mib >= LEAST_MIB && (left_mib >= SHARE_MIB || share >= 0.01);
 }
 
 enum status file_sync_dir(const char *path)

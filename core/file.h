@@ -17,11 +17,16 @@ enum { FILE_PATH_MAX = 1024 };
 MUST_CHECK enum status file_read(const char *path,
                                  struct buffer *contents); /* appends; NOT_FOUND, LIMIT, IO */
 MUST_CHECK enum status file_write_all(int fd, const void *bytes, size_t size, const char *path);
+/* The same to a file that other writers may not be at: what a failure left of it is taken back. */
+MUST_CHECK enum status file_append_all(int fd, const void *bytes, size_t size, const char *path);
 /* path.tmp, fsync, rename, fsync of the directory. */
 MUST_CHECK enum status file_replace(const char *path, const void *bytes, size_t size);
 MUST_CHECK enum status file_make_dirs(const char *path); /* mkdir -p */
 MUST_CHECK enum status file_sync_dir(const char *path);
 MUST_CHECK enum status file_remove_tree(const char *path); /* rm -r; missing is OK */
+/* False: the disk under `path` has less than 64 MiB left, or less than 1 GiB and a hundredth of it. What only people look at
+ * leaves that to what a run needs. true, too, when the disk cannot be asked. */
+bool file_has_room(const char *path);
 bool file_exists(const char *path);
 /* The next path of a list between commas, without the blanks around it; *list moves on. NOT_FOUND: there is none.
  * INVALID: nothing stands before a comma. */

@@ -50,3 +50,28 @@ enum status packed_read(const char *path, struct buffer *contents)
         contents->size = before;
     return status;
 }
+
+enum status packed_write(const char *path, const struct buffer *contents)
+{
+    if (!packed_is(path))
+        return file_replace(path, contents->bytes, contents->size);
+    struct buffer packed;
+    buffer_init(&packed, 0);
+    ZSTD_CCtx *context = ZSTD_createCCtx();
+    enum status status =
+        context != NULL ? STATUS_OK : FAIL(STATUS_NO_MEMORY, "%s: no room to pack it", path);
+    if (status == STATUS_OK)
+        status = buffer_reserve(&packed, ZSTD_compressBound(contents->size));
+    if (status == STATUS_OK) {
+        ZSTD_CCtx_setParameter(context, ZSTD_c_checksumFlag, 1);
+        size_t size =
+            ZSTD_compress2(context, packed.bytes, packed.capacity, contents->bytes, contents->size);
+        if (ZSTD_isError(size))
+            status = FAIL(STATUS_IO, "%s: %s", path, ZSTD_getErrorName(size));
+        else
+            status = file_replace(path, packed.bytes, size);
+    }
+    ZSTD_freeCCtx(context);
+    buffer_free(&packed);
+    return status;
+}

@@ -40,10 +40,14 @@ static int print_metrics(const char *role)
     return program_exit_code(status);
 }
 
+/* A second SIGTERM says nothing new: Slurm sends it two or three times, to every process. A second Ctrl-C means now. */
 static void count_signal(int number)
 {
-    (void)number;
-    atomic_fetch_add(&stop_signals, 1);
+    int none = 0;
+    if (number == SIGTERM)
+        atomic_compare_exchange_strong(&stop_signals, &none, 1);
+    else
+        atomic_fetch_add(&stop_signals, 1);
 }
 
 atomic_int *program_stop_signals(void)

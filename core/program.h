@@ -3,7 +3,7 @@
  *     weir-actor --config FILE [--config FILE ...] [--index N] [--endpoint E] [--run NAME] [--check] [section.name=value ...]
  *
  * Parses the command line and the settings, names the process for the log, dies with its parent
- * (PR_SET_PDEATHSIG, when --parent PID is given and is the parent), ignores SIGPIPE, counts SIGTERM and SIGINT, and
+ * (PR_SET_PDEATHSIG, when --parent PID is given and is the parent), ignores SIGPIPE, counts the first SIGTERM and every SIGINT, and
  * turns a status into a documented exit code (docs/exit-codes.md). */
 #ifndef CORE_PROGRAM_H
 #define CORE_PROGRAM_H
@@ -56,7 +56,7 @@ void program_set_metrics(const struct metric_row *(*table)(size_t *count));
 /* -1: go on. >= 0: exit with it (--help, --version, or an error that was printed). */
 int program_start(struct program *program, int argc, char **argv, const char *role,
                   const char *about);
-/* How many SIGTERM and SIGINT came so far; any thread may read it. */
+/* How many SIGINT came so far, and SIGTERM as the first only; any thread may read it. */
 atomic_int *program_stop_signals(void);
 /* Prints the last error when status is not OK; frees the settings; the exit code of the process. */
 int program_end(struct program *program, enum status status);

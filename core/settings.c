@@ -54,6 +54,15 @@ static const struct config_field reward_fields[] = {REWARD_SETTINGS(ROW)};
 #define ROW(...) CONFIG_FIELD(struct redis_settings, __VA_ARGS__)
 static const struct config_field redis_fields[] = {REDIS_SETTINGS(ROW)};
 #undef ROW
+#define ROW(...) CONFIG_FIELD(struct metrics_settings, __VA_ARGS__)
+static const struct config_field metrics_fields[] = {METRICS_SETTINGS(ROW)};
+#undef ROW
+#define ROW(...) CONFIG_FIELD(struct dash_settings, __VA_ARGS__)
+static const struct config_field dash_fields[] = {DASH_SETTINGS(ROW)};
+#undef ROW
+#define ROW(...) CONFIG_FIELD(struct alerts_settings, __VA_ARGS__)
+static const struct config_field alerts_fields[] = {ALERTS_SETTINGS(ROW)};
+#undef ROW
 #define ROW(...) CONFIG_FIELD(struct stages_settings, __VA_ARGS__)
 static const struct config_field stages_fields[] = {STAGES_SETTINGS(ROW)};
 #undef ROW
@@ -260,6 +269,26 @@ static enum status check_schedules(const struct settings *settings)
     return STATUS_OK;
 }
 
+static enum status check_redis(const struct redis_settings *redis)
+{
+    bool sentinels = redis->sentinels[0] != 0, address = redis->address[0] != 0;
+    if (sentinels && redis->mode == REDIS_START)
+        return FAIL(STATUS_INVALID, "redis.sentinels is set, but redis.mode is start, which needs "
+                                    "none: set redis.mode=connect, or leave redis.sentinels empty");
+    if (sentinels && address && redis->mode == REDIS_CONNECT)
+        return FAIL(STATUS_INVALID,
+                    "redis.sentinels and redis.address are both set: the Sentinels say where Redis "
+                    "is, leave redis.address empty");
+    if (sentinels && redis->master[0] == 0)
+        return FAIL(STATUS_INVALID, "redis.sentinels is set, but redis.master is empty: name the "
+                                    "master that they watch");
+    if (redis->mode == REDIS_CONNECT && !address && !sentinels)
+        return FAIL(STATUS_INVALID,
+                    "redis.mode is connect, but redis.address and redis.sentinels are empty: set "
+                    "one, or redis.mode to start or off");
+    return STATUS_OK;
+}
+
 static enum status check_services(const struct settings *settings)
 {
     const struct store_settings *store = &settings->store;
@@ -269,10 +298,7 @@ static enum status check_services(const struct settings *settings)
                     "heartbeat would lose the lease: raise the first to %" PRIu64
                     " or lower the second",
                     store->lease_ms, store->heartbeat_ms, 4 * (uint64_t)store->heartbeat_ms);
-    if (settings->redis.mode == REDIS_CONNECT && settings->redis.address[0] == 0)
-        return FAIL(STATUS_INVALID, "redis.mode is connect, but redis.address is empty: set the "
-                                    "address, or redis.mode to start or off");
-    return STATUS_OK;
+    return check_redis(&settings->redis);
 }
 
 static enum status check_curriculum(const struct curriculum_settings *curriculum)

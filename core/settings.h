@@ -15,8 +15,8 @@
     ROW(text,   root,                   "runs",     0, 0,           "path",      "Folder that holds the run folders.") \
     ROW(u64,    seed,                   "1",        0, 9e15,        "",          "Key of every random draw of the run: sampling, prompt order, initialisation.") \
     ROW(u32,    steps,                  "100",      1, 1e9,         "publishes", "Weight versions to train, then stop.") \
-    ROW(u32,    actors,                 "2",        1, 4096,        "processes", "Actors that `weir run` and `weir up` start.") \
-    ROW(u32,    reward_workers,         "1",        1, 1024,        "processes", "Reward workers that `weir run` and `weir up` start.") \
+    ROW(u32,    actors,                 "2",        0, 4096,        "processes", "Actors that `weir run` and `weir up` start; 0: all run elsewhere (`weir node`).") \
+    ROW(u32,    reward_workers,         "1",        0, 1024,        "processes", "Reward workers that `weir run` and `weir up` start.") \
     ROW(u32,    threads,                "1",        1, 1024,        "threads",   "CPU threads of each actor and learner; changes no bit of any result.") \
     ROW(text,   device,                 "cpu",      0, 0,           "",          "Device of actors and learner: cpu, cuda:N, or a list such as cuda:0,cuda:1 of which process i takes item i modulo its length.") \
     ROW(flag,   resume,                 "false",    0, 0,           "",          "Go on with an existing run folder; without it an existing name is refused.") \
@@ -65,7 +65,7 @@
     ROW(choice, priority,               "uniform",  0, 0,           "uniform|variance", "variance: a prompt is drawn in proportion to p (1 - p) of its pass rate.") \
     ROW(f64,    priority_floor,         "0.05",     0.001, 1,       "",          "Least share of visits at which variance draws a prompt.") \
     ROW(choice, when_retired,           "stop",     0, 0,           "stop|reopen", "A source whose prompts are all retired is not drawn, and the run stops when there is no other; or all of them return.") \
-    ROW(choice, on_length_bias,         "keep",     0, 0,           "keep|pause", "A judged source with a length-bias alarm is drawn on, or not until `weir rescore` or `weir resume`.")
+    ROW(choice, on_length_bias,         "keep",     0, 0,           "keep|pause", "A judged source with a length-bias alarm is drawn on, or not until `weir rescore` or `weir release`.")
 
 #define SAMPLING_SETTINGS(ROW) \
     ROW(u32,    response_tokens_max,    "256",      1, 1e7,         "tokens",    "Budget of one rollout.") \
@@ -187,7 +187,10 @@
 #define REDIS_SETTINGS(ROW) \
     ROW(choice, mode,                   "start",    0, 0,           "off|start|connect", "start: `weir run` starts a redis-server of its own; connect: use address. A view only.") \
     ROW(text,   address,                "",         0, 0,           "",          "unix socket path or host:port; empty with start: a socket in the run folder. Port 6379 is Ray's.") \
+    ROW(text,   user,                   "",         0, 0,           "",          "Name for AUTH where Redis has an ACL; empty: the default user.") \
     ROW(text,   password,               "",         0, 0,           "secret",    "AUTH; better in WEIR_REDIS_PASSWORD than in a file.") \
+    ROW(text,   sentinels,              "",         0, 0,           "",          "host:port of Sentinels, between commas: they are asked where the master is, again after each lost connection; redis.address stays empty.") \
+    ROW(text,   master,                 "weir",     0, 0,           "",          "Name of the master that the Sentinels watch.") \
     ROW(u32,    publish_ms,             "500",      50, 60000,      "ms",        "Pause between two writes of counters.") \
     ROW(u32,    rollouts_kept,          "2000",     0, 1000000,     "rollouts",  "Length of the stream of recent rollouts.")
 
@@ -198,6 +201,31 @@
     ROW(u32,    timeout_ms,             "10000",    100, 600000,    "ms",        "How long a member of a broadcast may take for a version, or be silent, before it is left out and named.") \
     ROW(u32,    join_timeout_ms,        "60000",    100, 3600000,   "ms",        "The same for joining: NCCL takes seconds to start.") \
     ROW(text,   endpoint,               "",         0, 0,           "",          "ZeroMQ endpoint at which the learner serves weights by tcp; empty: a free port of the host of store.endpoint, when that is tcp.")
+
+#define METRICS_SETTINGS(ROW) \
+    ROW(text,   http,                   "auto",     0, 0,           "host:port", "Where each process offers /metrics, /live and /ready; auto: a free port of 127.0.0.1, published in the run folder (http/NAME) and in Redis; port 0: any that is free. Empty: nowhere.") \
+    ROW(choice, alias,                  "weir",     0, 0,           "weir|verl|trl", "Names in TensorBoard files and of `weir forward`; metrics.jsonl always has weir's (docs/metrics.md).") \
+    ROW(flag,   tensorboard,            "true",     0, 0,           "",          "Write TensorBoard event files to tb/ of the run folder.") \
+    ROW(flag,   trace,                  "true",     0, 0,           "",          "Note what each process did when, for `weir trace` and the page's timeline.") \
+    ROW(u32,    rollout_tokens,         "200000",   0, 1e9,         "tokens",    "Of each step so many trained tokens are written with their probabilities and weights to rollouts/step_N.jsonl.zst, whole groups; 0: none.") \
+    ROW(u32,    rollout_steps,          "1000",     1, 1e9,         "steps",     "Files of rollouts kept; older ones are removed.")
+
+#define DASH_SETTINGS(ROW) \
+    ROW(choice, mode,                   "start",    0, 0,           "off|start", "start: `weir run` starts the dashboard, weir-dash; a view only.") \
+    ROW(text,   address,                "127.0.0.1:8420", 0, 0,     "host:port", "Where it listens; a taken port gives way to the next of 20, then to any that is free. Off loopback every request needs the token.") \
+    ROW(text,   token_file,             "",         0, 0,           "path",      "File with the token that buttons ask for, and every page off loopback; empty: one is made in the run folder, dash.token, readable by its owner.")
+
+/* Thresholds of core/alert_rules.h; docs/alerts.md has each alert with what to do. */
+#define ALERTS_SETTINGS(ROW) \
+    ROW(f64,    mismatch,               "0",        -1, 1e9,        "nats",      "Alarm when tokens of exactly the trained weights have log-probabilities that differ by more; -1 switches it off.") \
+    ROW(f64,    pearson,                "0.99",     0, 1,           "",          "Alarm when the correlation of trained and streamed probabilities is below it for 5 steps; 0 switches it off.") \
+    ROW(f64,    zero_variance,          "0.6",      0, 1,           "",          "Alarm when more than this share of the closed groups has equal rewards for 10 steps and the mean reward is not near its top; 0 switches it off.") \
+    ROW(f64,    truncated,              "0.2",      0, 1,           "",          "Alarm when more than this share of the responses hits the token budget for 10 steps; 0 switches it off.") \
+    ROW(f64,    length_cap,             "1",        0, 1,           "",          "Alarm when the 99th percentile of lengths is at least this share of the cap for 20 steps; 0 switches it off.") \
+    ROW(f64,    entropy_fall,           "0.5",      0, 1,           "",          "Alarm when the line through the last 50 entropies falls by more than this share of its start while the reward does not rise; 0 switches it off.") \
+    ROW(f64,    errored,                "0.05",     0, 1,           "",          "Alarm when more than this share of the last 200 answers of reward workers are errors or time-outs; 0 switches it off.") \
+    ROW(u32,    no_step_s,              "600",      0, 864000,      "s",         "Alarm when no step was made for so long; 0 switches it off. Larger than the longest step.") \
+    ROW(f64,    disk_free,              "0.1",      0, 1,           "",          "Alarm when less than this share of the run folder's disk is free; 0 switches it off.")
 
 #define STAGES_SETTINGS(ROW) \
     ROW(text,   lengths,                "",         0, 0,           "",          "Caps of responses, one for each stage, ascending: 40960, 49152, 81920. The last equals sampling.response_tokens_max. Empty: one stage. docs/stages.md.") \
@@ -271,7 +299,7 @@
     SECTION(store, STORE) SECTION(actor, ACTOR) SECTION(learner, LEARNER) SECTION(loss, LOSS) \
     SECTION(schedule, SCHEDULE)                                                               \
     SECTION(optim, OPTIM) SECTION(weights, WEIGHTS) SECTION(reward, REWARD)                   \
-    SECTION(redis, REDIS) SECTION(stages, STAGES) SECTION(sft, SFT) SECTION(eval, EVAL)       \
+    SECTION(redis, REDIS) SECTION(metrics, METRICS) SECTION(dash, DASH) SECTION(alerts, ALERTS) SECTION(stages, STAGES) SECTION(sft, SFT) SECTION(eval, EVAL)       \
     SECTION(cluster, CLUSTER)
 // clang-format on
 
@@ -332,6 +360,8 @@ enum setting_sft_mode { SFT_MODE_SFT, SFT_MODE_PRETRAIN };
 enum setting_too_long { TOO_LONG_REFUSE, TOO_LONG_CUT, TOO_LONG_SKIP };
 enum setting_channel { CHANNEL_AUTO, CHANNEL_SHM, CHANNEL_IPC, CHANNEL_NCCL, CHANNEL_TCP };
 enum setting_redis { REDIS_OFF, REDIS_START, REDIS_CONNECT };
+enum setting_alias { ALIAS_WEIR, ALIAS_VERL, ALIAS_TRL };
+enum setting_dash { DASH_OFF, DASH_START };
 
 enum setting_gpu { GPU_NONE, GPU_A100, GPU_H20, GPU_H800, GPU_H100, GPU_H200, GPU_B200 };
 

@@ -51,6 +51,10 @@ MUST_CHECK enum status wait_condition(const char *name, const char *peer, int64_
 MUST_CHECK enum status wait_child(const char *name, const char *peer, int64_t timeout_ms, pid_t pid,
                                   int *exit_status);
 
+/* From here on the calling thread's waits stand in no table: for helper threads that nobody ever waits for (the view of
+ * Redis), so that `weir why` never names them. Their deadlines hold as before. */
+void wait_unlisted(void);
+
 /* JSON array of {name, peer, since_ms, left_ms} of this process; left_ms -1: idle, no deadline. */
 MUST_CHECK enum status wait_table_json(struct buffer *json);
 

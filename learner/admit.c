@@ -185,6 +185,7 @@ enum status learner_admit(struct learner *learner, const struct group_data *grou
             .current = current,
             .advantage = advantage[s],
             .group = index,
+            .sample = s,
             .temperature = group->temperature,
         };
     }

@@ -3,9 +3,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <jansson.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -17,42 +15,12 @@
 
 /* ---- one folder ---- */
 
-static enum status write_version(const char *partial, const struct eval_version *version,
-                                 uint64_t numerics)
-{
-    char path[FILE_PATH_MAX], text[256];
-    int size = snprintf(text, sizeof text,
-                        "{\n  \"version\": %" PRIu64 ",\n  \"branch\": %u,\n  \"digest\": "
-                        "\"%016" PRIx64 "\",\n  \"numerics\": \"%016" PRIx64 "\"\n}\n",
-                        version->version, version->branch, version->digest, numerics);
-    TRY(file_path(path, "%s/version.json", partial));
-    return file_replace(path, text, (size_t)size);
-}
-
-/* What stands under the name: false, nothing that can be read. */
-static bool read_version(const char *folder, struct eval_version *version)
-{
-    char path[FILE_PATH_MAX];
-    if (file_path(path, "%s/version.json", folder) != STATUS_OK)
-        return false;
-    json_t *json = json_load_file(path, 0, NULL);
-    const char *digest = json_string_value(json_object_get(json, "digest"));
-    bool there = digest != NULL;
-    if (there) {
-        version->version = (uint64_t)json_integer_value(json_object_get(json, "version"));
-        version->branch = (uint32_t)json_integer_value(json_object_get(json, "branch"));
-        version->digest = strtoull(digest, NULL, 16);
-    }
-    json_decref(json);
-    return there;
-}
-
 /* Of another branch: its reports stay, under another name. */
 static enum status move_away(const char *path)
 {
-    struct eval_version old = {0};
+    struct weights_version old = {0};
     char other[FILE_PATH_MAX];
-    if (!read_version(path, &old))
+    if (!weights_version_read(path, &old))
         return file_remove_tree(path);
     TRY(file_path(other, "%s.branch_%u", path, old.branch));
     TRY(file_remove_tree(other));
@@ -65,7 +33,7 @@ static enum status take_name(const struct eval_writer *writer, const struct eval
                              const char *partial)
 {
     char path[FILE_PATH_MAX];
-    TRY(write_version(partial, &job->of, job->numerics));
+    TRY(weights_version_write(partial, &job->of));
     TRY(file_sync_dir(partial));
     FAULT("eval.written");
     TRY(file_path(path, "%s/step_%" PRIu64, writer->root, job->of.version));
@@ -245,16 +213,17 @@ void eval_writer_close(struct eval_writer *writer)
 }
 
 /* True: this version has its folder, or had it. */
-static bool stands(const struct eval_writer *writer, const struct eval_version *version)
+static bool stands(const struct eval_writer *writer, const struct weights_version *version)
 {
     char path[FILE_PATH_MAX];
-    struct eval_version old;
+    struct weights_version old;
     return file_path(path, "%s/step_%" PRIu64, writer->root, version->version) == STATUS_OK &&
-           read_version(path, &old) && old.digest == version->digest;
+           weights_version_read(path, &old) && old.digest == version->digest;
 }
 
 enum status eval_writer_put(struct eval_writer *writer, struct trainer *trainer,
-                            const struct eval_version *version, const char *checkpoint, bool must)
+                            const struct weights_version *version, const char *checkpoint,
+                            bool must)
 {
     if (must)
         finish_all(writer);
@@ -263,7 +232,8 @@ enum status eval_writer_put(struct eval_writer *writer, struct trainer *trainer,
         return STATUS_OK;
     char numerics[256];
     model_numerics(trainer->model, numerics, sizeof numerics);
-    struct eval_job job = {.of = *version, .numerics = hash64(numerics, strlen(numerics), 0)};
+    struct eval_job job = {.of = *version};
+    job.of.numerics = hash64(numerics, strlen(numerics), 0);
     writer->trainer = trainer;
     if (checkpoint[0] != '\0') {
         enum status status = link_checkpoint(writer, &job, checkpoint);

@@ -17,20 +17,14 @@
 #include <stdatomic.h>
 
 #include "core/file.h"
+#include "core/weights_version.h"
 #include "learner/alarms.h"
 #include "learner/trainer.h"
-
-struct eval_version {
-    uint64_t version;
-    uint32_t branch;
-    uint64_t digest;
-};
 
 enum { EVAL_WAITING_MAX = 16, EVAL_WAITING_BYTES_MAX = 512 << 20 };
 
 struct eval_job {
-    struct eval_version of;
-    uint64_t numerics;
+    struct weights_version of;
     float *flat; /* owned; NULL: files are linked */
 };
 
@@ -60,8 +54,8 @@ void eval_writer_turn(struct eval_writer *writer);
 /* checkpoint: folder of a checkpoint of this very version, "" when there is none. `must` waits for the folders before it
  * instead of passing the version over. Fails only when the weights cannot be read. */
 MUST_CHECK enum status eval_writer_put(struct eval_writer *writer, struct trainer *trainer,
-                                       const struct eval_version *version, const char *checkpoint,
-                                       bool must);
+                                       const struct weights_version *version,
+                                       const char *checkpoint, bool must);
 /* After the run's last version: waits for its folder, then last.json. */
 void eval_writer_end(struct eval_writer *writer, uint64_t version);
 

@@ -9,13 +9,15 @@
 #include "core/log.h"
 #include "core/memory.h"
 #include "learner/checkpoint.h"
+#include "learner/token_results.h"
 #include "learner/trainer.h"
+#include "transport/monitor.h"
 
 /* ---- a minibatch on the wire: the objective, then each sequence with its arrays ----
  * Both ends are one program on one kind of machine, so numbers travel as they are in memory. */
 
 struct sequence_head {
-    uint32_t prompt_count, response_count, group, has_old, has_current, has_streamed;
+    uint32_t prompt_count, response_count, group, has_old, has_current, has_streamed, wanted;
     float temperature;
     double advantage, scale;
 };
@@ -36,6 +38,7 @@ static enum status put_sequence(struct buffer *bytes, const struct train_sequenc
                                  .has_old = sequence->logprob_old != NULL,
                                  .has_current = sequence->current != NULL,
                                  .has_streamed = sequence->logprob_streamed != NULL,
+                                 .wanted = sequence->results != NULL,
                                  .temperature = sequence->temperature,
                                  .advantage = sequence->advantage,
                                  .scale = scale};
@@ -108,6 +111,7 @@ static bool get_sequence(struct reader *reader, struct train_sequence *sequence,
     *sequence = (struct train_sequence){.prompt_count = head->prompt_count,
                                         .response_count = head->response_count,
                                         .group = head->group,
+                                        .wanted = head->wanted != 0,
                                         .temperature = head->temperature,
                                         .advantage = head->advantage};
     *scale = head->scale;
@@ -133,14 +137,17 @@ struct follower {
     const char *folder;
     int64_t longest;
     atomic_int *stop_signals;
+    struct monitor *monitor; /* borrowed */
     struct ranks ranks;
     struct trainer trainer;
+    struct arena *results; /* of the minibatch in hand; NULL before the first */
     bool made;
 };
 
 static enum status between(void *self)
 {
     struct follower *follower = self;
+    monitor_beat(follower->monitor);
     if (*follower->stop_signals > 1)
         return FAIL(STATUS_CANCELLED, "stopped by a second signal");
     return STATUS_OK;
@@ -206,11 +213,22 @@ static enum status minibatch_read(struct minibatch *minibatch, const struct buff
     return STATUS_OK;
 }
 
+/* Room for what rank 0 wants to know of each token. */
+static enum status make_results(struct follower *follower, const struct minibatch *minibatch)
+{
+    if (follower->results == NULL)
+        TRY(arena_create(&follower->results, (size_t)64 << 30)); /* taken as needed */
+    arena_reset(follower->results);
+    return token_results_make(follower->results, minibatch->sequences, minibatch->count);
+}
+
 static enum status update(struct follower *follower, const struct buffer *command)
 {
     struct minibatch minibatch = {0};
     struct train_stats stats;
     enum status status = minibatch_read(&minibatch, command);
+    if (status == STATUS_OK)
+        status = make_results(follower, &minibatch);
     if (status == STATUS_OK)
         status = trainer_update_share(&follower->trainer, minibatch.sequences, minibatch.count,
                                       minibatch.scale, minibatch.objective, &stats);
@@ -283,13 +301,17 @@ static enum status obey(struct follower *follower, uint32_t kind, struct buffer 
 }
 
 enum status follower_run(const struct settings *settings, int rank, const char *folder,
-                         int64_t longest, atomic_int *stop_signals)
+                         int64_t longest, struct monitor *monitor, atomic_int *stop_signals)
 {
+    char device[SETTINGS_DEVICE_MAX];
     struct follower *follower = memory_alloc(sizeof *follower);
     if (follower == NULL)
         return FAIL(STATUS_NO_MEMORY, "follower");
     follower->settings = settings;
     follower->folder = folder;
+    follower->monitor = monitor;
+    settings_device(settings, settings->learner.device, (uint32_t)rank, device);
+    monitor_set_device(monitor, device);
     follower->longest = longest;
     follower->stop_signals = stop_signals;
     struct buffer command;
@@ -301,6 +323,7 @@ enum status follower_run(const struct settings *settings, int rank, const char *
     enum status status = ranks_open(&follower->ranks, settings, rank, folder);
     follower->ranks.wire.between = between;
     follower->ranks.wire.between_self = follower;
+    monitor_set_ready(monitor, status == STATUS_OK, "it has not met rank 0");
     while (status == STATUS_OK) {
         status = rank_wire_receive(&follower->ranks.wire, 0, idle_ms, &kind, &command);
         if (status != STATUS_OK || kind == COMMAND_STOP)
@@ -313,6 +336,7 @@ enum status follower_run(const struct settings *settings, int rank, const char *
     ranks_close(&follower->ranks);
     if (follower->made)
         trainer_destroy(&follower->trainer);
+    arena_destroy(&follower->results);
     memory_free(follower);
     status_restore(kept);
     return status;

@@ -18,9 +18,11 @@ MUST_CHECK enum status follower_send_update(struct rank_wire *wire,
 /* Sequences to be scored by their shares (trainer_score). */
 MUST_CHECK enum status follower_send_score(struct rank_wire *wire,
                                            const struct train_sequence *sequences, uint32_t count);
-/* Rank `rank` of settings.learner.ranks; folder: of the run. OK when rank 0 said stop. A signal is left to rank 0, which
+struct monitor;
+/* Rank `rank` of settings.learner.ranks; folder: of the run; monitor may be NULL. OK when rank 0 said stop. A signal is left to rank 0, which
  * drains; a second one ends this process (CANCELLED). */
 MUST_CHECK enum status follower_run(const struct settings *settings, int rank, const char *folder,
-                                    int64_t longest, atomic_int *stop_signals);
+                                    int64_t longest, struct monitor *monitor,
+                                    atomic_int *stop_signals);
 
 #endif

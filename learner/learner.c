@@ -6,6 +6,7 @@
 #include "core/file.h"
 #include "core/log.h"
 #include "core/memory.h"
+#include "core/trace.h"
 #include "learner/advantage.h"
 #include "learner/follower.h"
 #include "learner/learner_state.h"
@@ -162,7 +163,12 @@ static enum status open_outputs(struct learner *learner)
         TRY(eval_rows_open(&learner->eval_rows, learner->folder));
     }
     TRY(publisher_open(learner));
-    return redis_view_open_set(&learner->redis, learner->run, &learner->settings->redis);
+    char metrics[FILE_PATH_MAX];
+    TRY(file_path(metrics, "%s/metrics.jsonl", learner->folder));
+    TRY(redis_view_open_set(&learner->redis, learner->run, &learner->settings->redis));
+    redis_view_refill(learner->redis, "metrics", metrics, REDIS_METRICS_KEPT);
+    views_open(learner);
+    return STATUS_OK;
 }
 
 enum status learner_make(struct learner **out, const struct learner_options *options)
@@ -172,8 +178,10 @@ enum status learner_make(struct learner **out, const struct learner_options *opt
     if (learner == NULL)
         return FAIL(STATUS_NO_MEMORY, "learner");
     learner->settings = options->settings;
+    learner->monitor = options->monitor;
     learner->now = schedule_begin(learner->settings);
     alarms_init(&learner->alarms);
+    alert_watch_init(&learner->alerts, learner->settings);
     snprintf(learner->run, sizeof learner->run, "%s", options->run);
     snprintf(learner->folder, sizeof learner->folder, "%s", options->folder);
     snprintf(learner->checkpoints, sizeof learner->checkpoints, "%s/checkpoints", options->folder);
@@ -204,6 +212,7 @@ enum status learner_create(struct learner **out, const struct learner_options *o
     learner->trainer.between = between_micro_batches;
     learner->trainer.between_self = learner;
     TRY_GOTO(fail, open_outputs(learner));
+    learner_show(learner);
     TRY_GOTO(fail, learner_connect(learner, options->endpoint));
     TRY_GOTO(fail, publisher_join(learner));
     if (learner->ranks != NULL) {
@@ -224,9 +233,11 @@ void learner_destroy(struct learner **pointer)
         return;
     char kept[STATUS_TEXT_MAX];
     status_keep(kept);
+    monitor_forget(learner->monitor);
     eval_writer_close(&learner->eval);
     publisher_close(learner);
     link_close(&learner->link, "leaving");
+    views_close(learner);
     redis_view_close(&learner->redis);
     if (learner->metrics_file != NULL)
         fclose(learner->metrics_file);
@@ -284,6 +295,7 @@ static enum status train_minibatch(struct learner *learner, const struct plan *p
     const struct optim_settings *optim = &learner->now.optim;
     struct settings scheduled = *learner->settings;
     scheduled.optim = *optim;
+    int64_t begin_ns = clock_now_ns();
     struct optim_schedule rate = optim_schedule_of_run(&scheduled);
     struct trainer_loss objective = {.loss = learner->now.loss,
                                      .lr = optim_schedule_lr(&rate, learner->trainer.updates),
@@ -291,18 +303,22 @@ static enum status train_minibatch(struct learner *learner, const struct plan *p
                                      .grad_clip = optim->grad_clip,
                                      .beta1 = optim->beta1,
                                      .beta2 = optim->beta2,
-                                     .eps = optim->eps};
+                                     .eps = optim->eps,
+                                     .span = learner->response_cap};
     for (uint32_t i = 0; !current && i < minibatch->count; i++)
         minibatch->sequences[i].current = NULL;
     metric_set(&learner->metrics.lr, objective.lr);
     struct train_stats stats;
     TRY(trainer_update(&learner->trainer, minibatch->sequences, minibatch->count, &objective,
                        &stats));
+    trace_span_tokens("update", begin_ns, clock_now_ns(), plan->version, stats.tokens);
     FAULT("learner.updated");
     TRY(judge_update(learner, plan, cut, &stats));
     learner_watch(learner, &stats, objective.lr);
-    if (!stats.non_finite) /* its sums are no numbers */
+    if (!stats.non_finite) { /* its sums are no numbers */
         train_stats_add(sum, &stats);
+        views_add_update(learner);
+    }
     return learner_idle(learner);
 }
 
@@ -313,7 +329,10 @@ enum status learner_train(struct learner *learner, const struct plan *plan,
     uint64_t updates = learner->trainer.updates;
     struct learner_minibatch *minibatches;
     learner->mid_plan = true;
+    int64_t begin_ns = clock_now_ns();
     TRY(learner_prepare(learner, plan, groups, &minibatches));
+    TRY(views_prepare(learner, plan, groups, minibatches));
+    trace_span("prepare", begin_ns, clock_now_ns(), plan->version);
     for (uint32_t cut = 0; cut < plan->cut_count; cut++)
         TRY(train_minibatch(learner, plan, cut, &minibatches[cut],
                             learner->trainer.updates == updates, stats));
@@ -349,22 +368,25 @@ static enum status save_checkpoint(struct learner *learner)
                                      .updates = learner->trainer.updates,
                                      .skipped = learner->trainer.skipped};
     char path[FILE_PATH_MAX];
+    views_flush(learner);
     TRY(checkpoint_save(learner->checkpoints, &learner->trainer, &state, learner->start_folder,
                         learner->settings->learner.checkpoint_keep, path, sizeof path));
     learner->checkpoint_version = state.version;
     learner->checkpoint_digest = state.digest;
     metric_set(&learner->metrics.checkpoint_s, (double)(clock_now_ns() - begin_ns) / 1e9);
     LOG_INFO("learner", "checkpoint", "path=%s digest=%016" PRIx64, path, state.digest);
-    return learner_report_checkpoint(learner, state.version, state.digest, path);
+    enum status status = learner_report_checkpoint(learner, state.version, state.digest, path);
+    trace_span("checkpoint", begin_ns, clock_now_ns(), state.version);
+    return status;
 }
 
 /* Weights for the evaluation of this version, if it is due. last: no version comes after it. */
 static enum status put_for_evaluation(struct learner *learner, bool last)
 {
     char path[FILE_PATH_MAX] = "";
-    struct eval_version version = {.version = learner->version,
-                                   .branch = learner->branch,
-                                   .digest = learner->trainer.weights.digest};
+    struct weights_version version = {.version = learner->version,
+                                      .branch = learner->branch,
+                                      .digest = learner->trainer.weights.digest};
     if (!eval_is_on(learner->settings))
         return STATUS_OK;
     eval_writer_turn(&learner->eval);
@@ -375,9 +397,11 @@ static enum status put_for_evaluation(struct learner *learner, bool last)
     return eval_writer_put(&learner->eval, &learner->trainer, &version, path, last);
 }
 
-static double seconds_since(int64_t *begin_ns)
+/* Ends a part of the step: its seconds; the next one begins. */
+static double end_part(const char *name, uint64_t step, int64_t *begin_ns)
 {
     int64_t now_ns = clock_now_ns();
+    trace_span(name, *begin_ns, now_ns, step);
     double seconds = (double)(now_ns - *begin_ns) / 1e9;
     *begin_ns = now_ns;
     return seconds;
@@ -388,16 +412,19 @@ static enum status train_plan(struct learner *learner, bool *last)
     int64_t mark_ns = clock_now_ns();
     struct plan plan;
     TRY(learner_fetch_plan(learner, &plan));
+    trace_span("plan", mark_ns, clock_now_ns(), plan.version);
     FAULT("learner.planned");
     struct group_data *groups = arena_array(learner->arena, plan.group_count, sizeof *groups);
     if (groups == NULL)
         return FAIL(STATUS_LIMIT, "a plan of %u groups does not fit", plan.group_count);
+    int64_t fetch_ns = clock_now_ns();
     TRY(learner_fetch_groups(learner, &plan, groups));
+    trace_span("fetch", fetch_ns, clock_now_ns(), plan.version);
     FAULT("learner.fetched");
-    double wait_s = seconds_since(&mark_ns);
+    double wait_s = end_part("wait", plan.version, &mark_ns);
     struct train_stats stats;
     TRY(learner_train(learner, &plan, groups, &stats));
-    double train_s = seconds_since(&mark_ns);
+    double train_s = end_part("train", plan.version, &mark_ns);
     bool differs = plan.digest != 0 && plan.digest != learner->trainer.weights.digest;
     if (differs)
         alarms_raise(&learner->alarms,
@@ -406,7 +433,7 @@ static enum status train_plan(struct learner *learner, bool *last)
                      plan.version, learner->trainer.weights.digest, plan.digest);
     uint64_t parent = learner->version;
     TRY(publish(learner, plan.version, parent, differs));
-    double sync_s = seconds_since(&mark_ns);
+    double sync_s = end_part("sync", plan.version, &mark_ns);
     *last = plan.last;
     TRY(learner_report(learner, &plan, groups, &stats, wait_s, train_s, sync_s));
     if (plan.last || plan.version % learner->settings->learner.checkpoint_every == 0)
@@ -469,7 +496,7 @@ enum status learner_follow(const struct learner_options *options, int rank,
                            atomic_int *stop_signals)
 {
     return follower_run(options->settings, rank, options->folder,
-                        longest_sequence(options->settings), stop_signals);
+                        longest_sequence(options->settings), options->monitor, stop_signals);
 }
 
 enum status learner_budget_text(const struct settings *settings, struct buffer *text)

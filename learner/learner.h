@@ -13,9 +13,11 @@
 
 struct learner;
 
+struct monitor;
 struct learner_options {
     const struct settings *settings; /* borrowed */
     const char *endpoint, *run, *folder;
+    struct monitor *monitor; /* borrowed; NULL: none */
 };
 
 /* A process of rank `rank` >= 1 of settings.learner.ranks (learner/follower.h). */

@@ -14,6 +14,8 @@
 #include "learner/sft.h"
 #include "model/folder.h"
 #include "model/verify.h"
+#include "transport/monitor.h"
+#include "transport/span_view.h"
 
 static int train(int argc, char **argv)
 {
@@ -38,15 +40,23 @@ static int train(int argc, char **argv)
                                       .run = program.run,
                                       .folder = program.run_folder};
     struct learner *learner = NULL;
-    if (status == STATUS_OK && program.index > 0)
-        return program_end(&program,
-                           learner_follow(&options, (int)program.index, program_stop_signals()));
+    if (status == STATUS_OK)
+        status = monitor_open_program(&options.monitor, &program);
+    if (status == STATUS_OK && program.index > 0) {
+        status = learner_follow(&options, (int)program.index, program_stop_signals());
+        monitor_close(&options.monitor);
+        return program_end(&program, status);
+    }
+    if (status == STATUS_OK)
+        span_view_open(&program);
     if (status == STATUS_OK)
         status = learner_create(&learner, &options);
     if (status == STATUS_OK)
         status = learner_run(learner, program_stop_signals());
     bool must_stop = learner != NULL && learner_must_stop(learner);
+    span_view_end(); /* its view is the learner's */
     learner_destroy(&learner);
+    monitor_close(&options.monitor);
     int ended = program_end(&program, status);
     return must_stop ? EXIT_CODE_STOPPED : ended;
 }

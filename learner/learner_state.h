@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 
+#include "core/alert_rules.h"
 #include "core/arena.h"
 #include "core/schedule.h"
 #include "learner/alarms.h"
@@ -14,7 +15,9 @@
 #include "learner/learner_metrics.h"
 #include "learner/publish.h"
 #include "learner/trainer.h"
+#include "learner/views.h"
 #include "transport/link.h"
+#include "transport/monitor.h"
 #include "transport/redis_view.h"
 
 /* Rewards of the plan in hand, as scored and as shaped. */
@@ -41,11 +44,16 @@ struct learner {
     struct arena *mail;  /* the message in hand, when it is neither */
     struct publisher publisher;
     struct redis_view *redis;
+    struct monitor *monitor; /* borrowed */
+    int64_t published_ns;    /* its stats, to Redis */
+    bool ready;              /* as the monitor was told */
     struct eval_writer eval; /* of versions that are evaluated; zeroed: eval.every is 0 */
     struct eval_rows eval_rows;
     FILE *metrics_file;
     FILE *gradients_file; /* NULL: learner.statistics_every is 0 */
+    struct learner_views views;
     struct alarms alarms;
+    struct alert_watch alerts; /* of steps */
 
     uint64_t version; /* of the weights in the trainer */
     uint32_t branch;
@@ -71,6 +79,8 @@ MUST_CHECK enum status learner_join_ranks(struct learner *learner);
 MUST_CHECK enum status learner_train(struct learner *learner, const struct plan *plan,
                                      const struct group_data *groups, struct train_stats *stats);
 
+/* report.c: its table and device to the monitor. */
+void learner_show(struct learner *learner);
 /* store.c: requests to the store, each with a name and a deadline. */
 MUST_CHECK enum status learner_connect(struct learner *learner, const char *endpoint);
 /* CANCELLED, from any of these: the run stops or drains and nothing would be lost, or a second signal came.
@@ -105,6 +115,10 @@ MUST_CHECK enum status learner_admit(struct learner *learner, const struct group
 /* watch.c */
 /* Of one update: alarms of what spikes or collapses; the line of gradients.jsonl, if it was measured. */
 void learner_watch(struct learner *learner, const struct train_stats *stats, double lr);
+/* Of one step, when all its metrics are set: alarms of core/alert_rules.h. */
+/* Gauges that alerts compare before the first step is made: no alarm then. */
+void learner_watch_begin(struct learner *learner);
+void learner_watch_step(struct learner *learner);
 /* report.c */
 /* Opens metrics.jsonl for appending; lines of versions after learner->version (they will be made again) and a
  * line cut off by a kill are removed, so that each step stands there once. */

@@ -1,6 +1,7 @@
 #include "learner/lines.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -75,6 +76,44 @@ enum status lines_open(FILE **out, const char *path, const char *key, uint64_t u
         fclose(file);
     else
         *out = file;
+    return status;
+}
+
+/* The end of an open file, from `from` on, takes its place. */
+static enum status replace_by_end(int fd, const char *path, off_t from, off_t size)
+{
+    struct buffer end;
+    buffer_init(&end, 0);
+    enum status status = buffer_reserve(&end, (size_t)(size - from));
+    while (status == STATUS_OK && from < size) {
+        ssize_t got = pread(fd, end.bytes + end.size, (size_t)(size - from), from);
+        if (got <= 0)
+            status = FAIL(STATUS_IO, "%s: read: %s", path, strerror(errno));
+        else
+            end.size += (size_t)got, from += got;
+    }
+    if (status == STATUS_OK)
+        status = file_replace(path, end.bytes, end.size);
+    buffer_free(&end);
+    return status;
+}
+
+enum status lines_keep_last(const char *path, uint64_t count)
+{
+    struct stat about;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return errno == ENOENT ? STATUS_OK
+                               : FAIL(STATUS_IO, "%s cannot be read: %s", path, strerror(errno));
+    off_t size = fstat(fd, &about) == 0 ? about.st_size : -1, from = size;
+    for (uint64_t line = 0; line < count && from > 0; line++)
+        from = line_start(fd, from - 1);
+    enum status status = STATUS_OK;
+    if (from < 0)
+        status = FAIL(STATUS_IO, "%s cannot be read: %s", path, strerror(errno));
+    else if (from > 0)
+        status = replace_by_end(fd, path, from, size);
+    close(fd);
     return status;
 }
 

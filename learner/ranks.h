@@ -28,10 +28,11 @@ struct ranks {
 enum rank_command {
     COMMAND_START =
         16, /* path of a checkpoint or a model folder: make the trainer; everybody says how it went */
-    COMMAND_JOIN,   /* the communicator */
-    COMMAND_UPDATE, /* a minibatch */
-    COMMAND_READ,   /* u32: send your shard of that array */
-    COMMAND_SCORE,  /* sequences: send the logprobs of your share */
+    COMMAND_JOIN,    /* the communicator */
+    COMMAND_UPDATE,  /* a minibatch */
+    COMMAND_READ,    /* u32: send your shard of that array */
+    COMMAND_SCORE,   /* sequences: send the logprobs of your share */
+    COMMAND_RESULTS, /* a follower's answer: what an update computed for each token */
     COMMAND_STOP
 };
 

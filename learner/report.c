@@ -3,6 +3,7 @@
 #include "core/file.h"
 #include "core/log.h"
 #include "core/memory.h"
+#include "core/trace.h"
 #include "core/wait.h"
 #include "learner/learner_state.h"
 #include "learner/lines.h"
@@ -24,6 +25,18 @@ const struct metric_row *learner_metrics_table(size_t *count)
 {
     *count = sizeof learner_metric_rows / sizeof learner_metric_rows[0];
     return learner_metric_rows;
+}
+
+void learner_show(struct learner *learner)
+{
+    char device[SETTINGS_DEVICE_MAX];
+    size_t count = 0;
+    const struct metric_row *rows = learner_metrics_table(&count);
+    settings_device(learner->settings, learner->settings->learner.device, 0, device);
+    monitor_set_device(learner->monitor, device);
+    monitor_add(learner->monitor, rows, count, &learner->metrics);
+    learner_watch_begin(learner);
+    monitor_set_ready(learner->monitor, false, "the store has not welcomed it");
 }
 
 static int by_length(const void *a, const void *b)
@@ -223,6 +236,7 @@ enum status learner_report(struct learner *learner, const struct plan *plan,
     struct learner_metrics *metrics = &learner->metrics;
     int64_t now_ns = clock_now_ns();
     double step_s = (double)(now_ns - learner->step_begin_ns) / 1e9;
+    trace_span_tokens("step", learner->step_begin_ns, now_ns, plan->version, stats->tokens);
     learner->step_begin_ns = now_ns;
     TRY(measure_rollouts(learner, plan, groups));
     measure_training(learner, stats);
@@ -230,7 +244,13 @@ enum status learner_report(struct learner *learner, const struct plan *plan,
     metric_set(&metrics->wait_s, wait_s);
     metric_set(&metrics->train_s, train_s);
     metric_set(&metrics->sync_s, sync_s);
+    metric_set(&metrics->redis_dropped, (double)redis_view_dropped(learner->redis));
+    metric_observe(&metrics->steps_s, step_s);
+    metric_observe(&metrics->waits_s, wait_s);
+    metric_observe(&metrics->updates_s, train_s);
     metric_set(&metrics->tok_s, metric_read(&metrics->tokens) / fmax(step_s, 1e-9));
+    views_measure(learner, plan, groups, stats);
+    learner_watch_step(learner);
 
     struct buffer line;
     buffer_init(&line, 1 << 20);
@@ -254,12 +274,15 @@ enum status learner_report(struct learner *learner, const struct plan *plan,
         status = write_line(learner, &line);
     if (status == STATUS_OK) {
         const char *json = buffer_string(&line);
-        redis_view_stream(learner->redis, "metrics", json, 200000);
+        redis_view_stream(learner->redis, "metrics", json, REDIS_METRICS_KEPT);
         struct message report = {.type = MESSAGE_step_report,
                                  .step_report = {.version = plan->version, .metrics_json = json}};
         enum status sent = link_send(learner->link, &report);
         status = sent == STATUS_AGAIN ? STATUS_OK : sent;
     }
+    if (status == STATUS_OK)
+        views_step(learner, plan, groups, buffer_string(&line));
     buffer_free(&line);
+    trace_span("report", now_ns, clock_now_ns(), plan->version);
     return status;
 }

@@ -5,6 +5,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct token_results;
+
 /* A response token is trained when its mask is 1. Arrays are borrowed for the call. */
 struct train_sequence {
     const uint32_t *prompt_ids; /* [prompt_count], > 0 */
@@ -18,7 +20,11 @@ struct train_sequence {
     const uint8_t *
         current; /* [response_count] 1: made by exactly the weights being trained, cache included; NULL: none */
     double advantage;
-    uint32_t group; /* index of its group in the minibatch, ascending */
+    uint32_t group;  /* index of its group in the plan, ascending */
+    uint32_t sample; /* index in that group */
+    bool wanted;     /* its results are to be shown */
+    struct token_results
+        *results; /* filled by the update (learner/token_results.h); NULL: nobody asks */
     float temperature;
 };
 

@@ -160,8 +160,12 @@ static enum status start(struct sft *sft)
              sft->rows.count, sft->rows.tokens, sft->rows.longest,
              model_parameters(sft->trainer.model)->elements);
     const char *slash = strrchr(sft->work, '/');
-    return redis_view_open_set(&sft->redis, slash != NULL ? slash + 1 : sft->work,
-                               &sft->settings->redis);
+    char metrics[FILE_PATH_MAX];
+    TRY(file_path(metrics, "%s/metrics.jsonl", sft->work));
+    TRY(redis_view_open_set(&sft->redis, slash != NULL ? slash + 1 : sft->work,
+                            &sft->settings->redis));
+    redis_view_refill(sft->redis, "metrics", metrics, REDIS_METRICS_KEPT);
+    return STATUS_OK;
 }
 
 /* ---- training ---- */

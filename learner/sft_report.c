@@ -8,7 +8,7 @@
 #include "learner/lines.h"
 #include "learner/sft_state.h"
 
-enum { PROGRESS_EVERY = 20, STREAM_LENGTH = 200000 };
+enum { PROGRESS_EVERY = 20 };
 
 enum status sft_report_open(struct sft *sft)
 {
@@ -172,12 +172,12 @@ enum status sft_report(struct sft *sft, const struct train_stats *stats, double 
     struct buffer line;
     buffer_init(&line, 1 << 20);
     enum status status = write_metrics(sft, stats, lr, &progress, &line);
-    if (status == STATUS_OK) {
-        redis_view_stream(sft->redis, "metrics", buffer_string(&line), STREAM_LENGTH);
+    if (status == STATUS_OK)
         status = buffer_text(&line, "\n");
-    }
     if (status == STATUS_OK)
         status = lines_append(sft->metrics_file, "metrics.jsonl", &line, NULL);
+    if (status == STATUS_OK) /* the file has it first: redis_view_refill */
+        redis_view_stream(sft->redis, "metrics", buffer_string(&line), REDIS_METRICS_KEPT);
     buffer_free(&line);
     if (status == STATUS_OK && stats->updated)
         status = write_gradients(sft, lr);

@@ -19,7 +19,7 @@ static void fill_heartbeat(void *self, struct heartbeat *heartbeat)
     size_t count = 0;
     const struct metric_row *rows = learner_metrics_table(&count);
     heartbeat->version = learner->version;
-    heartbeat->stats_json = metrics_object(rows, count, &learner->metrics, &json);
+    heartbeat->stats_json = monitor_stats(learner->monitor, rows, count, &learner->metrics, &json);
 }
 
 enum status learner_connect(struct learner *learner, const char *endpoint)
@@ -38,6 +38,26 @@ enum status learner_connect(struct learner *learner, const char *endpoint)
     link_set_heartbeat(learner->link, fill_heartbeat, learner);
     learner->request = link_incarnation(learner->link);
     return STATUS_OK;
+}
+
+/* The main loop turned: for probes, and every redis.publish_ms for Redis. Ready: the store knows us. */
+static void beat(struct learner *learner)
+{
+    int64_t now_ns = clock_now_ns();
+    bool joined = link_welcomed(learner->link);
+    monitor_beat(learner->monitor);
+    if (learner->ready != joined)
+        monitor_set_ready(learner->monitor, joined, "the store has not welcomed it");
+    learner->ready = joined;
+    if (learner->redis == NULL ||
+        now_ns - learner->published_ns <
+            (int64_t)learner->settings->redis.publish_ms * CLOCK_NS_PER_MS)
+        return;
+    struct heartbeat heartbeat = {0};
+    learner->published_ns = now_ns;
+    fill_heartbeat(learner, &heartbeat);
+    redis_view_hash(learner->redis, "proc:learner:0", heartbeat.stats_json,
+                    redis_process_expire_s(&learner->settings->redis));
 }
 
 /* Messages that may come at any time. */
@@ -62,6 +82,7 @@ static void take_common(struct learner *learner, const struct message *message)
 static enum status poll_store(struct learner *learner, int64_t timeout_ms, struct arena *arena,
                               struct message *message)
 {
+    beat(learner);
     timeout_ms = publisher_pause_ms(learner, timeout_ms);
     enum status status = link_poll(learner->link, timeout_ms, -1, arena, message);
     if (status == STATUS_OK && message->type == MESSAGE_NONE)

@@ -41,6 +41,9 @@ static enum status create_scratch(struct trainer *trainer)
     trainer->scratch = scratch;
     if (scratch == NULL)
         return FAIL(STATUS_NO_MEMORY, "trainer scratch");
+    trainer->counts = memory_alloc(sizeof *trainer->counts);
+    if (trainer->counts == NULL)
+        return FAIL(STATUS_NO_MEMORY, "token counts");
     size_t rows = (size_t)trainer->rows_max;
     TRY(packing_create(&scratch->packing, trainer->rows_max, trainer->slots));
     scratch->logprob = memory_array(rows, sizeof(float));
@@ -195,6 +198,7 @@ enum status trainer_join_ranks(struct trainer *trainer)
 void trainer_destroy(struct trainer *trainer)
 {
     struct trainer_scratch *scratch = trainer->scratch;
+    memory_free(trainer->counts);
     if (scratch != NULL) {
         packing_destroy(&scratch->packing);
         memory_free(scratch->logprob);

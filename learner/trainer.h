@@ -11,6 +11,7 @@
 #include "learner/guard.h"
 #include "learner/ranks.h"
 #include "learner/sequence.h"
+#include "learner/token_counts.h"
 #include "model/plan.h"
 
 struct trainer {
@@ -31,6 +32,8 @@ struct trainer {
     int32_t rows_max, slots;
     char device[SETTINGS_DEVICE_MAX];
     struct trainer_scratch *scratch;
+    struct token_counts
+        *counts; /* of the last update, all ranks; zeros without trainer_loss.span */
     struct gradient_stats *statistics; /* NULL: learner.statistics_every is 0 */
     /* Called after every micro-batch (heartbeats of a long step); a failure ends the update. NULL: none. */
     enum status (*between)(void *self);
@@ -65,6 +68,7 @@ struct
     double lr;
     double weight_decay, grad_clip;
     double beta1, beta2, eps; /* eps 0: these three are those of the trainer's settings */
+    uint32_t span; /* tokens of a response at most, for trainer->counts; 0: nothing is counted */
 };
 
 /* folder: Hugging Face folder to start from. longest: tokens of the longest sequence that will come. */

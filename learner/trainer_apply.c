@@ -2,6 +2,7 @@
 #include "learner/trainer.h"
 
 #include "core/log.h"
+#include "core/memory.h"
 #include "learner/trainer_state.h"
 
 #include <math.h>
@@ -14,10 +15,27 @@ struct rank_result {
 };
 
 /* Sums over ranks in rank order: the same on every rank. */
-static enum status combine(struct trainer *trainer, struct rank_result *result)
+static enum status combine_counts(struct trainer *trainer)
+{
+    int ranks = trainer->ranks->wire.count;
+    struct token_counts *all = memory_array((size_t)ranks, sizeof *all);
+    if (all == NULL)
+        return FAIL(STATUS_NO_MEMORY, "token counts of %d ranks", ranks);
+    enum status status = rank_wire_gather(&trainer->ranks->wire, trainer->counts, sizeof *all, all);
+    *trainer->counts = all[0];
+    for (int r = 1; status == STATUS_OK && r < ranks; r++)
+        token_counts_merge(trainer->counts, &all[r]);
+    memory_free(all);
+    return status;
+}
+
+static enum status combine(struct trainer *trainer, const struct trainer_loss *objective,
+                           struct rank_result *result)
 {
     if (trainer->ranks == NULL)
         return STATUS_OK;
+    if (objective->span > 0)
+        TRY(combine_counts(trainer));
     struct rank_result all[RANKS_MAX];
     TRY(rank_wire_gather(&trainer->ranks->wire, result, sizeof *result, all));
     *result = all[0];
@@ -156,7 +174,7 @@ enum status trainer_apply(struct trainer *trainer, const struct trainer_loss *ob
         TRY(ranks_sum_shards(trainer->ranks, trainer->grads,
                              model_parameters(trainer->model)->elements));
     TRY(measure_all(trainer, &result));
-    TRY(combine(trainer, &result));
+    TRY(combine(trainer, objective, &result));
     *stats = result.stats;
     stats->grad_norm = sqrt(result.squares);
     stats->skip = judge(trainer, objective, &result);

@@ -39,6 +39,12 @@ int64_t trainer_share(const struct trainer *trainer, const struct train_sequence
     return share_of(sequences, count, rank, ranks, first, last);
 }
 
+void trainer_share_of(const struct train_sequence *sequences, uint32_t count, int rank, int ranks,
+                      uint32_t *first, uint32_t *last)
+{
+    (void)share_of(sequences, count, rank, ranks, first, last);
+}
+
 enum status trainer_pack(struct trainer *trainer, const struct train_sequence *sequences,
                          const double *scale, uint32_t last, uint32_t *i)
 {

@@ -23,6 +23,9 @@ struct trainer_scratch {
 /* Sequences [*first, *last) are this rank's share. Returns the rows of all sequences. */
 int64_t trainer_share(const struct trainer *trainer, const struct train_sequence *sequences,
                       uint32_t count, uint32_t *first, uint32_t *last);
+/* The share of another rank. */
+void trainer_share_of(const struct train_sequence *sequences, uint32_t count, int rank, int ranks,
+                      uint32_t *first, uint32_t *last);
 /* Packs sequences from *i on, as many as fit below `last`. scale NULL: nothing is trained. */
 MUST_CHECK enum status trainer_pack(struct trainer *trainer, const struct train_sequence *sequences,
                                     const double *scale, uint32_t last, uint32_t *i);

@@ -5,6 +5,7 @@
 #include "learner/follower.h"
 #include "learner/losses.h"
 #include "learner/normaliser.h"
+#include "learner/token_results.h"
 #include "learner/trainer_state.h"
 
 #include <math.h>
@@ -52,8 +53,9 @@ void train_stats_add(struct train_stats *sum, const struct train_stats *part)
 
 /* ---- one update ---- */
 
-static void add_token(struct train_stats *stats, float logprob, float streamed, float entropy,
-                      float ratio, bool clipped)
+/* Returns exp of both logprobs, which the counts of the token need, too. */
+static struct counted_token add_token(struct train_stats *stats, float logprob, float streamed,
+                                      float entropy, float ratio, bool clipped)
 {
     double difference = (double)logprob - (double)streamed, p = exp((double)logprob),
            q = exp((double)streamed);
@@ -72,23 +74,43 @@ static void add_token(struct train_stats *stats, float logprob, float streamed, 
     stats->paa += p * p;
     stats->pbb += q * q;
     stats->pab += p * q;
+    return (struct counted_token){.probability = p,
+                                  .streamed = q,
+                                  .logprob = (double)logprob,
+                                  .ratio = (double)ratio,
+                                  .clipped = clipped};
 }
 
-static void add_stats(const struct trainer_scratch *scratch, struct train_stats *stats)
+/* Trained token i of the micro-batch, `index` of its response. span 0: it is not counted. */
+static void add_row(const struct trainer *trainer, int32_t i, uint32_t index, uint32_t span,
+                    struct train_stats *stats)
 {
+    const struct trainer_scratch *scratch = trainer->scratch;
     const struct packing *packing = &scratch->packing;
-    for (int32_t i = 0; i < packing->heads; i++) {
-        if (packing->mask[i] == 0)
-            continue;
-        stats->bad_logprobs += isfinite(scratch->logprob[i]) ? 0 : 1;
+    stats->bad_logprobs += isfinite(scratch->logprob[i]) ? 0 : 1;
+    struct counted_token token =
         add_token(stats, scratch->logprob[i], packing->logprob_streamed[i], scratch->entropy[i],
                   scratch->ratio[i], scratch->clipped[i] != 0);
-        if (!packing->current[i])
-            continue;
-        stats->current_tokens++;
-        stats->mismatch_max = fmax(stats->mismatch_max, fabs((double)scratch->logprob[i] -
-                                                             (double)packing->logprob_streamed[i]));
+    if (span > 0) {
+        token.advantage = (double)packing->advantage[i];
+        token.index = index;
+        token.span = span;
+        token_counts_add(trainer->counts, &token);
     }
+    if (!packing->current[i])
+        return;
+    stats->current_tokens++;
+    stats->mismatch_max = fmax(stats->mismatch_max, fabs((double)scratch->logprob[i] -
+                                                         (double)packing->logprob_streamed[i]));
+}
+
+static void add_stats(const struct trainer *trainer, uint32_t span, struct train_stats *stats)
+{
+    const struct packing *packing = &trainer->scratch->packing;
+    for (int32_t s = 0; s < packing->sequences; s++)
+        for (int32_t i = packing->starts[s]; i < packing->starts[s + 1]; i++)
+            if (packing->mask[i] != 0)
+                add_row(trainer, i, (uint32_t)(i - packing->starts[s]), span, stats);
 }
 
 /* The scale that the op gets: w, with the rollout weight where there is one. */
@@ -188,7 +210,7 @@ static enum status micro_batch(struct trainer *trainer, const struct trainer_los
     double loss = 0, aux = 0;
     TRY(policy_loss(trainer, objective, &loss, stats));
     add_terms(scratch, &objective->loss, &loss, stats);
-    add_stats(scratch, stats);
+    add_stats(trainer, objective->span, stats);
     stats->loss += loss;
     struct model_backward backward = {
         .rows = packing->heads,
@@ -257,8 +279,10 @@ static enum status accumulate(struct trainer *trainer, const struct train_sequen
     int64_t total_rows = trainer_share(trainer, sequences, count, &first, &last);
     stats->sequences = last - first;
     for (uint32_t i = first; i < last;) {
+        uint32_t begin = i;
         TRY(trainer_pack(trainer, sequences, scale, last, &i));
         TRY(micro_batch(trainer, objective, (double)packing->rows / (double)total_rows, stats));
+        token_results_take(trainer, sequences + begin, i - begin);
         if (trainer->between != NULL)
             TRY(trainer->between(trainer->between_self));
     }
@@ -270,11 +294,13 @@ enum status trainer_update_share(struct trainer *trainer, const struct train_seq
                                  const struct trainer_loss *objective, struct train_stats *stats)
 {
     train_stats_init(stats);
+    *trainer->counts = (struct token_counts){0};
     TRY(trainer->ops->memory_zero(trainer->ops->context, trainer->grads,
                                   (size_t)model_parameters(trainer->model)->elements *
                                       sizeof(float)));
     TRY(accumulate(trainer, sequences, count, scale, objective, stats));
-    return trainer_apply(trainer, objective, stats);
+    TRY(trainer_apply(trainer, objective, stats));
+    return token_results_share(trainer, sequences, count);
 }
 
 enum status trainer_update(struct trainer *trainer, const struct train_sequence *sequences,
@@ -283,6 +309,7 @@ enum status trainer_update(struct trainer *trainer, const struct train_sequence 
 {
     train_stats_init(stats);
     stats->sequences = count;
+    *trainer->counts = (struct token_counts){0};
     if (!has_signal(sequences, count, &objective->loss)) {
         trainer->skipped++;
         return STATUS_OK;

@@ -9,82 +9,162 @@
 #include "ops/processes.h"
 #include "ops/store_query.h"
 
+const char *const command_groups[COMMAND_GROUPS] = {
+    "Runs",   "Looking at a run", "Changing a run that goes on",
+    "Models", "Data and rewards", "This machine and this program",
+};
+
 const struct command commands[] = {
     {"run", cmd_run,
-     "RECIPE... [section.name=value ...] [--name NAME] [--quiet] [--check | --dry-run [--json]]",
-     "train in the foreground: starts all processes, shows each step, ends with them"},
-    {"up", cmd_up, "RECIPE... [section.name=value ...] [--name NAME] [--dry-run [--json]]",
-     "the same in the background"},
-    {"down", cmd_down, "[RUN]", "drain a run and wait for its end; a second time: stop at once"},
-    {"status", cmd_status, "[RUN] [--json]", "where a run stands: version, groups, processes"},
-    {"why", cmd_why, "[RUN] [--json]", "who waits for whom, since when, until when"},
-    {"tail", cmd_tail, "[RUN] [-n N] [--group G] [--follow] [--json]",
-     "latest rollouts as text with their reward"},
-    {"top", cmd_top, "[RUN]", "status and reward curve, every second"},
-    {"drain", cmd_drain, "[RUN] [PROCESS [--no-wait]]",
-     "make one worker leave, as actor.3; without PROCESS: ask the whole run to drain and return"},
-    {"scale", cmd_scale, "[RUN] actors=N [reward_workers=M] [--no-wait]",
-     "start or drain workers of this machine until there are so many"},
+     "RECIPE... [section.name=value ...] [--name NAME] [--resume | --clean] [--quiet] "
+     "[--drained-code C] [--check | --dry-run [--json]]",
+     "train in the foreground: starts all processes, shows each step, ends with them", GROUP_RUNS},
+    {"up", cmd_up,
+     "RECIPE... [section.name=value ...] [--name NAME] [--resume | --clean] "
+     "[--check | --dry-run [--json]]",
+     "the same in the background", GROUP_RUNS},
+    {"stop", cmd_stop, "[RUN] [--now]",
+     "drain a run, wait for its end; a second time or with --now: stop at once", GROUP_RUNS},
+    {"down", cmd_down, "[RUN] [--now]", "the same as stop", GROUP_RUNS},
+    {"resume", cmd_resume, "RUN [section.name=value ...] [--step N] [--foreground] [--quiet]",
+     "go on with a run that is over, with the settings it had", GROUP_RUNS},
+    {"fork", cmd_fork, "RUN NEW [section.name=value ...] [--step N] [--no-start]",
+     "a new run that begins with the weights of another one's checkpoint", GROUP_RUNS},
+    {"node", cmd_node,
+     "RUN_FOLDER [section.name=value ...] [--actors N] [--reward-workers M] [--first-index K] "
+     "[--first-reward K] [--endpoint E] [--name NAME] [--wait S] [--drained-code C]",
+     "actors and reward workers of one more machine, for a run whose store is elsewhere",
+     GROUP_RUNS},
+    {"rm", cmd_rm, "RUN... [--yes]", "remove the folders of runs that are over", GROUP_RUNS},
+
+    {"ls", cmd_ls, "[--json]", "all runs: state, steps, reward, age, disk use", GROUP_LOOK},
+    {"status", cmd_status, "[RUN] [--json]", "where a run stands: version, groups, processes",
+     GROUP_LOOK},
+    {"top", cmd_top, "[RUN] [--once] [--json]",
+     "processes, waits and curves of a run, full screen, every second", GROUP_LOOK},
+    {"why", cmd_why, "[RUN] [--json]", "who waits for whom, since when, until when", GROUP_LOOK},
+    {"logs", cmd_logs, "[RUN] [PROCESS...] [-f] [-n N] [--json]",
+     "what the processes logged, in the order of time", GROUP_LOOK},
+    {"tail", cmd_tail,
+     "[RUN] [-n N] [--group G] [--follow] [--json] [--step N|last [--sample S] [--tokens]]",
+     "latest rollouts as text with their reward", GROUP_LOOK},
+    {"dash", cmd_dash, "[RUN] [--address HOST:PORT] [--web FOLDER]",
+     "the address of a run's dashboard; one in the foreground for a run that is over", GROUP_LOOK},
+    {"trace", cmd_trace, "[RUN] [--from STEP] [--to STEP] [-o FILE]",
+     "what each process did when, as a file for Perfetto and chrome://tracing", GROUP_LOOK},
+    {"forward", cmd_forward,
+     "[RUN] --to wandb|mlflow|trackio|tensorboard|csv|stdout [--project P] [--name N] [--out PATH] "
+     "[--alias weir|verl|trl] [--once] [--again]",
+     "metrics, settings and alarms to the tool that you watch, live", GROUP_LOOK},
     {"replay", cmd_replay, "RUN STEP|GROUP.SAMPLE",
-     "make a learner step or a rollout once more and compare: 0 equal, 1 different"},
+     "make a learner step or a rollout once more and compare: 0 equal, 1 different", GROUP_LOOK},
+
+    {"drain", cmd_drain, "[RUN] [PROCESS] [--no-wait]",
+     "make one worker leave, as actor.3; without PROCESS: ask the whole run to drain and return",
+     GROUP_FLEET},
+    {"scale", cmd_scale, "[RUN] actors=N [reward_workers=M] [--no-wait]",
+     "start or drain workers of this machine until there are so many", GROUP_FLEET},
+    {"hold", cmd_hold, "[RUN] SOURCES",
+     "no new prompt of the data sources that match is drawn; what is open goes on", GROUP_FLEET},
+    {"release", cmd_release, "[RUN] SOURCES", "draw them again", GROUP_FLEET},
+    {"rescore", cmd_rescore, "[RUN] [--source SOURCES]",
+     "after a judge was recalibrated: score open groups again", GROUP_FLEET},
+
     {"init", cmd_init, "CONFIG_JSON OUT_FOLDER [SEED]",
-     "make a model folder with random weights from a config.json"},
+     "make a model folder with random weights from a config.json", GROUP_MODELS},
     {"sft", cmd_sft, "RECIPE... [section.name=value ...]",
-     "supervised warm start with the learner's code"},
+     "supervised warm start with the learner's code", GROUP_MODELS},
     {"export", cmd_export,
      "RUN|CHECKPOINT|MODEL_DIR OUT [--dtype bf16|f32] [--naming hf|minimax|native] [--like DIR] "
      "[--shard-gb N]",
-     "a checkpoint as a folder that transformers, vLLM and SGLang load"},
-    {"verify", cmd_verify, "CASE...", "run reference cases and print the worst errors"},
-    {"explain", cmd_explain, "RECIPE... [section.name=value ...]",
-     "the objective a run would train, with its numbers"},
+     "a checkpoint as a folder that transformers, vLLM and SGLang load", GROUP_MODELS},
     {"eval", cmd_eval,
      "MODEL_DIR DATA.jsonl... [--samples K] [--reward NAME] [--out FOLDER] [--resume] | --table "
      "RUN",
-     "answers of a model to files of prompts, scored: avg@k, pass@k, lengths, with intervals"},
+     "answers of a model to files of prompts, scored: avg@k, pass@k, lengths, with intervals",
+     GROUP_MODELS},
     {"score", cmd_score, "MODEL_DIR ROWS.jsonl [--out FILE] [--top K] [--special]",
-     "log-probabilities of given ids or texts, their sums and perplexities"},
+     "log-probabilities of given ids or texts, their sums and perplexities", GROUP_MODELS},
     {"serve", cmd_serve,
      "MODEL_DIR [--port P] [--host H] [--token-file F] [section.name=value ...]",
-     "an endpoint that speaks OpenAI's protocol, for evaluation harnesses and clients"},
+     "an endpoint that speaks OpenAI's protocol, for evaluation harnesses and clients",
+     GROUP_MODELS},
     {"tokenize", cmd_tokenize,
      "MODEL_DIR [FILE] [--decode] [--special] [--json] | MODEL_DIR --check ROWS.jsonl [--special]",
-     "text to token ids and back; --check compares with rows that another program made"},
+     "text to token ids and back; --check compares with rows that another program made",
+     GROUP_MODELS},
+    {"verify", cmd_verify, "CASE...", "run reference cases and print the worst errors",
+     GROUP_MODELS},
+    {"explain", cmd_explain, "RECIPE... [section.name=value ...]",
+     "the objective a run would train, with its numbers", GROUP_MODELS},
+
     {"filter", cmd_filter,
      "IN.jsonl [--rates FILE ...] [--keep EXPRESSION] [--math-clean] --out OUT.jsonl",
-     "keep rows by pass rate, and those of mathematics whose answer a rule can check"},
+     "keep rows by pass rate, and those of mathematics whose answer a rule can check", GROUP_DATA},
     {"dedup", cmd_dedup, "A.jsonl [B.jsonl ...] [--against EVAL.jsonl ...] --out FOLDER",
-     "near-duplicates within and between data files, and overlap with evaluation sets"},
-    {"simulate", cmd_simulate, "--seeds FROM:COUNT | --actors N [RECIPE] [section.name=value ...]",
-     "play a fleet on a virtual clock: with faults and a checker, or to predict a planned one"},
+     "near-duplicates within and between data files, and overlap with evaluation sets", GROUP_DATA},
     {"reward", cmd_reward,
      "--in cases.jsonl --out scores.jsonl [--jobs N] [--kind KIND] [--config JSON|FILE]",
-     "score rows of any kind, as the rewards of a run do"},
+     "score rows of any kind, as the rewards of a run do", GROUP_DATA},
     {"plugin", cmd_plugin,
      "new NAME [--python] | check FILE [--rows F] [--json] [reward.name=value ...] | bench FILE "
      "[--seconds N] [reward.name=value ...]",
-     "a template of a reward of your own; try one on sample rows; how fast it is"},
+     "a template of a reward of your own; try one on sample rows; how fast it is", GROUP_DATA},
     {"logic", cmd_logic, "list | generate --task T --count N [--seed S] [--knob k=v] [--out FILE]",
-     "logic problems with a proven solution, as training data"},
+     "logic problems with a proven solution, as training data", GROUP_DATA},
     {"judge", cmd_judge, "references|check --in FILE --out FILE --judge JSON",
-     "choose references by Swiss rounds; how good a judge is"},
-    {"pause", cmd_pause, "[RUN] --source GLOB",
-     "no new prompt of the data sources that match is drawn; what is open goes on"},
-    {"resume", cmd_resume, "[RUN] --source GLOB", "draw them again"},
-    {"rescore", cmd_rescore, "[RUN] [--source GLOB]",
-     "after a judge was recalibrated: score open groups again"},
+     "choose references by Swiss rounds; how good a judge is", GROUP_DATA},
+
+    {"doctor", cmd_doctor, "[RUN] [--json]",
+     "what this machine has and lacks; of a run: which thresholds it crossed and what to do",
+     GROUP_MACHINE},
+    {"probe", cmd_probe, "live|ready [FOLDER]",
+     "are the processes of this machine alive, and ready: for Kubernetes and scripts",
+     GROUP_MACHINE},
     {"sandbox", cmd_sandbox,
      "run [--limit NAME=VALUE ...] [--mode M] [--file HOST:PATH ...] -- PROGRAM... | check",
-     "run a hostile program and print what happened to it; or test this machine's sandbox"},
-    {"doctor", cmd_doctor, "", "what this machine has and lacks"},
+     "run a hostile program and print what happened to it; or test this machine's sandbox",
+     GROUP_MACHINE},
+    {"simulate", cmd_simulate, "--seeds FROM:COUNT | --actors N [RECIPE] [section.name=value ...]",
+     "play a fleet on a virtual clock: with faults and a checker, or to predict a planned one",
+     GROUP_MACHINE},
     {"keys", cmd_keys,
      "new FOLDER [--force] | add FOLDER ROLE NAME | revoke FOLDER NAME | show FOLDER",
-     "keys with which processes of other machines may connect"},
-    {"docs", cmd_docs, "config|metrics", "reference pages as markdown"},
-    {"help", cmd_help, "[COMMAND|config]", "this text, one command, or every setting"},
+     "keys with which processes of other machines may connect", GROUP_MACHINE},
+    {"render", cmd_render,
+     "slurm RECIPE... | systemd run|node | k8s RECIPE... [section.name=value ...]",
+     "files that start a run elsewhere: an sbatch script, units, manifests; render NAME --help",
+     GROUP_MACHINE},
+    {"completion", cmd_completion, "bash|zsh", "a script that completes weir's commands in a shell",
+     GROUP_MACHINE},
+    {"man", cmd_man, "FOLDER", "write the manual pages, weir.1 and weir-COMMAND.1", GROUP_MACHINE},
+    {"docs", cmd_docs, "config|metrics|commands|alerts|prometheus-rules",
+     "reference pages as markdown", GROUP_MACHINE},
+    {"help", cmd_help, "[COMMAND|config]", "this text, one command, or every setting",
+     GROUP_MACHINE},
 };
 
 const size_t command_count = sizeof commands / sizeof commands[0];
+
+const struct command *command_find(const char *name)
+{
+    for (size_t i = 0; i < command_count; i++)
+        if (strcmp(commands[i].name, name) == 0)
+            return &commands[i];
+    return NULL;
+}
+
+int command_unknown(const char *name)
+{
+    const char *names[sizeof commands / sizeof commands[0]];
+    for (size_t i = 0; i < command_count; i++)
+        names[i] = commands[i].name;
+    const char *near = config_nearest(name, names, command_count);
+    fprintf(stderr, "weir: unknown command \"%s\"%s%s%s; see `weir help`\n", name,
+            near != NULL ? ", did you mean " : "", near != NULL ? near : "",
+            near != NULL ? "?" : "");
+    return EXIT_CODE_USAGE;
+}
 
 const char *error_sentence(void)
 {
@@ -95,6 +175,13 @@ int command_failed(const char *name, enum status status)
 {
     fprintf(stderr, "weir %s: %s\n", name, error_sentence());
     return program_exit_code(status);
+}
+
+int command_refused(const char *name, enum status status)
+{
+    int code = command_failed(name, status);
+    bool asked = status == STATUS_INVALID || status == STATUS_NOT_FOUND || status == STATUS_LIMIT;
+    return asked ? EXIT_CODE_USAGE : code;
 }
 
 int command_usage(const char *name, const char *fmt, ...)

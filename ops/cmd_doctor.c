@@ -1,4 +1,4 @@
-/* weir doctor: what this machine has and lacks for a run. */
+/* weir doctor: what this machine has and lacks for a run; weir doctor RUN: what was wrong with one (ops/doctor.h). */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <inttypes.h>
@@ -10,17 +10,29 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "core/clock.h"
 #include "ops/cmd.h"
+#include "ops/doctor.h"
 #include "ops/gpu_info.h"
 #include "ops/redis_server.h"
 
 enum { SHARED_MEMORY_MB_LEAST = 64, REDIS_PORT = 6399, FILES_LEAST = 1024 };
 
 static unsigned lacking;
+static json_t *lines; /* --json; NULL: for people */
+
+static void say(const char *state, const char *what, const char *found)
+{
+    if (lines == NULL)
+        printf("%-8s%-16s%s\n", state, what, found);
+    else
+        json_array_append_new(
+            lines, json_pack("{s:s, s:s, s:s}", "state", state, "what", what, "found", found));
+}
 
 static void line(bool fine, const char *what, const char *found)
 {
-    printf("%-8s%-16s%s\n", fine ? "ok" : "LACKS", what, found);
+    say(fine ? "ok" : "LACKS", what, found);
     lacking += !fine;
 }
 
@@ -164,14 +176,19 @@ static void check_sandbox(void)
         snprintf(said, sizeof said, "weir sandbox check says nothing");
     said[strcspn(said, "\n")] = 0;
     bool fine = check != NULL && pclose(check) == 0;
-    printf("%-8s%-16s%s\n", fine ? "ok" : "without", "sandbox", said);
+    say(fine ? "ok" : "without", "sandbox", said);
 }
 
-int cmd_doctor(int argc, char **argv)
+static void print_json(json_t *json)
 {
-    (void)argv;
-    if (argc > 0)
-        return command_usage("doctor", "it takes no arguments");
+    json_dumpf(json, stdout, JSON_COMPACT);
+    putchar('\n');
+    json_decref(json);
+}
+
+static int examine_machine(bool as_json)
+{
+    lines = as_json ? json_array() : NULL;
     check_programs();
     check_redis();
     check_space("/dev/shm", SHARED_MEMORY_MB_LEAST, "weights travel through it");
@@ -181,9 +198,52 @@ int cmd_doctor(int argc, char **argv)
     check_limits();
     check_port();
     check_sandbox();
+    if (as_json)
+        print_json(json_pack("{s:i, s:o}", "lacking", (int)lacking, "lines", lines));
     if (lacking == 0)
         return EXIT_CODE_OK;
-    fprintf(stderr, "weir doctor: %u thing%s missing, see above\n", lacking,
-            lacking == 1 ? "" : "s");
+    if (!as_json)
+        fprintf(stderr, "weir doctor: %u thing%s missing, see above\n", lacking,
+                lacking == 1 ? "" : "s");
     return EXIT_CODE_DEPENDENCY;
+}
+
+static int examine_run(const char *run, bool as_json)
+{
+    static struct doctor doctor; /* large; one thread */
+    char folder[FILE_PATH_MAX], name[RUN_NAME_MAX];
+    struct buffer text;
+    enum status status = run_folder_find(runs_root(), run, folder, name);
+    if (status != STATUS_OK)
+        return command_failed("doctor", status);
+    bool running = run_folder_holder(folder, NULL) != 0;
+    status = doctor_read(&doctor, folder, running, (double)clock_wall_ns() / 1e9);
+    if (status != STATUS_OK)
+        return command_failed("doctor", status);
+    buffer_init(&text, 0);
+    if (as_json)
+        print_json(doctor_json(&doctor, name, running));
+    else if ((status = doctor_text(&doctor, name, &text)) == STATUS_OK)
+        fputs(buffer_string(&text), stdout);
+    buffer_free(&text);
+    if (status != STATUS_OK)
+        return command_failed("doctor", status);
+    return doctor_crossed(&doctor) > 0 ? EXIT_CODE_FAILED : EXIT_CODE_OK;
+}
+
+int cmd_doctor(int argc, char **argv)
+{
+    const char *run = NULL;
+    bool as_json = false;
+    for (int i = 0; i < argc; i++) {
+        if (strcmp(argv[i], "--json") == 0)
+            as_json = true;
+        else if (argv[i][0] == '-')
+            return command_usage("doctor", "unknown option %s", argv[i]);
+        else if (run != NULL)
+            return command_usage("doctor", "it takes one run");
+        else
+            run = argv[i];
+    }
+    return run != NULL ? examine_run(run, as_json) : examine_machine(as_json);
 }

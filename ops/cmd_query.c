@@ -1,4 +1,4 @@
-/* weir tail and top: questions to the store of a run. */
+/* weir tail: the latest rollouts, from the store of a run. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,10 +8,11 @@
 #include "core/clock.h"
 #include "ops/cmd.h"
 #include "ops/json_text.h"
+#include "ops/run_list.h"
 #include "ops/screen.h"
 #include "ops/store_query.h"
 
-enum { FOLLOW_PAUSE_MS = 1000, TAIL_DEFAULT = 5, TAIL_MAX = 10000, TOP_COLUMNS = 100 };
+enum { FOLLOW_PAUSE_MS = 1000, TAIL_DEFAULT = 5, TAIL_MAX = 10000 };
 
 /* ---- one question ---- */
 
@@ -56,33 +57,34 @@ static int parse(const char *name, int argc, char **argv, struct query_options *
     return EXIT_CODE_OK;
 }
 
-static void keep_line(void *self, const json_t *object)
-{
-    json_t **last = self;
-    json_decref(*last);
-    *last = json_deep_copy(object);
-}
-
 /* After the end the store is gone; what is left is on disk. */
 int say_run_over(const struct known_run *known)
 {
-    char path[FILE_PATH_MAX];
-    struct metrics_tail tail;
-    json_t *last = NULL;
     struct buffer text;
+    json_t *last = run_list_last_step(known->folder);
     buffer_init(&text, 0);
-    if (file_path(path, "%s/metrics.jsonl", known->folder) == STATUS_OK &&
-        metrics_tail_open(&tail, path) == STATUS_OK) {
-        if (metrics_tail_poll(&tail, keep_line, &last) == STATUS_OK && last != NULL &&
-            step_line(last, known->steps, &text) == STATUS_OK)
-            printf("%s\n", buffer_string(&text));
-        metrics_tail_close(&tail);
-    }
-    printf("run %s is over: metrics in %s, logs in %s/logs/latest; go on with weir run "
-           "%s/config.resolved.yaml run.resume=true\n",
-           known->name, path, known->folder, known->folder);
+    if (last != NULL && step_line(last, known->steps, &text) == STATUS_OK)
+        printf("%s\n", buffer_string(&text));
+    printf("run %s is over: metrics in %s/metrics.jsonl, logs in %s/logs/latest; go on with weir "
+           "resume %s\n",
+           known->name, known->folder, known->folder, known->name);
     json_decref(last);
     buffer_free(&text);
+    return EXIT_CODE_OK;
+}
+
+int command_over(const struct known_run *known, bool json)
+{
+    if (!json)
+        return say_run_over(known);
+    json_t *row = run_list_row(known->folder, known->name),
+           *last = run_list_last_step(known->folder);
+    if (last != NULL)
+        json_object_set(row, "latest", last);
+    json_dumpf(row, stdout, JSON_COMPACT);
+    putchar('\n');
+    json_decref(last);
+    json_decref(row);
     return EXIT_CODE_OK;
 }
 
@@ -207,6 +209,8 @@ int cmd_tail(int argc, char **argv)
 {
     struct query_options options = {.count = TAIL_DEFAULT};
     struct known_run known;
+    if (tail_wants_step(argc, argv))
+        return tail_step(argc, argv);
     int code = parse("tail", argc, argv, &options);
     if (code != EXIT_CODE_OK)
         return code;
@@ -214,7 +218,7 @@ int cmd_tail(int argc, char **argv)
     if (status != STATUS_OK)
         return command_failed("tail", status);
     if (known.supervisor == 0)
-        return say_run_over(&known);
+        return command_over(&known, options.json);
     char arguments[96];
     if (options.has_group)
         snprintf(arguments, sizeof arguments, "{\"n\":%d,\"group\":%" PRIu64 "}", TAIL_MAX,
@@ -234,73 +238,4 @@ int cmd_tail(int argc, char **argv)
     buffer_free(&json);
     buffer_free(&last);
     return status == STATUS_OK ? EXIT_CODE_OK : command_failed("tail", status);
-}
-
-/* ---- top ---- */
-
-static void keep_curve(void *self, const json_t *object)
-{
-    struct curve *curve = self;
-    const json_t *step = json_object_get(object, "step");
-    const json_t *reward = json_object_get(object, "reward/mean");
-    if (json_is_number(step) && json_is_number(reward))
-        curve_add(curve, (uint64_t)json_number_value(step), json_number_value(reward));
-}
-
-static enum status top_page(const struct known_run *known, struct metrics_tail *tail,
-                            struct curve *curve, struct buffer *page)
-{
-    struct buffer json;
-    buffer_init(&json, 0);
-    enum status status;
-    TRY_GOTO(out, metrics_tail_poll(tail, keep_curve, curve));
-    TRY_GOTO(out, buffer_printf(page, "weir top: run %s (process %ld, %s), mean reward ",
-                                known->name, (long)known->supervisor, known->state));
-    TRY_GOTO(out, curve_line(curve, TOP_COLUMNS / 2, isatty(STDOUT_FILENO) == 1, page));
-    TRY_GOTO(out, buffer_printf(page, " %.3f\n\n", curve->last));
-    if (ask(known, "status", "{}", &json) != STATUS_OK) {
-        status = buffer_printf(page, "%s\n", error_sentence());
-        goto out;
-    }
-    json_t *value = json_loadb((const char *)json.bytes, json.size, JSON_DECODE_ANY, NULL);
-    status = json_text(value, page);
-    json_decref(value);
-out:
-    buffer_free(&json);
-    return status;
-}
-
-int cmd_top(int argc, char **argv)
-{
-    static struct curve curve;
-    struct query_options options = {0};
-    struct known_run known;
-    struct metrics_tail tail;
-    char path[FILE_PATH_MAX];
-    int code = parse("top", argc, argv, &options);
-    if (code != EXIT_CODE_OK)
-        return code;
-    enum status status = known_run_find(&known, options.run);
-    if (status == STATUS_OK && known.supervisor == 0)
-        return say_run_over(&known);
-    if (status == STATUS_OK)
-        status = file_path(path, "%s/metrics.jsonl", known.folder);
-    if (status == STATUS_OK)
-        status = metrics_tail_open(&tail, path);
-    if (status != STATUS_OK)
-        return command_failed("top", status);
-    struct buffer page;
-    buffer_init(&page, 0);
-    bool terminal = isatty(STDOUT_FILENO) == 1;
-    while (status == STATUS_OK && run_folder_holder(known.folder, known.state) != 0) {
-        buffer_clear(&page);
-        status = top_page(&known, &tail, &curve, &page);
-        if (status == STATUS_OK)
-            printf("%s%s", terminal ? "\033[H\033[2J" : "", buffer_string(&page));
-        fflush(stdout);
-        clock_sleep_ms(FOLLOW_PAUSE_MS);
-    }
-    buffer_free(&page);
-    metrics_tail_close(&tail);
-    return status == STATUS_OK ? say_run_over(&known) : command_failed("top", status);
 }

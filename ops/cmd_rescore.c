@@ -1,5 +1,6 @@
 /* weir rescore: a judge was recalibrated, so what it said of groups that no plan has yet is asked again.
- * weir pause, weir resume: a data source is not drawn any more, or is again. */
+ * weir hold, weir release: a data source is not drawn any more, or is again (the store's words for it are
+ * "pause" and "resume"). */
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -32,7 +33,7 @@ static int say(const char *command, const struct buffer *answer)
     json_int_t sources = json_integer_value(json_object_get(said, "sources"));
     if (strcmp(command, "rescore") != 0)
         printf("data sources %s: %" JSON_INTEGER_FORMAT "\n",
-               strcmp(command, "pause") == 0 ? "paused" : "drawn again", sources);
+               strcmp(command, "pause") == 0 ? "held" : "drawn again", sources);
     else
         printf("%" JSON_INTEGER_FORMAT " rollouts of %" JSON_INTEGER_FORMAT
                " groups are scored again; what a plan has already stays as it is\n",
@@ -42,44 +43,67 @@ static int say(const char *command, const struct buffer *answer)
     return EXIT_CODE_OK;
 }
 
-static int tell_store(const char *command, bool needs_source, int argc, char **argv)
+struct wish {
+    const char *name; /* of the command */
+    const char *word; /* for the store */
+    bool needs_source;
+};
+
+/* RUN, SOURCES, or both; --source SOURCES is the same as the last of them. */
+static int parse(const struct wish *wish, int argc, char **argv, const char **run,
+                 const char **source)
+{
+    const char *words[2] = {NULL, NULL};
+    int count = 0;
+    for (int i = 0; i < argc; i++) {
+        if (strcmp(argv[i], "--source") == 0 && i + 1 < argc)
+            *source = argv[++i];
+        else if (argv[i][0] == '-' || count == 2)
+            return command_usage(wish->name, "unexpected argument %s", argv[i]);
+        else
+            words[count++] = argv[i];
+    }
+    if (wish->needs_source && *source == NULL && count > 0)
+        *source = words[--count];
+    *run = count > 0 ? words[0] : NULL;
+    if (count > 1)
+        return command_usage(wish->name, "unexpected argument %s", words[1]);
+    if (wish->needs_source && *source == NULL)
+        return command_usage(wish->name, "name the data sources, as 'math*'; '*' is all of them");
+    return EXIT_CODE_OK;
+}
+
+static int tell_store(const struct wish *wish, int argc, char **argv)
 {
     struct known_run known;
     const char *run = NULL, *source = NULL;
-    for (int i = 0; i < argc; i++) {
-        if (strcmp(argv[i], "--source") == 0 && i + 1 < argc)
-            source = argv[++i];
-        else if (argv[i][0] == '-' || run != NULL)
-            return command_usage(command, "unexpected argument %s", argv[i]);
-        else
-            run = argv[i];
-    }
-    if (needs_source && source == NULL)
-        return command_usage(command, "--source GLOB is missing; \"*\" is all of them");
+    int code = parse(wish, argc, argv, &run, &source);
+    if (code != EXIT_CODE_OK)
+        return code;
     enum status status = known_run_find(&known, run);
     if (status != STATUS_OK)
-        return command_failed(command, status);
+        return command_failed(wish->name, status);
     if (known.supervisor == 0)
         return say_run_over(&known);
     struct buffer answer;
     buffer_init(&answer, 0);
-    status = ask(&known, command, source, &answer);
-    int code = status == STATUS_OK ? say(command, &answer) : command_failed(command, status);
+    status = ask(&known, wish->word, source, &answer);
+    code = status == STATUS_OK ? say(wish->word, &answer) : command_failed(wish->name, status);
     buffer_free(&answer);
     return code;
 }
 
 int cmd_rescore(int argc, char **argv)
 {
-    return tell_store("rescore", false, argc, argv);
+    return tell_store(&(struct wish){"rescore", "rescore", false}, argc, argv);
 }
 
-int cmd_pause(int argc, char **argv)
+int cmd_hold(int argc, char **argv)
 {
-    return tell_store("pause", true, argc, argv);
+    return tell_store(&(struct wish){"hold", "pause", true}, argc, argv);
 }
 
-int cmd_resume(int argc, char **argv)
+int cmd_release(int argc, char **argv)
 {
-    return tell_store("resume", true, argc, argv);
+    return tell_store(&(struct wish){"release", "resume", true}, argc, argv);
 }

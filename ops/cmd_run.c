@@ -1,4 +1,4 @@
-/* weir run, up, down: a run in the foreground, in the background, and its end. */
+/* weir run and up: a run in the foreground and in the background. */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -13,7 +13,23 @@
 #include "ops/cmd.h"
 #include "ops/run.h"
 
-enum { UP_START_MS = 20000, DOWN_PAUSE_MS = 100, DOWN_SAY_MS = 5000, DOWN_EXTRA_S = 12 };
+enum { UP_START_MS = 20000 };
+
+int run_in_foreground(struct run *run, struct run_request *request)
+{
+    int code = run_prepare(run, request);
+    if (code != EXIT_CODE_OK)
+        return code;
+    if (request->check) {
+        run_print_plan(run);
+    } else {
+        code = run_start(run);
+        if (code == EXIT_CODE_OK)
+            code = run_attend(run);
+    }
+    run_release(run);
+    return code;
+}
 
 int cmd_run(int argc, char **argv)
 {
@@ -22,19 +38,7 @@ int cmd_run(int argc, char **argv)
     if (run_is_dry(argc, argv))
         return command_become("run", "weir-plan", NULL, argc, argv);
     int code = run_parse(&request, argc, argv);
-    if (code == EXIT_CODE_OK)
-        code = run_prepare(&run, &request);
-    if (code != EXIT_CODE_OK)
-        return code;
-    if (request.check) {
-        run_print_plan(&run);
-    } else {
-        code = run_start(&run);
-        if (code == EXIT_CODE_OK)
-            code = run_attend(&run);
-    }
-    run_release(&run);
-    return code;
+    return code == EXIT_CODE_OK ? run_in_foreground(&run, &request) : code;
 }
 
 /* ---- up ---- */
@@ -80,9 +84,9 @@ static int wait_started(const struct run *run, pid_t pid, int report)
         return command_failed("up", status);
     if (read(report, &byte, 1) == 1) {
         printf("run        %s (process %ld)\noutput     %s/weir.log\nwatch      weir status %s | "
-               "weir top %s; end it with weir down %s\n",
+               "weir top %s | weir logs -f %s\nend        weir stop %s\n",
                run->folder.path, (long)pid, run->folder.logs, run->folder.name, run->folder.name,
-               run->folder.name);
+               run->folder.name, run->folder.name);
         return EXIT_CODE_OK;
     }
     int ended = 0;
@@ -90,81 +94,39 @@ static int wait_started(const struct run *run, pid_t pid, int report)
     return WIFEXITED(ended) ? WEXITSTATUS(ended) : EXIT_CODE_FAILED;
 }
 
-int cmd_up(int argc, char **argv)
+int run_in_background(struct run *run, struct run_request *request)
 {
-    static struct run run;
-    static struct run_request request = {.command = "up"};
     int report[2];
-    if (run_is_dry(argc, argv))
-        return command_become("up", "weir-plan", NULL, argc, argv);
-    int code = run_parse(&request, argc, argv);
-    if (code == EXIT_CODE_OK)
-        code = run_prepare(&run, &request);
+    int code = run_prepare(run, request);
     if (code != EXIT_CODE_OK)
         return code;
-    if (request.check) {
-        run_print_plan(&run);
+    if (request->check) {
+        run_print_plan(run);
         return code;
     }
     fflush(NULL);
     pid_t pid = pipe2(report, O_CLOEXEC) == 0 ? fork() : -1;
     if (pid < 0) {
-        fprintf(stderr, "weir up: fork: %s\n", strerror(errno));
-        run_folder_discard(&run.folder);
+        fprintf(stderr, "weir %s: fork: %s\n", request->command, strerror(errno));
+        run_folder_discard(&run->folder);
         return EXIT_CODE_FAILED;
     }
     if (pid == 0) {
         close(report[0]);
-        code = attend_in_background(&run, report[1]);
-        run_release(&run);
+        code = attend_in_background(run, report[1]);
+        run_release(run);
         return code;
     }
     close(report[1]);
-    return wait_started(&run, pid, report[0]); /* the lock lives on in the child */
+    return wait_started(run, pid, report[0]); /* the lock lives on in the child */
 }
 
-/* ---- down ---- */
-
-static bool gone(const struct known_run *known)
+int cmd_up(int argc, char **argv)
 {
-    return run_folder_holder(known->folder, NULL) == 0;
-}
-
-int cmd_down(int argc, char **argv)
-{
-    struct known_run known;
-    if (argc > 1 || (argc == 1 && argv[0][0] == '-'))
-        return command_usage("down", "at most one run");
-    enum status status = known_run_find(&known, argc == 1 ? argv[0] : NULL);
-    if (status != STATUS_OK)
-        return command_failed("down", status);
-    if (known.supervisor == 0) {
-        printf("run %s is over already\n", known.name);
-        return EXIT_CODE_OK;
-    }
-    bool again = strcmp(known.state, "draining") == 0;
-    if (kill(known.supervisor, again ? SIGINT : SIGTERM) != 0) {
-        fprintf(stderr, "weir down: process %ld: %s\n", (long)known.supervisor, strerror(errno));
-        return EXIT_CODE_FAILED;
-    }
-    printf(again ? "run %s was draining; stopping it at once\n"
-                 : "run %s drains and checkpoints; weir down again stops it at once\n",
-           known.name);
-    fflush(stdout);
-    struct wait wait =
-        wait_begin("end of the run", known.name, (int64_t)(known.drain_s + DOWN_EXTRA_S) * 1000);
-    int64_t say_at_ns = clock_now_ns() + (int64_t)DOWN_SAY_MS * CLOCK_NS_PER_MS;
-    while (!gone(&known) && wait_left_ms(&wait) > 0) {
-        clock_sleep_ms(DOWN_PAUSE_MS);
-        if (clock_now_ns() >= say_at_ns) {
-            printf("still waiting for process %ld\n", (long)known.supervisor);
-            fflush(stdout);
-            say_at_ns += (int64_t)DOWN_SAY_MS * CLOCK_NS_PER_MS;
-        }
-    }
-    status = wait_end(&wait, gone(&known));
-    if (status != STATUS_OK)
-        return command_failed("down", status);
-    printf("run %s has ended\n", known.name);
-    return EXIT_CODE_OK;
+    static struct run run;
+    static struct run_request request = {.command = "up"};
+    if (run_is_dry(argc, argv))
+        return command_become("up", "weir-plan", NULL, argc, argv);
+    int code = run_parse(&request, argc, argv);
+    return code == EXIT_CODE_OK ? run_in_background(&run, &request) : code;
 }

@@ -1,5 +1,7 @@
 /* weir why and status: where a run stands and what it waits for, also when the store cannot say it. */
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "core/clock.h"
@@ -9,6 +11,7 @@
 #include "ops/json_text.h"
 #include "ops/process_table.h"
 #include "ops/processes.h"
+#include "ops/run_list.h"
 #include "ops/store_query.h"
 #include "ops/why.h"
 
@@ -156,7 +159,7 @@ int cmd_why(int argc, char **argv)
     if (code != EXIT_CODE_OK)
         return code;
     if (look.known.supervisor == 0)
-        return say_run_over(&look.known);
+        return command_over(&look.known, look.json);
     ask(&look, "why");
     enum status status = say_why(&look);
     release(&look);
@@ -252,6 +255,56 @@ static void print_evaluations(const json_t *rows)
     buffer_free(&text);
 }
 
+/* First line of a small file of the run; NULL: there is none. */
+static json_t *file_line(const char *folder, const char *file)
+{
+    char path[FILE_PATH_MAX];
+    struct buffer text;
+    json_t *line = NULL;
+    buffer_init(&text, FILE_PATH_MAX);
+    if (file_path(path, "%s/%s", folder, file) == STATUS_OK &&
+        file_read(path, &text) == STATUS_OK && text.size > 0) {
+        size_t size = strcspn(buffer_string(&text), "\r\n");
+        line = json_stringn((const char *)text.bytes, size);
+    }
+    buffer_free(&text);
+    return line;
+}
+
+/* The main figures of the last step. */
+static json_t *latest_of(const struct look *look)
+{
+    static const char *const names[] = {
+        "step",          "reward/mean",         "len/mean",        "len/p99",
+        "entropy/mean",  "cispo/clip_frac",     "optim/grad_norm", "mismatch/max_abs_dlogprob",
+        "stale/mean",    "group/zero_std_frac", "perf/tok_s",      "time/step",
+        "learner/wait_s"};
+    json_t *last = run_list_last_step(look->known.folder), *figures = json_object();
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (json_object_get(last, names[i]) != NULL)
+            json_object_set(figures, names[i], json_object_get(last, names[i]));
+    json_decref(last);
+    return figures;
+}
+
+/* What the folder says stands above what the store says. */
+static json_t *head_of(const struct look *look)
+{
+    char whole[PATH_MAX];
+    const char *folder = look->known.folder;
+    json_t *head = json_pack("{s:s,s:s,s:s}", "run", look->known.name, "state", look->known.state,
+                             "folder", realpath(folder, whole) != NULL ? whole : folder);
+    json_t *dash = file_line(folder, "dash.url");
+    if (dash != NULL)
+        json_object_set_new(head, "dash", dash);
+    json_object_set_new(head, "latest", latest_of(look));
+    if (look->answer != NULL)
+        json_object_update(head, look->answer);
+    else
+        json_object_set_new(head, "store", json_string(look->trouble));
+    return head;
+}
+
 int cmd_status(int argc, char **argv)
 {
     struct look look = {0};
@@ -259,13 +312,9 @@ int cmd_status(int argc, char **argv)
     if (code != EXIT_CODE_OK)
         return code;
     if (look.known.supervisor == 0)
-        return say_run_over(&look.known);
+        return command_over(&look.known, look.json);
     ask(&look, "status");
-    json_t *shown = look.answer != NULL ? json_incref(look.answer) : json_object();
-    if (look.answer == NULL) {
-        json_object_set_new(shown, "run", json_string(look.known.name));
-        json_object_set_new(shown, "store", json_string(look.trouble));
-    }
+    json_t *shown = head_of(&look);
     if (look.table != NULL)
         json_object_set_new(shown, "fleet", fleet_of(&look));
     json_t *alarms = look.answer != NULL ? alarms_of(&look) : NULL;

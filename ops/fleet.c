@@ -10,6 +10,8 @@
 #include "core/eval_schedule.h"
 #include "core/memory.h"
 #include "ops/cmd.h"
+#include "ops/run_dash.h"
+#include "ops/endpoint_file.h"
 
 enum { ROOM_FIRST = 16 };
 
@@ -23,7 +25,9 @@ enum status fleet_open(struct fleet *fleet, const struct settings *settings,
                             .folder = folder,
                             .config_path = config_path,
                             .endpoint = endpoint,
-                            .arena = arena};
+                            .arena = arena,
+                            .ask_ms = FLEET_ASK_MS,
+                            .unpublished = endpoint_is_open(endpoint)};
     buffer_init(&fleet->status, 0);
     buffer_init(&fleet->answer, 0);
     scale_file_remove(folder->path); /* a run that goes on begins with its settings again */
@@ -55,6 +59,11 @@ enum status fleet_place(struct fleet *fleet, struct process **process)
     return STATUS_OK;
 }
 
+static const char *fleet_run_path(const struct fleet *fleet)
+{
+    return fleet->run_path != NULL ? fleet->run_path : fleet->folder->path;
+}
+
 enum status fleet_add(struct fleet *fleet, const char *role, unsigned index, enum process_duty duty)
 {
     struct process made = {.duty = duty}, *place;
@@ -64,10 +73,11 @@ enum status fleet_add(struct fleet *fleet, const char *role, unsigned index, enu
     snprintf(number, sizeof number, "%u", index);
     snprintf(parent, sizeof parent, "%ld", (long)getpid());
     TRY(program_path(name, program));
-    TRY(file_path(made.log, "%s/%s.log", fleet->folder->logs, made.name));
+    TRY(file_path(made.log, "%s/%s%s.log", fleet->folder->logs,
+                  fleet->log_prefix != NULL ? fleet->log_prefix : "", made.name));
     const char *const texts[] = {"--config",   fleet->config_path,
                                  "--run",      fleet->folder->name,
-                                 "--folder",   fleet->folder->path,
+                                 "--folder",   fleet_run_path(fleet),
                                  "--endpoint", fleet->endpoint,
                                  "--index",    number,
                                  "--parent",   parent};
@@ -97,13 +107,66 @@ enum status fleet_add_all(struct fleet *fleet)
         TRY(fleet_add(fleet, ROLE_NAME_ACTOR, i, DUTY_WORKER));
     for (unsigned i = 0; i < settings->run.reward_workers; i++)
         TRY(fleet_add(fleet, ROLE_NAME_REWARD, i, DUTY_WORKER));
-    return eval_is_on(settings) ? fleet_add(fleet, ROLE_NAME_EVAL, 0, DUTY_EVAL) : STATUS_OK;
+    if (eval_is_on(settings))
+        TRY(fleet_add(fleet, ROLE_NAME_EVAL, 0, DUTY_EVAL));
+    TRY(run_dash_add(fleet));
+    for (size_t i = 0; i < fleet->count && fleet->unpublished; i++)
+        if (fleet->processes[i].duty != DUTY_STORE && fleet->processes[i].pid == 0)
+            fleet->processes[i].start_at_ns = PROCESS_HELD;
+    return STATUS_OK;
+}
+
+/* ---- a port that the store chose ---- */
+
+static enum status set_endpoint(struct fleet *fleet, struct process *process, const char *endpoint)
+{
+    for (size_t i = 0; i + 1 < PROCESS_ARGUMENTS_MAX && process->arguments[i] != NULL; i++) {
+        if (strcmp(process->arguments[i], "--endpoint") != 0)
+            continue;
+        process->arguments[i + 1] = arena_text(fleet->arena, endpoint);
+        return process->arguments[i + 1] != NULL
+                   ? STATUS_OK
+                   : FAIL(STATUS_NO_MEMORY, "endpoint of %s", process->name);
+    }
+    return STATUS_OK;
+}
+
+/* The store keeps its port from now on: links of other machines find it again after it was started again. */
+static enum status take_published(struct fleet *fleet, const char *published, int64_t now_ns)
+{
+    char here[FILE_PATH_MAX], bound[FILE_PATH_MAX];
+    TRY(endpoint_for_here(fleet->endpoint, published, here));
+    TRY(endpoint_with_port(fleet->endpoint, published, bound));
+    for (size_t i = 0; i < fleet->count; i++) {
+        struct process *process = &fleet->processes[i];
+        TRY(set_endpoint(fleet, process, process->duty == DUTY_STORE ? bound : here));
+        if (process->start_at_ns == PROCESS_HELD)
+            process->start_at_ns = now_ns;
+    }
+    fleet->endpoint = arena_text(fleet->arena, here);
+    if (fleet->endpoint == NULL)
+        return FAIL(STATUS_NO_MEMORY, "endpoint of the store");
+    fleet->unpublished = false;
+    return fleet_connect(fleet);
+}
+
+static void look_for_endpoint(struct fleet *fleet, struct supervisor *supervisor, int64_t now_ns)
+{
+    char published[FILE_PATH_MAX];
+    enum status status = endpoint_file_read(fleet->folder->path, published);
+    if (status == STATUS_OK && take_published(fleet, published, now_ns) != STATUS_OK)
+        supervisor_end(supervisor, now_ns, EXIT_CODE_FAILED, error_sentence());
+    else if (status != STATUS_OK && status != STATUS_NOT_FOUND)
+        supervisor->hooks.say(supervisor->hooks.self, error_sentence());
+    supervisor->changed |= !fleet->unpublished;
 }
 
 /* ---- questions ---- */
 
 enum status fleet_connect(struct fleet *fleet)
 {
+    if (fleet->unpublished)
+        return STATUS_OK;
     return store_query_open(&fleet->query, fleet->endpoint, fleet->folder->name,
                             fleet->settings->run.keys);
 }
@@ -131,6 +194,7 @@ static void take_status(struct fleet *fleet, struct supervisor *supervisor)
     json_t *status = json_loadb((const char *)fleet->answer.bytes, fleet->answer.size, 0, NULL);
     if (status == NULL)
         return;
+    fleet->answers++;
     take_progress(fleet, status);
     supervisor->changed |=
         watch_answered(&supervisor->watch, status, fleet->processes, fleet->count);
@@ -207,7 +271,7 @@ static void ask(struct fleet *fleet, struct supervisor *supervisor, int64_t now_
     watch_asked(&supervisor->watch); /* not even reached counts as not answered */
     if (store_query_start(fleet->query, "status", "{}") != STATUS_OK)
         return; /* no connection yet */
-    fleet->next_ask_ns = clock_after_ms(now_ns, FLEET_ASK_MS);
+    fleet->next_ask_ns = clock_after_ms(now_ns, fleet->ask_ms);
     fleet->asked = ASKED_STATUS;
     fleet->asked_at_ns = now_ns;
     fleet->asked_reconnects = store_query_reconnects(fleet->query);
@@ -255,6 +319,8 @@ out:
 
 void fleet_tick(struct fleet *fleet, struct supervisor *supervisor, int64_t now_ns)
 {
+    if (fleet->unpublished && supervisor->phase == PHASE_RUNNING)
+        look_for_endpoint(fleet, supervisor, now_ns);
     if (fleet->query != NULL)
         take_answer(fleet, supervisor, now_ns);
     follow_store(fleet);

@@ -38,6 +38,12 @@ struct fleet {
     struct arena *arena;                /* borrowed; arguments of the processes */
     struct process *processes;
     size_t count, room;
+    const char *run_path;   /* borrowed; of the run when `folder` is a node's; NULL: folder->path */
+    const char *log_prefix; /* borrowed; of the workers' logs: "gen1-"; NULL: none */
+    unsigned first_actor, first_reward; /* their lowest indices here */
+    int64_t ask_ms;                     /* between two questions for the status */
+    bool
+        unpublished; /* the endpoint has an open port: all but store and Redis wait for FOLDER/endpoint */
 
     struct store_query *query;
     struct buffer status; /* the store's last answer; empty: none */
@@ -48,6 +54,7 @@ struct fleet {
     int64_t asked_at_ns, next_ask_ns;
     uint64_t progress, last_sum; /* of the store's counters */
     uint32_t store_starts;       /* lives of the store when it was last asked */
+    uint64_t answers;            /* of the store, so far */
 
     uint64_t applied;      /* the last request of scale.json that was done */
     int64_t scale_seen[4]; /* of scale.json when it was read: mtime s and ns, size, inode */
@@ -61,12 +68,16 @@ MUST_CHECK enum status fleet_open(struct fleet *fleet, const struct settings *se
 void fleet_close(struct fleet *fleet);
 /* A place that the caller fills (redis-server); the pointer is valid until the next call. */
 MUST_CHECK enum status fleet_place(struct fleet *fleet, struct process **process);
-/* Store, learner and workers as the settings say; nothing is started. */
+/* Store, learner and workers as the settings say; nothing is started. With an open port all but the store and what
+ * runs already (Redis) are held back until the store has published it. */
 MUST_CHECK enum status fleet_add_all(struct fleet *fleet);
+/* Does nothing while the endpoint is not published: fleet_tick does it then. */
 MUST_CHECK enum status fleet_connect(struct fleet *fleet);
 void fleet_tick(struct fleet *fleet, struct supervisor *supervisor, int64_t now_ns);
 /* Sum of what the run got done, never smaller than before. */
 uint64_t fleet_progress(const struct fleet *fleet);
+/* Every process of ours that talks to the store has come to it. */
+bool fleet_has_joined(const struct fleet *fleet);
 /* A place for one more process, which is not started. */
 MUST_CHECK enum status fleet_add(struct fleet *fleet, const char *role, unsigned index,
                                  enum process_duty duty);

@@ -57,17 +57,38 @@ static struct process *find(struct fleet *fleet, const char *name)
     return NULL;
 }
 
-/* The lowest index that is not at work. */
-static enum status grow(struct fleet *fleet, const char *role, int64_t now_ns)
+/* A worker of another machine has the index, as far as the store knows. ours: a process that was here and has left; a
+ * status from before that still lists it. */
+static bool is_elsewhere(const json_t *status, const char *role, unsigned index, pid_t ours)
 {
-    for (unsigned index = 0;; index++) {
+    size_t at;
+    const json_t *peer;
+    json_array_foreach(json_object_get(status, "peers"), at, peer)
+    {
+        const char *is = json_string_value(json_object_get(peer, "role"));
+        if (is != NULL && strcmp(is, role) == 0 &&
+            json_integer_value(json_object_get(peer, "index")) == (json_int_t)index &&
+            (ours == 0 || json_integer_value(json_object_get(peer, "pid")) != (json_int_t)ours))
+            return true;
+    }
+    return false;
+}
+
+/* The lowest index that is not at work, here or elsewhere. */
+static enum status grow(struct fleet *fleet, const json_t *status, const char *role, int64_t now_ns)
+{
+    unsigned index = strcmp(role, ROLE_NAME_ACTOR) == 0 ? fleet->first_actor : fleet->first_reward;
+    for (;; index++) {
         char name[PROCESS_NAME_MAX];
         snprintf(name, sizeof name, "%s.%u", role, index);
         struct process *process = find(fleet, name);
+        if (process != NULL && is_wanted(process))
+            continue;
+        if ((process == NULL || process->pid == 0) &&
+            is_elsewhere(status, role, index, process != NULL ? process->last_pid : 0))
+            continue;
         if (process == NULL)
             TRY(fleet_add(fleet, role, index, DUTY_WORKER));
-        else if (is_wanted(process))
-            continue;
         call_in(find(fleet, name), now_ns);
         return STATUS_OK;
     }
@@ -101,8 +122,14 @@ static enum status scale(struct fleet *fleet, const char *scaled, const char *ro
     int present = 0;
     for (size_t i = 0; i < fleet->count; i++)
         present += fleet_scales(&fleet->processes[i], scaled) && is_wanted(&fleet->processes[i]);
-    for (; wanted != SCALE_AS_IT_IS && present < wanted; present++)
-        TRY(grow(fleet, role, now_ns));
+    json_t *status = present < wanted ? json_loadb((const char *)fleet->status.bytes,
+                                                   fleet->status.size, 0, NULL)
+                                      : NULL; /* NULL: nobody is known to be elsewhere */
+    enum status grown = STATUS_OK;
+    for (; wanted != SCALE_AS_IT_IS && present < wanted && grown == STATUS_OK; present++)
+        grown = grow(fleet, status, role, now_ns);
+    json_decref(status);
+    TRY(grown);
     for (; wanted != SCALE_AS_IT_IS && present > wanted; present--)
         shrink(fleet, scaled, now_ns);
     return STATUS_OK;
@@ -132,7 +159,7 @@ void fleet_look_at_scale(struct fleet *fleet, struct supervisor *supervisor, int
     char path[FILE_PATH_MAX];
     struct stat info;
     static struct scale_wish wish;
-    if (supervisor->phase != PHASE_RUNNING ||
+    if (supervisor->phase != PHASE_RUNNING || fleet->unpublished ||
         file_path(path, "%s/scale.json", fleet->folder->path) != STATUS_OK ||
         stat(path, &info) != 0)
         return;

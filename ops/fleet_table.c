@@ -60,6 +60,18 @@ static enum status one_process(const struct watch *watch, const struct process *
     return buffer_text(json, "}");
 }
 
+bool fleet_has_joined(const struct fleet *fleet)
+{
+    bool all = fleet->count > 0;
+    for (size_t i = 0; i < fleet->count; i++) {
+        const struct process *process = &fleet->processes[i];
+        if (process->place == PLACE_WANTED &&
+            (process->duty == DUTY_LEARNER || fleet_scaled_name(process) != NULL))
+            all = all && process->pid > 0 && process->health.met;
+    }
+    return all;
+}
+
 static unsigned count_wanted(const struct fleet *fleet, const char *scaled)
 {
     unsigned count = 0;

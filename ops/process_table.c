@@ -6,6 +6,7 @@
 #include "core/clock.h"
 #include "ops/processes.h"
 #include "ops/run_folder.h"
+#include "ops/run_meta.h"
 
 enum { TABLE_BYTES_MAX = 16 << 20, TRIES = 5, PAUSE_MS = 10 };
 
@@ -67,16 +68,17 @@ static void describe(const char *name, pid_t pid, const char *state, int64_t sin
         snprintf(out, size, "%s (pid %ld) is %s since %.1f s", name, (long)pid, state, since);
 }
 
-static void look_at(json_t *row, json_t *sick, int64_t written_ms)
+static void look_at(json_t *row, json_t *sick, int64_t written_ms, bool here)
 {
     char what[400];
     const char *name = text_of(row, "name"), *written = text_of(row, "state");
     pid_t pid = (pid_t)json_integer_value(json_object_get(row, "pid"));
-    const char *state = present_state(written, pid);
+    const char *state = here ? present_state(written, pid) : written;
     bool as_written = strcmp(state, written) == 0;
     int64_t since_ms = json_integer_value(json_object_get(row, "since_ms"));
-    since_ms =
-        as_written && since_ms >= 0 && !is_healthy(state) ? since_ms + age_ms(written_ms) : 0;
+    since_ms = as_written && since_ms >= 0 && !is_healthy(state)
+                   ? since_ms + (here ? age_ms(written_ms) : 0)
+                   : 0;
     if (!is_healthy(state)) {
         describe(name, pid, state, since_ms, text_of(row, "end"), what, sizeof what);
         json_array_append_new(sick, json_pack("{s:s,s:I,s:s,s:I,s:s}", "name", name, "pid",
@@ -99,8 +101,11 @@ enum status process_table_read(const char *run_folder, json_t **table)
     }
     size_t i;
     json_t *row, *sick = json_array();
+    char host[RUN_META_HOST_MAX];
+    bool here =
+        !run_meta_is_elsewhere(run_folder, host); /* /proc and the clock are those of one machine */
     json_array_foreach(json_object_get(read, "processes"), i, row)
-        look_at(row, sick, json_integer_value(json_object_get(read, "clock_ms")));
+        look_at(row, sick, json_integer_value(json_object_get(read, "clock_ms")), here);
     json_object_set_new(read, "sick", sick);
     *table = read;
     return STATUS_OK;

@@ -98,7 +98,7 @@ enum status process_start(struct process *process, int64_t now_ns)
     if (error != 0)
         return FAIL(STATUS_IO, "%s: cannot start %s: %s", process->name, process->arguments[0],
                     strerror(error));
-    process->pid = pid;
+    process->pid = process->last_pid = pid;
     process->started_ns = now_ns;
     process->started_wall_ns = clock_wall_ns();
     process->start_at_ns = 0;
@@ -208,7 +208,8 @@ static void shorten(const char *line, char *out, size_t size)
     const char *level = strstr(line, " ERROR ");
     const char *why = level != NULL ? strstr(level, " why=\"") : NULL;
     const char *text = why != NULL ? why + 6 : level != NULL ? level + 7 : line;
-    snprintf(out, size, "%s", status_sentence(text));
+    snprintf(out, size, "%s",
+             status_sentence(status_sentence(text))); /* of a call and its caller */
     size_t length = strlen(out);
     if (why != NULL && length > 0 && out[length - 1] == '"')
         out[length - 1] = 0;

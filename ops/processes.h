@@ -19,13 +19,15 @@ enum {
     PROCESS_LOG_BYTES_MAX = 4 << 20 /* a longer log becomes <log>.old at the next start */
 };
 
+#define PROCESS_HELD INT64_MAX /* as start_at_ns: it waits for something, is not started yet */
+
 /* What the death of a process means for the run. */
 enum process_duty {
     DUTY_LEARNER, /* its exit 0 ends the run */
     DUTY_STORE,   /* likewise */
     DUTY_WORKER,  /* actor, reward worker: replaced */
     DUTY_EVAL, /* evaluates versions: the run goes on without it, and its end waits for the last one */
-    DUTY_VIEW /* redis-server: the run goes on without it; stopped last */
+    DUTY_VIEW /* redis-server, weir-dash: the run goes on without them; stopped last */
 };
 
 struct process {
@@ -34,7 +36,8 @@ struct process {
     const char *arguments[PROCESS_ARGUMENTS_MAX]; /* NULL-terminated; borrowed for the run */
     char log[FILE_PATH_MAX];                      /* "" : the parent's own output */
 
-    pid_t pid; /* 0: not running */
+    pid_t pid;      /* 0: not running */
+    pid_t last_pid; /* of its last life, or this one; 0: none */
     int64_t started_ns, started_wall_ns;
     int64_t start_at_ns; /* when it is to be started (again); 0: never */
     uint32_t starts;     /* since the run began */

@@ -12,9 +12,10 @@
 
 #include "core/clock.h"
 #include "core/wait.h"
+#include "transport/redis_connection.h"
 #include "transport/redis_view.h"
 
-enum { READY_MS = 5000, PROBE_PAUSE_MS = 20 };
+enum { READY_MS = 5000, PROBE_PAUSE_MS = 20, REDIS_MAXMEMORY_MB = 512 };
 
 enum status redis_server_find(char path[FILE_PATH_MAX])
 {
@@ -53,6 +54,20 @@ enum status redis_server_address(const struct settings *settings, const struct r
     return STATUS_OK;
 }
 
+/* Off loopback anybody could read and empty the view. */
+static enum status check_open_address(const struct settings *settings, const char *address)
+{
+    bool near = address[0] == '/' || strncmp(address, "unix:", 5) == 0 ||
+                strncmp(address, "127.", 4) == 0 || strncmp(address, "localhost:", 10) == 0 ||
+                strncmp(address, "[::1]:", 6) == 0;
+    if (near || settings->redis.password[0] != 0)
+        return STATUS_OK;
+    return FAIL(STATUS_INVALID,
+                "redis.address %s is open to other machines: set a password in "
+                "WEIR_REDIS_PASSWORD, or use loopback or a unix socket",
+                address);
+}
+
 /* Quotes and backslashes would end the value in redis.conf; nothing we write there needs them. */
 static enum status quoted(struct buffer *conf, const char *name, const char *value)
 {
@@ -62,26 +77,52 @@ static enum status quoted(struct buffer *conf, const char *name, const char *val
     return buffer_printf(conf, "%s \"%s\"\n", name, value);
 }
 
-static enum status write_conf(const struct settings *settings, const char *address,
-                              const char *path)
+static enum status write_address(struct buffer *conf, const char *address)
+{
+    struct redis_address parsed;
+    TRY(redis_address_parse(address, &parsed));
+    if (parsed.port != 0)
+        return buffer_printf(conf, "bind %s\nport %d\n", parsed.host, parsed.port);
+    TRY(buffer_text(conf, "port 0\nunixsocketperm 700\n"));
+    return quoted(conf, "unixsocket", parsed.host);
+}
+
+/* With a name of its own that user may do everything, and the default user nothing. */
+static enum status write_user(struct buffer *conf, const struct redis_settings *redis)
+{
+    char rule[512];
+    if (redis->user[0] == 0)
+        return redis->password[0] != 0 ? quoted(conf, "requirepass", redis->password) : STATUS_OK;
+    if (redis->password[0] == 0)
+        return FAIL(STATUS_INVALID,
+                    "redis.user is %s, but there is no password: set "
+                    "WEIR_REDIS_PASSWORD, or leave redis.user empty",
+                    redis->user);
+    bool fits = (size_t)snprintf(rule, sizeof rule, ">%s", redis->password) < sizeof rule;
+    if (!fits || strpbrk(redis->user, " \"\\\n") != NULL || strpbrk(rule, "\"\\\n") != NULL)
+        return FAIL(STATUS_INVALID, "redis.user or its password is too long, or holds a quote, "
+                                    "backslash or line end");
+    TRY(buffer_text(conf, "user default off\n"));
+    return buffer_printf(conf, "user %s on \"%s\" ~* &* +@all\n", redis->user, rule);
+}
+
+/* Its memory has a limit, at which the view shortens its streams by itself (docs/redis.md). */
+static enum status write_conf(const struct settings *settings, const struct run_folder *folder,
+                              const char *address, const char *path)
 {
     struct buffer conf;
     buffer_init(&conf, 0);
     enum status status;
-    const char *colon = strrchr(address, ':');
-    bool tcp = strchr(address, '/') == NULL && colon != NULL;
     int fd = -1;
     TRY_GOTO(out, buffer_text(&conf, "# made by weir run; a view only, nothing is kept\n"
                                      "save \"\"\nappendonly no\ndaemonize no\n"));
-    if (tcp) {
-        TRY_GOTO(out, buffer_printf(&conf, "bind %.*s\nport %s\n", (int)(colon - address), address,
-                                    colon + 1));
-    } else {
-        TRY_GOTO(out, buffer_text(&conf, "port 0\nunixsocketperm 700\n"));
-        TRY_GOTO(out, quoted(&conf, "unixsocket", address));
-    }
-    if (settings->redis.password[0] != 0)
-        TRY_GOTO(out, quoted(&conf, "requirepass", settings->redis.password));
+    /* a dump.rdb where we happen to stand must not be read */
+    TRY_GOTO(out, buffer_text(&conf, "dbfilename redis.rdb\n"));
+    TRY_GOTO(out, quoted(&conf, "dir", folder->path));
+    TRY_GOTO(out, buffer_printf(&conf, "maxmemory %dmb\nmaxmemory-policy noeviction\n",
+                                REDIS_MAXMEMORY_MB));
+    TRY_GOTO(out, write_address(&conf, address));
+    TRY_GOTO(out, write_user(&conf, &settings->redis));
     fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (fd < 0)
         status = FAIL(STATUS_IO, "%s: %s", path, strerror(errno));
@@ -94,16 +135,25 @@ out:
     return status;
 }
 
+/* The settings of whoever connects to `address`. */
+static struct redis_settings client(const struct settings *settings, const char *address)
+{
+    struct redis_settings redis = settings->redis;
+    redis.address = address;
+    return redis;
+}
+
 static enum status wait_ready(const struct settings *settings, const char *address,
                               struct process *process)
 {
+    struct redis_settings redis = client(settings, address);
     struct wait wait = wait_begin("start of redis-server", address, READY_MS);
     bool ready = false;
     int wait_status = 0;
     while (!ready && wait_left_ms(&wait) > 0) {
         if (process_reap(process, &wait_status))
             break;
-        ready = redis_probe(address, settings->redis.password) == STATUS_OK;
+        ready = redis_probe(&redis) == STATUS_OK;
         if (!ready)
             clock_sleep_ms(PROBE_PAUSE_MS);
     }
@@ -120,7 +170,9 @@ static enum status wait_ready(const struct settings *settings, const char *addre
 enum status redis_server_start(const struct settings *settings, const struct run_folder *folder,
                                const char *address, struct arena *arena, struct process *process)
 {
-    enum status probed = redis_probe(address, settings->redis.password);
+    struct redis_settings redis = client(settings, address);
+    TRY(check_open_address(settings, address));
+    enum status probed = redis_probe(&redis);
     if (probed == STATUS_OK)
         return FAIL(STATUS_INVALID,
                     "a Redis answers at %s already, this run would start its own there: set "
@@ -131,7 +183,7 @@ enum status redis_server_start(const struct settings *settings, const struct run
     char program[FILE_PATH_MAX], conf[FILE_PATH_MAX];
     TRY(redis_server_find(program));
     TRY(file_path(conf, "%s/redis.conf", folder->path));
-    TRY(write_conf(settings, address, conf));
+    TRY(write_conf(settings, folder, address, conf));
     *process = (struct process){.name = "redis", .duty = DUTY_VIEW};
     TRY(file_path(process->log, "%s/redis.log", folder->logs));
     process->arguments[0] = arena_text(arena, program);
@@ -147,7 +199,10 @@ enum status redis_server_start(const struct settings *settings, const struct run
 
 enum status redis_server_probe(const struct settings *settings, const char *address)
 {
-    enum status status = redis_probe(address, settings->redis.password);
+    struct redis_settings redis = client(settings, address);
+    enum status status = redis_probe(&redis);
+    if (settings->redis.sentinels[0] != 0)
+        return status;
     if (status == STATUS_NOT_FOUND)
         return FAIL(STATUS_NOT_FOUND,
                     "redis.mode is connect, but nothing answers at redis.address %s: start it, or "

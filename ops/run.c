@@ -1,6 +1,5 @@
 #include "ops/run.h"
 
-#include <dirent.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,9 +11,13 @@
 #include "core/eval_schedule.h"
 #include "core/memory.h"
 #include "core/wait.h"
+#include "ops/checkpoints.h"
 #include "ops/cmd.h"
+#include "ops/endpoint_file.h"
 #include "ops/eval_table.h"
 #include "ops/redis_server.h"
+#include "ops/run_dash.h"
+#include "ops/run_meta.h"
 
 enum { ARGUMENT_BYTES_MAX = 64 << 20, DRAIN_ASK_MS = 1000, PLAN_MS = 60000 };
 
@@ -28,27 +31,68 @@ bool run_is_dry(int argc, char **argv)
     return false;
 }
 
+int run_request_set(struct run_request *request, const char *setting)
+{
+    if (request->override_count == PROGRAM_OVERRIDES_MAX)
+        return command_usage(request->command, "more than %d settings", PROGRAM_OVERRIDES_MAX);
+    request->overrides[request->override_count++] = setting;
+    return EXIT_CODE_OK;
+}
+
+bool run_drained_code(const char *text, int *code)
+{
+    char *end;
+    long number = strtol(text, &end, 10);
+    *code = (int)number;
+    return end != text && *end == 0 && number > EXIT_CODE_STOPPED && number < 126;
+}
+
+/* An option with one; exit code. */
+static int take_option(struct run_request *request, const char *word, const char *value)
+{
+    bool name = strcmp(word, "--name") == 0;
+    if (!name && strcmp(word, "--drained-code") != 0)
+        return command_usage(request->command, "unknown option %s", word);
+    if (name && value == NULL)
+        return command_usage(request->command, "--name wants a name");
+    if (!name && (value == NULL || !run_drained_code(value, &request->drained_code)))
+        return command_usage(request->command, "--drained-code wants a number from %d to 125",
+                             EXIT_CODE_STOPPED + 1);
+    if (name)
+        request->name = value;
+    return EXIT_CODE_OK;
+}
+
+/* An option without an argument; false: it is none. */
+static bool take_flag(struct run_request *request, const char *argument, bool *resume)
+{
+    bool quiet = strcmp(argument, "--quiet") == 0, check = strcmp(argument, "--check") == 0;
+    bool clean = strcmp(argument, "--clean") == 0, again = strcmp(argument, "--resume") == 0;
+    request->quiet |= quiet;
+    request->check |= check;
+    request->clean |= clean;
+    *resume |= again;
+    return quiet || check || clean || again;
+}
+
 int run_parse(struct run_request *request, int argc, char **argv)
 {
+    bool resume = false;
     request->arguments = argv;
     request->argument_count = argc;
     for (int i = 0; i < argc; i++) {
         const char *argument = argv[i];
-        if (strcmp(argument, "--quiet") == 0) {
-            request->quiet = true;
-        } else if (strcmp(argument, "--check") == 0) {
-            request->check = true;
-        } else if (strcmp(argument, "--name") == 0) {
-            if (++i == argc)
-                return command_usage(request->command, "--name wants a name");
-            request->name = argv[i];
+        if (take_flag(request, argument, &resume)) {
+            continue;
         } else if (argument[0] == '-') {
-            return command_usage(request->command, "unknown option %s", argument);
+            int code = take_option(request, argument, i + 1 < argc ? argv[i + 1] : NULL);
+            if (code != EXIT_CODE_OK)
+                return code;
+            i++;
         } else if (strchr(argument, '=') != NULL) {
-            if (request->override_count == PROGRAM_OVERRIDES_MAX)
-                return command_usage(request->command, "more than %d settings",
-                                     PROGRAM_OVERRIDES_MAX);
-            request->overrides[request->override_count++] = argument;
+            int code = run_request_set(request, argument);
+            if (code != EXIT_CODE_OK)
+                return code;
         } else {
             if (request->file_count == PROGRAM_FILES_MAX)
                 return command_usage(request->command, "more than %d recipes", PROGRAM_FILES_MAX);
@@ -58,7 +102,10 @@ int run_parse(struct run_request *request, int argc, char **argv)
     if (request->file_count == 0)
         return command_usage(request->command,
                              "name a recipe, as examples/recipes/quickstart.yaml");
-    return EXIT_CODE_OK;
+    if (resume && request->clean)
+        return command_usage(request->command, "--resume goes on with a run and --clean removes "
+                                               "it: take one of them");
+    return resume ? run_request_set(request, "run.resume=true") : EXIT_CODE_OK;
 }
 
 /* ---- prepare ---- */
@@ -165,9 +212,7 @@ out:
     return status;
 }
 
-/* The resolved file is the children's only source: what the environment said is in it already, and
- * would otherwise beat what the command line said. */
-static void clear_environment(const struct settings *settings)
+void run_clear_environment(const struct settings *settings)
 {
     for (size_t i = 0; i < settings_section_count; i++)
         for (size_t k = 0; k < settings_sections[i].count; k++) {
@@ -183,19 +228,44 @@ static void clear_environment(const struct settings *settings)
         setenv("WEIR_REDIS_PASSWORD", settings->redis.password, 1);
 }
 
+static enum status clean_folder(const struct run *run, const char *name)
+{
+    char path[FILE_PATH_MAX];
+    TRY(file_path(path, "%s/%s", run->settings.run.root, name));
+    return file_exists(path) ? run_folder_remove(path) : STATUS_OK;
+}
+
+static enum status write_meta(const struct run *run, const struct run_request *request)
+{
+    struct run_meta_start start = {.command = request->command,
+                                   .arguments = request->arguments,
+                                   .argument_count = request->argument_count,
+                                   .recipes = request->files,
+                                   .recipe_count = request->file_count,
+                                   .steps = run->settings.run.steps};
+    return run_meta_begin(&run->folder, &start);
+}
+
 static enum status prepare_folder(struct run *run, struct run_request *request, const char *name)
 {
+    if (request->clean)
+        TRY(clean_folder(run, name));
     TRY(run_folder_open(&run->folder, run->settings.run.root, name, run->settings.run.resume));
     run->opened = true;
+    endpoint_file_remove(run->folder.path); /* of the attempt before */
     TRY(store_endpoint(&run->settings, run->folder.path, run->endpoint));
     TRY(add_override(run, request, "run.name", name));
-    if (run->settings.redis.mode != REDIS_OFF) {
+    if (run->settings.redis.mode != REDIS_OFF && run->settings.redis.sentinels[0] != 0) {
+        snprintf(run->redis_address, sizeof run->redis_address, "%s of the Sentinels %s",
+                 run->settings.redis.master, run->settings.redis.sentinels);
+    } else if (run->settings.redis.mode != REDIS_OFF) {
         TRY(redis_server_address(&run->settings, &run->folder, run->redis_address));
         TRY(add_override(run, request, "redis.address", run->redis_address));
     }
     TRY(load(run, request));
     TRY(write_config(run));
-    clear_environment(&run->settings);
+    TRY(write_meta(run, request));
+    run_clear_environment(&run->settings);
     return STATUS_OK;
 }
 
@@ -241,7 +311,10 @@ static int check_cluster(const struct run_request *request)
 
 int run_prepare(struct run *run, struct run_request *request)
 {
-    *run = (struct run){.quiet = request->quiet, .folder = {.lock_fd = -1}};
+    *run = (struct run){.quiet = request->quiet,
+                        .drained_code = request->drained_code,
+                        .notify = {.fd = -1},
+                        .folder = {.lock_fd = -1}};
     buffer_init(&run->waiting, 0);
     if (arena_create(&run->arena, ARGUMENT_BYTES_MAX) != STATUS_OK)
         return prepare_failed(request, EXIT_CODE_FAILED);
@@ -303,6 +376,7 @@ static enum status add_processes(struct run *run)
     } else if (run->settings.redis.mode == REDIS_CONNECT) {
         TRY(redis_server_probe(&run->settings, run->redis_address));
     }
+    run_view_open(&run->view, &run->settings, &run->folder);
     char last[FILE_PATH_MAX]; /* of the run before: it is not this one's end */
     TRY(file_path(last, "%s/eval/last.json", run->folder.path));
     TRY(file_remove_tree(last));
@@ -332,10 +406,52 @@ static const char *waiting_text(void *self)
     return buffer_string(&run->waiting);
 }
 
+static void look_for_alarms(struct run *run, int64_t now_ns)
+{
+    const struct run_alarm_view view = {
+        .watch = &run->supervisor.watch,
+        .processes = run->fleet.processes,
+        .count = run->fleet.count,
+        .status_json = run->fleet.status.size > 0 ? buffer_string(&run->fleet.status) : NULL,
+        .steps = run->screen.lines_seen,
+        .running = run->supervisor.phase == PHASE_RUNNING};
+    run->alarms.redis = run->view.redis;
+    run_alarms_tick(&run->alarms, &view, now_ns);
+}
+
+/* Ready: learner and workers have come to the store, and there are tokens where actors of this machine make them. Stopping
+ * starts the manager's clock of a stop, which the last evaluation of a run that ended by itself must not race. */
+static void notify_manager(struct run *run, int64_t now_ns)
+{
+    char status[256];
+    const struct fleet *fleet = &run->fleet;
+    bool joined =
+        fleet_has_joined(fleet) && (run->settings.run.actors == 0 || fleet_progress(fleet) > 0);
+    const struct supervisor *supervisor = &run->supervisor;
+    bool stops = supervisor->phase != PHASE_RUNNING &&
+                 (supervisor->drained || supervisor->exit_code != EXIT_CODE_OK);
+    enum notify_phase phase = stops ? NOTIFY_STOPPING : joined ? NOTIFY_READY : NOTIFY_STARTING;
+    if (notify_wants_status(&run->notify, now_ns))
+        snprintf(status, sizeof status, "%" PRIu64 " steps of %u; %.200s", run->screen.steps_seen,
+                 run->settings.run.steps, waiting_text(run));
+    else
+        status[0] = 0;
+    notify_tick(&run->notify, now_ns, phase, status[0] != 0 ? status : NULL);
+}
+
 static void on_tick(void *self, int64_t now_ns)
 {
     struct run *run = self;
+    bool changed = run->supervisor.changed;
     fleet_tick(&run->fleet, &run->supervisor, now_ns);
+    run_view_tick(&run->view, &run->fleet, &run->supervisor, changed, now_ns);
+    fleet_monitor_tick(&run->monitor, &run->supervisor, now_ns);
+    look_for_alarms(run, now_ns);
+    notify_manager(run, now_ns);
+    char line[FILE_PATH_MAX];
+    const char *dash = run->quiet ? NULL : run_dash_line(&run->fleet, &run->dash_shown, line);
+    if (dash != NULL)
+        screen_say(&run->screen, dash);
     screen_tick(&run->screen, now_ns, waiting_text, run);
 }
 
@@ -372,33 +488,31 @@ static void on_draining(void *self)
         screen_say(&run->screen, error_sentence());
 }
 
-/* Newest checkpoints/step_N; 0 when there is none. */
-static uint64_t newest_checkpoint(const struct run *run)
+/* Nothing of it runs; a folder that was there before keeps what was said. */
+static void end_start(struct run *run)
 {
-    char path[FILE_PATH_MAX];
-    uint64_t newest = 0, step;
-    DIR *dir =
-        file_path(path, "%s/checkpoints", run->folder.path) == STATUS_OK ? opendir(path) : NULL;
-    if (dir == NULL)
-        return 0;
-    for (struct dirent *entry; (entry = readdir(dir)) != NULL;)
-        if (sscanf(entry->d_name, "step_%" SCNu64, &step) == 1 && step > newest)
-            newest = step;
-    closedir(dir);
-    return newest;
+    char why[1024];
+    snprintf(why, sizeof why, "%s", error_sentence());
+    fprintf(stderr, "weir: %s\n", why);
+    process_kill_all();
+    if (!run->folder.fresh && run_meta_end(&run->folder, EXIT_CODE_FAILED, why) != STATUS_OK)
+        fprintf(stderr, "weir: %s\n", error_sentence());
+    run_folder_discard(&run->folder);
 }
 
 int run_start(struct run *run)
 {
     char metrics[FILE_PATH_MAX];
+    notify_open(&run->notify);
     enum status status = file_path(metrics, "%s/metrics.jsonl", run->folder.path);
     if (status == STATUS_OK)
-        status = screen_open(&run->screen, metrics, run->settings.run.steps, newest_checkpoint(run),
-                             run->quiet);
+        status = screen_open(&run->screen, metrics, run->settings.run.steps,
+                             checkpoints_newest(run->folder.path), run->quiet);
     if (status == STATUS_OK)
         status = add_processes(run);
     bool view = run->fleet.count == 0; /* Redis failed, nothing of ours was listed yet */
     if (status == STATUS_OK) {
+        fleet_monitor_open(&run->monitor, &run->fleet);
         run->supervisor = (struct supervisor){
             .processes = run->fleet.processes,
             .count = run->fleet.count,
@@ -408,13 +522,13 @@ int run_start(struct run *run)
                       .silent_ms = (int64_t)run->settings.run.silent_s * 1000},
             .hooks = {run, on_tick, on_progress, on_say, on_drain, on_draining},
         };
+        run->alarms = (struct run_alarms){
+            .settings = &run->settings, .folder = run->folder.path, .say = on_say, .self = run};
         status = supervisor_start(&run->supervisor);
     }
     if (status == STATUS_OK)
         return EXIT_CODE_OK;
-    fprintf(stderr, "weir: %s\n", error_sentence());
-    process_kill_all();
-    run_folder_discard(&run->folder);
+    end_start(run);
     return view ? EXIT_CODE_DEPENDENCY : EXIT_CODE_FAILED;
 }
 
@@ -425,12 +539,9 @@ static void print_join(const struct run *run)
 {
     if (strncmp(run->endpoint, "tcp://", 6) != 0)
         return;
-    printf(
-        "join       another machine joins with: weir-actor --config %s --endpoint %s "
-        "--index %u\n           (it needs a copy of that file and the .json files of model.path%s; "
-        "docs/operate.md)\n",
-        run->config_path, run->endpoint, run->settings.run.actors,
-        run->settings.run.keys[0] != 0 ? ", actor.key and store.pub of run.keys" : "");
+    printf("join       another machine with this folder joins with: weir node %s --actors N\n"
+           "           (docs/operate.md has the way without a shared folder)\n",
+           run->folder.path);
 }
 
 static void print_header(const struct run *run)
@@ -439,7 +550,8 @@ static void print_header(const struct run *run)
         return;
     printf("run        %s (attempt %u)\nprocesses ", run->folder.path, run->folder.attempt);
     for (size_t i = 0; i < run->fleet.count; i++)
-        printf(" %s %ld", run->fleet.processes[i].name, (long)run->fleet.processes[i].pid);
+        if (run->fleet.processes[i].pid > 0)
+            printf(" %s %ld", run->fleet.processes[i].name, (long)run->fleet.processes[i].pid);
     printf("\nsettings   %s\nlogs       %s/\n", run->config_path, run->folder.logs);
     if (run->settings.redis.mode != REDIS_OFF)
         printf("redis      %s\n", run->redis_address);
@@ -467,13 +579,13 @@ static void print_end(struct run *run, int code)
 {
     screen_summary(&run->screen, run->folder.name, run->folder.path);
     print_evaluations(run);
-    uint64_t checkpoint = newest_checkpoint(run);
+    uint64_t checkpoint = checkpoints_newest(run->folder.path);
     if (checkpoint > 0)
         printf("model      %s/checkpoints/step_%" PRIu64 "/hf\n", run->folder.path, checkpoint);
     if (run->supervisor.restarts > 0)
         printf("processes started again: %u\n", run->supervisor.restarts);
     if (run->supervisor.drained || code != EXIT_CODE_OK)
-        printf("go on with weir run %s run.resume=true\n", run->config_path);
+        printf("go on with weir resume %s\n", run->folder.path);
     fflush(stdout);
     if (run->supervisor.why[0] != 0)
         fprintf(stderr, "weir: %s\n", run->supervisor.why);
@@ -484,20 +596,28 @@ int run_attend(struct run *run)
     print_header(run);
     screen_begin(&run->screen);
     if (fleet_connect(&run->fleet) != STATUS_OK) {
-        fprintf(stderr, "weir: %s\n", error_sentence());
-        process_kill_all();
+        run->folder.fresh = false; /* there are logs */
+        end_start(run);
         return EXIT_CODE_FAILED;
     }
     int code = supervisor_run(&run->supervisor);
+    if (run_meta_end(&run->folder, code, run->supervisor.why) != STATUS_OK)
+        fprintf(stderr, "weir: %s\n", error_sentence());
     print_end(run, code);
-    return code;
+    bool unfinished = run->supervisor.evicted && run->screen.last_step < run->settings.run.steps;
+    return code == EXIT_CODE_OK && unfinished ? run->drained_code : code;
 }
 
 void run_release(struct run *run)
 {
-    if (run->opened)
+    fleet_monitor_close(&run->monitor);
+    run_view_close(&run->view, &run->fleet, &run->supervisor);
+    if (run->opened) {
+        endpoint_file_remove(run->folder.path); /* nodes of other machines see that it is over */
         run_folder_sweep_shared_memory(&run->folder);
+    }
     run_folder_close(&run->folder);
+    notify_close(&run->notify);
     screen_close(&run->screen);
     buffer_free(&run->waiting);
     fleet_close(&run->fleet);

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,9 +15,10 @@
 #include <unistd.h>
 
 #include "core/clock.h"
+#include "core/config.h"
 #include "transport/weight_channel.h"
 
-enum { ATTEMPTS_MAX = 100000, LISTED_MAX = 8 };
+enum { ATTEMPTS_MAX = 100000, LISTED_MAX = 8, LOCK_TRIES = 20, LOCK_PAUSE_MS = 10 };
 
 enum status run_name_check(const char *name)
 {
@@ -87,6 +89,18 @@ pid_t run_folder_holder(const char *path, char state[16])
     return (pid_t)pid;
 }
 
+bool run_folder_take_lock(int fd)
+{
+    struct stat info;
+    int tries = 0;
+    while (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+        if (errno != EWOULDBLOCK || ++tries == LOCK_TRIES)
+            return false;
+        clock_sleep_ms(LOCK_PAUSE_MS);
+    }
+    return fstat(fd, &info) == 0 && info.st_nlink > 0;
+}
+
 static enum status take_lock(struct run_folder *folder)
 {
     char path[FILE_PATH_MAX];
@@ -94,11 +108,12 @@ static enum status take_lock(struct run_folder *folder)
     int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
     if (fd < 0)
         return FAIL(STATUS_IO, "%s: %s", path, strerror(errno));
-    if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+    if (!run_folder_take_lock(fd)) {
         close(fd);
+        folder->fresh = false; /* whoever was quicker has it now */
         return FAIL(STATUS_LIMIT,
                     "run \"%s\" is already running, process %ld holds %s: stop it first with "
-                    "`weir down %s`",
+                    "`weir stop %s`",
                     folder->name, (long)run_folder_holder(folder->path, NULL), path, folder->name);
     }
     folder->lock_fd = fd;
@@ -149,9 +164,10 @@ static enum status make_folder(struct run_folder *folder, const char *root, bool
         return FAIL(STATUS_IO, "%s: mkdir: %s", folder->path, strerror(errno));
     else if (!resume)
         return FAIL(STATUS_INVALID,
-                    "run \"%s\" exists already (%s): take another --name, or go on with it by "
-                    "adding --name %s run.resume=true",
-                    folder->name, folder->path, folder->name);
+                    "run \"%s\" exists already (%s): take another --name, go on with it by adding "
+                    "--name %s --resume (or by `weir resume %s`, with the settings it had), or "
+                    "remove it and begin anew with --clean",
+                    folder->name, folder->path, folder->name, folder->name);
     return STATUS_OK;
 }
 
@@ -212,6 +228,48 @@ static void take_name(const char *path, char name[RUN_NAME_MAX])
     snprintf(name, RUN_NAME_MAX, "%.*s", (int)(end - from), path + from);
 }
 
+enum { NEAR_NAMES = 256 };
+
+/* The run whose name is nearest to `run`; "" when none is near. */
+static void nearest_run(const char *root, const char *run, char near[RUN_NAME_MAX])
+{
+    static char names[NEAR_NAMES][RUN_NAME_MAX];
+    const char *known[NEAR_NAMES];
+    size_t count = 0;
+    DIR *dir = opendir(root);
+    near[0] = 0;
+    for (struct dirent *entry;
+         dir != NULL && count < NEAR_NAMES && (entry = readdir(dir)) != NULL;) {
+        char candidate[FILE_PATH_MAX];
+        if (entry->d_name[0] == '.' || strlen(entry->d_name) >= RUN_NAME_MAX ||
+            file_path(candidate, "%s/%s", root, entry->d_name) != STATUS_OK || !is_run(candidate))
+            continue;
+        snprintf(names[count], RUN_NAME_MAX, "%.*s", RUN_NAME_MAX - 1, entry->d_name);
+        known[count] = names[count];
+        count++;
+    }
+    if (dir != NULL)
+        closedir(dir);
+    const char *found = config_nearest(run, known, count);
+    for (size_t i = 0; i < count && found == NULL && strlen(run) >= 3; i++)
+        if (strncmp(known[i], run, strlen(run)) == 0)
+            found = known[i];
+    if (found != NULL)
+        snprintf(near, RUN_NAME_MAX, "%s", found);
+}
+
+static enum status no_run(const char *root, const char *run)
+{
+    char near[RUN_NAME_MAX];
+    nearest_run(root, run, near);
+    if (near[0] != 0)
+        return FAIL(STATUS_NOT_FOUND, "no run \"%s\" under %s, did you mean %s?", run, root, near);
+    return FAIL(STATUS_NOT_FOUND,
+                "no run \"%s\": neither %s nor %s/%s holds one; `weir ls` shows those there are "
+                "(WEIR_RUN_ROOT says where)",
+                run, run, root, run);
+}
+
 static enum status find_running(const char *root, char path[FILE_PATH_MAX])
 {
     DIR *dir = opendir(root);
@@ -255,8 +313,7 @@ enum status run_folder_find(const char *root, const char *run, char path[FILE_PA
         if (!is_run(found))
             TRY(file_path(found, "%s/%s", root, run));
         if (!is_run(found))
-            return FAIL(STATUS_NOT_FOUND, "no run \"%s\": neither %s nor %s holds one", run, run,
-                        found);
+            return no_run(root, run);
     }
     for (size_t end = strlen(found); end > 1 && found[end - 1] == '/'; end--)
         found[end - 1] = 0;
@@ -276,6 +333,36 @@ enum status run_folder_json(const char *path, const char *file, size_t bytes_max
     *value = json_loadb((const char *)text.bytes, text.size, 0, NULL);
 out:
     buffer_free(&text);
+    return status;
+}
+
+enum status run_folder_remove(const char *path)
+{
+    struct run_folder folder = {.lock_fd = -1};
+    struct stat info;
+    char whole[PATH_MAX], away[FILE_PATH_MAX];
+    if (lstat(path, &info) != 0)
+        return FAIL(STATUS_NOT_FOUND, "%s: %s", path, strerror(errno));
+    if (!S_ISDIR(info.st_mode) || !is_run(path))
+        return FAIL(STATUS_INVALID, "%s is no run folder: nothing is removed", path);
+    if (realpath(path, whole) == NULL)
+        return FAIL(STATUS_IO, "%s: %s", path, strerror(errno));
+    TRY(file_path(folder.path, "%s", whole));
+    take_name(whole, folder.name);
+    TRY(take_lock(&folder));
+    run_folder_sweep_shared_memory(&folder);
+    enum status status;
+    TRY_GOTO(out, file_path(away, "%.*s.%s.removed", (int)(strrchr(whole, '/') + 1 - whole), whole,
+                            folder.name));
+    TRY_GOTO(out, file_remove_tree(away)); /* of a removal that was cut off */
+    if (rename(whole, away) != 0)
+        TRY_GOTO(out, FAIL(STATUS_IO, "%s: rename: %s", whole, strerror(errno)));
+    TRY_GOTO(out, file_remove_tree(away));
+    TRY_GOTO(out, file_path(away, "%s.targets.json",
+                            whole)); /* ops/fleet_monitor.h; of a run that was killed */
+    TRY_GOTO(out, file_remove_tree(away));
+out:
+    run_folder_close(&folder);
     return status;
 }
 

@@ -1,6 +1,6 @@
 /* ops/run_folder.h - runs/<name>/: who made it, who holds it, what lies in it.
  *
- *     config.resolved.yaml  logs/attempt_N/<process>.log  logs/latest -> attempt_N  metrics.jsonl
+ *     config.resolved.yaml  meta.json  logs/attempt_N/<process>.log  logs/latest -> attempt_N  metrics.jsonl
  *     checkpoints/  ledger/  store.sock  redis.sock  lock
  *
  * The lock is held (flock) as long as a supervisor lives and holds its pid and state; a file
@@ -39,6 +39,9 @@ MUST_CHECK enum status run_folder_note(const struct run_folder *folder, const ch
 void run_folder_close(struct run_folder *folder);   /* gives the lock back */
 void run_folder_discard(struct run_folder *folder); /* removes what a start that failed made */
 
+/* Takes the lock on an open lock file; false: another process holds it, or has removed it. Who only looks holds it for a
+ * moment, so it is tried for LOCK_TRIES x 10 ms. */
+bool run_folder_take_lock(int fd);
 /* 0: nobody holds it. state may be NULL. */
 pid_t run_folder_holder(const char *path, char state[16]);
 /* Folder of a run given by name or folder; NULL: the only one running under root. NOT_FOUND names
@@ -48,6 +51,9 @@ MUST_CHECK enum status run_folder_find(const char *root, const char *run, char p
 /* A JSON file of a run; a new reference, NULL when it does not parse. NOT_FOUND, LIMIT above bytes_max. */
 MUST_CHECK enum status run_folder_json(const char *path, const char *file, size_t bytes_max,
                                        json_t **value);
+/* Removes a run with all its files and the shared memory that it left. INVALID: no run folder, or a link; LIMIT: a
+ * process holds it. */
+MUST_CHECK enum status run_folder_remove(const char *path);
 /* Shared memory that killed processes of the run left (weight_channel_path), of no other run of its name. */
 void run_folder_sweep_shared_memory(const struct run_folder *folder);
 

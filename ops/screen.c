@@ -81,7 +81,7 @@ enum status metrics_tail_poll(struct metrics_tail *tail, metrics_line_fn take, v
         tail->offset = 0;
         buffer_clear(&tail->part);
     }
-    for (;;) {
+    while (tail->stop == NULL || !atomic_load(tail->stop)) {
         TRY_GOTO(out, buffer_reserve(&tail->part, READ_CHUNK));
         ssize_t got =
             pread(fd, tail->part.bytes + tail->part.size, READ_CHUNK, (off_t)tail->offset);
@@ -218,6 +218,7 @@ static void take_metrics(void *self, const json_t *object)
     double reward = number_of(object, "reward/mean");
     if (isnan(step) || step < 0)
         return;
+    screen->lines_seen += screen->counting;
     if (screen->counting && (uint64_t)step <= screen->last_step)
         return; /* made again after the learner came back from a checkpoint: shown already */
     curve_add(&screen->curve, (uint64_t)step, reward);

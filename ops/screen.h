@@ -7,6 +7,7 @@
 #define OPS_SCREEN_H
 
 #include <jansson.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -20,6 +21,7 @@ struct metrics_tail {
     int64_t offset;     /* of the first byte not taken */
     struct buffer part; /* bytes of an unfinished line */
     uint64_t bad_lines;
+    const atomic_bool *stop; /* true: a poll ends between two pieces; NULL: nobody stops it */
 };
 typedef void (*metrics_line_fn)(void *self, const json_t *object);
 
@@ -43,7 +45,8 @@ struct screen {
     uint64_t steps_wanted; /* run.steps */
     struct metrics_tail tail;
     struct curve curve;
-    uint64_t steps_seen;   /* lines taken in this attempt */
+    uint64_t steps_seen;   /* steps of this attempt */
+    uint64_t lines_seen;   /* with those of steps that were made again */
     uint64_t steps_before; /* lines of earlier attempts */
     uint64_t last_step;
     int64_t begin_ns, last_step_ns, last_wait_ns;

@@ -10,6 +10,7 @@
 #include "core/clock.h"
 #include "core/memory.h"
 #include "core/wait.h"
+#include "ops/endpoint_file.h"
 #include "transport/link.h"
 
 enum { ANSWER_BYTES_MAX = 64 << 20, CONNECT_SLICE_MS = 20 };
@@ -127,8 +128,12 @@ enum status store_query_ask(struct store_query *query, const char *command,
 enum status store_endpoint(const struct settings *settings, const char *folder,
                            char out[FILE_PATH_MAX])
 {
-    if (settings->store.endpoint[0] != 0)
-        return file_path(out, "%s", settings->store.endpoint);
+    char published[FILE_PATH_MAX];
+    const char *wanted = settings->store.endpoint;
+    if (strncmp(wanted, "tcp://", 6) == 0 && endpoint_file_read(folder, published) == STATUS_OK)
+        return endpoint_for_here(wanted, published, out);
+    if (wanted[0] != 0)
+        return file_path(out, "%s", wanted);
     struct sockaddr_un address;
     char path[FILE_PATH_MAX];
     TRY(file_path(path, "%s/store.sock", folder));

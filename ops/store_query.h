@@ -35,7 +35,8 @@ uint32_t store_query_reconnects(const struct store_query *query);
 MUST_CHECK enum status store_query_take(struct store_query *query, int64_t timeout_ms,
                                         struct buffer *json);
 
-/* store.endpoint, or the socket in the run folder; LIMIT when its path is too long for a socket. */
+/* store.endpoint, or the socket in the run folder; where the store published what it bound (ops/endpoint_file.h), that.
+ * LIMIT when the path is too long for a socket. */
 MUST_CHECK enum status store_endpoint(const struct settings *settings, const char *folder,
                                       char out[FILE_PATH_MAX]);
 

@@ -66,6 +66,12 @@ static void begin_end(struct supervisor *supervisor, int64_t now_ns, int64_t ter
         supervisor->processes[i].start_at_ns = 0;
 }
 
+void supervisor_end(struct supervisor *supervisor, int64_t now_ns, int exit_code, const char *why)
+{
+    set_outcome(supervisor, exit_code, "%s", why);
+    begin_end(supervisor, now_ns, 0);
+}
+
 static struct process *find_duty(struct supervisor *supervisor, enum process_duty duty)
 {
     for (size_t i = 0; i < supervisor->count; i++)
@@ -110,10 +116,10 @@ static void drain(struct supervisor *supervisor, int64_t now_ns, const char *rea
     if (supervisor->drained)
         return;
     supervisor->drained = true;
-    say(supervisor,
-        "%s: draining; the learner writes a checkpoint, then everybody leaves "
-        "(at most %lld s; Ctrl-C again stops at once)",
-        reason, (long long)(supervisor->drain_ms / 1000));
+    say(supervisor, "%s: draining; %s (at most %lld s; Ctrl-C again stops at once)", reason,
+        supervisor->node ? "the workers of this node hand back what they have and leave"
+                         : "the learner writes a checkpoint, then everybody leaves",
+        (long long)(supervisor->drain_ms / 1000));
     if (supervisor->hooks.draining != NULL)
         supervisor->hooks.draining(supervisor->hooks.self);
     const struct process *store = find_duty(supervisor, DUTY_STORE);
@@ -141,6 +147,8 @@ static void take_signals(struct supervisor *supervisor, int64_t now_ns)
             supervisor->phase = PHASE_KILLED;
             continue;
         }
+        supervisor->evicted |= info.ssi_signo == SIGTERM && info.ssi_code != SI_QUEUE &&
+                               supervisor->phase == PHASE_RUNNING;
         drain(supervisor, now_ns,
               info.ssi_signo == SIGINT    ? "Ctrl-C"
               : info.ssi_signo == SIGTERM ? "SIGTERM"
@@ -415,10 +423,13 @@ static void enforce_end(struct supervisor *supervisor, int64_t now_ns)
             return;
         struct process *view = find_duty(supervisor, DUTY_VIEW);
         if (view != NULL && supervisor->kill_at_ns != INT64_MAX) {
-            process_signal(view, SIGTERM);
+            for (size_t i = 0; i < supervisor->count; i++)
+                if (supervisor->processes[i].duty == DUTY_VIEW)
+                    process_signal(&supervisor->processes[i], SIGTERM);
             supervisor->terminated = true;
             supervisor->terminate_at_ns = now_ns + ms(VIEW_STOP_MS);
-            supervisor->kill_at_ns = INT64_MAX; /* from here terminate_at_ns is redis' deadline */
+            supervisor->kill_at_ns =
+                INT64_MAX; /* from here terminate_at_ns is the views' deadline */
         } else if (view != NULL && now_ns >= supervisor->terminate_at_ns) {
             supervisor->phase = PHASE_KILLED;
         }
@@ -486,8 +497,9 @@ enum status supervisor_start(struct supervisor *supervisor)
                     supervisor->hooks.progress(supervisor->hooks.self));
     supervisor->changed = true;
     for (size_t i = 0; i < supervisor->count; i++) {
-        if (supervisor->processes[i].pid > 0)
-            continue; /* redis-server runs already */
+        if (supervisor->processes[i].pid > 0 ||
+            supervisor->processes[i].start_at_ns == PROCESS_HELD)
+            continue; /* redis-server runs already; others wait for the store's port */
         enum status status = process_start(&supervisor->processes[i], clock_now_ns());
         if (status != STATUS_OK) {
             signal_all(supervisor, SIGKILL, true);

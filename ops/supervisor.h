@@ -44,6 +44,7 @@ struct supervisor {
     struct process *processes; /* borrowed; in the order of starting */
     size_t count;
     int64_t drain_ms;
+    bool node;       /* workers only, the store is elsewhere: a drain is theirs alone */
     int64_t eval_ms; /* that the end of a run waits for the evaluation of its last version */
     struct supervisor_hooks hooks;
     struct watch watch; /* its deadlines are set by the caller */
@@ -54,6 +55,7 @@ struct supervisor {
     enum supervisor_phase { PHASE_RUNNING, PHASE_ENDING, PHASE_KILLED } phase;
     int64_t terminate_at_ns, kill_at_ns;
     bool drained;            /* the user asked */
+    bool evicted;            /* SIGTERM of another than `weir stop`, while nothing was ending */
     bool terminated;         /* SIGTERM was sent */
     struct supervisor_eval { /* once all others are gone */
         int64_t until_ns;    /* 0: not yet */
@@ -68,6 +70,8 @@ struct supervisor {
 
 /* Blocks the signals it reads and starts every process. On failure what was started is gone again. */
 MUST_CHECK enum status supervisor_start(struct supervisor *supervisor);
+/* Ends it: from the tick. SIGTERM to what is still there, SIGKILL drain_ms later. why: of the exit code, "" for 0. */
+void supervisor_end(struct supervisor *supervisor, int64_t now_ns, int exit_code, const char *why);
 /* Until the last process is gone. The exit code of the run (docs/exit-codes.md); text in ->why. */
 int supervisor_run(struct supervisor *supervisor);
 

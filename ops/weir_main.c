@@ -16,20 +16,9 @@ int main(int argc, char **argv)
         puts("weir " WEIR_VERSION);
         return EXIT_CODE_OK;
     }
-    const char *names[64];
-    size_t count = 0;
-    for (size_t i = 0; i < command_count; i++) {
-        const struct command *command = &commands[i];
-        if (strcmp(command->name, argv[1]) == 0) {
-            bool help = argc > 2 && strcmp(argv[2], "--help") == 0;
-            return help ? cmd_help(1, argv + 1) : command->run(argc - 2, argv + 2);
-        }
-        if (count < sizeof names / sizeof names[0])
-            names[count++] = command->name;
-    }
-    const char *near = config_nearest(argv[1], names, count);
-    fprintf(stderr, "weir: unknown command \"%s\"%s%s%s; see `weir help`\n", argv[1],
-            near != NULL ? ", did you mean " : "", near != NULL ? near : "",
-            near != NULL ? "?" : "");
-    return EXIT_CODE_USAGE;
+    const struct command *command = command_find(argv[1]);
+    if (command == NULL)
+        return command_unknown(argv[1]);
+    bool help = argc > 2 && (strcmp(argv[2], "--help") == 0 || strcmp(argv[2], "-h") == 0);
+    return help ? cmd_help(1, argv + 1) : command->run(argc - 2, argv + 2);
 }

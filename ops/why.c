@@ -16,13 +16,22 @@ static const char *text_of(const json_t *object, const char *key)
 
 /* ---- merge ---- */
 
+/* Redis and the dashboard show the run, and nobody of it waits for them: they are sick only. */
+static bool is_view(const json_t *row)
+{
+    return strcmp(text_of(row, "name"), "redis") == 0 ||
+           strncmp(text_of(row, "name"), "dash.", 5) == 0;
+}
+
 /* What we see ourselves is an edge like those of the store. */
 static void add_sick(json_t *waits, const json_t *sick, int64_t stopped_ms)
 {
-    size_t i;
+    size_t i, added = 0;
     const json_t *row;
     json_array_foreach(sick, i, row)
     {
+        if (is_view(row))
+            continue;
         json_int_t since_ms = json_integer_value(json_object_get(row, "since_ms"));
         json_t *edge = json_pack("{s:s,s:s,s:I,s:s}", "who", "run", "for", text_of(row, "name"),
                                  "since_ms", since_ms, "what", text_of(row, "what"));
@@ -30,7 +39,7 @@ static void add_sick(json_t *waits, const json_t *sick, int64_t stopped_ms)
             json_object_set_new(
                 edge, "deadline_ms",
                 json_integer(stopped_ms > since_ms ? (json_int_t)stopped_ms - since_ms : 0));
-        json_array_insert_new(waits, i, edge);
+        json_array_insert_new(waits, added++, edge);
     }
 }
 
@@ -41,7 +50,7 @@ static const json_t *culprit(const json_t *sick, const char *because)
     size_t i;
     json_array_foreach(sick, i, row)
     {
-        if (strcmp(text_of(row, "state"), "stopped") != 0)
+        if (is_view(row) || strcmp(text_of(row, "state"), "stopped") != 0)
             continue;
         if (strstr(because, text_of(row, "name")) != NULL)
             return row;

@@ -159,6 +159,7 @@ static const struct wire_field group_data_fields[] = {
     NUMBER(group_data, GroupData, prompt_count),
     ARRAY(group_data, GroupData, prompt_ids, FIELD_U32S, prompt_count, WIRE_TOKENS_MAX),
     MESSAGES(group_data, GroupData, samples, sample_count, WIRE_GROUP_SIZE_MAX, group_sample),
+    TEXT(group_data, GroupData, source, WIRE_TEXT_MAX),
 };
 // clang-format on
 

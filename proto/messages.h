@@ -298,6 +298,7 @@ struct group_data {
     const uint32_t *prompt_ids;
     uint32_t sample_count;
     const struct group_sample *samples;
+    const char *source; /* data source of the prompt, for people; "": not said */
 };
 struct version_register {
     uint64_t request;

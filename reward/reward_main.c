@@ -4,6 +4,8 @@
 #include "reward/plugin_host.h"
 #include "reward/words.h"
 #include "reward/worker.h"
+#include "transport/monitor.h"
+#include "transport/span_view.h"
 
 #include <stdio.h>
 #include <unistd.h>
@@ -32,10 +34,15 @@ int main(int argc, char **argv)
                                             .run = program.run,
                                             .index = program.index};
     struct reward_worker *worker = NULL;
-    enum status status = reward_worker_create(&worker, &options);
+    enum status status = monitor_open_program(&options.monitor, &program);
+    if (status == STATUS_OK)
+        span_view_open(&program);
+    if (status == STATUS_OK)
+        status = reward_worker_create(&worker, &options);
     if (status == STATUS_OK)
         status = reward_worker_run(worker, program_stop_signals());
     reward_worker_destroy(&worker);
+    monitor_close(&options.monitor);
     code = program_end(&program, status);
     if (status !=
         STATUS_OK) /* the plugin's thread may still run: nothing may be torn down under it */

@@ -9,6 +9,7 @@
 #include "core/fault.h"
 #include "core/log.h"
 #include "core/memory.h"
+#include "core/trace.h"
 #include "reward/desk.h"
 #include "reward/job.h"
 #include "reward/plugin_host.h"
@@ -16,9 +17,11 @@
 #include "reward/reward_metrics.h"
 #include "text/tokenizer.h"
 #include "transport/link.h"
+#include "transport/monitor.h"
 #include "transport/redis_view.h"
+#include "transport/span_view.h"
 
-enum { EVENTS_KEPT = 1000 };
+enum { PLUGINS_COUNTED = 8 };
 
 static const struct metric_row reward_metric_rows[] = {
 #define ROW(...) METRIC_ROW(struct reward_metrics, __VA_ARGS__)
@@ -32,6 +35,11 @@ const struct metric_row *reward_metrics_table(size_t *count)
     return reward_metric_rows;
 }
 
+struct plugin_tally {
+    char plugin[128];
+    uint64_t scores[SCORE_STATUS_COUNT];
+};
+
 struct reward_worker {
     const struct settings *settings;
     struct reward_metrics metrics;
@@ -42,11 +50,69 @@ struct reward_worker {
     struct link *link;
     struct arena *arena; /* of the message in hand */
     struct redis_view *redis;
+    struct monitor *monitor; /* borrowed */
     struct reward_desk desk;
     int64_t report_ns;
+    struct plugin_tally tallies[PLUGINS_COUNTED];
+    size_t tally_count;
+    bool tallies_changed;
+    bool told;       /* as the monitor was told */
+    const char *why; /* it is not ready; NULL: it is */
+    struct trace_chunk work;
 };
 
 /* ---- results: plugin to store ---- */
+
+/* Counts for the plugin of the moment; a reload may bring another one. The last place takes all further ones. */
+static void count_for_plugin(struct reward_worker *worker, enum score_status status)
+{
+    const char *name = plugin_host_name(worker->host);
+    size_t at = 0;
+    size_t most = sizeof worker->tallies[0].plugin - 1;
+    while (at < worker->tally_count && strncmp(worker->tallies[at].plugin, name, most) != 0)
+        at++;
+    if (at == worker->tally_count && at < PLUGINS_COUNTED)
+        snprintf(worker->tallies[worker->tally_count++].plugin, sizeof worker->tallies[0].plugin,
+                 "%s", name);
+    worker->tallies[at < PLUGINS_COUNTED ? at : PLUGINS_COUNTED - 1].scores[status]++;
+    worker->tallies_changed = true;
+}
+
+static enum status write_tallies(const struct reward_worker *worker, struct buffer *text)
+{
+    static const char *const names[SCORE_STATUS_COUNT] = {"ok",    "fail", "timeout",
+                                                          "error", "skip", "unscorable"};
+    struct buffer more;
+    enum status status;
+    buffer_init(&more, 0);
+    TRY(metrics_family(text, "weir_reward_plugin_items_total", "counter", "",
+                       "Items by plugin and by how they ended."));
+    for (size_t i = 0; i < worker->tally_count; i++)
+        for (int s = 0; s < SCORE_STATUS_COUNT; s++) {
+            buffer_clear(&more);
+            TRY_GOTO(out, metrics_label(&more, "plugin", worker->tallies[i].plugin));
+            TRY_GOTO(out, metrics_label(&more, "status", names[s]));
+            TRY_GOTO(out, metrics_sample(text, "weir_reward_plugin_items_total",
+                                         monitor_labels(worker->monitor), buffer_string(&more),
+                                         (double)worker->tallies[i].scores[s]));
+        }
+    status = STATUS_OK;
+out:
+    buffer_free(&more);
+    return status;
+}
+
+static void show_tallies(struct reward_worker *worker)
+{
+    struct buffer text;
+    if (worker->monitor == NULL || !worker->tallies_changed)
+        return;
+    worker->tallies_changed = false;
+    buffer_init(&text, 0);
+    if (write_tallies(worker, &text) == STATUS_OK)
+        monitor_put(worker->monitor, 0, buffer_string(&text));
+    buffer_free(&text);
+}
 
 static void count_result(struct reward_worker *worker, const struct plugin_job *job)
 {
@@ -57,8 +123,10 @@ static void count_result(struct reward_worker *worker, const struct plugin_job *
                : status == SCORE_ERROR                    ? &metrics->errors
                                                           : &metrics->skipped,
                1);
-    metric_set(&metrics->latency_ms,
-               (double)(clock_now_ns() - job->submitted_ns) / CLOCK_NS_PER_MS);
+    int64_t spent_ns = clock_now_ns() - job->submitted_ns;
+    metric_set(&metrics->latency_ms, (double)spent_ns / CLOCK_NS_PER_MS);
+    metric_observe_ns(&metrics->score_s, spent_ns);
+    count_for_plugin(worker, status);
     metric_set(&metrics->late, (double)plugin_host_late(worker->host));
 }
 
@@ -148,9 +216,10 @@ static enum status say(struct reward_worker *worker)
 static const char *stats_json(struct reward_worker *worker)
 {
     static struct buffer json; /* one worker a process; valid until the next call */
-    return metrics_object(reward_metric_rows,
-                          sizeof reward_metric_rows / sizeof reward_metric_rows[0],
-                          &worker->metrics, &json);
+    metric_set(&worker->metrics.redis_dropped, (double)redis_view_dropped(worker->redis));
+    return monitor_stats(worker->monitor, reward_metric_rows,
+                         sizeof reward_metric_rows / sizeof reward_metric_rows[0], &worker->metrics,
+                         &json);
 }
 
 static void fill_heartbeat(void *self, struct heartbeat *heartbeat)
@@ -167,14 +236,32 @@ static void report(struct reward_worker *worker)
     worker->report_ns = now_ns;
     char key[64];
     snprintf(key, sizeof key, "proc:reward:%u", worker->index);
-    redis_view_hash(worker->redis, key, stats_json(worker), 15);
+    redis_view_hash(worker->redis, key, stats_json(worker),
+                    redis_process_expire_s(&worker->settings->redis));
+}
+
+/* Ready: the plugin is loaded (else there is no worker), it is not stuck, and the store knows us. */
+static void beat(struct reward_worker *worker)
+{
+    bool joined = link_welcomed(worker->link), stuck = plugin_host_stuck(worker->host);
+    monitor_beat(worker->monitor);
+    show_tallies(worker);
+    const char *why = stuck                  ? "its plugin does not return"
+                      : !joined              ? "the store has not welcomed it"
+                      : worker->desk.leaving ? "it is leaving"
+                                             : NULL;
+    if (worker->told && worker->why == why)
+        return;
+    worker->told = true;
+    worker->why = why;
+    monitor_set_ready(worker->monitor, why == NULL, why != NULL ? why : "");
 }
 
 static void report_reload(struct reward_worker *worker)
 {
     char event[PLUGIN_EVENT_MAX];
     if (plugin_host_event(worker->host, event))
-        redis_view_stream(worker->redis, "events", event, EVENTS_KEPT);
+        redis_view_stream(worker->redis, "events", event, REDIS_EVENTS_KEPT);
 }
 
 /* ---- life ---- */
@@ -189,6 +276,9 @@ enum status reward_worker_create(struct reward_worker **out,
     const struct settings *settings = options->settings;
     worker->settings = settings;
     worker->index = options->index;
+    worker->monitor = options->monitor;
+    monitor_add(worker->monitor, reward_metric_rows,
+                sizeof reward_metric_rows / sizeof reward_metric_rows[0], &worker->metrics);
     snprintf(worker->run, sizeof worker->run, "%s", options->run);
     enum status status;
     TRY_GOTO(fail, plugin_services_open(settings->reward.judge));
@@ -207,6 +297,7 @@ enum status reward_worker_create(struct reward_worker **out,
     TRY_GOTO(fail, reward_desk_open(&worker->desk, link_incarnation(worker->link),
                                     settings->reward.queue));
     TRY_GOTO(fail, redis_view_open_set(&worker->redis, worker->run, &settings->redis));
+    span_view_begin(worker->redis);
     LOG_INFO("worker", "plugin loaded", "name=\"%s\" hash=%016" PRIx64,
              plugin_host_name(worker->host), plugin_host_file_hash(worker->host));
     *out = worker;
@@ -223,6 +314,8 @@ void reward_worker_destroy(struct reward_worker **pointer)
         return;
     char kept[STATUS_TEXT_MAX];
     status_keep(kept);
+    monitor_forget(worker->monitor);
+    span_view_end(); /* its view is ours */
     link_close(&worker->link, "leaving");
     bool stuck = worker->host != NULL && plugin_host_stuck(worker->host);
     plugin_host_close(&worker->host, reward_job_drop);
@@ -241,14 +334,19 @@ void reward_worker_destroy(struct reward_worker **pointer)
 static enum status work_once(struct reward_worker *worker)
 {
     struct message message = {0};
+    int64_t begin_ns = clock_now_ns();
     arena_reset(worker->arena);
     bool collects = reward_desk_collects(&worker->desk);
     TRY(link_poll(worker->link, 50, collects ? plugin_host_fd(worker->host) : -1, worker->arena,
                   &message));
     if (message.type != MESSAGE_NONE)
         TRY(take_message(worker, &message));
+    bool busy = worker->desk.working > 0;
     TRY(collect_results(worker));
+    busy = busy || worker->desk.working > 0;
+    trace_chunk_turn(&worker->work, busy ? "score" : NULL, begin_ns, 0, 0);
     TRY(say(worker));
+    beat(worker);
     report(worker);
     report_reload(worker);
     return STATUS_OK;

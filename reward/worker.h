@@ -11,10 +11,12 @@
 
 struct reward_worker;
 
+struct monitor;
 struct reward_worker_options {
     const struct settings *settings; /* borrowed */
     const char *endpoint, *run;
     uint32_t index;
+    struct monitor *monitor; /* borrowed; NULL: none */
 };
 
 MUST_CHECK enum status reward_worker_create(struct reward_worker **worker,

@@ -192,5 +192,10 @@ struct book_counters { /* for metrics and tests */
     double staleness_mean; /* of the last plan */
 };
 void book_read_counters(const struct book *book, struct book_counters *counters);
+struct book_load { /* of this moment, for metrics */
+    uint64_t samples_queued, samples_unscored, leases_live;
+};
+void book_read_load(const struct book *book, struct book_load *load);
+const char *book_drop_reason(enum drop_reason reason); /* "zero_variance" */
 
 #endif

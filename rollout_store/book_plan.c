@@ -314,7 +314,8 @@ enum status book_group_request(struct book *book, struct peer *peer, uint64_t gr
                        .prompt_count = prompt->count,
                        .prompt_ids = prompt->ids,
                        .sample_count = group->size,
-                       .samples = samples}};
+                       .samples = samples,
+                       .source = prompts_source(book->config.prompts, prompt->source)}};
     return book_send(out, peer->id, &message);
 }
 

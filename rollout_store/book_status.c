@@ -10,6 +10,18 @@ static const char *const drop_keys[DROP_REASON_COUNT] = {
     "none",           "zero_variance", "stale",   "generation_failed",
     "scoring_failed", "invalid",       "drained", "dead_branch"};
 
+const char *book_drop_reason(enum drop_reason reason)
+{
+    return drop_keys[reason];
+}
+
+void book_read_load(const struct book *book, struct book_load *load)
+{
+    *load = (struct book_load){.samples_queued = book->queued,
+                               .samples_unscored = book->finished,
+                               .leases_live = book->leases.count};
+}
+
 static int64_t since_ms(const struct book *book, int64_t then_ns)
 {
     return (book->now_ns - then_ns) / CLOCK_NS_PER_MS;

@@ -209,7 +209,7 @@ static enum status say_empty(const struct curriculum *curriculum, uint64_t versi
     if (paused > 0 && full == 0)
         return FAIL(STATUS_AGAIN,
                     "no prompt is drawn: every data source that has some left is paused (%" PRIu32
-                    "); `weir rescore` or `weir resume` lets them go on",
+                    "); `weir rescore` or `weir release` lets them go on",
                     paused);
     return FAIL(STATUS_NOT_FOUND,
                 "no prompt is left to draw at version %" PRIu64 ": of %" PRIu32

@@ -353,14 +353,16 @@ static enum status put_group(struct reader *reader, uint64_t group_id, uint64_t 
         return FAIL(STATUS_LIMIT, "no room for a group of %u", size);
     for (uint32_t i = 0; i < size; i++)
         TRY(describe_sample(reader, &group->samples[i], i, limit, &samples[i]));
-    struct message message = {.type = MESSAGE_group_data,
-                              .group_data = {.group_id = group_id,
-                                             .prompt_id = group->prompt_id,
-                                             .temperature = (float)settings->sampling.temperature,
-                                             .prompt_count = prompt->count,
-                                             .prompt_ids = prompt->ids,
-                                             .sample_count = size,
-                                             .samples = samples}};
+    struct message message = {
+        .type = MESSAGE_group_data,
+        .group_data = {.group_id = group_id,
+                       .prompt_id = group->prompt_id,
+                       .temperature = (float)settings->sampling.temperature,
+                       .prompt_count = prompt->count,
+                       .prompt_ids = prompt->ids,
+                       .sample_count = size,
+                       .samples = samples,
+                       .source = prompts_source(reader->prompts, prompt->source)}};
     return tape_put(&reader->out, &message);
 }
 

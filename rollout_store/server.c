@@ -126,6 +126,18 @@ static enum status open_book(struct server *server, const struct server_options 
     return STATUS_OK;
 }
 
+/* FOLDER/endpoint, where the store is to be found: the supervisor reads it when the port was left open, and `weir node`
+ * on other machines always. */
+static enum status publish_endpoint(const struct server *server, const char *folder)
+{
+    char path[FILE_PATH_MAX], text[FILE_PATH_MAX];
+    TRY(file_path(path, "%s/endpoint", folder));
+    hub_public_endpoint(server->hub, text, sizeof text - 1);
+    size_t size = strlen(text);
+    text[size++] = '\n';
+    return file_replace(path, text, size);
+}
+
 static enum status open_services(struct server *server, const struct server_options *options,
                                  const char *ledger_folder)
 {
@@ -142,7 +154,7 @@ static enum status open_services(struct server *server, const struct server_opti
                                                                            : path,
                  server->settings->run.keys));
     LOG_INFO("store", "listening", "endpoint=%s", hub_endpoint(server->hub));
-    return STATUS_OK;
+    return publish_endpoint(server, options->run_folder);
 }
 
 enum status server_create(struct server **out, const struct server_options *options)
@@ -152,6 +164,8 @@ enum status server_create(struct server **out, const struct server_options *opti
     if (server == NULL)
         return FAIL(STATUS_NO_MEMORY, "server");
     server->settings = options->settings;
+    server->monitor = options->monitor;
+    server_metrics_open(server);
     server->quarantine.fd = -1;
     char ledger_folder[FILE_PATH_MAX];
     enum status status;
@@ -181,6 +195,7 @@ void server_destroy(struct server **server_pointer)
     struct server *server = *server_pointer;
     if (server == NULL)
         return;
+    monitor_forget(server->monitor);
     hub_close(&server->hub);
     index_close(&server->index);
     server_view_close(&server->view);
@@ -229,6 +244,7 @@ static enum status finish(struct server *server, const char *reason, bool failed
 {
     char why[512];
     snprintf(why, sizeof why, "%s", reason);
+    monitor_set_ready(server->monitor, false, "the run is over");
     LOG_INFO("store", "stopping", "reason=\"%s\"", why);
     TRY(server_view_event(&server->view, "stop", why));
     TRY(see_off(server, SERVER_BYE_MS, stop_signals));
@@ -240,6 +256,7 @@ enum status server_run(struct server *server, atomic_int *stop_signals)
     bool busy = true;
     server->stop_signals = stop_signals;
     server->turned_ns = server->awake_ns = clock_now_ns();
+    monitor_set_ready(server->monitor, true, "");
     for (;;) {
         const char *reason = "";
         bool failed = false;
@@ -248,6 +265,7 @@ enum status server_run(struct server *server, atomic_int *stop_signals)
             return finish(server, reason, failed, stop_signals);
         if (*stop_signals == 0)
             continue;
+        monitor_set_ready(server->monitor, false, "it is draining");
         LOG_INFO("store", "draining", "drain_s=%" PRIu32, server->settings->run.drain_s);
         book_drain(server->book, "the store was told to stop (SIGTERM or Ctrl-C)");
         return see_off(server, (int64_t)server->settings->run.drain_s * 1000, stop_signals);

@@ -13,11 +13,13 @@
 
 enum { SERVER_ROUND_MESSAGES = 256, SERVER_BYE_MS = 2000 };
 
+struct monitor;
 struct server_options {
     const struct settings *settings;
-    const char *run;        /* name */
-    const char *run_folder; /* holds ledger/, run.db and, by default, store.sock */
-    const char *endpoint;   /* "": ipc://<run_folder>/store.sock */
+    const char *run;         /* name */
+    const char *run_folder;  /* holds ledger/, run.db and, by default, store.sock */
+    const char *endpoint;    /* "": ipc://<run_folder>/store.sock */
+    struct monitor *monitor; /* borrowed; NULL: none */
 };
 
 struct server;

@@ -8,9 +8,10 @@
 #include "core/clock.h"
 #include "core/fault.h"
 #include "core/log.h"
+#include "core/trace.h"
 #include "rollout_store/server_state.h"
 
-enum { IDLE_POLL_MS = 20, FORGET_MS = 60000, AWAKE_GAP_MS = 1000 };
+enum { IDLE_POLL_MS = 20, FORGET_MS = 60000, AWAKE_GAP_MS = 1000, LONG_MS = 10 };
 
 /* ---- in ---- */
 
@@ -126,13 +127,25 @@ static enum status take_messages(struct server *server, int64_t timeout_ms)
 
 /* ---- to disk, and out ---- */
 
+/* A span of what took so long that somebody may have waited for it. */
+static void note_long(const char *name, int64_t begin_ns, int64_t end_ns)
+{
+    if (end_ns - begin_ns >= LONG_MS * (int64_t)CLOCK_NS_PER_MS)
+        trace_span(name, begin_ns, end_ns, 0);
+}
+
 static enum status commit(struct server *server)
 {
     if (server->out.records.size == 0)
         return STATUS_OK;
     TRY(server_append(server));
+    int64_t begin_ns = clock_now_ns();
     TRY(ledger_sync(server->ledger));
+    int64_t synced_ns = clock_now_ns();
+    metric_observe_ns(&server->metrics.sync_s, synced_ns - begin_ns);
+    note_long("ledger sync", begin_ns, synced_ns);
     TRY(snapshots_round(&server->snapshots, server->book, server->ledger));
+    note_long("snapshot", synced_ns, clock_now_ns());
     index_advance(server->index, ledger_offset(server->ledger));
     return STATUS_OK;
 }
@@ -222,6 +235,16 @@ static void forget_silent(struct server *server, int64_t now_ns)
     }
 }
 
+/* A span of the round that made a plan. */
+static void note_plan(struct server *server, int64_t begin_ns)
+{
+    struct book_counters counters;
+    book_read_counters(server->book, &counters);
+    if (counters.planned_version > server->traced_plan)
+        trace_span("plan", begin_ns, clock_now_ns(), counters.planned_version);
+    server->traced_plan = counters.planned_version;
+}
+
 enum status server_turn(struct server *server, bool *busy)
 {
     int64_t heartbeat_ms = server->settings->store.heartbeat_ms;
@@ -229,13 +252,16 @@ enum status server_turn(struct server *server, bool *busy)
     TRY(take_messages(server, *busy                         ? 0
                               : heartbeat_ms < IDLE_POLL_MS ? heartbeat_ms
                                                             : IDLE_POLL_MS));
+    int64_t begin_ns = clock_now_ns();
     TRY(pause_alarmed(server));
     TRY(book_tick(server->book, clock_now_ns(), &server->out));
     TRY(commit(server));
     TRY(send_round(server));
+    note_plan(server, begin_ns);
     *busy = server->out.send_count > 0 || server->inbox.count > 0;
     TRY(server_view_round(&server->view, server->book, clock_now_ns()));
     quarantine_round(&server->quarantine, server->book, server->hub);
+    server_metrics_round(server, clock_now_ns());
     TRY(note_changes(server));
     TRY(note_stage(server));
     forget_silent(server, clock_now_ns());

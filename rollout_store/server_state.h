@@ -14,7 +14,9 @@
 #include "rollout_store/server.h"
 #include "rollout_store/server_view.h"
 #include "rollout_store/snapshots.h"
+#include "rollout_store/store_metrics.h"
 #include "transport/link.h"
+#include "transport/monitor.h"
 
 enum {
     KEPT_MAX = 16384,            /* messages whose peers take nothing, all together, */
@@ -25,6 +27,7 @@ enum {
     QUARANTINE_KIND_LINES = 100, /* and of one kind; more are counted only */
     SERVER_TEXT_MAX = 64 << 10,  /* of a report or a wait that people read */
     ALARM_EVERY_MS = 10000,
+    METRICS_EVERY_MS = 500,
     HOLD_RETRY_MS = 200
 };
 
@@ -59,12 +62,16 @@ struct server {
     struct index *index;
     struct hub *hub;
     struct server_view view;
+    struct monitor *monitor; /* borrowed */
+    struct store_metrics metrics;
+    int64_t measured_ns, published_ns;
     struct book_out out;
     struct arena *out_arena, *in_arena;
     struct kept *kept; /* [KEPT_MAX], first kept_count in use */
     size_t kept_count;
     struct inbox inbox;
     struct quarantine quarantine;
+    uint64_t traced_plan; /* the newest plan that has its span */
     uint64_t records, seen_version;
     uint32_t seen_branch;
     struct book_stage seen_stage;
@@ -95,6 +102,11 @@ MUST_CHECK enum status quarantine_open(struct quarantine *quarantine, const char
 void quarantine_close(struct quarantine *quarantine);
 /* Writes down what hub and book refused since the last call. Never fails the run. */
 void quarantine_round(struct quarantine *quarantine, struct book *book, const struct hub *hub);
+
+/* ---- server_metrics.c ---- */
+void server_metrics_open(struct server *server);
+/* The main loop turned; every METRICS_EVERY_MS its figures are brought up to date. */
+void server_metrics_round(struct server *server, int64_t now_ns);
 
 /* ---- server_round.c ---- */
 /* *busy: something was sent, so more may be possible at once. */

@@ -11,8 +11,9 @@
 #include "core/file.h"
 #include "core/log.h"
 #include "core/memory.h"
+#include "transport/span_view.h"
 
-enum { VIEW_TAKE = 64, VIEW_DETAIL_BYTES = 4096, EVENTS_KEPT = 5000 };
+enum { VIEW_TAKE = 64, VIEW_DETAIL_BYTES = 4096 };
 
 static enum status ring_create(struct view_ring *ring, size_t capacity)
 {
@@ -42,18 +43,16 @@ static struct buffer *ring_next(struct view_ring *ring)
 
 static enum status open_redis(struct server_view *view, const char *run, const char *run_folder)
 {
-    const struct redis_settings *redis = &view->settings->redis;
+    struct redis_settings redis = view->settings->redis;
     char address[FILE_PATH_MAX];
-    if (redis->mode == REDIS_OFF)
-        return STATUS_OK;
+    if (redis.mode == REDIS_OFF || redis.address[0] != '\0' || redis.sentinels[0] != '\0')
+        return redis_view_open_set(&view->redis, run, &redis);
     char *whole = realpath(run_folder, NULL);
-    enum status status = redis->address[0] != '\0' ? file_path(address, "%s", redis->address)
-                                                   : file_path(address, "%s/redis.sock",
-                                                               whole != NULL ? whole : run_folder);
+    enum status status = file_path(address, "%s/redis.sock", whole != NULL ? whole : run_folder);
     /* lint: allow(free): realpath hands over memory of its own */
     free(whole);
-    return status == STATUS_OK ? redis_view_open(&view->redis, run, address, redis->password)
-                               : status;
+    redis.address = address;
+    return status == STATUS_OK ? redis_view_open(&view->redis, run, &redis) : status;
 }
 
 enum status server_view_open(struct server_view *view, const struct settings *settings,
@@ -66,7 +65,10 @@ enum status server_view_open(struct server_view *view, const struct settings *se
     TRY(ring_create(&view->rollouts, VIEW_ROLLOUTS));
     TRY(ring_create(&view->events, VIEW_EVENTS));
     TRY(server_bias_open(&view->bias, 40));
-    return open_redis(view, run, run_folder);
+    TRY(open_redis(view, run, run_folder));
+    redis_view_trims_shared(view->redis);
+    span_view_begin(view->redis);
+    return STATUS_OK;
 }
 
 void server_view_close(struct server_view *view)
@@ -118,6 +120,8 @@ static enum status write_rollout(struct server_view *view, const struct book_rol
                       rollout->group_id, rollout->prompt_id, rollout->sample, rollout->attempt,
                       rollout->count, rollout->version_min, rollout->version_max,
                       finish[rollout->finish], score[rollout->score_status], rollout->reward));
+    TRY(buffer_text(json, ",\"source\":"));
+    TRY(buffer_json_text(json, prompts_source(view->prompts, prompt->source)));
     if (rollout->scorer != 0)
         TRY(buffer_printf(json, ",\"scorer\":\"%016" PRIx64 "\"", rollout->scorer));
     TRY(buffer_text(json, ",\"detail\":"));
@@ -181,7 +185,6 @@ enum status server_view_round(struct server_view *view, struct book *book, int64
     buffer_clear(&view->text);
     TRY(book_counters_json(book, &view->text));
     redis_view_hash(view->redis, "state", buffer_string(&view->text), 0);
-    redis_view_hash(view->redis, "proc:store:0", buffer_string(&view->text), 15);
     return publish_sources(view, book, counters.version);
 }
 
@@ -194,7 +197,7 @@ enum status server_view_event(struct server_view *view, const char *kind, const 
                       clock_wall_ns() / CLOCK_NS_PER_MS, kind));
     TRY(buffer_json_text(line, text));
     TRY(buffer_text(line, "}"));
-    redis_view_stream(view->redis, "events", buffer_string(line), EVENTS_KEPT);
+    redis_view_stream(view->redis, "events", buffer_string(line), REDIS_EVENTS_KEPT);
     return STATUS_OK;
 }
 

@@ -6,6 +6,9 @@
 #include "core/program.h"
 #include "rollout_store/replay.h"
 #include "rollout_store/server.h"
+#include "rollout_store/store_metrics.h"
+#include "transport/monitor.h"
+#include "transport/span_view.h"
 
 static enum status run(struct program *program)
 {
@@ -31,10 +34,16 @@ static enum status run(struct program *program)
         return FAIL(STATUS_INVALID, "the run has no name: give --run NAME or set run.name");
     TRY(file_make_dirs(folder));
     struct server *server = NULL;
-    enum status status = server_create(&server, &options);
+    enum status status = monitor_open_program(&options.monitor, program);
+    if (status == STATUS_OK)
+        span_view_open(program);
+    if (status == STATUS_OK)
+        status = server_create(&server, &options);
     if (status == STATUS_OK)
         status = server_run(server, program_stop_signals());
+    span_view_end();
     server_destroy(&server);
+    monitor_close(&options.monitor);
     return status;
 }
 
@@ -43,6 +52,7 @@ int main(int argc, char **argv)
     if (argc > 1 && strcmp(argv[1], "replay") == 0)
         return replay_main(argc - 1, argv + 1);
     struct program program;
+    program_set_metrics(store_metrics_table);
     int code = program_start(&program, argc, argv, ROLE_NAME_STORE,
                              "Keeps the book of a run: prompts, groups, leases, scores, plans and "
                              "versions, on disk before\n"

@@ -209,7 +209,7 @@ static void test_book_paused_sources_survive_a_restart_and_rescore_resumes_them(
     const char *reason;
     bool failed;
     if (!book_stopping(world.book, &reason, &failed)) /* waits, and `why` says for whom */
-        assert_non_null(strstr(ask(&world, "why", "{}"), "weir resume"));
+        assert_non_null(strstr(ask(&world, "why", "{}"), "weir release"));
     ask(&world, "rescore", "{}");
     for (uint32_t i = 0; i < 3; i++)
         assert_false(curriculum_paused(book_curriculum(world.book), i));

@@ -139,7 +139,7 @@ static const struct plan_request plan_request_example = {1, 2, 3, 4};
 static const struct plan plan_example = {
     1, 2, 3, 4, numbers, 3, cuts, true, "{\"loss\":\"cispo\"}", 5, 2.5, 3, 4096};
 static const struct group_request group_request_example = {1};
-static const struct group_data group_data_example = {1, 2, 0.875f, 3, ids, 2, samples};
+static const struct group_data group_data_example = {1, 2, 0.875f, 3, ids, 2, samples, "gsm8k"};
 static const struct version_register version_register_example = {1, 2, 3, 4, 5, "/dev/shm/w"};
 static const struct checkpoint_report checkpoint_report_example = {1, 2, 3, 4, "checkpoints/3"};
 static const struct step_report step_report_example = {1, "{\"loss\":0.5}"};
@@ -387,6 +387,7 @@ COMPARE(group_sample)
 }
 COMPARE(group_data)
 {
+    SAME_TEXT(source);
     SAME(group_id);
     SAME(prompt_id);
     SAME_REAL(temperature);

@@ -371,7 +371,13 @@ static void test_settings_rules_name_both_settings(void **state)
                    "store.groups_per_publish 32 is below learner.updates_per_publish 33");
     assert_refused("model: {lightning_chunk: 12}", "model.lightning_chunk is 12: make it a mult");
     assert_refused("model: {lm_head: fp32_out}", "model.lm_head fp32_out needs run.device cuda");
-    assert_refused("redis: {mode: connect}", "redis.mode is connect, but redis.address is empty");
+    assert_refused("redis: {mode: connect}",
+                   "redis.mode is connect, but redis.address and redis.sentinels are empty");
+    assert_refused("redis: {sentinels: \"a:1\"}",
+                   "redis.sentinels is set, but redis.mode is start");
+    assert_refused("redis: {mode: connect, sentinels: \"a:1\", address: \"b:2\"}",
+                   "redis.sentinels and redis.address are both set");
+    assert_refused("redis: {mode: connect, sentinels: \"a:1\", master: \"\"}", "name the master");
     assert_refused("store: {lease_ms: 2000, heartbeat_ms: 501}",
                    "store.lease_ms 2000 is below 4 * store.heartbeat_ms 501");
     assert_refused("weights: {channel: ipc}", "weights.channel is ipc, which hands on GPU memory");

@@ -61,9 +61,9 @@ static void train(uint64_t seed)
     assert_true(stats.updated);
 }
 
-static struct eval_version now(uint64_t version, uint32_t branch)
+static struct weights_version now(uint64_t version, uint32_t branch)
 {
-    return (struct eval_version){
+    return (struct weights_version){
         .version = version, .branch = branch, .digest = trainer.weights.digest};
 }
 
@@ -85,10 +85,10 @@ static void test_eval_folder_has_the_exact_weights_of_its_version(void **state)
     make_run(run, "exact");
     must(eval_writer_open(&writer, run, model, &alarms));
     train(1);
-    struct eval_version five = now(5, 0);
+    struct weights_version five = now(5, 0);
     must(eval_writer_put(&writer, &trainer, &five, "", false));
     train(2); /* goes on while it is written */
-    struct eval_version six = now(6, 0);
+    struct weights_version six = now(6, 0);
     assert_true(five.digest != six.digest);
     must(eval_writer_put(&writer, &trainer, &six, "", true)); /* waits */
     eval_writer_end(&writer, 6);
@@ -115,7 +115,7 @@ static void test_eval_folder_copies_wait_their_turn(void **state)
     must(eval_writer_open(&writer, run, model, &alarms));
     for (uint64_t i = 0; i < VERSIONS; i++) {
         train(20 + i);
-        struct eval_version version = now(i, 0);
+        struct weights_version version = now(i, 0);
         digests[i] = version.digest;
         must(eval_writer_put(&writer, &trainer, &version, "", false));
     }
@@ -135,7 +135,7 @@ static void test_eval_folder_of_a_checkpoint_is_linked(void **state)
     char run[FILE_PATH_MAX], path[FILE_PATH_MAX], checkpoint[FILE_PATH_MAX], folder[FILE_PATH_MAX];
     make_run(run, "linked");
     must(eval_writer_open(&writer, run, model, &alarms));
-    struct eval_version version = now(7, 2);
+    struct weights_version version = now(7, 2);
     struct checkpoint_state saved = {.version = 7, .branch = 2, .digest = version.digest};
     must(checkpoint_save(path_in(folder, run, "checkpoints"), &trainer, &saved, model, 1,
                          checkpoint, sizeof checkpoint));
@@ -162,7 +162,7 @@ static void test_eval_folder_of_another_branch_takes_the_name(void **state)
     char run[FILE_PATH_MAX], path[FILE_PATH_MAX], report[FILE_PATH_MAX];
     make_run(run, "branch");
     must(eval_writer_open(&writer, run, model, &alarms));
-    struct eval_version old = now(5, 0);
+    struct weights_version old = now(5, 0);
     must(eval_writer_put(&writer, &trainer, &old, "", false));
     eval_writer_close(&writer);
     must(file_replace(path_in(report, run, "eval/step_5/report"), "r", 1));
@@ -170,7 +170,7 @@ static void test_eval_folder_of_another_branch_takes_the_name(void **state)
     must(eval_writer_put(&writer, &trainer, &old, "", false));
     assert_false(writer.running);
     train(4);
-    struct eval_version other = now(5, 1);
+    struct weights_version other = now(5, 1);
     must(eval_writer_put(&writer, &trainer, &other, "", false));
     eval_writer_close(&writer);
     assert_holds(path_in(path, run, "eval/step_5"), other.digest);
@@ -188,7 +188,7 @@ static void test_eval_folder_that_cannot_be_written_is_an_alarm(void **state)
     uint64_t before = alarms.count;
     must(file_remove_tree(path_in(path, run, "eval")));
     must(file_replace(path, "in the way", 10));
-    struct eval_version version = now(5, 0);
+    struct weights_version version = now(5, 0);
     must(eval_writer_put(&writer, &trainer, &version, "", false));
     eval_writer_close(&writer);
     assert_int_equal(alarms.count, before + 1);

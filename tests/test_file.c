@@ -7,6 +7,8 @@
 #include <cmocka.h>
 
 #include <fcntl.h>
+#include <signal.h>
+#include <sys/resource.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -70,6 +72,27 @@ static void test_file_write_all_on_a_full_disk_says_so(void **state)
     close(fd);
     assert_non_null(strstr(status_last_error(), "log.bin: write: disk full"));
     assert_non_null(strstr(status_last_error(), "10 of 10 bytes are missing"));
+}
+
+static void test_file_append_takes_back_what_did_not_fit(void **state)
+{
+    (void)state;
+    struct rlimit before, little;
+    assert_int_equal(file_replace(in_folder("torn"), "1234", 4), STATUS_OK);
+    int fd = open(in_folder("torn"), O_WRONLY | O_APPEND | O_CLOEXEC);
+    assert_true(fd >= 0);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    little = (struct rlimit){.rlim_cur = 6, .rlim_max = before.rlim_max};
+    assert_true(signal(SIGXFSZ, SIG_IGN) != SIG_ERR);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &little), 0);
+    enum status status = file_append_all(fd, "56789", 5, "torn");
+    off_t size = lseek(fd, 0, SEEK_END);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    assert_int_equal(status, STATUS_IO);
+    assert_int_equal(size, 4);
+    assert_int_equal(file_append_all(fd, "56789", 5, "torn"), STATUS_OK);
+    assert_int_equal(lseek(fd, 0, SEEK_END), 9);
+    close(fd);
 }
 
 static void test_file_read_errors_name_path_and_cause(void **state)
@@ -136,6 +159,7 @@ int main(void)
         cmocka_unit_test(test_file_replace_leaves_new_contents_and_no_rest),
         cmocka_unit_test(test_file_replace_failure_keeps_the_old_file),
         cmocka_unit_test(test_file_write_all_on_a_full_disk_says_so),
+        cmocka_unit_test(test_file_append_takes_back_what_did_not_fit),
         cmocka_unit_test(test_file_read_errors_name_path_and_cause),
         cmocka_unit_test(test_file_make_dirs_and_remove_tree_are_idempotent),
         cmocka_unit_test(test_file_path_too_long_is_refused_not_cut),

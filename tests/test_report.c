@@ -1,4 +1,5 @@
 /* links: learner core */
+/* timeout: 30 */
 /* metrics.jsonl when a learner begins again: lines of steps that will be made again and a line cut off by a kill go,
  * every other byte stays. */
 #include <setjmp.h>
@@ -14,6 +15,7 @@
 #include "core/buffer.h"
 #include "core/file.h"
 #include "learner/learner_state.h"
+#include "learner/lines.h"
 
 static char folder[64], path[FILE_PATH_MAX];
 
@@ -90,6 +92,25 @@ static void test_report_lines_of_later_steps_go(void **state)
     buffer_free(&text);
 }
 
+static void test_report_old_lines_go_whole(void **state)
+{
+    (void)state;
+    enum { STEPS = 40 };
+    struct buffer text, rest;
+    size_t ends[STEPS + 1];
+    make_lines(&text, ends, STEPS);
+    for (size_t kept = 3; kept <= STEPS + 1; kept += STEPS) {
+        size_t from = kept < STEPS ? ends[STEPS - kept] : 0;
+        write_file(&text, text.size);
+        assert_int_equal(lines_keep_last(path, kept), STATUS_OK);
+        begin_at(100);
+        rest = (struct buffer){.bytes = text.bytes + from, .size = text.size - from};
+        expect(&rest, rest.size);
+    }
+    assert_int_equal(lines_keep_last("/nowhere/x.jsonl", 3), STATUS_OK);
+    buffer_free(&text);
+}
+
 static void test_report_a_line_cut_off_goes_wherever_it_was_cut(void **state)
 {
     (void)state;
@@ -123,6 +144,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_report_lines_of_later_steps_go),
+        TEST(test_report_old_lines_go_whole),
         TEST(test_report_a_line_cut_off_goes_wherever_it_was_cut),
         TEST(test_report_new_and_foreign_files_are_begun_again),
     };

@@ -353,11 +353,13 @@ static void test_reward_worker_restarted_store_gets_unacknowledged_frames_again(
     start(BUILD_DIR "/plugins/addition.so", 5000);
     STORE_UNTIL(store.scored == 100);
     assert_int_equal(store.frames_again, 0);
+    uint32_t asked =
+        store.requests; /* 1, or more on a machine so busy that it had to say hello again */
     hub_close(&store.hub);
     clock_sleep_ms(100);
     store_open();
-    STORE_UNTIL(store.requests == 2);
-    assert_int_equal(store.frees[1], QUEUE - 100); /* the worker still holds 100 scores */
+    STORE_UNTIL(store.requests == asked + 1);
+    assert_int_equal(store.frees[asked], QUEUE - 100); /* the worker still holds 100 scores */
     uint32_t frames = 0, last = 0;
     for (uint32_t i = 1; i < FRAMES_SEEN_MAX; i++)
         if (store.frame_scores[i] != 0)
@@ -367,8 +369,8 @@ static void test_reward_worker_restarted_store_gets_unacknowledged_frames_again(
     STORE_UNTIL(store.scored == 150 && store.frames_again >= frames);
     assert_int_equal(last, frames);
     assert_int_equal(store.frames_again, frames);
-    STORE_UNTIL(store.requests >= 3); /* nothing is left: all of the queue is free again */
-    assert_int_equal(store.frees[2], QUEUE);
+    STORE_UNTIL(store.requests >= asked + 2); /* nothing is left: all of the queue is free again */
+    assert_int_equal(store.frees[asked + 1], QUEUE);
     for (uint32_t i = 0; i < 150; i++)
         assert_int_equal(store.items[i].scores, 1);
     stop_signals = 1;

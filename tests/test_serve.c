@@ -10,6 +10,7 @@
 
 #include <jansson.h>
 
+#include "actor/score.h"
 #include "tests/serve_world.h"
 #include "tests/slow.h"
 
@@ -103,7 +104,39 @@ static unsigned byte_of(const char *token)
                                                  : (unsigned char)token[0];
 }
 
-static void test_serve_echo_scores_tokens_as_sampling_did(void **state)
+struct scores {
+    float logprobs[64];
+    uint32_t count;
+};
+
+static enum status keep_scores(void *self, const struct scored *scored)
+{
+    struct scores *scores = self;
+    assert_true(scored->count <= 64);
+    scores->count = scored->count;
+    memcpy(scores->logprobs, scored->logprobs, scored->count * sizeof *scored->logprobs);
+    return STATUS_OK;
+}
+
+/* What `weir score` says of the ids, by an engine of its own. */
+static void score(const struct serve_world *world, const uint32_t *ids, uint32_t count,
+                  struct scores *scores)
+{
+    struct engine engine;
+    struct scorer *scorer = NULL;
+    struct scorer_request request = {.tag = 1, .ids = ids, .count = count};
+    bool worked = false;
+    must(engine_create(&engine, &world->settings, 0, 1));
+    must(engine_load_folder(&engine, serve_model));
+    must(scorer_create(&scorer, &engine, keep_scores, scores));
+    must(scorer_add(scorer, &request));
+    while (scorer_pending(scorer) > 0)
+        must(scorer_step(scorer, &worked));
+    scorer_destroy(&scorer);
+    engine_destroy(&engine);
+}
+
+static void test_serve_echo_scores_tokens_as_sampling_and_weir_score_do(void **state)
 {
     (void)state;
     struct serve_world world;
@@ -117,21 +150,28 @@ static void test_serve_echo_scores_tokens_as_sampling_did(void **state)
     json_t *lists = json_object_get(choice(made, 0), "logprobs");
     json_t *tokens = json_object_get(lists, "tokens"), *token;
     json_t *logprobs = json_object_get(lists, "token_logprobs");
+    uint32_t ids[43] = {97, 98, 99};
     size_t i;
-    json_array_foreach(tokens, i, token) size +=
-        (size_t)snprintf(body + size, sizeof body - size, ",%u", byte_of(json_string_value(token)));
+    assert_int_equal(json_array_size(tokens), 40);
+    json_array_foreach(tokens, i, token)
+    {
+        ids[3 + i] = byte_of(json_string_value(token));
+        size += (size_t)snprintf(body + size, sizeof body - size, ",%u", ids[3 + i]);
+    }
     snprintf(body + size, sizeof body - size,
              "],\"max_tokens\":0,\"echo\":true,\"logprobs\":1,\"temperature\":0}");
     json_t *scored = ask(&world, "/v1/completions", body, 200);
     json_t *again = json_object_get(choice(scored, 0), "logprobs");
     json_t *echoed = json_object_get(again, "token_logprobs");
-    assert_int_equal(json_array_size(tokens), 40);
+    struct scores scores = {.count = 0};
+    score(&world, ids, 43, &scores);
+    assert_int_equal(scores.count, 43);
     assert_int_equal(json_array_size(echoed), 43);
     assert_true(json_is_null(json_array_get(echoed, 0)));
     json_array_foreach(logprobs, i, token)
     {
         double a = json_real_value(token), b = json_real_value(json_array_get(echoed, i + 3));
-        assert_true(a < 0.0 && a == b);
+        assert_true(a < 0.0 && a == b && (float)b == scores.logprobs[i + 3]);
         json_t *top = json_array_get(json_object_get(again, "top_logprobs"), i + 3), *value;
         const char *key;
         bool there = false;
@@ -566,7 +606,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_serve_same_seed_gives_the_same_text_alone_and_in_company),
-        cmocka_unit_test(test_serve_echo_scores_tokens_as_sampling_did),
+        cmocka_unit_test(test_serve_echo_scores_tokens_as_sampling_and_weir_score_do),
         cmocka_unit_test(test_serve_greedy_takes_the_most_probable_token),
         cmocka_unit_test(test_serve_streams_say_what_whole_answers_say),
         cmocka_unit_test(test_serve_wrong_requests_are_refused_by_name),

@@ -160,7 +160,7 @@ static void test_story_bad_input_name_in_use_names_its_owner(void **state)
     assert_true(named);
     story_start(&second, "twice", "");
     assert_true(story_wait(&second, LIMIT_MS) > 0);
-    assert_true(story_said(second.err, "run.resume=true"));
+    assert_true(story_said(second.err, "weir resume story-"));
 }
 
 /* Whatever room there is on the disk. */

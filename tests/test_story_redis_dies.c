@@ -5,8 +5,9 @@
  * Stopped for 5 s, out of memory, with another password, killed and started again it costs nothing either, and the
  * view is back afterwards. */
 #include "tests/chaos_story.h"
+#include "tests/story_command.h"
 
-enum { STEPS = 60, MOODY_STEPS = 350, LIMIT_MS = 60000, SOON_MS = 20000 };
+enum { STEPS = 120, MOODY_STEPS = 350, LIMIT_MS = 60000, SOON_MS = 20000 };
 
 static pid_t redis_of(const struct story_run *run)
 {
@@ -18,10 +19,15 @@ static void test_story_redis_dies_costs_no_step(void **state)
 {
     (void)state;
     struct story_run run;
-    story_start(&run, "run", "run.steps=60 redis.mode=start redis.publish_ms=50");
+    story_start(&run, "run", "run.steps=120 redis.mode=start redis.publish_ms=50");
     story_await_steps(&run, 2, SOON_MS);
     pid_t redis = redis_of(&run);
     assert_true(redis > 0);
+    assert_int_equal(kill(redis, SIGSTOP), 0);
+    clock_sleep_ms(500); /* until the supervisor has seen it */
+    static struct story_text text;
+    assert_int_equal(story_weir(&text, SOON_MS, "why %s", run.path), 0);
+    assert_null(strstr(text.out, "redis (pid"));
     assert_int_equal(kill(redis, SIGKILL), 0);
     size_t at = story_steps(&run);
     int64_t begin_ns = clock_now_ns();

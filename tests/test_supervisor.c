@@ -589,7 +589,7 @@ static void test_supervisor_folder_held_by_another_is_refused(void **state)
     char path[FILE_PATH_MAX], name[RUN_NAME_MAX], text[64], lock_state[16];
     assert_int_equal(run_folder_open(&mine, folder, "a", false), STATUS_OK);
     assert_int_equal(run_folder_open(&other, folder, "a", false), STATUS_INVALID);
-    assert_non_null(strstr(status_last_error(), "run.resume=true"));
+    assert_non_null(strstr(status_last_error(), "--resume"));
     assert_int_equal(run_folder_open(&other, folder, "a", true), STATUS_LIMIT);
     snprintf(text, sizeof text, "process %ld holds", (long)getpid());
     assert_non_null(strstr(status_last_error(), text));

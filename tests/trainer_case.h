@@ -32,6 +32,9 @@ static inline struct settings case_settings(void)
     settings.learner.checkpoint_keep = 2;
     settings.learner.checkpoint_every = 2;
     settings.learner.plan_timeout_s = 20;
+    settings.metrics.rollout_tokens = 1000;
+    settings.metrics.rollout_steps = 3;
+    settings.metrics.tensorboard = true;
     settings.data.prompt_tokens_max = CASE_TOKENS;
     settings.sampling.response_tokens_max = CASE_TOKENS;
     settings.loss.kind = LOSS_CISPO;

@@ -54,8 +54,8 @@ static const char *text_of(const json_t *part, const char *key)
 static enum status read_normalizer(const struct source *source, const json_t *part)
 {
     struct normalizer *normalizer = &source->tokenizer->normalizer;
-    const char *type = part_type(part), *pattern;
-    bool literal;
+    const char *type = part_type(part), *pattern = "";
+    bool literal = false;
     if (strcmp(type, "NFC") == 0 || strcmp(type, "NFD") == 0 || strcmp(type, "NFKC") == 0 ||
         strcmp(type, "NFKD") == 0)
         return normalizer_form(normalizer, type);
@@ -94,8 +94,8 @@ static enum status read_behavior(const struct source *source, const json_t *part
 
 static enum status add_split(const struct source *source, const json_t *part)
 {
-    const char *pattern;
-    bool literal;
+    const char *pattern = "";
+    bool literal = false;
     enum split_behavior behavior = SPLIT_ISOLATED;
     TRY(read_pattern(source, part, &pattern, &literal));
     TRY(read_behavior(source, part, "(none)", &behavior));
@@ -207,8 +207,8 @@ static enum status read_strip(const struct source *source, const json_t *part,
 static enum status read_replace(const struct source *source, const json_t *part,
                                 struct decoder_step *step)
 {
-    const char *pattern;
-    bool literal;
+    const char *pattern = "";
+    bool literal = false;
     TRY(read_pattern(source, part, &pattern, &literal));
     if (!literal || pattern[0] == '\0')
         return source_refuse(source, "decoder Replace", "with this pattern");

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 static enum status parse_ipc(const char *text, const char *path)
 {
@@ -107,4 +108,15 @@ enum status endpoint_parse(const char *text, bool binds, bool keyed, struct endp
     if (strncmp(endpoint->text, tcp, sizeof tcp - 1) == 0)
         return parse_tcp(text, binds, keyed, endpoint);
     return FAIL(STATUS_INVALID, "endpoint \"%s\" is not ipc://PATH or tcp://127.0.0.1:PORT", text);
+}
+
+void endpoint_public(const char *bound, char out[ENDPOINT_MAX])
+{
+    char host[128] = "localhost";
+    const char *port = strrchr(bound, ':');
+    bool all = strncmp(bound, "tcp://0.0.0.0:", 14) == 0 || strncmp(bound, "tcp://[::]:", 11) == 0;
+    if (all && port != NULL && gethostname(host, sizeof host - 1) == 0)
+        snprintf(out, ENDPOINT_MAX, "tcp://%s%s", host, port);
+    else
+        snprintf(out, ENDPOINT_MAX, "%s", bound);
 }

@@ -20,5 +20,8 @@ struct endpoint {
  * without it nothing may leave the machine, because it would be neither encrypted nor authenticated. */
 MUST_CHECK enum status endpoint_parse(const char *text, bool binds, bool keyed,
                                       struct endpoint *endpoint);
+/* What others are told to connect to: the bound address (ZMQ_LAST_ENDPOINT), with this host's name for one that stands
+ * for all of this machine's. */
+void endpoint_public(const char *bound, char out[ENDPOINT_MAX]);
 
 #endif

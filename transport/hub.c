@@ -487,3 +487,10 @@ const char *hub_endpoint(const struct hub *hub)
 {
     return hub->endpoint;
 }
+
+void hub_public_endpoint(const struct hub *hub, char *out, size_t size)
+{
+    char text[ENDPOINT_MAX];
+    endpoint_public(hub->endpoint, text);
+    snprintf(out, size, "%s", text);
+}

@@ -67,6 +67,8 @@ struct hub_peer { /* valid until the next hub call */
 MUST_CHECK enum status hub_open(struct hub **hub, const char *endpoint, const char *keys_folder);
 void hub_close(struct hub **hub);
 const char *hub_endpoint(const struct hub *hub); /* with the real port when bound to :0 */
+/* What processes of other machines connect to: with this host's name where the store listens on all addresses. */
+void hub_public_endpoint(const struct hub *hub, char *out, size_t size);
 /* One message from any peer; MESSAGE_NONE on timeout, after one that was skipped, and when hub_take_event has
  * something. A peer exists from its hello on (handed on: answer with welcome, with refused and hub_forget, or not yet);
  * before it, an identity is only asked for one. Several peers may claim one role and index: the owner judges. A peer

@@ -292,20 +292,16 @@ static void *serve(void *argument)
 /* What clients are told: the bound address, with the host's name for "all addresses". */
 static enum status say_endpoint(struct weight_server *server)
 {
-    char bound[ENDPOINT_MAX], host[128] = "localhost";
+    char bound[ENDPOINT_MAX], told[ENDPOINT_MAX];
     size_t size = sizeof bound;
     if (zmq_getsockopt(server->socket, ZMQ_LAST_ENDPOINT, bound, &size) != 0)
         return FAIL(STATUS_IO, "weights endpoint %s: %s", server->config.endpoint,
                     zmq_strerror(errno));
-    const char *port = strrchr(bound, ':');
     char key[KEY_TEXT_MAX + 1] = "";
     if (server->public_text[0] != '\0')
         snprintf(key, sizeof key, "|%s", server->public_text);
-    bool all = strncmp(bound, "tcp://0.0.0.0:", 14) == 0 || strncmp(bound, "tcp://[::]:", 11) == 0;
-    if (all && port != NULL && gethostname(host, sizeof host - 1) == 0)
-        snprintf(server->endpoint, sizeof server->endpoint, "tcp://%s%s%s", host, port, key);
-    else
-        snprintf(server->endpoint, sizeof server->endpoint, "%s%s", bound, key);
+    endpoint_public(bound, told);
+    snprintf(server->endpoint, sizeof server->endpoint, "%s%s", told, key);
     return STATUS_OK;
 }
 

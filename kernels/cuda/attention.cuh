@@ -95,13 +95,18 @@ static __device__ __forceinline__ uint4 piece_of_row(const bf16 *from, int piece
         got[i] = 8 * piece + i < size ? from[8 * piece + i] : __float2bfloat16_rn(0.0f);
     return *(uint4 *)got;
 }
-/* A tile of keys or values by ordinary loads, for head sizes that are not DP, by `threads` threads; no barrier inside. */
+/* A tile of keys or values by ordinary loads, by `threads` threads; no barrier inside. Where the head size is DP the page
+ * has it as shared memory does (kv_place). */
 template <int DP>
 static __device__ __forceinline__ void tile_copy(bf16 *to, const bf16 *from, int64_t size,
                                                  bool aligned, int threads)
 {
     for (int i = threadIdx.x % threads; i < CUDA_KV_TILE * (DP / 8); i += threads) {
         int token = i / (DP / 8), piece = i % (DP / 8);
+        if (size == DP) {
+            *(uint4 *)(to + 8 * i) = *(const uint4 *)(from + 8 * i);
+            continue;
+        }
         uint4 got = piece_of_row(from + token * size, piece, size, aligned);
         *(uint4 *)(to + tile_place<CUDA_KV_TILE>(token, piece)) = got;
     }

@@ -16,6 +16,7 @@
 
 enum { EVAL_PASSED_ON_MAX = 512 };
 
+struct monitor;
 struct eval {
     const struct settings *settings; /* model.path and data.train are the folder and the file */
     char out[FILE_PATH_MAX];
@@ -35,6 +36,7 @@ struct eval {
     const char *passed_on[EVAL_PASSED_ON_MAX]; /* arguments of weir-reward: --config and settings */
     int passed_on_count;
     atomic_int *stop;
+    struct monitor *monitor; /* borrowed; told that the loop turns; NULL: none */
     /* out: of the answers made in this session */
     uint64_t tokens, made;
     double seconds;

@@ -18,6 +18,7 @@
 #include "ops/eval/row.h"
 #include "ops/eval_table.h"
 #include "ops/run_folder.h"
+#include "transport/monitor.h"
 
 extern char **environ;
 
@@ -268,13 +269,15 @@ static int read_arguments(struct arguments *arguments, int argc, char **argv)
 
 /* ---- scores: a child, because a plugin may do anything to its process ---- */
 
-static enum status end_of_child(pid_t child)
+static enum status end_of_child(pid_t child, struct monitor *monitor)
 {
-    enum { DAY_MS = 86400000 };
+    enum { TURN_MS = 10000 };
     int code = 0;
     enum status status = STATUS_TIMEOUT;
-    while (status == STATUS_TIMEOUT) /* it keeps deadlines of its own */
-        status = wait_child("score", "weir-reward", DAY_MS, child, &code);
+    while (status == STATUS_TIMEOUT) { /* it keeps deadlines of its own */
+        monitor_beat(monitor);
+        status = wait_child("score", "weir-reward", TURN_MS, child, &code);
+    }
     TRY(status);
     if (WIFSIGNALED(code))
         return FAIL(STATUS_IO, "weir-reward score was ended by a signal: %s",
@@ -305,7 +308,7 @@ enum status eval_score(const struct eval *eval)
         posix_spawn(&child, program, NULL, NULL, (char *const *)(uintptr_t)arguments, environ);
     if (failed != 0)
         return FAIL(STATUS_IO, "%s cannot be started: %s", program, strerror(failed));
-    return end_of_child(child);
+    return end_of_child(child, eval->monitor);
 }
 
 /* ---- the report ---- */

@@ -15,6 +15,7 @@
 #include "ops/eval/responses.h"
 #include "ops/jsonl.h"
 #include "rollout_store/prompts.h"
+#include "transport/monitor.h"
 
 struct session {
     struct eval *eval;
@@ -151,6 +152,7 @@ static void note_progress(void *self, uint64_t tokens)
 {
     struct session *session = self;
     session->eval->tokens = tokens;
+    monitor_beat(session->eval->monitor);
     show_progress(session, false);
 }
 

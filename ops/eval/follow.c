@@ -15,9 +15,11 @@
 #include "core/memory.h"
 #include "core/program.h"
 #include "ops/eval/eval.h"
+#include "ops/eval/eval_metrics.h"
 #include "ops/eval/follow.h"
 #include "ops/eval/row.h"
 #include "ops/eval_table.h"
+#include "transport/monitor.h"
 
 enum { PAUSE_MS = 200, NICE = 10, SCORE_ATTEMPTS = 2 };
 
@@ -27,6 +29,9 @@ struct follower {
     struct eval_sets sets;
     struct follow_folder folder;
     struct redis_view *redis;
+    struct monitor *monitor;
+    struct eval_metrics metrics;
+    int64_t published_ns;
     struct engine engine;
     bool has_engine;
     char model[FILE_PATH_MAX], reward[FILE_PATH_MAX + 32];
@@ -109,6 +114,8 @@ static enum status evaluate_set(struct follower *follower, const struct follow_v
     TRY(eval_figures(&eval, &report));
     FAULT("eval.reported");
     double seconds = (double)(clock_now_ns() - begin_ns) / CLOCK_NS_PER_S;
+    metric_add(&follower->metrics.done, 1);
+    metric_observe(&follower->metrics.seconds, seconds);
     enum status status = add_row(follower, version, set->name, &eval, report, seconds);
     json_decref(report);
     return status;
@@ -138,6 +145,7 @@ static enum status evaluate_or_say(struct follower *follower, const struct follo
     if (status == STATUS_OK || status == STATUS_CANCELLED || must_stop(follower))
         return status;
     snprintf(why, sizeof why, "%s", status_last_error());
+    metric_add(&follower->metrics.failed, 1);
     drop_engine(follower); /* sequences may be half done in it */
     return follow_add_verdict(&follower->folder, version, "failed", why);
 }
@@ -156,6 +164,34 @@ static enum status skip(struct follower *follower, const size_t *waiting, size_t
     return STATUS_OK;
 }
 
+/* The main loop turned: for probes, and for Redis. */
+static void beat(struct follower *follower)
+{
+    static struct buffer json; /* one evaluator a process */
+    size_t count = 0;
+    int64_t now_ns = clock_now_ns();
+    monitor_beat(follower->monitor);
+    if (follower->redis == NULL ||
+        now_ns - follower->published_ns <
+            (int64_t)follower->program.settings.redis.publish_ms * CLOCK_NS_PER_MS)
+        return;
+    follower->published_ns = now_ns;
+    const struct metric_row *rows = eval_metrics_table(&count);
+    redis_view_hash(follower->redis, "proc:eval:0",
+                    monitor_stats(follower->monitor, rows, count, &follower->metrics, &json),
+                    redis_process_expire_s(&follower->program.settings.redis));
+}
+
+static void show_figures(struct follower *follower)
+{
+    struct buffer text;
+    buffer_init(&text, 0);
+    if (eval_figures_text(follower->folder.rows, monitor_labels(follower->monitor), &text) ==
+        STATUS_OK)
+        monitor_put(follower->monitor, 0, buffer_string(&text));
+    buffer_free(&text);
+}
+
 /* *worked: a version was evaluated. */
 static enum status turn(struct follower *follower, bool *worked)
 {
@@ -163,13 +199,18 @@ static enum status turn(struct follower *follower, bool *worked)
     struct follow_folder *folder = &follower->folder;
     TRY(follow_scan(folder));
     size_t count = follow_waiting(folder, waiting);
+    metric_set(&follower->metrics.waiting, (double)count);
+    beat(follower);
     *worked = count > 0;
     if (count == 0)
         return STATUS_OK;
     size_t next = eval_next(count, follower->settings.eval.queue);
     TRY(skip(follower, waiting, next));
+    metric_add(&follower->metrics.skipped, (double)next);
     struct follow_version version = folder->versions[waiting[next]];
+    metric_set(&follower->metrics.version, (double)version.version);
     TRY(evaluate_or_say(follower, &version));
+    show_figures(follower);
     TRY(follow_scan(folder));
     follow_clean(folder, follower->settings.eval.keep);
     return STATUS_OK;
@@ -177,6 +218,8 @@ static enum status turn(struct follower *follower, bool *worked)
 
 static enum status serve(struct follower *follower)
 {
+    monitor_set_ready(follower->monitor, true, "");
+    show_figures(follower);
     while (!must_stop(follower)) {
         bool worked = false, ended = follow_ended(&follower->folder); /* asked before the scan */
         enum status status = turn(follower, &worked);
@@ -223,7 +266,8 @@ static enum status prepare(struct follower *follower)
                       .plain = true,
                       .score = strcmp(follower->settings.reward.plugin, "none") != 0,
                       .report = {.success = wanted->success, .seed = program->settings.run.seed},
-                      .stop = program_stop_signals()};
+                      .stop = program_stop_signals(),
+                      .monitor = follower->monitor};
     eval_default_ks(eval);
     for (size_t i = 0; i < program->file_count; i++) {
         pass_on(eval, "--config");
@@ -240,18 +284,36 @@ static enum status prepare(struct follower *follower)
     return redis_view_open_set(&follower->redis, program->run, &program->settings.redis);
 }
 
+static enum status show(struct follower *follower)
+{
+    size_t count = 0;
+    const struct metric_row *rows = eval_metrics_table(&count);
+    char device[SETTINGS_DEVICE_MAX];
+    TRY(monitor_open_program(&follower->monitor, &follower->program));
+    const struct settings *settings = &follower->program.settings;
+    settings_device(settings,
+                    settings->eval.device[0] != 0 ? settings->eval.device : settings->actor.device,
+                    0, device);
+    monitor_set_device(follower->monitor, device);
+    monitor_add(follower->monitor, rows, count, &follower->metrics);
+    return STATUS_OK;
+}
+
 int follow_command(int argc, char **argv)
 {
     struct follower *follower = memory_alloc(sizeof *follower);
     if (follower == NULL)
         return EXIT_CODE_FAILED;
     follower->folder.table_fd = -1;
+    program_set_metrics(eval_docs_table);
     int code = program_start(&follower->program, argc, argv, "eval",
                              "Evaluates the versions of a run while it trains.");
     if (code < 0) {
         if (nice(NICE) == -1)
             LOG_INFO("eval", "runs at the priority of the others", "nice=%d", NICE);
-        enum status status = prepare(follower);
+        enum status status = show(follower);
+        if (status == STATUS_OK)
+            status = prepare(follower);
         if (status == STATUS_OK)
             status = serve(follower);
         char kept[STATUS_TEXT_MAX];
@@ -259,6 +321,7 @@ int follow_command(int argc, char **argv)
         redis_view_close(&follower->redis);
         drop_engine(follower);
         follow_close(&follower->folder);
+        monitor_close(&follower->monitor);
         status_restore(kept);
         code = program_end(&follower->program, status);
     }

@@ -4,12 +4,12 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "core/clock.h"
 #include "core/log.h"
+#include "core/weights_version.h"
 #include "ops/eval/follow.h"
 #include "ops/eval_table.h"
 
@@ -133,20 +133,13 @@ enum status follow_add_verdict(struct follow_folder *folder, const struct follow
 
 static bool read_version(const char *folder, struct follow_version *version)
 {
-    char path[FILE_PATH_MAX];
-    if (file_path(path, "%s/version.json", folder) != STATUS_OK)
+    struct weights_version of;
+    if (!weights_version_read(folder, &of))
         return false;
-    json_t *json = json_load_file(path, 0, NULL);
-    const char *digest = json_string_value(json_object_get(json, "digest")),
-               *numerics = json_string_value(json_object_get(json, "numerics"));
-    bool whole = digest != NULL && numerics != NULL;
-    if (whole) {
-        version->branch = (uint32_t)json_integer_value(json_object_get(json, "branch"));
-        version->digest = strtoull(digest, NULL, 16);
-        version->numerics = strtoull(numerics, NULL, 16);
-    }
-    json_decref(json);
-    return whole;
+    version->branch = of.branch;
+    version->digest = of.digest;
+    version->numerics = of.numerics;
+    return true;
 }
 
 static void add_version(struct follow_folder *folder, const struct follow_version *version)

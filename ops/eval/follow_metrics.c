@@ -158,7 +158,7 @@ static void show(const json_t *rows, struct redis_view *redis)
     {
         char *text = json_dumps(row, JSON_COMPACT | JSON_REAL_PRECISION(12));
         if (text != NULL)
-            redis_view_stream(redis, "metrics", text, 200000);
+            redis_view_stream(redis, "metrics", text, REDIS_METRICS_KEPT);
         free(text); /* lint: allow(free): jansson's buffer */
     }
 }

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Links in *.md lead somewhere, docs/map.md is what make_map.py prints, and docs/config.md and
-docs/metrics.md are what `weir docs` prints.
+"""Links in *.md lead somewhere, docs/map.md is what make_map.py prints, and docs/config.md, docs/metrics.md
+and docs/commands.md are what `weir docs` prints.
 
-Arguments: root, then the built `weir` program; without the program its two files are not checked.
+Arguments: root, then the built `weir` program; without the program its files are not checked.
 """
 import pathlib
 import re
@@ -12,7 +12,7 @@ import sys
 import make_map
 import tree
 
-GENERATED = ("config", "metrics")
+GENERATED = ("config", "metrics", "commands", "alerts")
 LINK = re.compile(r"\]\((?!https?:|#|mailto:)([^)#\s]+)")
 
 
@@ -22,6 +22,13 @@ def dead_links(root):
             for target in LINK.findall(line):
                 if not ((root / name).parent / target).exists():
                     yield f"{name}:{number}: {target}: the link leads nowhere"
+
+
+def stale_rules(root, program):
+    done = subprocess.run([program, "docs", "prometheus-rules"], capture_output=True, text=True, timeout=10, check=False)
+    path = root / "ops/prometheus/alerts.yml"
+    if done.returncode != 0 or not path.is_file() or path.read_text() != done.stdout:
+        yield f"{path.relative_to(root)}: out of date: run weir docs prometheus-rules > ops/prometheus/alerts.yml"
 
 
 def stale(root, program):
@@ -44,6 +51,7 @@ def main():
     program = pathlib.Path(sys.argv[2]) if len(sys.argv) > 2 else None
     if program and program.is_file():
         findings += stale(root, str(program))
+        findings += stale_rules(root, str(program))
     elif program:
         print(f"{program} is not built: only links were checked")
     tree.finish(findings, "docs")

@@ -130,7 +130,9 @@ static void place_here(struct fleet_plan *plan)
     char device[SETTINGS_DEVICE_MAX];
     actor->degrees = learner->degrees = (struct plan_degrees){1, 1, 1};
     actor->unit_gpus = learner->unit_gpus = 1;
-    actor->units = actor->gpus = settings->run.actors;
+    actor->units = actor->gpus = settings->run.actors > 0 ? settings->run.actors : 1;
+    if (settings->run.actors == 0)
+        plan_add_note(plan, "run.actors is 0, all run elsewhere: the plan is for one here");
     learner->units = learner->gpus = settings->learner.ranks;
     plan->nodes = 1;
     plan->gpus = plan->node_gpus = actor->gpus + learner->gpus;

@@ -67,7 +67,8 @@ int main(int argc, char **argv)
     static struct fleet_plan plan;
     static struct fleet_request request;
     for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--name") == 0 && i + 1 < argc) {
+        bool skipped = strcmp(argv[i], "--name") == 0 || strcmp(argv[i], "--drained-code") == 0;
+        if (skipped && i + 1 < argc) {
             i++;
         } else if (!take(argv[i], &request)) {
             fprintf(stderr,

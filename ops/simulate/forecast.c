@@ -90,6 +90,8 @@ static void set_up(const struct simulate_options *options, const struct settings
     setup->settings.actor.cache_tokens = 0;
     setup->actors = options->actors;
     setup->workers = options->workers > 0 ? options->workers : settings->run.reward_workers;
+    if (setup->workers == 0)
+        setup->workers = 1; /* run.reward_workers=0: they run elsewhere */
     setup->prompts = 1000;
     setup->vocabulary = 1000;
     setup->turn_tokens = 1;

@@ -1,0 +1,251 @@
+#include "ops/dash/board.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+
+#include "core/check.h"
+#include "core/checksum.h"
+#include "core/clock.h"
+#include "core/log.h"
+#include "core/memory.h"
+#include "ops/dash/number.h"
+
+enum {
+    EVENTS_MAX = 2000,
+    EVENT_BYTES = 1 << 20,
+    HISTOGRAMS_MAX = 512,
+    HISTOGRAM_BYTES = 8 << 20,
+    SPANS_MAX = 40000,
+    SPAN_BYTES = 8 << 20,
+    MESSAGE_BYTES = 4 << 20
+};
+/* Between two sources of one line: less than any step takes twice. */
+static const double same_wall_s = 0.01;
+
+enum status board_open(struct board *board)
+{
+    *board = (struct board){0};
+    CHECK(pthread_mutex_init(&board->lock, NULL) == 0);
+    buffer_init(&board->run, 0);
+    buffer_init(&board->snapshot, 0);
+    TRY(broadcast_open(&board->broadcast, MESSAGE_BYTES,
+                       (uint64_t)(clock_wall_ns() / CLOCK_NS_PER_MS)));
+    TRY(rollout_list_open(&board->rollouts));
+    TRY(text_ring_open(&board->events, EVENTS_MAX, EVENT_BYTES));
+    TRY(text_ring_open(&board->histograms, HISTOGRAMS_MAX, HISTOGRAM_BYTES));
+    return text_ring_open(&board->spans, SPANS_MAX, SPAN_BYTES);
+}
+
+void board_close(struct board *board)
+{
+    metric_table_free(&board->metrics);
+    broadcast_close(&board->broadcast);
+    rollout_list_close(&board->rollouts);
+    text_ring_close(&board->events);
+    text_ring_close(&board->histograms);
+    text_ring_close(&board->spans);
+    buffer_free(&board->run);
+    buffer_free(&board->snapshot);
+    json_decref(board->latest);
+    pthread_mutex_destroy(&board->lock);
+}
+
+void board_lock(struct board *board)
+{
+    CHECK(pthread_mutex_lock(&board->lock) == 0);
+}
+
+void board_unlock(struct board *board)
+{
+    CHECK(pthread_mutex_unlock(&board->lock) == 0);
+}
+
+static void complain(enum status status)
+{
+    if (status != STATUS_OK)
+        LOG_FAILURE("dash", "left out", status);
+}
+
+static void tell(struct board *board, const char *event, const char *data, size_t size)
+{
+    enum status status = broadcast_add(&board->broadcast, event, data, size);
+    board->changed |= status == STATUS_OK;
+    complain(status);
+}
+
+/* ---- metrics ---- */
+
+static enum status tell_step(struct board *board, size_t row)
+{
+    struct buffer text;
+    char step[NUMBER_TEXT_MAX], wall[NUMBER_TEXT_MAX];
+    size_t step_size = number_text(board->metrics.step[row], step);
+    size_t wall_size = number_seconds(board->metrics.wall[row], wall);
+    buffer_init(&text, 0);
+    enum status status;
+    TRY_GOTO(out, buffer_printf(&text, "{\"step\":%.*s,\"wall\":%.*s,\"series\":", (int)step_size,
+                                step, (int)wall_size, wall));
+    TRY_GOTO(out, metric_table_row_json(&board->metrics, row, &text));
+    TRY_GOTO(out, buffer_text(&text, "}"));
+    tell(board, "metrics", (const char *)text.bytes, text.size);
+out:
+    buffer_free(&text);
+    return status;
+}
+
+/* The same step comes from Redis and from the file; one that is made again comes later. */
+static bool is_known(const struct board *board, const json_t *line)
+{
+    size_t row;
+    const json_t *wall = json_object_get(line, "wall");
+    if (!metric_table_find(&board->metrics, json_number_value(json_object_get(line, "step")), &row))
+        return false;
+    return !json_is_number(wall) ||
+           !(fabs(board->metrics.wall[row] - json_number_value(wall)) > same_wall_s);
+}
+
+/* A learner that begins again at a checkpoint makes a step anew: later ones are of a branch that is gone. */
+static bool forget_branch(struct board *board, const json_t *line, size_t row)
+{
+    struct metric_table *metrics = &board->metrics;
+    if (row + 1 >= metrics->rows || json_object_get(line, "digest") == NULL ||
+        !(metrics->wall[row] > metrics->wall[metrics->rows - 1]))
+        return false;
+    metrics->rows = row + 1;
+    return true;
+}
+
+void board_tell_reset(struct board *board)
+{
+    tell(board, "reset", "{}", 2);
+}
+
+void board_take_metrics(struct board *board, const json_t *line, bool from_file)
+{
+    size_t row = 0;
+    bool fresh = false, known = is_known(board, line);
+    if (known && !from_file)
+        return;
+    enum status status = metric_table_take(&board->metrics, line, &row, &fresh);
+    if (status != STATUS_OK) {
+        complain(status);
+        return;
+    }
+    bool again = !known && forget_branch(board, line, row);
+    double step = board->metrics.step[row];
+    if (row + 1 == board->metrics.rows || !known) {
+        json_decref(board->latest);
+        board->latest = json_incref((json_t *)(uintptr_t)line); /* nobody changes it */
+        board->broadcast.step = (uint64_t)step;
+    }
+    if (!known && !board->quiet)
+        complain(tell_step(board, row));
+    if (again && !board->quiet)
+        board_tell_reset(board);
+}
+
+/* ---- the other streams ---- */
+
+static double number_of(const json_t *object, const char *key)
+{
+    const json_t *value = json_object_get(object, key);
+    return json_is_number(value) ? json_number_value(value) : 0;
+}
+
+/* Keeps an object in its ring and, when it is new, tells viewers; event NULL: nobody. */
+static void keep(struct board *board, struct text_ring *ring, double key, const json_t *object,
+                 const char *event)
+{
+    size_t size = json_dumpb(object, NULL, 0, BOARD_JSON);
+    char *text = size > 0 ? memory_alloc(size + 1) : NULL;
+    if (text == NULL)
+        return;
+    (void)json_dumpb(object, text, size, BOARD_JSON);
+    if (!text_ring_has(ring, text, size)) {
+        complain(text_ring_add(ring, key, text, size));
+        if (event != NULL)
+            tell(board, event, text, size);
+    }
+    memory_free(text);
+}
+
+void board_take_event(struct board *board, const json_t *event)
+{
+    const char *kind = json_string_value(json_object_get(event, "kind"));
+    if (kind == NULL || strcmp(kind, "step") == 0) /* those are in the metrics */
+        return;
+    keep(board, &board->events, number_of(event, "time_ms"), event, "event");
+}
+
+void board_take_histograms(struct board *board, const json_t *histograms)
+{
+    if (json_is_number(json_object_get(histograms, "step")))
+        keep(board, &board->histograms, number_of(histograms, "step"), histograms, "histograms");
+}
+
+void board_take_span(struct board *board, const json_t *span)
+{
+    size_t size = json_dumpb(span, NULL, 0, BOARD_JSON);
+    char text[1024];
+    if (size == 0 || size > sizeof text || !json_is_number(json_object_get(span, "begin_us")))
+        return;
+    (void)json_dumpb(span, text, sizeof text, BOARD_JSON);
+    complain(text_ring_add(&board->spans, number_of(span, "step"), text, size));
+}
+
+void board_clear_spans(struct board *board)
+{
+    text_ring_clear(&board->spans);
+}
+
+void board_take_rollout(struct board *board, const json_t *rollout)
+{
+    const struct rollout_row *added = NULL;
+    complain(rollout_list_add(&board->rollouts, rollout, &added));
+    if (added == NULL)
+        return;
+    int64_t second = clock_now_ns() / CLOCK_NS_PER_S;
+    if (second != board->rollout_second)
+        board->rollout_count = 0;
+    board->rollout_second = second;
+    if (board->rollout_count++ <
+        BOARD_ROLLOUTS_PER_S) /* a fleet makes thousands: viewers see some of them live */
+        tell(board, "rollout", added->summary, strlen(added->summary));
+}
+
+/* ---- texts for all ---- */
+
+static enum status dump_into(const json_t *value, struct buffer *text)
+{
+    size_t size = json_dumpb(value, NULL, 0, BOARD_JSON);
+    TRY(buffer_reserve(text, size + 1));
+    text->size += json_dumpb(value, (char *)text->bytes + text->size, size, BOARD_JSON);
+    return STATUS_OK;
+}
+
+void board_set_snapshot(struct board *board, const json_t *without_time, int64_t time_ms)
+{
+    struct buffer text;
+    buffer_init(&text, 0);
+    enum status status;
+    TRY_GOTO(out, dump_into(without_time, &text));
+    uint64_t hash = hash64(text.bytes, text.size, 0);
+    bool fresh = hash != board->snapshot_hash || board->snapshot.size == 0;
+    buffer_clear(&board->snapshot);
+    TRY_GOTO(out, buffer_printf(&board->snapshot, "{\"time_ms\":%" PRId64 ",", time_ms));
+    TRY_GOTO(out, buffer_append(&board->snapshot, text.bytes + 1, text.size - 1));
+    board->snapshots++;
+    board->snapshot_hash = hash;
+    if (fresh)
+        tell(board, "snapshot", (const char *)board->snapshot.bytes, board->snapshot.size);
+out:
+    buffer_free(&text);
+    complain(status);
+}
+
+void board_set_run(struct board *board, const json_t *run)
+{
+    buffer_clear(&board->run);
+    complain(dump_into(run, &board->run));
+}

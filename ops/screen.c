@@ -68,6 +68,13 @@ static void take_lines(struct metrics_tail *tail, metrics_line_fn take, void *se
     tail->part.size -= from;
 }
 
+static void begin_anew(struct metrics_tail *tail, ino_t inode)
+{
+    tail->inode = inode;
+    tail->offset = 0;
+    buffer_clear(&tail->part);
+}
+
 enum status metrics_tail_poll(struct metrics_tail *tail, metrics_line_fn take, void *self)
 {
     int fd = open(tail->path, O_RDONLY | O_CLOEXEC);
@@ -76,11 +83,10 @@ enum status metrics_tail_poll(struct metrics_tail *tail, metrics_line_fn take, v
     if (fd < 0)
         return FAIL(STATUS_IO, "%s: %s", tail->path, strerror(errno));
     enum status status = STATUS_OK;
-    struct stat info;
-    if (fstat(fd, &info) == 0 && info.st_size < tail->offset) {
-        tail->offset = 0;
-        buffer_clear(&tail->part);
-    }
+    struct stat info = {0};
+    bool known = fstat(fd, &info) == 0 && info.st_ino == tail->inode;
+    if (!known || info.st_size < tail->offset)
+        begin_anew(tail, info.st_ino);
     while (tail->stop == NULL || !atomic_load(tail->stop)) {
         TRY_GOTO(out, buffer_reserve(&tail->part, READ_CHUNK));
         ssize_t got =

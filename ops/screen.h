@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "core/file.h"
 #include "ops/curve.h"
@@ -18,6 +19,7 @@
 
 struct metrics_tail {
     char path[FILE_PATH_MAX];
+    ino_t inode;        /* of the file that was read last; 0: none yet */
     int64_t offset;     /* of the first byte not taken */
     struct buffer part; /* bytes of an unfinished line */
     uint64_t bad_lines;
@@ -27,8 +29,8 @@ typedef void (*metrics_line_fn)(void *self, const json_t *object);
 
 MUST_CHECK enum status metrics_tail_open(struct metrics_tail *tail, const char *path);
 void metrics_tail_close(struct metrics_tail *tail);
-/* Calls `take` for each whole line since the last call. A file that is absent or became shorter
- * (then reading starts over) is no error. */
+/* Calls `take` for each whole line since the last call. A file that is absent is no error, nor is one that became
+ * shorter or was replaced: then reading starts over, and `take` hears of old lines again. */
 MUST_CHECK enum status metrics_tail_poll(struct metrics_tail *tail, metrics_line_fn take,
                                          void *self);
 

@@ -150,6 +150,14 @@ static void test_curve_metrics_tail_waits_for_whole_lines(void **state)
     assert_int_equal(metrics_tail_poll(&tail, take, NULL), STATUS_OK);
     assert_int_equal(taken, 4);
     assert_true(fabs(last_step - (7)) <= 0);
+    char other[sizeof path + 4]; /* replaced by a longer one, whose lines begin elsewhere */
+    snprintf(other, sizeof other, "%s.tmp", path);
+    write_at_end(other, "{\"step\":7,\"more\":1}\n{\"step\":8}\n");
+    assert_int_equal(rename(other, path), 0);
+    assert_int_equal(metrics_tail_poll(&tail, take, NULL), STATUS_OK);
+    assert_int_equal(taken, 6);
+    assert_true(fabs(last_step - (8)) <= 0);
+    assert_int_equal(tail.bad_lines, 2);
     metrics_tail_close(&tail);
     unlink(path);
 }

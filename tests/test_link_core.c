@@ -524,7 +524,47 @@ static void test_link_core_descriptor_used_again_is_another_connection(void **st
     assert_true(up(watch, 7));
     hub_watch_heard(watch, 8, 10, true, 12);
     assert_true(up(watch, 8));
+    assert_true(hub_watch_unknown(watch, 7)); /* to be probed: there is no route to it */
+    hub_watch_found(watch, 7, false, 13);
     assert_false(up(watch, 7));
+    assert_true(up(watch, 8));
+    hub_watch_destroy(&watch);
+}
+
+/* 7 dies young, 8 comes by its descriptor and is heard first; then 7's only hello is read. */
+static void test_link_core_late_hello_of_the_dead_does_not_keep_a_place(void **state)
+{
+    (void)state;
+    struct hub_watch *watch = NULL;
+    bool orphan;
+    assert_int_equal(hub_watch_create(&watch), STATUS_OK);
+    assert_int_equal(hub_watch_opened(watch, 10, 1), STATUS_OK);
+    hub_watch_closed(watch, 10, 2, &orphan);
+    assert_int_equal(hub_watch_opened(watch, 10, 3), STATUS_OK);
+    hub_watch_heard(watch, 8, 10, true, 4);
+    assert_false(hub_watch_unknown(watch, 8));
+    hub_watch_heard(watch, 7, 10, true, 5);
+    assert_true(up(watch, 7));
+    assert_true(hub_watch_unknown(watch, 7)); /* to be probed */
+    assert_true(
+        up(watch, 8)); /* the living one is not called dead meanwhile: it would lose its place */
+    assert_true(hub_watch_unknown(watch, 8));
+    hub_watch_found(watch, 7, false, 6); /* no route */
+    hub_watch_found(watch, 8, true, 6);
+    assert_false(up(watch, 7));
+    hub_watch_heard(watch, 8, 10, true, 7); /* its answer to the probe: it sits where it sat */
+    assert_true(up(watch, 8));
+    assert_false(hub_watch_unknown(watch, 8));
+    /* whoever displaces somebody and is found again and again is believed */
+    hub_watch_heard(watch, 9, 10, true, 8);
+    for (int probes = 0; probes < 3; probes++) {
+        assert_true(hub_watch_unknown(watch, 9));
+        hub_watch_found(watch, 9, true, 9);
+    }
+    assert_false(hub_watch_unknown(watch, 9));
+    hub_watch_closed(watch, 10, 10, &orphan);
+    assert_false(orphan);
+    assert_false(up(watch, 9));
     hub_watch_destroy(&watch);
 }
 
@@ -597,6 +637,7 @@ int main(void)
         CASE(hostile_identities_do_no_harm),
         CASE(end_of_an_older_connection_leaves_the_newer),
         CASE(descriptor_used_again_is_another_connection),
+        CASE(late_hello_of_the_dead_does_not_keep_a_place),
         CASE(message_after_the_end_does_not_bring_a_peer_back),
         CASE(without_memory_is_said),
     };

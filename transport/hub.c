@@ -28,6 +28,8 @@ enum {
         20, /* of an event: libzmq has taken the old connection out of its routes by then */
     PROBE_EVERY_MS = 20,
     PROBE_FOR_MS = 500,
+    PROBE_LATE_MS =
+        500, /* after that, while somebody's connection is unknown: the route may have been an old one */
     HANDSHAKE_FAILED = ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL |
                        ZMQ_EVENT_HANDSHAKE_FAILED_AUTH,
     MONITORED = ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED |
@@ -215,8 +217,9 @@ static void sync_peers(struct hub *hub)
 
 static void plan_probe(struct hub *hub, int64_t now_ns)
 {
-    if (hub->probe_until_ns == 0)
-        hub->probe_ns = now_ns + PROBE_AFTER_MS * CLOCK_NS_PER_MS;
+    int64_t soon_ns = now_ns + PROBE_AFTER_MS * CLOCK_NS_PER_MS;
+    if (hub->probe_until_ns == 0 || hub->probe_ns > soon_ns)
+        hub->probe_ns = soon_ns;
     hub->probe_until_ns = now_ns + PROBE_FOR_MS * CLOCK_NS_PER_MS;
 }
 
@@ -294,9 +297,7 @@ static void probe(struct hub *hub)
     int64_t now_ns = clock_now_ns();
     if (hub->probe_until_ns == 0 || now_ns < hub->probe_ns)
         return;
-    hub->probe_ns = now_ns + PROBE_EVERY_MS * CLOCK_NS_PER_MS;
-    if (now_ns > hub->probe_until_ns)
-        hub->probe_until_ns = 0;
+    bool unknown = false;
     struct message wanted = {.type = MESSAGE_bye, .bye = {WIRE_WANTS_HELLO}};
     for (uint32_t i = 0; i < hub_core_peer_count(hub->core); i++) {
         const struct hub_peer *peer = hub_core_peer_at(hub->core, i);
@@ -308,7 +309,12 @@ static void probe(struct hub *hub)
         enum status status = hub_core_send(hub->core, peer->id, &wanted);
         hub_watch_found(hub->watch, peer->id, status != STATUS_NETWORK, now_ns);
         sync_peer(hub, peer->id);
+        unknown = unknown || hub_watch_unknown(hub->watch, peer->id);
     }
+    bool late = now_ns > hub->probe_until_ns;
+    hub->probe_ns = now_ns + (late ? PROBE_LATE_MS : PROBE_EVERY_MS) * CLOCK_NS_PER_MS;
+    if (late && !unknown)
+        hub->probe_until_ns = 0;
 }
 
 bool hub_take_event(struct hub *hub, uint32_t *peer_id, bool *connected)
@@ -377,7 +383,11 @@ static enum status take_inbox(struct hub *hub, struct arena *arena, struct hub_p
         if (hub->guard != NULL)
             hub_guard_bind(hub->guard, id, inbox);
     }
-    hub_watch_heard(hub->watch, id, inbox->fd, message->type == MESSAGE_hello, now_ns);
+    bool hello = message->type == MESSAGE_hello;
+    if (hub_watch_heard(hub->watch, id, inbox->fd, hello, now_ns)) {
+        plan_probe(hub, now_ns);
+        sync_peers(hub);
+    }
     sync_peer(hub, id);
     if (message->type != MESSAGE_NONE)
         *peer = *hub_core_peer(hub->core, id);

@@ -3,7 +3,11 @@
 #include "core/memory.h"
 #include "transport/link.h"
 
-enum { NO_PEER = UINT32_MAX, FDS_MAX = 1 << 24 };
+enum {
+    NO_PEER = UINT32_MAX,
+    FDS_MAX = 1 << 24,
+    DOUBTS = 3, /* probes that find whoever displaced somebody before it is believed */
+};
 
 struct connection {
     uint64_t opening; /* 0: never opened */
@@ -15,6 +19,7 @@ struct seat { /* of a peer */
     uint64_t opening;
     int fd; /* -1: unknown */
     bool connected;
+    uint8_t doubts;   /* probes to go: it displaced somebody */
     int64_t since_ns; /* of the disconnect */
 };
 
@@ -74,6 +79,7 @@ static void stand_up(struct hub_watch *watch, uint32_t peer, int64_t now_ns)
     if (seat->connected)
         seat->since_ns = now_ns;
     seat->connected = false;
+    seat->doubts = 0;
     seat->fd = -1;
 }
 
@@ -112,7 +118,7 @@ void hub_watch_closed(struct hub_watch *watch, int fd, int64_t now_ns, bool *orp
     connection->peer = NO_PEER;
 }
 
-void hub_watch_heard(struct hub_watch *watch, uint32_t peer, int fd, bool hello, int64_t now_ns)
+bool hub_watch_heard(struct hub_watch *watch, uint32_t peer, int fd, bool hello, int64_t now_ns)
 {
     struct seat *seat = &watch->seats[peer];
     struct connection *connection = connection_of(watch, fd);
@@ -120,28 +126,38 @@ void hub_watch_heard(struct hub_watch *watch, uint32_t peer, int fd, bool hello,
         NULL) { /* a transport without descriptors: a hello is all there is to go by */
         if (hello)
             hub_watch_found(watch, peer, true, now_ns);
-        return;
+        return false;
     }
     bool moves = hello || (seat->connected && seat->fd < 0);
     if (!moves || !connection->open || connection->opening <= seat->opening) {
         if (seat->opening == 0 && !connection->open)
             seat->since_ns = now_ns; /* its first message is its last */
-        return;
+        return false;
     }
     uint32_t displaced = sitter(watch, connection);
-    if (displaced != NO_PEER)
-        stand_up(watch, displaced, now_ns);
+    if (displaced != NO_PEER) {
+        watch->seats[displaced].fd = -1;
+        watch->seats[displaced].doubts = 0;
+        watch->seats[displaced].opening--; /* its next message may take this very opening back */
+    }
     connection->peer = peer;
-    *seat = (struct seat){.opening = connection->opening, .fd = fd, .connected = true};
+    *seat = (struct seat){.opening = connection->opening,
+                          .fd = fd,
+                          .connected = true,
+                          .doubts = displaced != NO_PEER ? DOUBTS : 0};
+    return displaced != NO_PEER;
 }
 
 void hub_watch_found(struct hub_watch *watch, uint32_t peer, bool connected, int64_t now_ns)
 {
-    if (watch->seats[peer].connected == connected)
+    struct seat *seat = &watch->seats[peer];
+    if (connected && seat->doubts > 0)
+        seat->doubts--;
+    if (seat->connected == connected)
         return;
     if (!connected)
         stand_up(watch, peer, now_ns);
-    watch->seats[peer].connected = connected;
+    seat->connected = connected;
 }
 
 void hub_watch_forget(struct hub_watch *watch, uint32_t peer)
@@ -157,7 +173,8 @@ bool hub_watch_connected(const struct hub_watch *watch, uint32_t peer, int64_t *
 
 bool hub_watch_unknown(const struct hub_watch *watch, uint32_t peer)
 {
-    return watch->seats[peer].connected && watch->seats[peer].fd < 0;
+    const struct seat *seat = &watch->seats[peer];
+    return seat->connected && (seat->fd < 0 || seat->doubts > 0);
 }
 
 uint32_t hub_watch_open_count(const struct hub_watch *watch)

@@ -53,6 +53,7 @@ static void skip_to_newest(struct metrics_tail *tail, int64_t most)
     struct stat info;
     if (stat(tail->path, &info) != 0 || info.st_size - tail->offset <= most)
         return;
+    tail->inode = info.st_ino;
     tail->offset = info.st_size - most;
     buffer_clear(&tail->part);
 }

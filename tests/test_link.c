@@ -279,9 +279,15 @@ static void test_link_restarted_store_gets_hello_again_and_owner_sees_it(void **
     for (uint32_t restart = 1; restart <= 2; restart++) {
         driver_stop(&driver);
         driver_start(&driver, ipc);
-        wait_welcomed(link);
-        assert_int_equal(link_reconnects(link), restart);
-        wait_for_count(&driver.peers, 1);
+        wait_welcomed(
+            link); /* or the old driver's second answer; then the new one asks for a hello */
+        for (int i = 0; i < PATIENCE_MS / 5 && atomic_load(&driver.peers) == 0; i++) {
+            struct message got;
+            arena_reset(arena);
+            assert_int_equal(link_poll(link, 5, -1, arena, &got), STATUS_OK);
+        }
+        assert_int_equal(atomic_load(&driver.peers), 1);
+        assert_true(link_reconnects(link) >= restart);
     }
     link_close(&link, NULL);
     driver_stop(&driver);

@@ -236,8 +236,8 @@ static enum status absorb(struct link_core *core, int64_t now_ns, const struct m
         *mine = true;
         say_hello_again(core);
     }
-    if (message->type == MESSAGE_welcome) {
-        core->reconnects += core->ever_welcomed ? 1 : 0;
+    if (message->type == MESSAGE_welcome) { /* a hello that was repeated is answered twice */
+        core->reconnects += core->ever_welcomed && !core->welcomed ? 1 : 0;
         core->welcomed = core->ever_welcomed = true;
         core->heartbeat_ms = message->welcome.heartbeat_ms;
         core->next_heartbeat_ns = clock_after_ms(now_ns, heartbeat_every_ms(core));

@@ -2,8 +2,6 @@
 #ifndef TESTS_DASH_WORLD_H
 #define TESTS_DASH_WORLD_H
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +16,7 @@
 #include "ops/dash/feed.h"
 #include "ops/dash/server.h"
 #include "ops/dash/token.h"
+#include "tests/local_port.h"
 
 struct dash_world {
     char folder[64];
@@ -109,11 +108,8 @@ static inline void world_close(struct dash_world *world)
 
 static inline int world_connect(const struct dash_world *world)
 {
-    struct sockaddr_in address = {.sin_family = AF_INET,
-                                  .sin_port = htons((uint16_t)world->dash.access.port),
-                                  .sin_addr = {htonl(INADDR_LOOPBACK)}};
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0 || connect(fd, (struct sockaddr *)(void *)&address, sizeof address) != 0)
+    int fd = local_connect((unsigned)world->dash.access.port, 0);
+    if (fd < 0)
         abort();
     return fd;
 }

@@ -9,7 +9,6 @@
 #ifndef TESTS_REDIS_WORLD_H
 #define TESTS_REDIS_WORLD_H
 
-#include <arpa/inet.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -20,7 +19,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -30,6 +28,7 @@
 #include "core/clock.h"
 #include "core/file.h"
 #include "core/settings.h"
+#include "tests/local_port.h"
 #include "transport/redis_view.h"
 
 enum { REDIS_NODES = 8, REDIS_ARGUMENTS = 32, REDIS_PATIENCE_MS = 10000 };
@@ -54,17 +53,6 @@ static inline void redis_world_open(struct redis_world *world, const char *folde
     *world = (struct redis_world){.count = 0};
     snprintf(world->folder, sizeof world->folder, "%s", folder);
     assert_int_equal(file_make_dirs(folder), STATUS_OK);
-}
-
-static inline int redis_free_port(void)
-{
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t size = sizeof address;
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    assert_int_equal(bind(fd, (struct sockaddr *)&address, size), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &size), 0);
-    close(fd);
-    return ntohs(address.sin_port);
 }
 
 static inline pid_t redis_spawn(const char *const *argv)
@@ -184,7 +172,8 @@ static inline struct redis_node *redis_world_node(struct redis_world *world)
     snprintf(node->folder + strlen(folder), sizeof node->folder - strlen(folder), "/%d",
              world->count);
     assert_int_equal(file_make_dirs(node->folder), STATUS_OK);
-    node->port = redis_free_port();
+    node->port = (int)local_free_port();
+    assert_int_not_equal(node->port, 0);
     snprintf(node->socket, sizeof node->socket, "%s/%d.sock", folder, world->count);
     snprintf(node->config, sizeof node->config, "%s/%d.conf", folder, world->count);
     snprintf(node->address, sizeof node->address, "127.0.0.1:%d", node->port);

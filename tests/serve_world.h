@@ -8,9 +8,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include <arpa/inet.h>
 #include <dirent.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -28,6 +26,7 @@
 #include "core/file.h"
 #include "core/memory.h"
 #include "model/folder.h"
+#include "tests/local_port.h"
 
 static const char serve_config_json[] =
     "{\"architectures\":[\"Qwen2ForCausalLM\"],\"hidden_act\":\"silu\",\"hidden_size\":32,"
@@ -159,14 +158,8 @@ static inline int serve_descriptors(void)
 
 static inline int client_connect(const struct serve_world *world)
 {
-    struct sockaddr_in address = {.sin_family = AF_INET,
-                                  .sin_port = htons((uint16_t)world->port),
-                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd = local_connect((unsigned)world->port, 60);
     assert_true(fd >= 0);
-    struct timeval limit = {.tv_sec = 60};
-    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-    assert_int_equal(connect(fd, (struct sockaddr *)(void *)&address, sizeof address), 0);
     return fd;
 }
 

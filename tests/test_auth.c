@@ -3,7 +3,6 @@
 /* timeout: 90 */
 /* Wrong credentials, each tried against a hub with keys on loopback tcp: refused, named in the hub's log, and no secret
  * anywhere. The log is caught in a file; a thread plays the store. */
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -24,6 +23,7 @@
 #include "core/clock.h"
 #include "core/file.h"
 #include "core/memory.h"
+#include "tests/local_port.h"
 #include "transport/envelope.h"
 #include "transport/keys.h"
 #include "transport/link.h"
@@ -372,14 +372,8 @@ static void test_auth_05_key_of_another_role_is_refused(void **state)
 
 static int tcp_connect(void)
 {
-    struct sockaddr_in address = {.sin_family = AF_INET};
-    unsigned port = 0;
-    assert_int_equal(sscanf(store.endpoint, "tcp://127.0.0.1:%u", &port), 1);
-    address.sin_port = htons((uint16_t)port);
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd = local_connect(local_port_of(store.endpoint), 0);
     assert_true(fd >= 0);
-    assert_int_equal(connect(fd, (const struct sockaddr *)&address, sizeof address), 0);
     return fd;
 }
 

@@ -8,9 +8,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include <arpa/inet.h>
 #include <math.h>
-#include <netinet/in.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,6 +19,7 @@
 #include "core/clock.h"
 #include "core/file.h"
 #include "core/nvml.h"
+#include "tests/local_port.h"
 #include "tests/slow.h"
 #include "transport/listen.h"
 #include "transport/monitor.h"
@@ -58,15 +57,8 @@ static struct monitor *open_monitor(const char *run, const char *http, const cha
 
 static int connect_to(const char *address)
 {
-    char host[LISTEN_NAME_MAX];
-    uint32_t port;
-    assert_int_equal(listen_split(address, host, &port), STATUS_OK);
-    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
-    assert_int_equal(inet_pton(AF_INET, host, &to.sin_addr), 1);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    struct timeval limit = {.tv_sec = 20};
-    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-    assert_int_equal(connect(fd, (struct sockaddr *)(void *)&to, sizeof to), 0);
+    int fd = local_connect(local_port_of(address), 20);
+    assert_true(fd >= 0);
     return fd;
 }
 

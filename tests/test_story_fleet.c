@@ -3,11 +3,11 @@
 /* timeout: 120 */
 /* An operator's day, each step one command: start, watch, drain one actor, scale to four, kill one, go on after everything
  * was killed at once, stop. Afterwards there is no process, no open port, no shared memory and no Redis left. */
-#include <arpa/inet.h>
 #include <hiredis/hiredis.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 
+#include "tests/local_port.h"
 #include "tests/story_command.h"
 
 enum { COMMAND_MS = 20000, SOON_MS = 20000, PORTS_MAX = 32, ACTORS_MAX = 6 };
@@ -82,27 +82,13 @@ static void await_more_steps(size_t more)
 
 /* ---- ports ---- */
 
-static int connect_port(int port)
-{
-    struct sockaddr_in address = {.sin_family = AF_INET,
-                                  .sin_port = htons((uint16_t)port),
-                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof address) == 0)
-        return fd;
-    close(fd);
-    return -1;
-}
-
 /* The answer to GET path, head and all. */
 static const char *get(int port, const char *path)
 {
     static char answer[1 << 16];
     size_t got = 0;
-    int fd = connect_port(port);
-    struct timeval limit = {.tv_sec = 2};
+    int fd = local_connect((unsigned)port, 2);
     assert_true(fd >= 0);
-    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
     char request[256];
     int size =
         snprintf(request, sizeof request,
@@ -119,7 +105,7 @@ static const char *get(int port, const char *path)
 /* A port that is open again is somebody else's by now, who does not know our run. */
 static bool still_ours(int port)
 {
-    int fd = connect_port(port);
+    int fd = local_connect((unsigned)port, 2);
     if (fd < 0)
         return false;
     close(fd);

@@ -3,28 +3,14 @@
 /* timeout: 120 */
 /* A whole run by tcp with keys: every process proves its key, `weir status` too, and no secret shows anywhere. Without
  * keys the same address is refused before anything starts. */
-#include <arpa/inet.h>
-#include <sys/socket.h>
 
+#include "tests/local_port.h"
 #include "tests/story.h"
 #include "transport/keys.h"
 
 enum { STEPS = 4, LIMIT_MS = 90000, SOON_MS = 60000 };
 
 static const char *const roles[] = {"store", "actor", "learner", "reward", "control"};
-
-/* A port that nobody has now. */
-static unsigned free_port(void)
-{
-    struct sockaddr_in address = {.sin_family = AF_INET};
-    socklen_t size = sizeof address;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    assert_int_equal(bind(fd, (const struct sockaddr *)&address, sizeof address), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &size), 0);
-    close(fd);
-    return ntohs(address.sin_port);
-}
 
 static void assert_no_secret(const char *path, const char *folder)
 {
@@ -79,7 +65,7 @@ static void test_story_keys_run_by_tcp_ends_well_and_shows_no_secret(void **stat
     struct buffer json;
     story_path(folder, "keys");
     assert_int_equal(keys_new(folder, false), STATUS_OK);
-    snprintf(endpoint, sizeof endpoint, "tcp://127.0.0.1:%u", free_port());
+    snprintf(endpoint, sizeof endpoint, "tcp://127.0.0.1:%u", local_free_port());
     snprintf(settings, sizeof settings, "run.steps=%d store.endpoint=%s run.keys=%s", STEPS,
              endpoint, folder);
     story_start(&run, "keyed", settings);
@@ -102,7 +88,8 @@ static void test_story_keys_open_address_without_keys_is_refused(void **state)
     (void)state;
     char settings[128], text[4000];
     struct story_run run;
-    snprintf(settings, sizeof settings, "run.steps=1 store.endpoint=tcp://0.0.0.0:%u", free_port());
+    snprintf(settings, sizeof settings, "run.steps=1 store.endpoint=tcp://0.0.0.0:%u",
+             local_free_port());
     story_start(&run, "open", settings);
     int code = story_wait_pid(run.pid, LIMIT_MS);
     assert_true(code > 0 && code < 128);

@@ -6,12 +6,11 @@
  * where Debian's package prometheus is missing. Loopback only. */
 #include "tests/story.h"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <math.h>
 #include <sys/socket.h>
 
 #include "core/memory.h"
+#include "tests/local_port.h"
 #include "transport/listen.h"
 #include "transport/monitor.h"
 
@@ -19,29 +18,13 @@ enum { TEXT_MAX = 1 << 20, SOON_MS = 30000, LIMIT_MS = 60000, EXPRESSIONS_MAX = 
 
 /* ---- HTTP ---- */
 
-static int connect_to(const char *address)
-{
-    char host[LISTEN_NAME_MAX];
-    uint32_t port;
-    assert_int_equal(listen_split(address, host, &port), STATUS_OK);
-    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
-    assert_int_equal(inet_pton(AF_INET, host, &to.sin_addr), 1);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    struct timeval limit = {.tv_sec = 10};
-    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-    if (connect(fd, (struct sockaddr *)(void *)&to, sizeof to) == 0)
-        return fd;
-    close(fd);
-    return -1;
-}
-
 /* The body, NUL-terminated; NULL: nobody answers, or not with 200. HTTP/1.0: nothing is chunked. */
 static char *get(const char *address, const char *path)
 {
     static char answer[TEXT_MAX];
     char request[8192];
     size_t got = 0;
-    int fd = connect_to(address);
+    int fd = local_connect(local_port_of(address), 10);
     if (fd < 0)
         return NULL;
     int size = snprintf(request, sizeof request, "GET %s HTTP/1.0\r\nHost: a\r\n\r\n", path);

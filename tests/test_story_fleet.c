@@ -63,7 +63,7 @@ static unsigned actors_running(void)
     json_t *status = status_now();
     unsigned count = 0;
     for (int i = 0; i < ACTORS_MAX; i++) {
-        char name[16];
+        char name[32];
         snprintf(name, sizeof name, "actor.%d", i);
         count += strcmp(state_in(status, name), "running") == 0;
     }

@@ -59,7 +59,7 @@ enum status fleet_place(struct fleet *fleet, struct process **process)
     return STATUS_OK;
 }
 
-static const char *fleet_run_path(const struct fleet *fleet)
+const char *fleet_run_path(const struct fleet *fleet)
 {
     return fleet->run_path != NULL ? fleet->run_path : fleet->folder->path;
 }

@@ -78,6 +78,7 @@ void fleet_tick(struct fleet *fleet, struct supervisor *supervisor, int64_t now_
 uint64_t fleet_progress(const struct fleet *fleet);
 /* Every process of ours that talks to the store has come to it. */
 bool fleet_has_joined(const struct fleet *fleet);
+const char *fleet_run_path(const struct fleet *fleet); /* the folder of the run */
 /* A place for one more process, which is not started. */
 MUST_CHECK enum status fleet_add(struct fleet *fleet, const char *role, unsigned index,
                                  enum process_duty duty);

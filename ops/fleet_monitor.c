@@ -265,7 +265,7 @@ void fleet_monitor_tick(struct fleet_monitor *view, const struct supervisor *sup
     if (write_processes(view, &text) == STATUS_OK)
         monitor_put(view->monitor, 0, buffer_string(&text));
     buffer_free(&text);
-    if (!wants_targets(view, now_ns))
+    if (!view->lists || !wants_targets(view, now_ns))
         return;
     enum status status = write_targets(view, false);
     if (status != STATUS_OK && !view->failed)
@@ -300,36 +300,50 @@ static enum status remove_published(const struct fleet_monitor *view, const char
     return status;
 }
 
-void fleet_monitor_open(struct fleet_monitor *view, const struct fleet *fleet)
+static enum status make_room(struct fleet_monitor *view)
 {
     char path[FILE_PATH_MAX];
+    TRY(file_path(view->folder, "%s", fleet_run_path(view->fleet)));
+    TRY(file_path(path, "%s/http", view->folder));
+    return view->lists ? remove_published(view, path) : STATUS_OK;
+}
+
+void fleet_monitor_open(struct fleet_monitor *view, const struct fleet *fleet, const char *node)
+{
     size_t count;
-    *view = (struct fleet_monitor){.fleet = fleet};
+    *view = (struct fleet_monitor){.fleet = fleet, .lists = node == NULL};
     buffer_init(&view->targets, 0);
     const struct metric_row *rows = supervisor_metrics_table(&count);
     struct monitor_options options = {.http = fleet->settings->metrics.http,
                                       .run = fleet->folder->name,
-                                      .role = "supervisor",
+                                      .role = node != NULL ? "node" : "supervisor",
+                                      .name = node,
                                       .run_folder = view->folder,
                                       .silent_ms = (int64_t)fleet->settings->run.silent_s * 1000};
-    snprintf(view->folder, sizeof view->folder, "%s", fleet->folder->path);
-    enum status status = file_path(path, "%s/http", view->folder);
-    if (status == STATUS_OK)
-        status = remove_published(view, path);
+    enum status status = make_room(view);
     if (status == STATUS_OK)
         status = monitor_open(&view->monitor, &options);
     if (status != STATUS_OK)
         LOG_WARN("supervisor", "it is not monitored", "why=\"%s\"", status_last_error());
     monitor_add(view->monitor, rows, count, &view->metrics);
-    monitor_set_ready(view->monitor, true, "");
+    monitor_set_ready(view->monitor, node == NULL, "its workers start");
+}
+
+void fleet_monitor_joined(struct fleet_monitor *view, unsigned joined)
+{
+    char why[80];
+    size_t count = view->fleet != NULL ? view->fleet->count : 0;
+    snprintf(why, sizeof why, "%u of %zu workers take part", joined, count);
+    monitor_set_ready(view->monitor, joined == count, why);
 }
 
 void fleet_monitor_close(struct fleet_monitor *view)
 {
-    if (view->fleet != NULL && view->monitor != NULL && write_targets(view, true) != STATUS_OK)
+    bool listed = view->fleet != NULL && view->lists;
+    if (listed && view->monitor != NULL && write_targets(view, true) != STATUS_OK)
         LOG_WARN("supervisor", "targets.json is not emptied", "why=\"%s\"", status_last_error());
     char beside[FILE_PATH_MAX];
-    if (view->fleet != NULL && file_path(beside, "%s.targets.json", view->folder) == STATUS_OK)
+    if (listed && file_path(beside, "%s.targets.json", view->folder) == STATUS_OK)
         unlink(beside); /* nobody wrote it: fine */
     monitor_close(&view->monitor);
     buffer_free(&view->targets);

@@ -1,4 +1,4 @@
-/* ops/fleet_monitor.h - what the supervisor tells Prometheus: which processes of the run are up, how often they were
+/* ops/fleet_monitor.h - what a supervisor (of `weir run` or of a node) tells Prometheus: which processes of the run are up, how often they were
  * started again, how many workers are wanted; and RUN/targets.json, by which Prometheus finds them all (file_sd).
  *
  * A process publishes its address in RUN/http/NAME (transport/monitor.h). targets.json has those of our processes that
@@ -7,7 +7,8 @@
  *     [{"targets":["127.0.0.1:41234"],"labels":{"run":"a","process":"actor.0","role":"actor"}}, ...]
  *
  * At the end of the run it is the empty list. The same stands beside the folder, RUN.targets.json, while the run goes on:
- * Prometheus allows a wildcard in a file's name (in runs/, everything that ends in .targets.json), in a folder's it does not. One thread. */
+ * Prometheus allows a wildcard in a file's name (in runs/, everything that ends in .targets.json), in a folder's it does not.
+ * The supervisor of a node, process "node.NAME", only publishes itself: the list is the run's. One thread. */
 #ifndef OPS_FLEET_MONITOR_H
 #define OPS_FLEET_MONITOR_H
 
@@ -36,6 +37,7 @@ struct fleet_monitor {
     struct supervisor_metrics metrics;
     const struct fleet *fleet;  /* borrowed */
     char folder[FILE_PATH_MAX]; /* of the run */
+    bool lists;                 /* writes targets.json */
     struct buffer targets;      /* as last written */
     int64_t next_ns, look_ns;
     struct timespec looked; /* time of RUN/http when it was read last, and how many of ours ran */
@@ -43,10 +45,13 @@ struct fleet_monitor {
     bool failed; /* said once */
 };
 
-/* Removes what an attempt before left in RUN/http, but addresses of other machines. What cannot be had is logged: the run goes on without. */
-void fleet_monitor_open(struct fleet_monitor *view, const struct fleet *fleet);
+/* node: its name, NULL for the run's own supervisor, which removes what an attempt before left in RUN/http, but
+ * addresses of other machines. What cannot be had is logged: the run goes on without. */
+void fleet_monitor_open(struct fleet_monitor *view, const struct fleet *fleet, const char *node);
 void fleet_monitor_tick(struct fleet_monitor *view, const struct supervisor *supervisor,
                         int64_t now_ns);
+/* How many workers take part, of fleet->count: /ready of a node. */
+void fleet_monitor_joined(struct fleet_monitor *view, unsigned joined);
 void fleet_monitor_close(struct fleet_monitor *view); /* a zeroed one is fine */
 
 #endif

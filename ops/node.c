@@ -15,6 +15,7 @@
 #include "core/wait.h"
 #include "ops/cmd.h"
 #include "ops/endpoint_file.h"
+#include "ops/fleet_monitor.h"
 #include "ops/run.h"
 #include "ops/run_meta.h"
 
@@ -41,6 +42,7 @@ struct node {
     struct fleet fleet;
     struct supervisor supervisor;
     struct notify notify;
+    struct fleet_monitor monitor;
     json_int_t attempt; /* of meta.json; 0: unknown */
     uint64_t answers;   /* of the store, seen so far */
     uint64_t progress;  /* for ops/deaths.h */
@@ -367,6 +369,8 @@ static void on_tick(void *self, int64_t now_ns)
     char status[128];
     unsigned joined = count_joined(node, now_ns);
     take_progress(node, joined);
+    fleet_monitor_tick(&node->monitor, &node->supervisor, now_ns);
+    fleet_monitor_joined(&node->monitor, joined);
     bool ends = node->supervisor.phase != PHASE_RUNNING;
     snprintf(status, sizeof status, "%s: %u of %zu workers joined", ends ? "ending" : "running",
              joined, node->fleet.count);
@@ -409,6 +413,7 @@ static enum status start(struct node *node)
 {
     TRY(add_workers(node));
     notify_open(&node->notify);
+    fleet_monitor_open(&node->monitor, &node->fleet, node->request->name);
     node->supervisor = (struct supervisor){
         .processes = node->fleet.processes,
         .count = node->fleet.count,
@@ -433,6 +438,7 @@ static enum status start(struct node *node)
 static void release(struct node *node)
 {
     notify_close(&node->notify);
+    fleet_monitor_close(&node->monitor);
     run_folder_close(&node->folder);
     fleet_close(&node->fleet);
     arena_destroy(&node->arena);
@@ -486,6 +492,7 @@ int node_run(const struct node_request *request)
     if (!again)
         print_end(&node);
     if (again) { /* lock and sockets close at exec */
+        fleet_monitor_close(&node.monitor);
         execve("/proc/self/exe", request->arguments, node.environment);
         fprintf(stderr, "weir node: cannot begin again: %s\n", strerror(errno));
         code = EXIT_CODE_FAILED;

@@ -512,7 +512,7 @@ int run_start(struct run *run)
         status = add_processes(run);
     bool view = run->fleet.count == 0; /* Redis failed, nothing of ours was listed yet */
     if (status == STATUS_OK) {
-        fleet_monitor_open(&run->monitor, &run->fleet);
+        fleet_monitor_open(&run->monitor, &run->fleet, NULL);
         run->supervisor = (struct supervisor){
             .processes = run->fleet.processes,
             .count = run->fleet.count,

@@ -1,10 +1,11 @@
-/* tests/local_port.h - TCP on the loopback: connections to a port, a port that nobody has. */
+/* tests/local_port.h - TCP on the loopback: connections to a port, what GET answers there, a port that nobody has. */
 #ifndef TESTS_LOCAL_PORT_H
 #define TESTS_LOCAL_PORT_H
 
 #include <arpa/inet.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -37,6 +38,20 @@ static inline unsigned local_port_of(const char *endpoint)
 {
     const char *colon = strrchr(endpoint, ':');
     return colon != NULL ? (unsigned)strtoul(colon + 1, NULL, 10) : 0;
+}
+
+/* The whole answer, head first; "": nobody answers. HTTP/1.0: nothing is chunked, the end of the connection ends it. */
+static inline const char *local_get(unsigned port, const char *path, char *answer, size_t room)
+{
+    size_t got = 0;
+    int fd = local_connect(port, 10);
+    bool sent = fd >= 0 && dprintf(fd, "GET %s HTTP/1.0\r\nHost: localhost\r\n\r\n", path) > 0;
+    for (ssize_t more; sent && (more = recv(fd, answer + got, room - 1 - got, 0)) > 0;)
+        got += (size_t)more;
+    if (fd >= 0)
+        close(fd);
+    answer[got] = 0;
+    return answer;
 }
 
 /* 0: no port can be had. */

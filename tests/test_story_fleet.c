@@ -82,24 +82,10 @@ static void await_more_steps(size_t more)
 
 /* ---- ports ---- */
 
-/* The answer to GET path, head and all. */
 static const char *get(int port, const char *path)
 {
     static char answer[1 << 16];
-    size_t got = 0;
-    int fd = local_connect((unsigned)port, 2);
-    assert_true(fd >= 0);
-    char request[256];
-    int size =
-        snprintf(request, sizeof request,
-                 "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nConnection: close\r\n\r\n", path, port);
-    assert_int_equal(write(fd, request, (size_t)size), size);
-    for (ssize_t part;
-         got + 1 < sizeof answer && (part = read(fd, answer + got, sizeof answer - 1 - got)) > 0;)
-        got += (size_t)part;
-    close(fd);
-    answer[got] = '\0';
-    return answer;
+    return local_get((unsigned)port, path, answer, sizeof answer);
 }
 
 /* A port that is open again is somebody else's by now, who does not know our run. */

@@ -2,6 +2,7 @@
 /* label: integration */
 /* timeout: 120 */
 /* weir run without actors and two nodes that bring them, by tcp with keys and a port that the store chose. */
+#include "tests/local_port.h"
 #include "tests/story.h"
 #include "transport/keys.h"
 
@@ -38,6 +39,27 @@ static void start(struct story_run *run, const char *name)
     story_start(run, name, settings);
 }
 
+/* Prometheus and probes reach the node's supervisor as any other process. */
+static void assert_monitored(const struct story_run *run, const char *process, const char *child)
+{
+    static char answer[1 << 18];
+    char path[FILE_PATH_MAX], address[200], wanted[200];
+    assert_int_equal(file_path(path, "%s/http/%s", run->path, process), STATUS_OK);
+    story_read(path, address, sizeof address);
+    unsigned port = local_port_of(address);
+    local_get(port, "/metrics", answer, sizeof answer);
+    snprintf(wanted, sizeof wanted,
+             "weir_supervisor_child_up{run=\"%s\",process=\"%s\",role=\"node\",child=\"%s\"} 1\n",
+             run->name, process, child);
+    assert_non_null(strstr(answer, wanted));
+    assert_non_null(strstr(local_get(port, "/live", answer, sizeof answer), " 200 "));
+    int64_t end_ns = story_deadline_ns(SOON_MS); /* it asks the store once a second */
+    while (strstr(local_get(port, "/ready", answer, sizeof answer), " 200 ") == NULL) {
+        assert_true(clock_now_ns() < end_ns);
+        clock_sleep_ms(STORY_PAUSE_MS);
+    }
+}
+
 static void test_story_node_actors_come_and_go(void **state)
 {
     (void)state;
@@ -47,6 +69,7 @@ static void test_story_node_actors_come_and_go(void **state)
     start_node(&one, &run, "one", "0"); /* before the run has a folder, maybe */
     start_node(&two, &run, "two", "1");
     story_await_steps(&run, 3, SOON_MS);
+    assert_monitored(&run, "node.one", "actor.0");
     start_node(&taken, &run, "taken", "0");
     assert_int_equal(story_wait_pid(taken.pid, SOON_MS), 4);
     assert_true(story_said(taken.out, "--first-index"));

@@ -18,22 +18,11 @@ enum { TEXT_MAX = 1 << 20, SOON_MS = 30000, LIMIT_MS = 60000, EXPRESSIONS_MAX = 
 
 /* ---- HTTP ---- */
 
-/* The body, NUL-terminated; NULL: nobody answers, or not with 200. HTTP/1.0: nothing is chunked. */
+/* The body, NUL-terminated; NULL: nobody answers, or not with 200. */
 static char *get(const char *address, const char *path)
 {
     static char answer[TEXT_MAX];
-    char request[8192];
-    size_t got = 0;
-    int fd = local_connect(local_port_of(address), 10);
-    if (fd < 0)
-        return NULL;
-    int size = snprintf(request, sizeof request, "GET %s HTTP/1.0\r\nHost: a\r\n\r\n", path);
-    assert_true(size < (int)sizeof request);
-    bool sent = send(fd, request, (size_t)size, MSG_NOSIGNAL) == size;
-    for (ssize_t more; sent && (more = recv(fd, answer + got, sizeof answer - 1 - got, 0)) > 0;)
-        got += (size_t)more;
-    close(fd);
-    answer[got] = 0;
+    local_get(local_port_of(address), path, answer, sizeof answer);
     char *body = strstr(answer, "\r\n\r\n");
     bool fine =
         strncmp(answer, "HTTP/1.0 200", 12) == 0 || strncmp(answer, "HTTP/1.1 200", 12) == 0;

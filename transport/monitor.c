@@ -451,7 +451,10 @@ enum status monitor_open(struct monitor **out, const struct monitor_options *opt
     monitor->silent_ns = options->silent_ms * CLOCK_NS_PER_MS;
     monitor->nvml_library = options->nvml;
     snprintf(monitor->role, sizeof monitor->role, "%s", options->role);
-    snprintf(monitor->process, sizeof monitor->process, "%s.%u", options->role, options->index);
+    if (options->name != NULL)
+        snprintf(monitor->process, sizeof monitor->process, "%s.%s", options->role, options->name);
+    else
+        snprintf(monitor->process, sizeof monitor->process, "%s.%u", options->role, options->index);
     snprintf(monitor->why, sizeof monitor->why, "it starts");
     snprintf(monitor->device, sizeof monitor->device, "cpu");
     if (gethostname(monitor->host, sizeof monitor->host - 1) != 0)

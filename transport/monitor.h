@@ -30,6 +30,7 @@ struct monitor_options {
     const char *http; /* metrics.http */
     const char *run, *role;
     unsigned index;
+    const char *name;       /* in place of the index, as in "node.gpu-3"; NULL: the index */
     const char *run_folder; /* "": the address is not published there */
     int64_t silent_ms;      /* of /live; 0: it never fails */
     const char *nvml;       /* library; NULL: the driver's */

@@ -67,6 +67,27 @@ static void check_space(const char *path, uint64_t least_mb, const char *use)
     line(free_mb >= least_mb, path, text);
 }
 
+/* The folder of runs, or the nearest one above it that is there: it will be made. */
+static void check_runs(void)
+{
+    char path[FILE_PATH_MAX], text[FILE_PATH_MAX + 100];
+    if (file_path(path, "%s", runs_root()) != STATUS_OK)
+        return;
+    while (!file_exists(path)) {
+        char *slash = strrchr(path, '/');
+        if (slash == NULL)
+            snprintf(path, sizeof path, ".");
+        else
+            slash[slash == path ? 1 : 0] = '\0';
+    }
+    check_space(path, SHARED_MEMORY_MB_LEAST, "runs live here");
+    if (access(path, W_OK | X_OK) == 0)
+        return;
+    snprintf(text, sizeof text, "%s: runs cannot be written here; name a folder in WEIR_RUN_ROOT",
+             strerror(errno));
+    line(false, path, text);
+}
+
 static void check_cpu(void)
 {
     char text[160];
@@ -192,7 +213,7 @@ static int examine_machine(bool as_json)
     check_programs();
     check_redis();
     check_space("/dev/shm", SHARED_MEMORY_MB_LEAST, "weights travel through it");
-    check_space(".", SHARED_MEMORY_MB_LEAST, "runs live here");
+    check_runs();
     check_cpu();
     check_gpus();
     check_limits();

@@ -1,13 +1,15 @@
 /* weir probe: what Kubernetes, systemd or a script asks of the processes of this machine; docs/kubernetes.md.
  *
- *     live    the supervisor of FOLDER (of `weir run`, or of a `weir node` in FOLDER/nodes) lives, and its monitor, where
- *             it has one, says that its main loop beats. A worker that hangs is the supervisor's business.
- *     ready   and every process whose monitor is published in FOLDER/http says that it is ready, at least one does
+ *     live    the supervisors of FOLDER that hold their locks (of `weir run`, of `weir node` in FOLDER/nodes; at least one
+ *             does) live: their monitors say that their main loops beat. A worker that hangs is their business.
+ *     ready   and they are ready, none of their processes waits for its next start, and each of these that has
+ *             published a monitor in FOLDER/http says that it is ready; at least one monitor answers
  *
- * Exit 0, or 1 with a sentence. It takes as long as PROBE_MS for each process, at most. */
+ * Processes of other machines that share the folder are not asked. Exit 0, or 1 with a sentence. It takes as long as PROBE_MS for each process, at most. */
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>
+#include <limits.h>
 #include <netdb.h>
 #include <poll.h>
 #include <stdio.h>
@@ -17,10 +19,9 @@
 
 #include "core/wait.h"
 #include "ops/cmd.h"
+#include "ops/process_table.h"
 
 enum { PROBE_MS = 1500, ANSWER_BYTES = 2048, ADDRESS_BYTES = 320 };
-
-#define SUPERVISOR "supervisor"
 
 /* ---- one question over HTTP ---- */
 
@@ -121,66 +122,86 @@ static enum status read_address(const char *folder, const char *name, char addre
     return STATUS_OK;
 }
 
-/* The supervisor of the folder, else that of a node in it. */
-static enum status check_lock(const char *folder)
+/* Not published: not asked. */
+static enum status ask_published(const char *run, const char *name, const char *path,
+                                 unsigned *asked)
 {
-    char path[FILE_PATH_MAX];
-    if (run_folder_holder(folder, NULL) > 0)
+    char address[ADDRESS_BYTES];
+    if (read_address(run, name, address) != STATUS_OK)
         return STATUS_OK;
-    TRY(file_path(path, "%s/nodes", folder));
-    DIR *nodes = opendir(path);
-    bool held = false;
-    for (struct dirent *entry; nodes != NULL && !held && (entry = readdir(nodes)) != NULL;)
-        if (entry->d_name[0] != '.' &&
-            file_path(path, "%s/nodes/%s", folder, entry->d_name) == STATUS_OK)
-            held = run_folder_holder(path, NULL) > 0;
-    if (nodes != NULL)
-        closedir(nodes);
-    return held ? STATUS_OK
-                : FAIL(STATUS_NOT_FOUND,
-                       "no supervisor holds %s: neither `weir run` nor `weir node`", folder);
+    TRY(ask(name, address, path));
+    ++*asked;
+    return STATUS_OK;
 }
 
-static bool is_supervisor(const char *name)
+/* folder: of the supervisor, that of the run or of a node. */
+static enum status ask_workers(const char *run, const char *folder, unsigned *asked)
 {
-    return strncmp(name, SUPERVISOR, strlen(SUPERVISOR)) == 0;
-}
-
-/* Asks `path` of every published process; supervisors only, when live. */
-static enum status ask_all(const char *folder, const char *path, bool supervisors, unsigned *asked)
-{
-    char http[FILE_PATH_MAX], address[ADDRESS_BYTES];
+    size_t i;
+    const json_t *row;
+    json_t *table = NULL;
+    TRY(process_table_read(folder, &table));
     enum status status = STATUS_OK;
-    TRY(file_path(http, "%s/http", folder));
-    DIR *published = opendir(http);
-    for (struct dirent *entry;
-         published != NULL && status == STATUS_OK && (entry = readdir(published)) != NULL;) {
-        if (entry->d_name[0] == '.' || (supervisors && !is_supervisor(entry->d_name)))
+    json_array_foreach(json_object_get(table, "processes"), i, row)
+    {
+        const char *name = json_string_value(json_object_get(row, "name"));
+        const char *state = json_string_value(json_object_get(row, "state"));
+        if (name == NULL || state == NULL || status != STATUS_OK)
             continue;
-        if (read_address(folder, entry->d_name, address) != STATUS_OK)
-            continue; /* it has just left */
-        status = ask(entry->d_name, address, path);
-        *asked += status == STATUS_OK;
+        if (strcmp(state, "waiting") == 0)
+            status = FAIL(STATUS_AGAIN, "%s waits for its next start", name);
+        else if (json_integer_value(json_object_get(row, "pid")) > 0)
+            status = ask_published(run, name, "/ready", asked);
     }
-    if (published != NULL)
-        closedir(published);
+    json_decref(table);
     return status;
 }
 
-static enum status probe(const char *folder, bool ready)
+static enum status ask_supervisor(const char *run, const char *folder, const char *monitor,
+                                  bool ready, unsigned *asked)
 {
-    unsigned asked = 0;
-    TRY(check_lock(folder));
-    TRY(ask_all(folder, "/live", true, &asked));
+    TRY(ask_published(run, monitor, "/live", asked));
     if (!ready)
         return STATUS_OK;
-    asked = 0;
-    TRY(ask_all(folder, "/ready", false, &asked));
-    return asked > 0 ? STATUS_OK
-                     : FAIL(STATUS_AGAIN,
-                            "no process has published its monitor in %s/http yet "
-                            "(metrics.http)",
-                            folder);
+    TRY(ask_published(run, monitor, "/ready", asked));
+    return ask_workers(run, folder, asked);
+}
+
+static enum status ask_nodes(const char *run, bool ready, unsigned *held, unsigned *asked)
+{
+    char path[FILE_PATH_MAX], monitor[NAME_MAX + 8];
+    enum status status = STATUS_OK;
+    TRY(file_path(path, "%s/nodes", run));
+    DIR *nodes = opendir(path);
+    for (struct dirent *entry;
+         nodes != NULL && status == STATUS_OK && (entry = readdir(nodes)) != NULL;) {
+        if (entry->d_name[0] == '.' ||
+            file_path(path, "%s/nodes/%s", run, entry->d_name) != STATUS_OK ||
+            run_folder_holder(path, NULL) == 0)
+            continue;
+        ++*held;
+        snprintf(monitor, sizeof monitor, "node.%s", entry->d_name);
+        status = ask_supervisor(run, path, monitor, ready, asked);
+    }
+    if (nodes != NULL)
+        closedir(nodes);
+    return status;
+}
+
+static enum status probe(const char *run, bool ready)
+{
+    unsigned held = run_folder_holder(run, NULL) > 0, asked = 0;
+    if (held > 0)
+        TRY(ask_supervisor(run, run, "supervisor.0", ready, &asked));
+    TRY(ask_nodes(run, ready, &held, &asked));
+    if (held == 0)
+        return FAIL(STATUS_NOT_FOUND, "no supervisor holds %s: neither `weir run` nor `weir node`",
+                    run);
+    return asked > 0 || !ready ? STATUS_OK
+                               : FAIL(STATUS_AGAIN,
+                                      "no process has published its monitor in %s/http yet "
+                                      "(metrics.http)",
+                                      run);
 }
 
 /* OK when one of the runs of WEIR_RUN_ROOT says so: the container has no other. */

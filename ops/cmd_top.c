@@ -77,7 +77,7 @@ static enum status refresh(void)
 {
     json_decref(top.table);
     top.table = NULL;
-    if (process_table_read(top.known.folder, &top.table) != STATUS_OK)
+    if (process_table_read_all(top.known.folder, &top.table) != STATUS_OK)
         top.table = NULL;
     TRY(metrics_tail_poll(&top.tail, top_view_metrics, &top.view));
     const char *sick = top.table != NULL ? process_table_store_trouble(top.table) : NULL;

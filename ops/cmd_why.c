@@ -44,7 +44,7 @@ static void read_table(struct look *look)
 {
     json_decref(look->table);
     look->table = NULL;
-    if (process_table_read(look->known.folder, &look->table) != STATUS_OK)
+    if (process_table_read_all(look->known.folder, &look->table) != STATUS_OK)
         look->table = NULL; /* a young run, or a disk in trouble: the store may still answer */
 }
 

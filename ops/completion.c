@@ -132,7 +132,7 @@ static enum status offer_processes(const struct asking *asking)
     size_t i;
     const json_t *row;
     enum status status = STATUS_OK;
-    if (process_table_read(folder, &table) != STATUS_OK)
+    if (process_table_read_all(folder, &table) != STATUS_OK)
         return STATUS_OK;
     json_array_foreach(json_object_get(table, "processes"), i, row)
     {

@@ -6,6 +6,7 @@
 
 #include "core/clock.h"
 #include "ops/fleet.h"
+#include "ops/run_meta.h"
 
 const char *fleet_scaled_name(const struct process *process)
 {
@@ -87,8 +88,13 @@ static unsigned count_wanted(const struct fleet *fleet, const char *scaled)
 enum status fleet_table_json(const struct fleet *fleet, const struct watch *watch,
                              struct buffer *json)
 {
+    char host[RUN_META_HOST_MAX] = "";
+    if (gethostname(host, sizeof host - 1) != 0)
+        host[0] = 0;
     TRY(buffer_text(json, "{\"run\":"));
     TRY(buffer_json_text(json, fleet->folder->name));
+    TRY(buffer_text(json, ",\"host\":"));
+    TRY(buffer_json_text(json, host));
     TRY(buffer_printf(
         json,
         ",\"supervisor\":%ld,\"attempt\":%u,\"clock_ms\":%" PRId64 ",\"applied\":%" PRIu64

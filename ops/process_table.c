@@ -1,14 +1,18 @@
 #include "ops/process_table.h"
 
+#include <dirent.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "core/clock.h"
+#include "core/memory.h"
 #include "ops/processes.h"
 #include "ops/run_folder.h"
 #include "ops/run_meta.h"
 
-enum { TABLE_BYTES_MAX = 16 << 20, TRIES = 5, PAUSE_MS = 10 };
+enum { TABLE_BYTES_MAX = 16 << 20, NODES_MAX = 4096 };
 
 static const char *text_of(const json_t *object, const char *key)
 {
@@ -90,26 +94,102 @@ static void look_at(json_t *row, json_t *sick, int64_t written_ms, bool here)
         json_object_set_new(row, "state", json_string(state));
 }
 
-enum status process_table_read(const char *run_folder, json_t **table)
+static enum status read_table(const char *folder, json_t **table)
 {
     json_t *read = NULL;
-    TRY(run_folder_json(run_folder, "processes.json", TABLE_BYTES_MAX, &read));
+    TRY(run_folder_json(folder, "processes.json", TABLE_BYTES_MAX, &read));
     if (!json_is_object(read) || !json_is_array(json_object_get(read, "processes"))) {
         json_decref(read);
-        return FAIL(STATUS_CORRUPT, "%s/processes.json is not what a supervisor writes",
-                    run_folder);
+        return FAIL(STATUS_CORRUPT, "%s/processes.json is not what a supervisor writes", folder);
     }
-    size_t i;
-    json_t *row, *sick = json_array();
-    char host[RUN_META_HOST_MAX];
-    bool here =
-        !run_meta_is_elsewhere(run_folder, host); /* /proc and the clock are those of one machine */
-    json_array_foreach(json_object_get(read, "processes"), i, row)
-        look_at(row, sick, json_integer_value(json_object_get(read, "clock_ms")), here);
-    json_object_set_new(read, "sick", sick);
     *table = read;
     return STATUS_OK;
 }
+
+/* here: on this machine, whose /proc and clock can be asked. */
+static void look_at_all(json_t *table, bool here)
+{
+    size_t i;
+    json_t *row, *sick = json_array();
+    json_array_foreach(json_object_get(table, "processes"), i, row)
+        look_at(row, sick, json_integer_value(json_object_get(table, "clock_ms")), here);
+    json_object_set_new(table, "sick", sick);
+}
+
+enum status process_table_read(const char *run_folder, json_t **table)
+{
+    char host[RUN_META_HOST_MAX];
+    TRY(read_table(run_folder, table));
+    look_at_all(*table, !run_meta_is_elsewhere(run_folder, host));
+    return STATUS_OK;
+}
+
+/* ---- nodes ---- */
+
+static void add_rows(json_t *table, const json_t *of_node, const char *node)
+{
+    size_t i;
+    json_t *row;
+    json_array_foreach(json_object_get(of_node, "processes"), i, row)
+    {
+        json_object_set_new(row, "node", json_string(node));
+        if (process_table_find(table, text_of(row, "name")) == NULL)
+            json_array_append(json_object_get(table, "processes"), row);
+    }
+    json_array_foreach(json_object_get(of_node, "sick"), i, row)
+    {
+        json_object_set_new(row, "what",
+                            json_sprintf("%s, on node %s", text_of(row, "what"), node));
+        json_array_append(json_object_get(table, "sick"), row);
+    }
+}
+
+/* The table of a node that is dead is worth nothing: its workers died with it. */
+static void add_node(json_t *table, const char *folder, const char *node)
+{
+    char here[RUN_META_HOST_MAX] = "";
+    json_t *read = NULL;
+    if (run_folder_holder(folder, NULL) == 0 || read_table(folder, &read) != STATUS_OK)
+        return;
+    bool known = gethostname(here, sizeof here - 1) == 0;
+    look_at_all(read, known && strcmp(text_of(read, "host"), here) == 0);
+    add_rows(table, read, node);
+    json_decref(read);
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+static void add_nodes(json_t *table, const char *run_folder)
+{
+    char path[FILE_PATH_MAX];
+    char *names[NODES_MAX];
+    size_t count = 0;
+    DIR *nodes = file_path(path, "%s/nodes", run_folder) == STATUS_OK ? opendir(path) : NULL;
+    if (nodes == NULL)
+        return;
+    for (struct dirent *entry; count < NODES_MAX && (entry = readdir(nodes)) != NULL;)
+        if (entry->d_name[0] != '.' && (names[count] = memory_text(entry->d_name)) != NULL)
+            count++;
+    closedir(nodes);
+    qsort(names, count, sizeof *names, by_name);
+    for (size_t i = 0; i < count; i++) {
+        if (file_path(path, "%s/nodes/%s", run_folder, names[i]) == STATUS_OK)
+            add_node(table, path, names[i]);
+        memory_free(names[i]);
+    }
+}
+
+enum status process_table_read_all(const char *run_folder, json_t **table)
+{
+    TRY(process_table_read(run_folder, table));
+    add_nodes(*table, run_folder);
+    return STATUS_OK;
+}
+
+/* ---- what is in it ---- */
 
 json_t *process_table_find(const json_t *table, const char *name)
 {

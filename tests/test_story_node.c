@@ -3,7 +3,7 @@
 /* timeout: 120 */
 /* weir run without actors and two nodes that bring them, by tcp with keys and a port that the store chose. */
 #include "tests/local_port.h"
-#include "tests/story.h"
+#include "tests/story_command.h"
 #include "transport/keys.h"
 
 enum { SOON_MS = 40000, AWAY_MS = 4500 }; /* AWAY_MS: longer than a node's LOST_MS and LOOK_MS */
@@ -60,6 +60,34 @@ static void assert_monitored(const struct story_run *run, const char *process, c
     }
 }
 
+/* What the commands say of a node's actor: where it is, and what is wrong with it. */
+static void assert_seen(const struct story_run *run, const struct node *two)
+{
+    static struct story_text text;
+    json_t *status, *row;
+    size_t i;
+    bool seen = false;
+    assert_int_equal(story_weir(&text, SOON_MS, "status %s --json", run->path), 0);
+    status = story_json(&text);
+    json_array_foreach(json_object_get(json_object_get(status, "fleet"), "processes"), i, row)
+    {
+        const char *node = json_string_value(json_object_get(row, "node"));
+        const char *name = json_string_value(json_object_get(row, "name"));
+        seen = seen || (node != NULL && strcmp(node, "two") == 0 && strcmp(name, "actor.1") == 0);
+    }
+    json_decref(status);
+    assert_true(seen);
+    assert_int_equal(story_weir(&text, SOON_MS, "probe ready %s", run->path), 0);
+    pid_t actor = story_process(run, "weir-actor", 1);
+    assert_true(actor > 0);
+    kill(actor, SIGSTOP);
+    assert_int_equal(story_weir(&text, SOON_MS, "why %s", run->path), 0);
+    kill(actor, SIGCONT);
+    assert_true(story_printed(&text, "is stopped (state T)"));
+    assert_true(story_printed(&text, "on node two"));
+    assert_int_equal(waitpid(two->pid, NULL, WNOHANG), 0);
+}
+
 static void test_story_node_actors_come_and_go(void **state)
 {
     (void)state;
@@ -70,6 +98,8 @@ static void test_story_node_actors_come_and_go(void **state)
     start_node(&two, &run, "two", "1");
     story_await_steps(&run, 3, SOON_MS);
     assert_monitored(&run, "node.one", "actor.0");
+    assert_monitored(&run, "node.two", "actor.1");
+    assert_seen(&run, &two);
     start_node(&taken, &run, "taken", "0");
     assert_int_equal(story_wait_pid(taken.pid, SOON_MS), 4);
     assert_true(story_said(taken.out, "--first-index"));

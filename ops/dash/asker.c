@@ -91,7 +91,7 @@ static enum status make_why(struct asker *asker)
     char trouble[600] = "";
     pid_t supervisor = run_folder_holder(dash->folder, NULL);
     buffer_init(&json, 0);
-    if (process_table_read(dash->folder, &table) != STATUS_OK)
+    if (process_table_read_all(dash->folder, &table) != STATUS_OK)
         table = NULL;
     const char *sick = table != NULL ? process_table_store_trouble(table) : NULL;
     if (sick != NULL)

@@ -56,7 +56,7 @@ static void set_stats(json_t *row, json_t *stats, double learner_version)
     json_object_set(row, "stats", stats);
 }
 
-/* Those of the supervisor's table, then those that only Redis knows: they run on other machines. */
+/* Those of the supervisors' tables, then those that only Redis knows: of machines that do not share the folder. */
 static json_t *make_processes(const struct feed *feed, const json_t *table, double version)
 {
     json_t *list = json_array(), *row;
@@ -96,7 +96,7 @@ static json_t *make_processes(const struct feed *feed, const json_t *table, doub
 static json_t *make_fleet(const struct feed *feed, double version)
 {
     json_t *table = NULL, *fleet = json_object();
-    if (process_table_read(feed->dash->folder, &table) != STATUS_OK)
+    if (process_table_read_all(feed->dash->folder, &table) != STATUS_OK)
         table = NULL;
     json_t *wanted = json_object_get(table, "wanted");
     json_object_set_new(fleet, "wanted",

@@ -64,7 +64,7 @@ function roleRows(role, processes, columns, writable) {
       h("td", { class: trouble ? "bad" : alive(process) ? "" : "dim" }, process.state || "–"),
       columns.map((column, i) => { const value = column.of(process); return h("td", { class: `n${worst[i] !== null && value === worst[i] ? " worst" : ""}` }, isNumber(value) ? column.show(value) : ""); }),
       h("td", { class: "n" }, plain(toNumber(process.restarts))), h("td", { class: "n" }, process.pid > 0 ? String(process.pid) : ""),
-      h("td", {}, [process.host, process.device].filter(Boolean).join(" ")), h("td", { class: "wrap dim end" }, process.end || ""),
+      h("td", {}, [process.host || process.node, process.device].filter(Boolean).join(" ")), h("td", { class: "wrap dim end" }, process.end || ""),
       h("td", {}, (role === "actor" || role === "reward") && alive(process) && process.state !== "leaving" ? h("button", { type: "button", class: "small", disabled: !writable, "data-testid": `drain-${process.name}`, onclick: () => drain(process.name) }, "drain") : "")));
   }
   if (live.length > 1)

@@ -177,7 +177,7 @@ static enum status ask_nodes(const char *run, bool ready, unsigned *held, unsign
          nodes != NULL && status == STATUS_OK && (entry = readdir(nodes)) != NULL;) {
         if (entry->d_name[0] == '.' ||
             file_path(path, "%s/nodes/%s", run, entry->d_name) != STATUS_OK ||
-            run_folder_holder(path, NULL) == 0)
+            !process_table_is_held_here(path))
             continue;
         ++*held;
         snprintf(monitor, sizeof monitor, "node.%s", entry->d_name);
@@ -190,7 +190,7 @@ static enum status ask_nodes(const char *run, bool ready, unsigned *held, unsign
 
 static enum status probe(const char *run, bool ready)
 {
-    unsigned held = run_folder_holder(run, NULL) > 0, asked = 0;
+    unsigned held = process_table_is_held_here(run), asked = 0;
     if (held > 0)
         TRY(ask_supervisor(run, run, "supervisor.0", ready, &asked));
     TRY(ask_nodes(run, ready, &held, &asked));

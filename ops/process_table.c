@@ -116,11 +116,18 @@ static void look_at_all(json_t *table, bool here)
     json_object_set_new(table, "sick", sick);
 }
 
+/* /proc and the clock are those of one machine. A table that names none is taken for one of this. */
+static bool was_written_here(const json_t *table)
+{
+    char here[RUN_META_HOST_MAX] = "";
+    const char *there = text_of(table, "host");
+    return there[0] == 0 || (gethostname(here, sizeof here - 1) == 0 && strcmp(there, here) == 0);
+}
+
 enum status process_table_read(const char *run_folder, json_t **table)
 {
-    char host[RUN_META_HOST_MAX];
     TRY(read_table(run_folder, table));
-    look_at_all(*table, !run_meta_is_elsewhere(run_folder, host));
+    look_at_all(*table, was_written_here(*table));
     return STATUS_OK;
 }
 
@@ -144,15 +151,23 @@ static void add_rows(json_t *table, const json_t *of_node, const char *node)
     }
 }
 
+bool process_table_is_held_here(const char *folder)
+{
+    json_t *read = NULL;
+    if (run_folder_holder(folder, NULL) == 0)
+        return false;
+    bool here = read_table(folder, &read) != STATUS_OK || was_written_here(read);
+    json_decref(read);
+    return here;
+}
+
 /* The table of a node that is dead is worth nothing: its workers died with it. */
 static void add_node(json_t *table, const char *folder, const char *node)
 {
-    char here[RUN_META_HOST_MAX] = "";
     json_t *read = NULL;
     if (run_folder_holder(folder, NULL) == 0 || read_table(folder, &read) != STATUS_OK)
         return;
-    bool known = gethostname(here, sizeof here - 1) == 0;
-    look_at_all(read, known && strcmp(text_of(read, "host"), here) == 0);
+    look_at_all(read, was_written_here(read));
     add_rows(table, read, node);
     json_decref(read);
 }

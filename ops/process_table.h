@@ -8,6 +8,7 @@
 #define OPS_PROCESS_TABLE_H
 
 #include <jansson.h>
+#include <stdbool.h>
 
 #include "core/file.h"
 
@@ -16,6 +17,9 @@ MUST_CHECK enum status process_table_read(const char *run_folder, json_t **table
 /* And behind them the rows of nodes whose supervisors hold their locks; such a row says "node":"NAME". What else is in the
  * table ("wanted", "applied") is that of the run's own supervisor, which scales and drains its own processes only. */
 MUST_CHECK enum status process_table_read_all(const char *run_folder, json_t **table);
+/* The supervisor of this folder, of a run or a node, holds its lock on this machine: locks of a shared folder may be seen
+ * on all machines. */
+bool process_table_is_held_here(const char *folder);
 /* The row of a process; NULL: there is none. Borrowed. */
 json_t *process_table_find(const json_t *table, const char *name);
 /* Why the store cannot answer, as a sentence; NULL: it may. Valid as long as the table. */

@@ -2,8 +2,8 @@
  *
  *     live    the supervisors of FOLDER that hold their locks (of `weir run`, of `weir node` in FOLDER/nodes; at least one
  *             does) live: their monitors say that their main loops beat. A worker that hangs is their business.
- *     ready   and they are ready, none of their processes waits for its next start, and each of these that has
- *             published a monitor in FOLDER/http says that it is ready; at least one monitor answers
+ *     ready   and they are ready, no store, learner, actor or reward worker of theirs waits for its next start, and
+ *             each of their processes that has published a monitor in FOLDER/http says that it is ready; at least one does
  *
  * Processes of other machines that share the folder are not asked. Exit 0, or 1 with a sentence. It takes as long as PROBE_MS for each process, at most. */
 #include <arpa/inet.h>
@@ -134,6 +134,17 @@ static enum status ask_published(const char *run, const char *name, const char *
     return STATUS_OK;
 }
 
+/* The run goes on without Redis, page and evaluator. */
+static bool is_needed(const char *name)
+{
+    static const char *const roles[] = {ROLE_NAME_STORE ".", ROLE_NAME_LEARNER ".",
+                                        ROLE_NAME_ACTOR ".", ROLE_NAME_REWARD "."};
+    for (size_t i = 0; i < sizeof roles / sizeof roles[0]; i++)
+        if (strncmp(name, roles[i], strlen(roles[i])) == 0)
+            return true;
+    return false;
+}
+
 /* folder: of the supervisor, that of the run or of a node. */
 static enum status ask_workers(const char *run, const char *folder, unsigned *asked)
 {
@@ -148,7 +159,7 @@ static enum status ask_workers(const char *run, const char *folder, unsigned *as
         const char *state = json_string_value(json_object_get(row, "state"));
         if (name == NULL || state == NULL || status != STATUS_OK)
             continue;
-        if (strcmp(state, "waiting") == 0)
+        if (strcmp(state, "waiting") == 0 && is_needed(name))
             status = FAIL(STATUS_AGAIN, "%s waits for its next start", name);
         else if (json_integer_value(json_object_get(row, "pid")) > 0)
             status = ask_published(run, name, "/ready", asked);

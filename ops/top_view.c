@@ -127,6 +127,7 @@ static void add_row(struct top_view *view, const json_t *row)
     take_member(process->state, sizeof process->state, row, "state");
     take_member(process->end, sizeof process->end, row, "end");
     take_member(process->http, sizeof process->http, row, "http");
+    take_member(process->host, sizeof process->host, row, "node"); /* until it says where it is */
     process->pid = (long)json_integer_value(json_object_get(row, "pid"));
     process->restarts = number(row, "restarts");
     process->sick = !is_fine(process->state);

@@ -57,6 +57,7 @@ static void *feed_thread(void *self)
 static enum status open_all(struct feed *feed)
 {
     char path[FILE_PATH_MAX];
+    atomic_store(&feed->dash->board.fed_ns, clock_now_ns());
     feed->keys = json_object();
     feed->procs = json_object();
     feed->sources = json_object();

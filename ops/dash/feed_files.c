@@ -18,6 +18,7 @@ static void take_metrics(void *self, const json_t *line)
     board_lock(board);
     board_take_metrics(board, line, true);
     board_unlock(board);
+    atomic_store(&board->fed_ns, clock_now_ns()); /* many steps take many seconds to read */
 }
 
 static void take_histograms(void *self, const json_t *line)

@@ -16,9 +16,11 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <netinet/in.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -500,6 +502,17 @@ static int attack_all(void)
     return (int)runs_failed;
 }
 
+/* Mounts of our own, for whoever may: other programs of the machine do not look like leaks then. They are shared, as
+ * below systemd, so that a mount which a sandbox does not keep to itself comes out here. */
+static void take_own_mounts(void)
+{
+    bool own = unshare(CLONE_NEWNS) == 0 &&
+               mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+               mount(NULL, "/", NULL, MS_REC | MS_SHARED, NULL) == 0;
+    if (!own)
+        print_message("mounts of other programs are counted, too: %s\n", strerror(errno));
+}
+
 static void test_sandbox_attacks_all_are_contained_as_root_and_as_nobody(void **state)
 {
     (void)state;
@@ -511,6 +524,7 @@ static void test_sandbox_attacks_all_are_contained_as_root_and_as_nobody(void **
     assert_true(attack_count >= ATTACKS_LEAST);
     bait_make();
     setvbuf(stdout, NULL, _IOLBF, 0);
+    take_own_mounts();
     fflush(stdout);
     pid_t nobody = geteuid() == 0 ? fork() : -1; /* beside each other: each has its own sandbox */
     if (nobody == 0) {

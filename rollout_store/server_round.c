@@ -41,18 +41,22 @@ static const char *name_of(const struct server *server, uint32_t id)
     return "unknown";
 }
 
+static void note_connection(struct server *server, uint32_t id, bool connected)
+{
+    if (book_connection(server->book, clock_now_ns(), id, connected))
+        LOG_INFO("store", connected ? "connection is back" : "connection is dead", "peer=%s",
+                 name_of(server, id));
+    if (!connected)
+        server_drop_kept(server, id); /* lost with it; a hello begins anew */
+}
+
 /* Connections that died or came back. */
 void server_take_events(struct server *server)
 {
     uint32_t id = 0;
     bool connected = false;
-    while (hub_take_event(server->hub, &id, &connected)) {
-        if (book_connection(server->book, clock_now_ns(), id, connected))
-            LOG_INFO("store", connected ? "connection is back" : "connection is dead", "peer=%s",
-                     name_of(server, id));
-        if (!connected)
-            server_drop_kept(server, id); /* lost with it; a hello begins anew */
-    }
+    while (hub_take_event(server->hub, &id, &connected))
+        note_connection(server, id, connected);
 }
 
 /* Who calls a source back has looked at its judge: its monitor begins anew. */
@@ -100,8 +104,12 @@ static enum status take_message(struct server *server, const struct hub_peer *pe
     if (message->type == MESSAGE_hello && peer->role != ROLE_CONTROL)
         LOG_DEBUG("store", "hello", "peer=%s incarnation=%016" PRIx64, peer->name,
                   peer->incarnation);
-    return answered ? STATUS_OK
-                    : book_handle(server->book, clock_now_ns(), peer->id, message, &server->out);
+    if (answered)
+        return STATUS_OK;
+    TRY(book_handle(server->book, clock_now_ns(), peer->id, message, &server->out));
+    if (message->type == MESSAGE_hello && !hub_connected(server->hub, peer->id))
+        note_connection(server, peer->id, false); /* it died before we came to its hello */
+    return STATUS_OK;
 }
 
 /* First what came while the disk was full, then what is at the socket. */

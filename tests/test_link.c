@@ -487,6 +487,29 @@ static void test_link_killed_peer_is_seen_within_50_ms(void **state)
     lose_peers("tcp://127.0.0.1:0", SIGKILL, 50);
 }
 
+/* It said hello and died while the owner did something else. */
+static void test_link_hello_read_after_its_connection_ended_is_of_the_dead(void **state)
+{
+    (void)state;
+    struct hub *hub = NULL;
+    struct hub_peer peer = {0};
+    struct message got = {.type = MESSAGE_NONE};
+    assert_int_equal(hub_open(&hub, ipc_endpoint(), NULL), STATUS_OK);
+    struct link *link = link_to(ipc, 7, 1);
+    arena_reset(arena);
+    assert_int_equal(link_poll(link, 100, -1, arena, &got), STATUS_OK); /* the hello leaves */
+    link_close(&link, NULL);
+    clock_sleep_ms(100); /* libzmq reads both, nobody polls */
+    for (int i = 0; i < PATIENCE_MS / 20 && got.type != MESSAGE_hello; i++) {
+        arena_reset(arena);
+        assert_int_equal(hub_poll(hub, 20, -1, arena, &peer, &got), STATUS_OK);
+    }
+    assert_int_equal(got.type, MESSAGE_hello);
+    assert_false(hub_connected(hub, peer.id));
+    assert_false(hub_connected(hub, peer.id + 1));
+    hub_close(&hub);
+}
+
 /* The process computes: it polls nothing, while its connection dies and is made again by its I/O thread. */
 static void test_link_computing_peer_whose_connection_was_cut_is_connected_again(void **state)
 {
@@ -791,6 +814,7 @@ int main(void)
         cmocka_unit_test(test_link_two_processes_of_one_place_are_two_peers),
         cmocka_unit_test(test_link_stopped_peer_is_seen_within_500_ms_and_its_return_too),
         cmocka_unit_test(test_link_killed_peer_is_seen_within_50_ms),
+        cmocka_unit_test(test_link_hello_read_after_its_connection_ended_is_of_the_dead),
         cmocka_unit_test(test_link_computing_peer_whose_connection_was_cut_is_connected_again),
         cmocka_unit_test(test_link_long_message_arrives_whole),
         cmocka_unit_test(test_link_absent_store_is_noticed_by_its_silence),

@@ -333,6 +333,12 @@ bool hub_take_event(struct hub *hub, uint32_t *peer_id, bool *connected)
     return false;
 }
 
+bool hub_connected(const struct hub *hub, uint32_t peer_id)
+{
+    const struct hub_peer *peer = hub_core_peer(hub->core, peer_id);
+    return peer != NULL && peer->connected;
+}
+
 /* ---- receiving ---- */
 
 /* False: its key does not allow the message, which was answered or dropped here. */

@@ -86,6 +86,9 @@ void hub_forget(struct hub *hub, uint32_t peer_id);
  * hub_peer.connected once, false when there is none. A peer that the hub itself refused is reported as dead too. Ask
  * after every hub_poll, before its message is handled. */
 bool hub_take_event(struct hub *hub, uint32_t *peer_id, bool *connected);
+/* Of now. A hello may be read after the end of its connection: that event comes before the owner knows the peer, so it
+ * asks here when it has taken a hello. False for nobody. */
+bool hub_connected(const struct hub *hub, uint32_t peer_id);
 /* Messages refused before anybody saw them, by kind; all of them. */
 uint64_t hub_refused(const struct hub *hub, enum refusal kind);
 uint64_t hub_corrupt_count(const struct hub *hub);

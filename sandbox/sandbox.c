@@ -132,16 +132,23 @@ static bool has_any(const char *const *list)
     return list != NULL && list[0] != NULL;
 }
 
-/* A prepared tree has no place for folders of one run: such a run is made anew, with the same promises. `files` is to
- * be freed. */
-static enum status as_strict(const struct sandbox_run *run, struct sandbox_run *strict,
-                             struct sandbox_file **files)
+/* A prepared tree has no place for folders of one run, a zygote knows one filter and finds the run by /proc. */
+static bool is_as_asked(const struct sandbox *sandbox, const struct sandbox_run *run)
+{
+    if (run->mode == SANDBOX_STRICT)
+        return true;
+    return run->base == NULL && !has_any(run->shown) &&
+           (run->mode != SANDBOX_ZYGOTE || (!run->file_locks && !sandbox->no_proc));
+}
+
+/* Such a run is made anew, with the same promises. `files` is to be freed. */
+static enum status as_strict(const struct sandbox *sandbox, const struct sandbox_run *run,
+                             struct sandbox_run *strict, struct sandbox_file **files)
 {
     static const char *const python[] = {"/usr/bin/python3", ".main.py", NULL};
     *strict = *run;
     *files = NULL;
-    bool locks = run->mode == SANDBOX_ZYGOTE && run->file_locks; /* the zygote knows one filter */
-    if (run->mode == SANDBOX_STRICT || (run->base == NULL && !has_any(run->shown) && !locks))
+    if (is_as_asked(sandbox, run))
         return STATUS_OK;
     strict->mode = SANDBOX_STRICT;
     if (run->mode != SANDBOX_ZYGOTE || run->python == NULL)
@@ -182,7 +189,7 @@ void sandbox_execute(struct sandbox *sandbox, const struct sandbox_run *run,
     struct sandbox_run now;
     memset(result, 0, sizeof *result);
     struct sandbox_file *files = NULL;
-    enum status status = as_strict(run, &now, &files);
+    enum status status = as_strict(sandbox, run, &now, &files);
     if (status == STATUS_OK) {
         uint32_t index = take_slot(sandbox, run->beside);
         if (index < SANDBOX_SLOTS_MAX) {
@@ -215,24 +222,31 @@ void sandbox_result_free(struct sandbox_result *result)
 void sandbox_describe(const struct sandbox *sandbox, char text[SANDBOX_DESCRIPTION_MAX])
 {
     uint32_t has = sandbox->slots[0].features;
-    const char *memory = (has & FEATURE_MEMORY_V1) != 0 ? "cgroup v1, all processes together"
-                         : (has & FEATURE_MEMORY_V2) != 0
-                             ? "cgroup v2, all processes together"
+    const char *memory = (has & FEATURE_MEMORY_V1) != 0   ? "cgroup v1, all processes together"
+                         : (has & FEATURE_MEMORY_V2) != 0 ? "cgroup v2, all processes together"
+                         : sandbox->no_proc
+                             ? "address space of each process (/proc is masked: no sum of them): "
+                               "much weaker, give it a cgroup that it may write or unmask /proc"
                              : "address space of each process, and a sum every 10 ms: "
                                "weaker, give it a cgroup that it may write";
     const char *processes = (has & FEATURE_PIDS_V1) != 0 ? "cgroup v1 and rlimit"
                             : (has & FEATURE_PIDS_V2) != 0
                                 ? "cgroup v2 and rlimit"
                                 : "rlimit in a user namespace of its own";
-    const char *cpu = (has & FEATURE_UNIFIED) != 0 ? "cgroup v2, all processes together"
-                      : (has & FEATURE_CPU_V1) != 0
-                          ? "cgroup v1, all processes together"
-                          : "rlimit of each process, and a sum every 10 ms";
+    const char *cpu = (has & FEATURE_UNIFIED) != 0  ? "cgroup v2, all processes together"
+                      : (has & FEATURE_CPU_V1) != 0 ? "cgroup v1, all processes together"
+                      : sandbox->no_proc            ? "rlimit of each process"
+                                         : "rlimit of each process, and a sum every 10 ms";
     const char *users = (has & FEATURE_ROOT) != 0 ? "a user of the host that owns nothing"
                                                   : "this user, without capabilities";
     snprintf(text, SANDBOX_DESCRIPTION_MAX,
              "programs run as: %s\nmemory: %s\nprocesses: %s\nCPU time: %s\n", users, memory,
              processes, cpu);
+}
+
+bool sandbox_has_zygote(const struct sandbox *sandbox)
+{
+    return !sandbox->no_proc;
 }
 
 const char *sandbox_outcome_name(enum sandbox_outcome outcome)

@@ -27,7 +27,8 @@ struct sandbox;
 enum sandbox_mode {
     SANDBOX_STRICT, /* everything is made anew for each run */
     SANDBOX_POOLED, /* what no program can change is prepared ahead; the same promises */
-    SANDBOX_ZYGOTE /* a warmed Python interpreter is forked inside a prepared sandbox; the same promises */
+    SANDBOX_ZYGOTE /* a warmed Python interpreter is forked inside a prepared sandbox; the same promises. Made strictly with
+                    * base, shown or file_locks, and where sandbox_has_zygote is false */
 };
 
 enum sandbox_outcome {
@@ -148,6 +149,9 @@ void sandbox_result_free(struct sandbox_result *result);
 /* What holds the promises here, as lines for people: users, memory, processes, CPU time. */
 enum { SANDBOX_DESCRIPTION_MAX = 1024 };
 void sandbox_describe(const struct sandbox *sandbox, char text[SANDBOX_DESCRIPTION_MAX]);
+
+/* False where /proc is masked, as in most containers: a zygote run is made strictly then, with a Python of its own. */
+bool sandbox_has_zygote(const struct sandbox *sandbox);
 
 /* "exited with 3", "killed by SIGSEGV", "memory limit", "infra: ..." */
 const char *sandbox_outcome_name(enum sandbox_outcome outcome);

@@ -25,6 +25,7 @@ struct sandbox {
     struct slot slots[SANDBOX_SLOTS_MAX];
     uint32_t slot_count;
     bool closing;
+    bool no_proc; /* programs have no /proc here; set before anybody else has the sandbox */
     struct buffer filter;
     struct launcher_setup setup;
 };

@@ -10,13 +10,16 @@
 
 #include <dirent.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "core/clock.h"
@@ -25,7 +28,7 @@
 #include "sandbox/sandbox.h"
 #include "tests/slow.h"
 
-enum { LONG_MS = 60000 };
+enum { LONG_MS = 60000, MASKED_USER = 10001, MASKED_SKIPPED = 77 };
 
 static struct sandbox *sandbox;
 
@@ -580,6 +583,66 @@ static void test_sandbox_file_locks_are_for_runs_that_ask(void **state)
         }
 }
 
+/* As a container's runtime does it: a part of /proc is covered, and the kernel allows its user no whole one below. */
+static bool mask_proc(void)
+{
+    return unshare(CLONE_NEWNS) == 0 && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+           mount("none", "/proc/tty", "tmpfs", MS_RDONLY, NULL) == 0 &&
+           setresgid(MASKED_USER, MASKED_USER, MASKED_USER) == 0 &&
+           setresuid(MASKED_USER, MASKED_USER, MASKED_USER) == 0;
+}
+
+static bool says(struct sandbox *masked, const struct sandbox_run *run, const char *expected)
+{
+    struct sandbox_result result;
+    sandbox_execute(masked, run, &result);
+    bool fine = result.outcome == SANDBOX_EXITED && result.exit_code == 0 &&
+                strcmp((const char *)result.output, expected) == 0;
+    if (!fine)
+        print_error("%s: %s\n", result.text,
+                    result.error != NULL ? (const char *)result.error : "");
+    sandbox_result_free(&result);
+    return fine;
+}
+
+static int run_masked(void)
+{
+    struct sandbox *masked = NULL;
+    struct sandbox_options options = {.jobs = 1};
+    if (!mask_proc())
+        return MASKED_SKIPPED;
+    if (sandbox_open(&masked, &options) != STATUS_OK) {
+        print_error("%s\n", status_last_error());
+        return 1;
+    }
+    struct sandbox_run run = SHELL("test ! -e /proc/self && echo none");
+    struct sandbox_run python = {SANDBOX_RUN, .mode = SANDBOX_ZYGOTE,
+                                 .python = "import json\nprint(__name__)"};
+    bool fine = !sandbox_has_zygote(masked) && says(masked, &run, "none\n");
+    run.mode = SANDBOX_POOLED;
+    fine = fine && says(masked, &run, "none\n") && says(masked, &python, "__main__\n");
+    sandbox_close(&masked);
+    return fine ? 0 : 1;
+}
+
+static void test_sandbox_zygote_with_a_masked_proc_is_made_anew(void **state)
+{
+    (void)state;
+    int status = 0;
+    assert_true(sandbox_has_zygote(sandbox));
+    fflush(stdout);
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(run_masked());
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    if (WEXITSTATUS(status) == MASKED_SKIPPED) {
+        print_message("skipped: only root may mask /proc\n");
+        skip();
+    }
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 static _Atomic int wrong;
 
 static void *many(void *argument)
@@ -787,6 +850,7 @@ int main(void)
         cmocka_unit_test(test_sandbox_launcher_that_was_killed_is_replaced),
         cmocka_unit_test(test_sandbox_helper_of_a_launcher_that_was_killed_is_replaced),
         cmocka_unit_test(test_sandbox_nothing_is_left_when_it_is_closed),
+        cmocka_unit_test(test_sandbox_zygote_with_a_masked_proc_is_made_anew),
     };
     return cmocka_run_group_tests(tests, open_once, close_once);
 }

@@ -3,7 +3,7 @@
 #     docker build -t weir:0.1.0 .
 #     docker run --rm --shm-size 1g -v weir-runs:/runs weir:0.1.0 run examples/recipes/quickstart.yaml
 #
-# For GPUs both images need CUDA 13 on Debian 12 or a relative of it, and the preset builds for sm_90:
+# For GPUs both images need CUDA 13 on Debian 12 (NVIDIA's repository for it), and the preset builds for sm_90:
 #
 #     docker build -t weir:0.1.0-cuda --build-arg PRESET=cuda --build-arg BUILD_IMAGE=... --build-arg RUN_IMAGE=... .
 ARG BUILD_IMAGE=debian:12-slim
@@ -17,11 +17,11 @@ COPY ops/deps ops/deps
 RUN apt-get update && ops/deps run && rm -rf /var/lib/apt/lists/*
 COPY . .
 RUN cmake --preset "${PRESET}" && cmake --build "build/${PRESET}"
-RUN mkdir -p /opt/weir/bin /opt/weir/plugins /opt/weir/examples \
+RUN mkdir -p /opt/weir/bin /opt/weir/plugins \
     && find "build/${PRESET}/bin" -maxdepth 1 -type f \( -name weir -o -name 'weir-*' \) -exec cp -t /opt/weir/bin {} + \
     && strip --strip-debug /opt/weir/bin/* \
     && cp "build/${PRESET}"/plugins/*.so /opt/weir/plugins/ \
-    && cp -r examples/recipes examples/addition /opt/weir/examples/
+    && cp -r examples /opt/weir/
 
 FROM ${RUN_IMAGE} AS run
 # Libraries of the programs; redis-server: the view; python3, gcc, g++: what rewards of code run. hadolint ignore=DL3008

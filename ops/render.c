@@ -14,7 +14,7 @@ const struct renderer renderers[] = {
     {"k8s", render_k8s,
      "RECIPE... [section.name=value ...] [--jobset | --plain] [--actors N] [--rewards N] "
      "[--gpus-per-actor N] [--image I] [--namespace N] [--name NAME] [--storage Q] "
-     "[--data-claim C] [--head-memory Q] [--worker-memory Q]",
+     "[--data-claim C] [--reward-secret S] [--head-memory Q] [--worker-memory Q]",
      "manifests for Kubernetes: a JobSet, or plain Job and StatefulSets, and what goes around "
      "them"},
     {"systemd", render_systemd, "run|node [--bin FOLDER] [--state FOLDER] [--drain S]",
@@ -22,6 +22,15 @@ const struct renderer renderers[] = {
 };
 
 const size_t renderer_count = sizeof renderers / sizeof renderers[0];
+
+void render_name(const char *recipe, size_t size, char out[])
+{
+    const char *file = strrchr(recipe, '/');
+    file = file != NULL ? file + 1 : recipe;
+    const char *ending = strrchr(file, '.');
+    int length = ending != NULL && ending > file ? (int)(ending - file) : (int)strlen(file);
+    snprintf(out, size, "%.*s", length, file);
+}
 
 static void print_renderers(void)
 {

@@ -17,6 +17,8 @@ struct renderer {
 extern const struct renderer renderers[];
 extern const size_t renderer_count;
 
+/* The recipe's name without folder and its last ending: "a/hybrid-1.5b.yaml" is "hybrid-1.5b". */
+void render_name(const char *recipe, size_t size, char out[]);
 int render_slurm(int argc, char **argv);   /* ops/render_slurm.c */
 int render_systemd(int argc, char **argv); /* ops/render_systemd.c */
 int render_k8s(int argc, char **argv);     /* ops/render_k8s.c */

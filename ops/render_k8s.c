@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/eval_schedule.h"
 #include "ops/cmd.h"
 #include "ops/render.h"
 
@@ -78,6 +79,7 @@ static int take_option(struct k8s_request *request, const char *word, const char
                 {"--namespace", NULL, &request->namespace, false},
                 {"--image", NULL, &request->k8s.image, false},
                 {"--data-claim", NULL, &request->k8s.data_claim, false},
+                {"--reward-secret", NULL, &request->k8s.reward_secret, false},
                 {"--storage", NULL, &request->k8s.storage, true},
                 {"--head-memory", NULL, &request->k8s.head_memory, true},
                 {"--worker-memory", NULL, &request->k8s.worker_memory, true}};
@@ -188,12 +190,16 @@ static void add_overrides(struct k8s_request *request)
     add(request, "weights.channel=tcp");
     add(request, "dash.address=0.0.0.0:%d", K8S_DASH_PORT);
     add(request, "dash.token_file=/keys/dash.token");
+    add(request, "metrics.http=0.0.0.0:%d", K8S_MONITOR_PORT);
     for (unsigned i = 0; i < k8s->head_gpus; i++) {
         size_t at = strlen(devices);
         snprintf(devices + at, sizeof devices - at, "%scuda:%u", i > 0 ? "," : "", i);
     }
     if (k8s->head_gpus > 0)
         add(request, "learner.device=%s", devices);
+    if (actors_on_gpus(&request->settings) && eval_is_on(&request->settings) &&
+        request->settings.eval.device[0] == 0) /* an actor's device would be one of another pod */
+        add(request, "eval.device=%s", k8s->head_gpus > 0 ? "cuda:0" : "cpu");
 }
 
 static enum status check(const struct k8s_request *request)
@@ -204,6 +210,12 @@ static enum status check(const struct k8s_request *request)
             STATUS_INVALID,
             "--gpus-per-actor %ld, and the actors compute on the CPU: say run.device=cuda:0 "
             "or actor.device=cuda:0",
+            request->gpus);
+    if (request->gpus > 1)
+        return FAIL(
+            STATUS_INVALID,
+            "--gpus-per-actor %ld: an actor computes on one GPU; say --gpus-per-actor 1 and "
+            "more --actors",
             request->gpus);
     if (request->gpus == 0 && actors_on_gpus(settings))
         return FAIL(
@@ -221,18 +233,6 @@ static enum status check(const struct k8s_request *request)
     if (settings->redis.mode == REDIS_START && settings->redis.address[0] != 0)
         return FAIL(STATUS_INVALID, "redis.address names a Redis of this machine: leave it out");
     return STATUS_OK;
-}
-
-/* Rewards that are known to compare texts only need no sandbox; of a file nobody knows. */
-static void look_at_reward(struct k8s *k8s, const struct settings *settings)
-{
-    static const char *const texts[] = {"addition",    "gsm8k", "math",
-                                        "math_verify", "logic", "rules"};
-    k8s->sandbox = true;
-    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
-        if (strcmp(settings->reward.plugin, texts[i]) == 0)
-            k8s->sandbox = false;
-    k8s->judge = settings->reward.judge[0] != 0 || settings->reward.python_network;
 }
 
 /* The settings that are no defaults: a new default of a newer weir stays one. Secrets come from the environment. */
@@ -270,9 +270,7 @@ static enum status prepare(struct k8s_request *request)
     char made[RUN_NAME_MAX];
     TRY(load(request));
     TRY(check(request));
-    const char *base = strrchr(request->files[0], '/');
-    base = base != NULL ? base + 1 : request->files[0];
-    snprintf(made, sizeof made, "%.*s", (int)strcspn(base, "."), base);
+    render_name(request->files[0], sizeof made, made);
     TRY(k8s_name(request->name != NULL        ? request->name
                  : settings->run.name[0] != 0 ? settings->run.name
                                               : made,
@@ -287,11 +285,11 @@ static enum status prepare(struct k8s_request *request)
         request->rewards >= 0 ? (unsigned)request->rewards : settings->run.reward_workers;
     k8s->gpus_per_actor = request->gpus >= 0 ? (unsigned)request->gpus : actors_on_gpus(settings);
     k8s->head_gpus = gpus_of_learner(settings);
-    look_at_reward(k8s, settings);
+    k8s->settings = settings;
+    TRY(k8s_look_at_reward(k8s));
     add_overrides(request);
     TRY(load(request));
     TRY(put_recipe(request->config, &request->recipe));
-    k8s->settings = settings;
     k8s->recipe = buffer_string(&request->recipe);
     return STATUS_OK;
 }

@@ -20,6 +20,8 @@ enum {
     K8S_STORE_PORT = 7000,
     K8S_WEIGHTS_PORT = 7001,
     K8S_DASH_PORT = 8420,
+    K8S_MONITOR_PORT = 9400, /* the first; each process of a pod takes the next one that is free */
+    K8S_JUDGE_PORTS_MAX = 8,
     K8S_USER = 10001, /* of the Dockerfile */
     K8S_DRAIN_MARGIN_S =
         40, /* beyond run.drain_s: the store's notice, the last checkpoint, SIGKILL to stragglers */
@@ -34,15 +36,19 @@ struct k8s {
     const char *recipe; /* YAML of the ConfigMap */
     char name[K8S_NAME_MAX], namespace[64];
     const char *image, *storage, *data_claim, *head_memory, *worker_memory;
+    const char *reward_secret; /* a Secret whose keys are variables of pods that score; or NULL */
     unsigned actors, rewards, gpus_per_actor, head_gpus;
     bool plain;
     bool sandbox; /* the reward runs programs */
-    bool judge;   /* the reward asks a judge on the network */
+    bool judge;   /* the reward asks a judge on the network, at one of these ports */
+    unsigned judge_ports[K8S_JUDGE_PORTS_MAX], judge_port_count;
 };
 
 /* "My_run.1" -> "my-run-1": letters, digits and '-', beginning with a letter. INVALID: nothing is left, or it is too long. */
 MUST_CHECK enum status k8s_name(const char *run, char name[K8S_NAME_MAX]);
 MUST_CHECK enum status k8s_text(const struct k8s *k8s, struct buffer *text);
+/* ops/render_k8s_reward.c: sandbox and judges, from the settings. INVALID: a judge's key would come from nowhere. */
+MUST_CHECK enum status k8s_look_at_reward(struct k8s *k8s);
 /* ops/render_k8s_pods.c: the pod template of a role at this depth of indentation. */
 enum k8s_role { K8S_HEAD, K8S_ACTOR, K8S_REWARD };
 extern const char *const k8s_roles[];
@@ -53,6 +59,8 @@ MUST_CHECK enum status k8s_pod(const struct k8s *k8s, enum k8s_role role, int de
 /* Lines of a format, each indented by `depth` blanks. */
 MUST_CHECK enum status k8s_put(struct buffer *text, int depth, const char *format, ...)
     PRINTF_LIKE(3, 4);
+/* How many processes of a pod have a monitor (docs/monitoring.md): ports K8S_MONITOR_PORT and up. */
+unsigned k8s_monitors(const struct k8s *k8s, enum k8s_role role);
 /* The labels of a role, as lines. */
 MUST_CHECK enum status k8s_labels(const struct k8s *k8s, enum k8s_role role, int depth,
                                   struct buffer *text);

@@ -77,14 +77,14 @@ static enum status services(const struct k8s *k8s, struct buffer *text)
         "  ports:\n    - name: store\n      port: %d\n    - name: weights\n      port: %d\n",
         K8S_STORE_PORT, K8S_WEIGHTS_PORT));
     TRY(head_of(k8s, "v1", "Service", "-dash", text));
-    TRY(k8s_put(text, 0, "spec:\n  selector:\n"));
+    TRY(k8s_put(text, 0, "spec:\n  publishNotReadyAddresses: true\n  selector:\n"));
     TRY(k8s_labels(k8s, K8S_HEAD, 4, text));
     return k8s_put(text, 0, "  ports:\n    - name: dash\n      port: %d\n", K8S_DASH_PORT);
 }
 
 /* ---- who runs ---- */
 
-/* Exit codes 2, 3 and 4 of the head come again whatever is done (docs/exit-codes.md). A pod that the cluster takes away is
+/* Exit codes 1 to 4 of the head come again whatever is done (docs/exit-codes.md). A pod that the cluster takes away is
  * no failure; it drains, and would end its Job for good with exit 0. */
 static enum status failures(enum k8s_role role, int depth, struct buffer *text)
 {
@@ -92,7 +92,7 @@ static enum status failures(enum k8s_role role, int depth, struct buffer *text)
     if (role == K8S_HEAD)
         TRY(k8s_put(text, depth + 4,
                     "- action: FailJob\n  onExitCodes:\n    containerName: weir\n    operator: In\n"
-                    "    values:\n      - 2\n      - 3\n      - 4\n"));
+                    "    values:\n      - 1\n      - 2\n      - 3\n      - 4\n"));
     return k8s_put(text, depth + 4,
                    "- action: Ignore\n  onExitCodes:\n    containerName: weir\n    operator: In\n"
                    "    values:\n      - %d\n- action: Ignore\n  onPodConditions:\n"
@@ -123,7 +123,7 @@ static enum status job_set(const struct k8s *k8s, struct buffer *text)
     TRY(k8s_put(
         text, 0,
         "spec:\n  network:\n    enableDNSHostnames: true\n    subdomain: \"%s\"\n"
-        "    publishNotReadyAddresses: true\n  startupPolicy:\n    startupPolicyOrder: InOrder\n"
+        "    publishNotReadyAddresses: true\n"
         "  successPolicy:\n    operator: All\n    targetReplicatedJobs:\n      - head\n"
         "  failurePolicy:\n    maxRestarts: %d\n    rules:\n"
         "      - name: headGaveUp\n        action: FailJobSet\n        onJobFailureReasons:\n"
@@ -165,23 +165,40 @@ static enum status plain(const struct k8s *k8s, struct buffer *text)
 
 /* ---- what may happen to them ---- */
 
-/* An eviction of the head costs the steps since its checkpoint: it waits for somebody who means it. minAvailable, because
- * the controllers of jobs have no scale that maxUnavailable could be counted by. */
+/* An eviction of the head costs the steps since its checkpoint: it waits for somebody who means it. minAvailable where
+ * jobs make the pods, which have no scale that maxUnavailable could be counted by; a StatefulSet has one, and may be
+ * scaled. */
 static enum status budget(const struct k8s *k8s, enum k8s_role role, struct buffer *text)
 {
     char suffix[16];
     unsigned least = role == K8S_HEAD ? 1 : (role == K8S_ACTOR ? k8s->actors : k8s->rewards) - 1;
     snprintf(suffix, sizeof suffix, "-%s", k8s_roles[role]);
     TRY(head_of(k8s, "policy/v1", "PodDisruptionBudget", suffix, text));
-    TRY(k8s_put(text, 0, "spec:\n  minAvailable: %u\n", least));
+    if (k8s->plain && role != K8S_HEAD)
+        TRY(k8s_put(text, 0, "spec:\n  maxUnavailable: 1\n"));
+    else
+        TRY(k8s_put(text, 0, "spec:\n  minAvailable: %u\n", least));
     return select_role(k8s, role, "selector", 2, text);
 }
 
-static enum status judge_egress(int depth, struct buffer *text)
+static enum status judge_egress(const struct k8s *k8s, int depth, struct buffer *text)
 {
-    return k8s_put(text, depth,
-                   "- ports: # the judge of reward.judge\n    - port: 443\n      protocol: TCP\n"
-                   "    - port: 80\n      protocol: TCP\n    - port: 8000\n      protocol: TCP\n");
+    TRY(k8s_put(text, depth, "- ports: # the judge of the reward\n"));
+    for (unsigned i = 0; i < k8s->judge_port_count; i++)
+        TRY(k8s_put(text, depth, "    - port: %u\n      protocol: TCP\n", k8s->judge_ports[i]));
+    return STATUS_OK;
+}
+
+/* People and Prometheus: pods of this namespace that say so; kubectl port-forward needs no rule. */
+static enum status watcher_ingress(const struct k8s *k8s, enum k8s_role role, struct buffer *text)
+{
+    TRY(k8s_put(text, 4,
+                "- from:\n    - podSelector:\n        matchLabels:\n          "
+                "weir.dash/client: \"true\"\n  ports:\n"));
+    if (role == K8S_HEAD)
+        TRY(k8s_put(text, 8, "- port: %d\n  protocol: TCP\n", K8S_DASH_PORT));
+    return k8s_put(text, 8, "- port: %d\n  endPort: %u\n  protocol: TCP\n", K8S_MONITOR_PORT,
+                   K8S_MONITOR_PORT + k8s_monitors(k8s, role) - 1);
 }
 
 static enum status dns_egress(int depth, struct buffer *text)
@@ -201,7 +218,7 @@ static enum status policy_head(const struct k8s *k8s, struct buffer *text)
     TRY(k8s_put(text, 2, "policyTypes:\n  - Ingress\n  - Egress\negress:%s\n", judge ? "" : " []"));
     if (judge) {
         TRY(dns_egress(4, text));
-        TRY(judge_egress(4, text));
+        TRY(judge_egress(k8s, 4, text));
     }
     TRY(k8s_put(
         text, 2,
@@ -211,13 +228,7 @@ static enum status policy_head(const struct k8s *k8s, struct buffer *text)
         "    ports:\n      - port: %d\n        protocol: TCP\n      - port: %d\n"
         "        protocol: TCP\n",
         k8s->name, K8S_STORE_PORT, K8S_WEIGHTS_PORT));
-    return k8s_put(text, 2,
-                   "  # People and Prometheus: pods of this namespace that say so; kubectl "
-                   "port-forward needs no rule.\n"
-                   "  - from:\n      - podSelector:\n          matchLabels:\n            "
-                   "weir.dash/client: \"true\"\n"
-                   "    ports:\n      - port: %d\n        protocol: TCP\n",
-                   K8S_DASH_PORT);
+    return watcher_ingress(k8s, K8S_HEAD, text);
 }
 
 static enum status policy_worker(const struct k8s *k8s, enum k8s_role role, struct buffer *text)
@@ -227,15 +238,15 @@ static enum status policy_worker(const struct k8s *k8s, enum k8s_role role, stru
     TRY(head_of(k8s, "networking.k8s.io/v1", "NetworkPolicy", suffix, text));
     TRY(k8s_put(text, 0, "spec:\n"));
     TRY(select_role(k8s, role, "podSelector", 2, text));
-    TRY(k8s_put(text, 2,
-                "policyTypes:\n  - Ingress\n  - Egress\ningress: []\negress:\n  - to:\n"
-                "      - podSelector:\n          matchLabels:\n"));
+    TRY(k8s_put(text, 2, "policyTypes:\n  - Ingress\n  - Egress\ningress:\n"));
+    TRY(watcher_ingress(k8s, role, text));
+    TRY(k8s_put(text, 2, "egress:\n  - to:\n      - podSelector:\n          matchLabels:\n"));
     TRY(k8s_labels(k8s, K8S_HEAD, 14, text));
     TRY(k8s_put(text, 6, "ports:\n  - port: %d\n    protocol: TCP\n", K8S_STORE_PORT));
     if (role == K8S_ACTOR)
         TRY(k8s_put(text, 6, "  - port: %d\n    protocol: TCP\n", K8S_WEIGHTS_PORT));
     TRY(dns_egress(4, text));
-    return k8s->judge && k8s_scores(k8s, role) ? judge_egress(4, text) : STATUS_OK;
+    return k8s->judge && k8s_scores(k8s, role) ? judge_egress(k8s, 4, text) : STATUS_OK;
 }
 
 static enum status guards(const struct k8s *k8s, enum k8s_role role, struct buffer *text)

@@ -38,6 +38,14 @@ enum status k8s_labels(const struct k8s *k8s, enum k8s_role role, int depth, str
 
 /* ---- rights ---- */
 
+/* The supervisor is one of them; the dashboard has no monitor, it answers at its own port. */
+unsigned k8s_monitors(const struct k8s *k8s, enum k8s_role role)
+{
+    if (role != K8S_HEAD)
+        return 2;
+    return 2 + k8s->settings->learner.ranks + (eval_is_on(k8s->settings) ? 1 : 0);
+}
+
 bool k8s_scores(const struct k8s *k8s, enum k8s_role role)
 {
     return role == K8S_REWARD || (role == K8S_HEAD && eval_is_on(k8s->settings));
@@ -165,6 +173,16 @@ static enum status pod_mounts(const struct k8s *k8s, enum k8s_role role, int dep
 
 /* ---- the container ---- */
 
+/* Keys of judges. */
+static enum status reward_variables(const struct k8s *k8s, enum k8s_role role, int depth,
+                                    struct buffer *text)
+{
+    return k8s->reward_secret != NULL && k8s_scores(k8s, role)
+               ? k8s_put(text, depth, "envFrom:\n  - secretRef:\n      name: \"%s\"\n",
+                         k8s->reward_secret)
+               : STATUS_OK;
+}
+
 /* Exec form, so that weir is process 1: it reaps what it adopts and drains on SIGTERM. */
 static enum status command(const struct k8s *k8s, enum k8s_role role, int depth,
                            struct buffer *text)
@@ -178,9 +196,10 @@ static enum status command(const struct k8s *k8s, enum k8s_role role, int depth,
             "store.endpoint=tcp://$(POD_IP):%d\n"
             "  - weights.endpoint=tcp://$(POD_IP):%d\n",
             k8s->name, K8S_DRAINED_CODE, K8S_STORE_PORT, K8S_WEIGHTS_PORT));
-        return k8s_put(text, depth,
-                       "env:\n  - name: POD_IP\n    valueFrom:\n      fieldRef:\n"
-                       "        fieldPath: status.podIP\n");
+        TRY(k8s_put(text, depth,
+                    "env:\n  - name: POD_IP\n    valueFrom:\n      fieldRef:\n"
+                    "        fieldPath: status.podIP\n"));
+        return reward_variables(k8s, role, depth, text);
     }
     TRY(k8s_put(text, depth,
                 "command:\n  - weir\n  - node\n  - /runs/%s\n  - --actors\n  - \"%d\"\n"
@@ -190,10 +209,11 @@ static enum status command(const struct k8s *k8s, enum k8s_role role, int depth,
                 K8S_STORE_PORT, K8S_DRAINED_CODE));
     if (actor && k8s->gpus_per_actor > 0)
         TRY(k8s_put(text, depth, "  - actor.device=cuda:0\n"));
-    return k8s_put(text, depth,
-                   "env:\n  - name: WEIR_INDEX\n    valueFrom:\n      fieldRef:\n"
-                   "        fieldPath: metadata.labels['%s']\n",
-                   k8s->plain ? "apps.kubernetes.io/pod-index" : "jobset.sigs.k8s.io/job-index");
+    TRY(k8s_put(text, depth,
+                "env:\n  - name: WEIR_INDEX\n    valueFrom:\n      fieldRef:\n"
+                "        fieldPath: metadata.labels['%s']\n",
+                k8s->plain ? "apps.kubernetes.io/pod-index" : "jobset.sigs.k8s.io/job-index"));
+    return reward_variables(k8s, role, depth, text);
 }
 
 /* live: the supervisor's main loop beats; ready: every process here says that it joined (docs/monitoring.md). The start
@@ -234,13 +254,19 @@ static enum status resources(const struct k8s *k8s, enum k8s_role role, int dept
     return gpus > 0 ? k8s_put(text, depth + 4, "nvidia.com/gpu: \"%u\"\n", gpus) : STATUS_OK;
 }
 
-static enum status ports(int depth, struct buffer *text)
+/* Prometheus finds the monitors by the names of their ports (ops/prometheus/kubernetes.yml). */
+static enum status ports(const struct k8s *k8s, enum k8s_role role, int depth, struct buffer *text)
 {
-    return k8s_put(
-        text, depth,
-        "ports:\n  - name: store\n    containerPort: %d\n  - name: weights\n    containerPort: %d\n"
-        "  - name: dash\n    containerPort: %d\n",
-        K8S_STORE_PORT, K8S_WEIGHTS_PORT, K8S_DASH_PORT);
+    TRY(k8s_put(text, depth, "ports:\n"));
+    if (role == K8S_HEAD)
+        TRY(k8s_put(text, depth,
+                    "  - name: store\n    containerPort: %d\n  - name: weights\n    containerPort: "
+                    "%d\n  - name: dash\n    containerPort: %d\n",
+                    K8S_STORE_PORT, K8S_WEIGHTS_PORT, K8S_DASH_PORT));
+    for (unsigned i = 0; i < k8s_monitors(k8s, role); i++)
+        TRY(k8s_put(text, depth, "  - name: monitor-%u\n    containerPort: %u\n", i,
+                    K8S_MONITOR_PORT + i));
+    return STATUS_OK;
 }
 
 static enum status container(const struct k8s *k8s, enum k8s_role role, int depth,
@@ -250,8 +276,7 @@ static enum status container(const struct k8s *k8s, enum k8s_role role, int dept
                 "containers:\n  - name: weir\n    image: %s\n    imagePullPolicy: IfNotPresent\n",
                 k8s->image));
     TRY(command(k8s, role, depth + 4, text));
-    if (role == K8S_HEAD)
-        TRY(ports(depth + 4, text));
+    TRY(ports(k8s, role, depth + 4, text));
     TRY(probes(k8s, depth + 4, text));
     TRY(resources(k8s, role, depth + 4, text));
     TRY(container_rights(depth + 4, text));

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/eval_schedule.h"
 #include "ops/cmd.h"
 #include "ops/render.h"
 
@@ -23,7 +24,8 @@ struct slurm_job {
     size_t file_count;
     const char *overrides[PROGRAM_OVERRIDES_MAX];
     size_t override_count;
-    long nodes, actors, rewards, gpus, head_gpus, cpus; /* head_gpus -1: as learner.ranks */
+    long nodes, actors, rewards, cpus;
+    long gpus, head_gpus; /* -1: one for each actor, as learner.ranks; 0 on the CPU */
     const char *partition, *account, *time, *name;
     struct settings settings;
     char **arguments;
@@ -107,8 +109,38 @@ static int parse(struct slurm_job *job, int argc, char **argv)
     return code;
 }
 
+static bool actors_on_gpus(const struct settings *settings)
+{
+    char device[SETTINGS_DEVICE_MAX];
+    settings_device(settings, settings->actor.device, 0, device);
+    return strncmp(device, "cuda", 4) == 0;
+}
+
+/* "redis.password=..." */
+static bool is_secret(const char *override)
+{
+    for (size_t s = 0; s < settings_section_count; s++)
+        for (size_t f = 0; f < settings_sections[s].count; f++) {
+            const struct config_field *field = &settings_sections[s].fields[f];
+            size_t section = strlen(settings_sections[s].name), name = strlen(field->name);
+            if (strcmp(field->unit, "secret") == 0 &&
+                strncmp(override, settings_sections[s].name, section) == 0 &&
+                override[section] == '.' &&
+                strncmp(override + section + 1, field->name, name) == 0 &&
+                override[section + 1 + name] == '=')
+                return true;
+        }
+    return false;
+}
+
 static enum status check(const struct slurm_job *job)
 {
+    for (size_t i = 0; i < job->override_count; i++)
+        if (is_secret(job->overrides[i]))
+            return FAIL(STATUS_INVALID,
+                        "%.*s is a secret and would stand in the script: say it in the environment "
+                        "of sbatch, as WEIR_REDIS_PASSWORD=...",
+                        (int)strcspn(job->overrides[i], "="), job->overrides[i]);
     long channel = (long)job->settings.weights.channel;
     if (channel == CHANNEL_SHM || channel == CHANNEL_IPC)
         return FAIL(STATUS_INVALID,
@@ -118,6 +150,10 @@ static enum status check(const struct slurm_job *job)
     if (job->actors + job->rewards == 0)
         return FAIL(STATUS_INVALID, "--actors-per-node 0 and --rewards-per-node 0: the nodes would "
                                     "have nothing to do");
+    if (job->gpus == 0 && actors_on_gpus(&job->settings))
+        return FAIL(
+            STATUS_INVALID,
+            "--gpus-per-node 0, and the actors compute on a GPU (run.device, actor.device)");
     if (job->gpus > 0 && job->actors % job->gpus != 0)
         return FAIL(STATUS_INVALID,
                     "--actors-per-node %ld is no multiple of --gpus-per-node %ld: actors take the "
@@ -270,6 +306,9 @@ static void print_steps(const struct slurm_job *job)
            DRAINED_CODE);
     if (job->rewards > 0)
         printf(" run.reward_workers=0");
+    if (actors_on_gpus(&job->settings) && eval_is_on(&job->settings) &&
+        job->settings.eval.device[0] == 0) /* an actor's device would be one of another node */
+        printf(" eval.device=%s", job->head_gpus > 0 ? "cuda:0" : "cpu");
     if (strncmp(job->settings.store.endpoint, "tcp://", 6) != 0)
         printf(" 'store.endpoint=tcp://*:0'");
     printf(" &\nrun=$!\n"
@@ -284,22 +323,20 @@ static void print_steps(const struct slurm_job *job)
     printf(" &\nnodes=$!\n");
 }
 
-/* The recipe's name without folder and ending. */
 static void name_of(const struct slurm_job *job, char *out, size_t size)
 {
-    const char *file = strrchr(job->files[0], '/');
-    file = file != NULL ? file + 1 : job->files[0];
     if (job->name != NULL)
         snprintf(out, size, "%s", job->name);
     else if (job->settings.run.name[0] != 0)
         snprintf(out, size, "%s", job->settings.run.name);
     else
-        snprintf(out, size, "%.*s", (int)strcspn(file, "."), file);
+        render_name(job->files[0], size, out);
 }
 
 int render_slurm(int argc, char **argv)
 {
-    static struct slurm_job job = {.nodes = 1, .actors = 1, .head_gpus = -1}; /* large */
+    static struct slurm_job job = {
+        .nodes = 1, .actors = 1, .gpus = -1, .head_gpus = -1}; /* large */
     struct config *config = NULL;
     char name[RUN_NAME_MAX];
     job.arguments = argv;
@@ -313,6 +350,8 @@ int render_slurm(int argc, char **argv)
                                  .override_count = job.override_count};
     enum status status = config_load(&config, settings_sections, settings_section_count, &input,
                                      &job.settings); /* its devices are those of other machines */
+    if (job.gpus < 0)
+        job.gpus = status == STATUS_OK && actors_on_gpus(&job.settings) ? job.actors : 0;
     if (status == STATUS_OK)
         status = check(&job);
     if (status == STATUS_OK) {

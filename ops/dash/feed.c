@@ -27,8 +27,8 @@ static void turn(struct feed *feed)
         feed_redis_poll(feed);
         feed_make_snapshot(feed);
     }
-    if (alone && watched)
-        feed_store_round(feed, now_ns);
+    if (watched)
+        feed_store_round(feed, now_ns, alone);
     atomic_store(&board->fed_ns, clock_now_ns());
     board_lock(board);
     bool changed = board->changed;
@@ -60,9 +60,11 @@ static enum status open_all(struct feed *feed)
     atomic_store(&feed->dash->board.fed_ns, clock_now_ns());
     feed->keys = json_object();
     feed->procs = json_object();
+    feed->peers = json_object();
     feed->sources = json_object();
     feed->traces = memory_array(FEED_TRACES_MAX, sizeof *feed->traces);
-    if (feed->keys == NULL || feed->procs == NULL || feed->sources == NULL || feed->traces == NULL)
+    if (feed->keys == NULL || feed->procs == NULL || feed->peers == NULL || feed->sources == NULL ||
+        feed->traces == NULL)
         return FAIL(STATUS_NO_MEMORY, "the dashboard's feed");
     buffer_init(&feed->answer, 0);
     TRY(file_path(path, "%s/metrics.jsonl", feed->dash->folder));
@@ -82,6 +84,7 @@ static void release(struct feed **pointer)
     buffer_free(&feed->answer);
     json_decref(feed->keys);
     json_decref(feed->procs);
+    json_decref(feed->peers);
     json_decref(feed->sources);
     json_decref(feed->state);
     json_decref(feed->meta);

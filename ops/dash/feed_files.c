@@ -10,7 +10,13 @@
 #include "ops/dash/feed_state.h"
 #include "ops/dash/rollout_tokens.h"
 
-enum { TRACE_MS = 2000, ANSWER_MS = 3000, HISTOGRAM_BYTES = 8 << 20, TRACE_BYTES_MAX = 4 << 20 };
+enum {
+    TRACE_MS = 2000,
+    ANSWER_MS = 3000,
+    PEERS_MS = 2000,
+    HISTOGRAM_BYTES = 8 << 20,
+    TRACE_BYTES_MAX = 4 << 20
+};
 
 static void take_metrics(void *self, const json_t *line)
 {
@@ -192,7 +198,8 @@ void feed_files_close(struct feed *feed)
 
 static void take_peer(struct feed *feed, const json_t *peer)
 {
-    static const char *const keys[] = {"host", "version", "pid", "leases", "slots", "scoring"};
+    static const char *const keys[] = {"host",  "version", "pid",      "leases",
+                                       "slots", "scoring", "connected"};
     const char *role = json_string_value(json_object_get(peer, "role"));
     char name[64];
     if (role == NULL)
@@ -207,29 +214,30 @@ static void take_peer(struct feed *feed, const json_t *peer)
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
         if (json_object_get(stats, keys[i]) == NULL && json_object_get(peer, keys[i]) != NULL)
             json_object_set(stats, keys[i], json_object_get(peer, keys[i]));
-    json_object_set_new(feed->procs, name, stats);
+    json_object_set_new(feed->peers, name, stats);
 }
 
-static void take_status(struct feed *feed, const json_t *answer)
+static void take_status(struct feed *feed, const json_t *answer, bool alone)
 {
     size_t i;
     const json_t *row;
     const json_t *counters = json_object_get(answer, "counters");
-    if (json_is_object(counters)) {
+    if (alone && json_is_object(counters)) {
         json_decref(feed->state);
         feed->state = json_deep_copy(counters);
     }
-    json_object_clear(feed->procs);
+    json_object_clear(feed->peers);
+    feed->peers_at_ns = clock_now_ns();
     json_array_foreach(json_object_get(answer, "peers"), i, row) take_peer(feed, row);
     json_array_foreach(json_object_get(answer, "sources"), i, row)
     {
         const char *name = json_string_value(json_object_get(row, "name"));
-        if (name != NULL)
+        if (alone && name != NULL)
             json_object_set(feed->sources, name, (json_t *)(uintptr_t)row);
     }
 }
 
-static void take_answer(struct feed *feed)
+static void take_answer(struct feed *feed, bool alone)
 {
     struct board *board = &feed->dash->board;
     json_t *answer = json_loadb((const char *)feed->answer.bytes, feed->answer.size, 0, NULL);
@@ -237,7 +245,9 @@ static void take_answer(struct feed *feed)
     const json_t *row;
     board_lock(board);
     if (feed->question == FEED_ASK_STATUS)
-        take_status(feed, answer);
+        take_status(feed, answer, alone);
+    else if (!alone)
+        ; /* Redis is back, and says it */
     else if (feed->question == FEED_ASK_TAIL)
         json_array_foreach(json_object_get(answer, "rollouts"), i, row)
             board_take_rollout(board, row);
@@ -247,7 +257,8 @@ static void take_answer(struct feed *feed)
     json_decref(answer);
 }
 
-void feed_store_round(struct feed *feed, int64_t now_ns)
+/* With Redis: who takes part, now and then. Alone: one question after the other. */
+void feed_store_round(struct feed *feed, int64_t now_ns, bool alone)
 {
     static const char *const words[FEED_QUESTIONS] = {"status", "tail", "events"};
     static const char *const arguments[FEED_QUESTIONS] = {"{}", "{\"n\":256}", "{\"n\":256}"};
@@ -258,16 +269,22 @@ void feed_store_round(struct feed *feed, int64_t now_ns)
                                                 settings->run.keys) != STATUS_OK)
         return;
     if (!feed->asked) {
+        if (!alone && now_ns < feed->next_ask_ns)
+            return;
+        (void)!store_query_take(feed->query, 0, &feed->answer); /* hears the store's welcome */
+        feed->question = alone ? feed->question : FEED_ASK_STATUS;
         feed->asked = store_query_start(feed->query, words[feed->question],
                                         arguments[feed->question]) == STATUS_OK;
         feed->asked_at_ns = now_ns;
+        if (feed->asked)
+            feed->next_ask_ns = clock_after_ms(now_ns, PEERS_MS);
         return;
     }
     enum status status = store_query_take(feed->query, 0, &feed->answer);
     if (status == STATUS_AGAIN && now_ns - feed->asked_at_ns < (int64_t)ANSWER_MS * CLOCK_NS_PER_MS)
         return;
     if (status == STATUS_OK)
-        take_answer(feed);
+        take_answer(feed, alone);
     feed->asked = false;
     feed->question = (feed->question + 1) % FEED_QUESTIONS;
 }

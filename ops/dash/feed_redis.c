@@ -148,6 +148,7 @@ static void note(struct feed *feed, enum status status)
     if (status == STATUS_OK)
         return;
     feed->greeted = false;
+    json_object_clear(feed->procs); /* of then */
     if (was)
         LOG_WARN("dash", "without Redis", "why=\"%s\"", status_sentence(status_last_error()));
 }

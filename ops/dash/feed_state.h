@@ -40,16 +40,18 @@ struct feed {
     bool alone; /* Redis did not answer in the last round */
     int64_t next_file_ns, next_poll_ns, next_trace_ns;
 
-    /* the store, while Redis is silent */
+    /* the store: who takes part; and all else while Redis is silent */
     struct store_query *query;
     enum feed_question { FEED_ASK_STATUS, FEED_ASK_TAIL, FEED_ASK_EVENTS, FEED_QUESTIONS } question;
     bool asked;
-    int64_t asked_at_ns;
+    int64_t asked_at_ns, next_ask_ns, peers_at_ns;
     struct buffer answer;
 
     /* what the snapshot is made of; objects */
-    json_t *state;     /* counters of the store */
-    json_t *procs;     /* "actor.0" -> its hash */
+    json_t *state; /* counters of the store */
+    json_t *procs; /* "actor.0" -> its hash in Redis */
+    json_t *
+        peers; /* "actor.0" -> what the store knows of it: also of machines that do not reach Redis */
     json_t *sources;   /* name -> its hash */
     json_t *meta;      /* of the supervisor */
     json_t *meta_file; /* meta.json of the folder; NULL: none */
@@ -63,7 +65,7 @@ void feed_redis_poll(struct feed *feed);
 /* feed_files.c */
 void feed_files_first(struct feed *feed); /* metrics.jsonl from its beginning */
 void feed_files_round(struct feed *feed, int64_t now_ns, bool alone);
-void feed_store_round(struct feed *feed, int64_t now_ns);
+void feed_store_round(struct feed *feed, int64_t now_ns, bool alone);
 void feed_files_close(struct feed *feed);
 /* snapshot.c */
 void feed_make_snapshot(struct feed *feed);

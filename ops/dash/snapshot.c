@@ -8,7 +8,7 @@
 #include "ops/process_table.h"
 #include "ops/run_folder.h"
 
-enum { ETA_STEPS = 20, ALARMS_SHOWN = 20, META_BYTES_MAX = 1 << 20 };
+enum { ETA_STEPS = 20, ALARMS_SHOWN = 20, META_BYTES_MAX = 1 << 20, PEERS_FRESH_MS = 15000 };
 
 static double number_of(const json_t *object, const char *key)
 {
@@ -56,7 +56,39 @@ static void set_stats(json_t *row, json_t *stats, double learner_version)
     json_object_set(row, "stats", stats);
 }
 
-/* Those of the supervisors' tables, then those that only Redis knows: of machines that do not share the folder. */
+/* What Redis says of a process; without that, what the store knows of it. NULL: neither does. */
+static json_t *stats_of(const struct feed *feed, const char *name)
+{
+    json_t *stats = json_object_get(feed->procs, name);
+    bool fresh = clock_now_ns() - feed->peers_at_ns < (int64_t)PEERS_FRESH_MS * CLOCK_NS_PER_MS;
+    return stats != NULL || !fresh || feed->over ? stats : json_object_get(feed->peers, name);
+}
+
+/* Processes of `from` that no supervisor of the folder has, and `list` has not. */
+static void add_elsewhere(const struct feed *feed, const json_t *table, json_t *from,
+                          const json_t *without, double version, json_t *list)
+{
+    const char *name;
+    json_t *member;
+    json_object_foreach(from, name, member)
+    {
+        json_t *stats = stats_of(feed, name);
+        if (stats == NULL || process_table_find(table, name) != NULL ||
+            json_object_get(without, name) != NULL)
+            continue;
+        bool silent = json_is_false(json_object_get(stats, "connected"));
+        json_t *made = json_pack("{s:s,s:s,s:b,s:i,s:s,s:s}", "name", name, "state",
+                                 silent ? "silent" : "elsewhere", "joined", 1, "restarts", 0,
+                                 "started", "", "end", "");
+        set_role(made, name);
+        set_from(made, stats, "pid");
+        set_stats(made, stats, version);
+        json_array_append_new(list, made);
+    }
+}
+
+/* Those of the supervisors' tables, then those that only Redis or the store knows: of machines that do not share the
+ * folder, and of those that do not reach Redis. */
 static json_t *make_processes(const struct feed *feed, const json_t *table, double version)
 {
     json_t *list = json_array(), *row;
@@ -70,7 +102,7 @@ static json_t *make_processes(const struct feed *feed, const json_t *table, doub
         if (name == NULL)
             name = "";
         set_role(made, name);
-        stats = json_object_get(feed->procs, name);
+        stats = stats_of(feed, name);
         if (stats != NULL)
             set_stats(made, stats, version);
         else
@@ -79,17 +111,8 @@ static json_t *make_processes(const struct feed *feed, const json_t *table, doub
             json_object_set_new(made, "state", json_string("over"));
         json_array_append_new(list, made);
     }
-    json_object_foreach(feed->procs, name, stats)
-    {
-        if (process_table_find(table, name) != NULL)
-            continue;
-        json_t *made = json_pack("{s:s,s:s,s:b,s:i,s:s,s:s}", "name", name, "state", "elsewhere",
-                                 "joined", 1, "restarts", 0, "started", "", "end", "");
-        set_role(made, name);
-        set_from(made, stats, "pid");
-        set_stats(made, stats, version);
-        json_array_append_new(list, made);
-    }
+    add_elsewhere(feed, table, feed->procs, NULL, version, list);
+    add_elsewhere(feed, table, feed->peers, feed->procs, version, list);
     return list;
 }
 

@@ -21,12 +21,13 @@ except ImportError:  # a python without Debian's packages stands before Debian's
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 RECIPE = "examples/recipes/quickstart.yaml"
+IMAGE = "weir:0.1.0"  # the Dockerfile's names
 OVERLAYS = {
     "small": ("one actor on the CPU, little memory: to try it out",
               ["--actors", "1", "--storage", "5Gi", "--head-memory", "2Gi", "--worker-memory", "2Gi"]),
     "gpu": ("learner and four actors on one GPU each",
             ["--actors", "4", "--gpus-per-actor", "1", "--storage", "200Gi", "--head-memory", "64Gi",
-             "--worker-memory", "64Gi", "run.device=cuda:0"]),
+             "--worker-memory", "64Gi", "run.device=cuda:0", "--image", IMAGE + "-cuda"]),
 }
 
 

@@ -36,9 +36,15 @@ CASES = {
                   "reward.judge=judge.yaml"],
     "a word of YAML": [QUICKSTART, "--name", "no", "--namespace", "123", "--data-claim", "true"],
     "no workers": [QUICKSTART, "--actors", "0", "--rewards", "0"],
+    "judge": [QUICKSTART, "reward.plugin=judge", "--reward-secret", "judges",
+              'reward.config={"judge": {"base_url": "http://judge.team.svc:30000/v1", "api_key_env": "KEY"}}'],
+    "gpu evaluator": ["examples/recipes/hybrid-1.5b-80k.yaml", "eval.sets=a=examples/addition/train.jsonl", "eval.every=5"],
 }
 REFUSED = {
     "--gpus-per-actor 1, and the actors compute on the CPU": [QUICKSTART, "--gpus-per-actor", "1"],
+    "an actor computes on one GPU": [QUICKSTART, "run.device=cuda:0", "--gpus-per-actor", "4"],
+    "from the variable KEY": [QUICKSTART, "reward.plugin=judge",
+                              'reward.config={"judge":{"base_url":"https://a/v1","api_key_env":"KEY"}}'],
     "weights go by tcp": [QUICKSTART, "weights.channel=shm"],
     "a quantity such as 64Gi": [QUICKSTART, "--storage", "lots"],
     "is too long for Kubernetes": [QUICKSTART, "--name", "x" * 45],
@@ -105,6 +111,18 @@ def check_pod(case, role, spec, drain_s):
         complain(case, f"{role}: killed before run.drain_s is over")
 
 
+def check_monitors(case, role, spec, policies, settings):
+    """As many ports as processes, and Prometheus may reach just those."""
+    named = [port for port in spec["containers"][0]["ports"] if port["name"].startswith("monitor-")]
+    least = 2 if role != "head" else 2 + settings["learner"].get("ranks", 1) + ("eval" in settings)
+    if [port["containerPort"] for port in named] != list(range(9400, 9400 + least)):
+        complain(case, f"{role}: monitors at {named}")
+    policy = next(one for one in policies if one["metadata"]["name"].endswith("-" + role))
+    rules = [port for rule in policy["spec"]["ingress"] for port in rule["ports"] if "endPort" in port]
+    if [(rule["port"], rule["endPort"]) for rule in rules] != [(9400, 9399 + least)]:
+        complain(case, f"{role}: Prometheus reaches {rules}")
+
+
 def check_network(case, objects, labels):
     ports = {}
     for one in objects:
@@ -114,7 +132,8 @@ def check_network(case, objects, labels):
             if not one["spec"]["selector"].items() <= labels["head"].items():
                 complain(case, f"Service {one['metadata']['name']} selects no pod")
     head = next(spec for role, _, spec, _ in pods_of(objects) if role == "head")
-    published = {port["name"]: port["containerPort"] for port in head["containers"][0]["ports"]}
+    published = {port["name"]: port["containerPort"] for port in head["containers"][0]["ports"]
+                 if not port["name"].startswith("monitor-")}
     if ports != published:
         complain(case, f"ports of services {ports} and of the head {published} differ")
     selected = set()
@@ -127,7 +146,8 @@ def check_network(case, objects, labels):
         if len(roles) != 1 or sorted(one["spec"]["policyTypes"]) != ["Egress", "Ingress"]:
             complain(case, f"NetworkPolicy {one['metadata']['name']} is for {roles}")
         for rule in one["spec"].get("ingress", []):
-            if not rule.get("from") or not {port["port"] for port in rule["ports"]} <= set(ports.values()):
+            if not rule.get("from") or \
+                    not {port["port"] for port in rule["ports"] if "endPort" not in port} <= set(ports.values()):
                 complain(case, f"NetworkPolicy {one['metadata']['name']} lets in more than the ports")
     if selected != set(labels):
         complain(case, f"no NetworkPolicy for {set(labels) - selected}")
@@ -151,8 +171,10 @@ def check_case(case, words):
     recipe = next(one for one in objects if one["kind"] == "ConfigMap")["data"]["recipe.yaml"]
     settings = yaml.safe_load(recipe)
     labels = {role: pod for role, pod, _, _ in pods_of(objects)}
+    policies = [one for one in objects if one["kind"] == "NetworkPolicy"]
     for role, _, spec, _ in pods_of(objects):
         check_pod(case, role, spec, settings["run"].get("drain_s", 20))
+        check_monitors(case, role, spec, policies, settings)
     check_network(case, objects, labels)
     if settings["run"]["actors"] != 0 or settings["run"]["keys"] != "/keys/run":
         complain(case, "the head would start actors, or has no keys")
@@ -191,14 +213,31 @@ def check_sandbox(case, objects, scoring):
             complain(case, f"{role} has seccomp {kind}")
 
 
-def check_judge(objects, scoring):
+def check_judge(case, objects, scoring, judge):
     """Who scores reaches the judge, and DNS to find it."""
     for one in objects:
         if one["kind"] == "NetworkPolicy":
             ports = {port["port"] for rule in one["spec"]["egress"] for port in rule["ports"]}
             role = one["metadata"]["name"].rsplit("-", 1)[1]
-            if ({53, 443} <= ports) != (role in scoring):
-                complain("evaluator", f"{role} reaches {ports}")
+            wanted = judge if role in scoring else set()
+            if ports - {7000, 7001, 53} != wanted or (wanted and 53 not in ports):
+                complain(case, f"{role} reaches {ports}")
+
+
+def check_judge_key(objects):
+    for role, _, spec, _ in pods_of(objects):
+        secrets = [one["secretRef"]["name"] for one in spec["containers"][0].get("envFrom", [])]
+        if secrets != (["judges"] if role == "reward" else []):
+            complain("judge", f"{role} has the variables of {secrets}")
+
+
+def check_scaling(objects):
+    """A StatefulSet may be scaled: no budget counts on its replicas."""
+    for one in objects:
+        if one["kind"] == "PodDisruptionBudget":
+            worker = not one["metadata"]["name"].endswith("-head")
+            if ("maxUnavailable" in one["spec"]) != worker:
+                complain("plain", f"budget {one['spec']}")
 
 
 def check_policy(objects):
@@ -217,8 +256,12 @@ def check_policy(objects):
             complain("jobset", f"{job['name']} has {spec['backoffLimit']} tries")
     if rules["headRestarts"]["action"] != "RestartJobSet" or rules["headRestarts"]["targetReplicatedJobs"] != ["head"]:
         complain("jobset", "the head does not restart all")
-    if job_set["startupPolicy"]["startupPolicyOrder"] != "InOrder" or job_set["replicatedJobs"][0]["name"] != "head":
-        complain("jobset", "the head does not begin")
+    if "startupPolicy" in job_set:
+        complain("jobset", "an actor that finds no GPU would keep the reward workers from being made")
+    final = next(rule for rule in job_set["replicatedJobs"][0]["template"]["spec"]["podFailurePolicy"]["rules"]
+                 if rule["action"] == "FailJob")
+    if final["onExitCodes"]["values"] != [1, 2, 3, 4]:
+        complain("jobset", f"final exit codes {final['onExitCodes']}")
 
 
 def check_slurm(objects):
@@ -230,6 +273,12 @@ def check_slurm(objects):
     for text in ("run.actors=0", "--nodes=2", "--actors 1 ", "weir-quickstart"):
         if text not in done.stdout:
             complain("slurm", f"the script has no {text}")
+    gpu = weir("render", "slurm", "examples/recipes/scalerl.yaml", "--nodes", "2", "--actors-per-node", "8")
+    if "--gpus-per-node=8" not in gpu.stdout:
+        complain("slurm", f"nodes of GPU actors without GPUs: {gpu.stderr}")
+    secret = weir("render", "slurm", QUICKSTART, "redis.password=hunter2")
+    if secret.returncode != 2 or "hunter2" in secret.stdout + secret.stderr or "secret" not in secret.stderr:
+        complain("slurm", "a password would stand in the script")
     return replicas["actor"] == 2 or complain("slurm", "replicas differ")
 
 
@@ -290,7 +339,13 @@ def main():
     check_gpu(made["gpu"])
     check_sandbox("sandbox", made["sandbox"], ["reward"])
     check_sandbox("evaluator", made["evaluator"], ["reward", "head"])
-    check_judge(made["evaluator"], ["reward", "head"])
+    check_judge("evaluator", made["evaluator"], ["reward", "head"], {443, 80})
+    check_judge("judge", made["judge"], ["reward"], {30000})
+    check_judge_key(made["judge"])
+    check_sandbox("judge", made["judge"], [])
+    check_scaling(made["plain"])
+    if objects["gpu evaluator"][1]["eval"]["device"] != "cuda:0":
+        complain("gpu evaluator", "the evaluator would look for an actor's GPU")
     check_slurm(made["jobset"])
     check_refusals()
     check_copies()

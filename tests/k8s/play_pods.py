@@ -2,9 +2,11 @@
 """The pods of `weir render k8s` played on this machine: each has folders of its own in place of its volumes, its Secret
 holds the keys that its items name, and its commands run as they are written, the init container's first.
 
-The head must end with 0 after its steps, the workers because the run ended; probes say ready before that.
+The head must end with 0 after its steps, the workers because the run ended; probes say ready before that, and the page of
+the head shows workers whose folders and Redis it does not share.
 Arguments: root of the tree, folder of the programs. Exit 77 without python3-yaml or programs.
 """
+import json
 import os
 import pathlib
 import re
@@ -15,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 
 try:
     import yaml
@@ -25,7 +28,7 @@ except ImportError:  # a python without Debian's packages stands before Debian's
     sys.exit(77)
 
 ROOT, BIN = pathlib.Path(sys.argv[1]).resolve(), pathlib.Path(sys.argv[2]).resolve()
-STEPS, PATIENCE_S = 3, 150
+STEPS, PATIENCE_S, TOKEN = 20, 150, "a-token-of-the-test"
 ENVIRONMENT = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
 
 
@@ -52,7 +55,8 @@ class Pod:
     def __init__(self, world, name, spec, index, secrets, recipe, ports):
         self.home = world / name
         self.words = {"$(POD_IP)": "127.0.0.1", "$(WEIR_INDEX)": str(index), "quickstart-head:": "127.0.0.1:",
-                      ":7000": f":{ports[0]}", ":7001": f":{ports[1]}", "0.0.0.0:8420": f"127.0.0.1:{ports[2]}"}
+                      ":7000": f":{ports[0]}", ":7001": f":{ports[1]}", "0.0.0.0:8420": f"127.0.0.1:{ports[2]}",
+                      "0.0.0.0:9400": f"127.0.0.1:{ports[3]}"}
         for path in ("keys", "runs", "secret/keys", "secret/dash", "etc/weir"):
             (self.home / path).mkdir(parents=True)
         (self.home / "etc/weir/recipe.yaml").write_text(self.here(recipe))
@@ -60,7 +64,7 @@ class Pod:
         items = volume.get("items") or [{"key": one.name, "path": one.name} for one in secrets.iterdir()]
         for item in items:
             shutil.copy(secrets / item["key"], self.home / "secret/keys" / item["path"])
-        (self.home / "secret/dash/token").write_text("a-token-of-the-test")
+        (self.home / "secret/dash/token").write_text(TOKEN)
         prepare, main = spec["initContainers"][0], spec["containers"][0]
         self.run([self.here(word) for word in prepare["command"]])
         self.main = [self.here(word) for word in main["command"]]
@@ -107,12 +111,38 @@ def await_true(what, check, pods):
         time.sleep(0.2)
 
 
+def workers_shown(port, count):
+    """Every worker's row has what the process says of itself."""
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/api/snapshot", headers={"Authorization": f"Bearer {TOKEN}"})
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        rows = json.load(answer)["fleet"]["processes"]
+    workers = [row for row in rows if row["role"] in ("actor", "reward")]
+    names = [row["name"] for row in rows]
+    if len(names) != len(set(names)):
+        fail(f"the page shows twice: {names}")
+    return len(workers) == count and all(row["state"] == "elsewhere" and "http" in row["stats"] for row in workers)
+
+
+def check_metrics_of(pods):
+    """Prometheus reads a monitor of each pod."""
+    for pod in pods:
+        files = list((pod.home / "runs/quickstart/http").iterdir())
+        if len(files) < 2:
+            fail(f"{pod.home.name} has monitors of {[one.name for one in files]}", pod.log)
+        for file in files:
+            address = file.read_text().strip().rsplit(":", 1)[1]
+            with urllib.request.urlopen(f"http://127.0.0.1:{address}/metrics", timeout=10) as answer:
+                if b"weir_process_ready{" not in answer.read():
+                    fail(f"{file.name} of {pod.home.name} has no figures")
+
+
 def play(world):
     secrets = world / "secrets"
     subprocess.run(["weir", "keys", "new", secrets], env=ENVIRONMENT, check=True, capture_output=True, timeout=30)
     text = subprocess.run(["weir", "render", "k8s", "examples/recipes/quickstart.yaml", f"run.steps={STEPS}"], cwd=ROOT,
                           env=ENVIRONMENT, capture_output=True, text=True, check=True, timeout=30).stdout
-    pods = list(pods_of(world, list(yaml.safe_load_all(text)), secrets, free_ports(3)))
+    ports = free_ports(4)
+    pods = list(pods_of(world, list(yaml.safe_load_all(text)), secrets, ports))
     head, workers = pods[0], pods[1:]
     try:
         head.start()
@@ -121,6 +151,8 @@ def play(world):
             fail("the head is ready and not alive", head.log)
         for pod in workers:
             pod.start()
+        await_true("the page shows the workers", lambda: workers_shown(ports[2], len(workers)), pods)
+        check_metrics_of(pods)
         await_true("the head ends", lambda: head.process.poll() is not None, pods)
         await_true("the workers end", lambda: all(pod.process.poll() is not None for pod in workers), pods)
     finally:

@@ -264,8 +264,10 @@ enum status alert_markdown(const struct settings *settings, struct buffer *markd
                     "line, `weir events`, the page, and\n"
                     "`alarms.jsonl` for those of the supervisor), what `weir doctor RUN` looks "
                     "for, and the rules of Prometheus\n"
-                    "(`weir docs prometheus-rules`). No alarm ends a run. Thresholds below are the "
-                    "defaults.\n\n"
+                    "(`weir docs prometheus-rules`). No alarm ends a run. Thresholds below and in "
+                    "ops/prometheus/alerts.yml\nare the defaults: `weir docs "
+                    "prometheus-rules RECIPE section.name=value >rules.yml` makes rules with those "
+                    "of a run,\nwithout what it switches off.\n\n"
                     "| alert | threshold | setting | steps | seconds | severity | live in |\n"
                     "|---|---|---|---|---|---|---|\n"));
     for (int i = 0; i < ALERT_COUNT; i++) {

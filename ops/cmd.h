@@ -60,6 +60,7 @@ int cmd_man(int argc, char **argv);
 int cmd_status(int argc, char **argv);
 int cmd_why(int argc, char **argv);
 int cmd_tail(int argc, char **argv);
+int cmd_events(int argc, char **argv);
 int cmd_trace(int argc, char **argv);
 int cmd_forward(int argc, char **argv);
 int cmd_dash(int argc, char **argv);
@@ -90,8 +91,8 @@ int cmd_doctor(int argc, char **argv);
 int cmd_docs(int argc, char **argv);
 int cmd_probe(int argc, char **argv);
 /* ops/cmd_alerts.c: exit codes of `weir docs alerts` and `weir docs prometheus-rules`. */
-int docs_alerts(void);
-int docs_prometheus_rules(void);
+int docs_alerts(int argc, char **argv); /* recipes and settings of a run; none: the defaults */
+int docs_prometheus_rules(int argc, char **argv);
 int cmd_keys(int argc, char **argv);
 int cmd_node(int argc, char **argv);
 int cmd_render(int argc, char **argv);

@@ -187,9 +187,9 @@ int cmd_docs(int argc, char **argv)
         buffer_init(&text, 0);
         return print_made("docs", command_text_markdown(&text), &text);
     }
-    if (argc == 1 && strcmp(argv[0], "alerts") == 0)
-        return docs_alerts();
-    if (argc == 1 && strcmp(argv[0], "prometheus-rules") == 0)
-        return docs_prometheus_rules();
+    if (argc >= 1 && strcmp(argv[0], "alerts") == 0)
+        return docs_alerts(argc - 1, argv + 1);
+    if (argc >= 1 && strcmp(argv[0], "prometheus-rules") == 0)
+        return docs_prometheus_rules(argc - 1, argv + 1);
     return command_usage("docs", "name one of config, metrics, commands, alerts, prometheus-rules");
 }

@@ -68,6 +68,8 @@ const struct command_option command_options[] = {
      "as the learner trained them in this step (docs/rollout-files.md)"},
     {"tail", "--sample", "S", "with --step: this sample of each group"},
     {"tail", "--tokens", "", "with --step: each token with its logprobs, weight and version"},
+    {"events", "-n", "N", "the newest N"},
+    {"events", "--json", "", "a JSON object a line"},
     {"trace", "--from", "STEP", "from the beginning of this step of the learner"},
     {"trace", "--to", "STEP", "to the end of this one"},
     {"trace", "-o", "FILE", "where it goes; trace.json of the run folder without it, - prints it"},

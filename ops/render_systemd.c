@@ -65,6 +65,8 @@ static void print_unit(const struct unit_options *options, const char *what, con
            "RuntimeDirectory=weir/%%i\n"
            "RuntimeDirectoryPreserve=restart\n"
            "OOMPolicy=continue\n");
+    if (strncmp(options->state, "/var/lib/", 9) == 0) /* made for its user at the first start */
+        printf("StateDirectory=%s\nStateDirectoryMode=0750\n", options->state + 9);
     printf(hardening, options->state);
     printf("\n[Install]\nWantedBy=multi-user.target\n");
 }

@@ -190,9 +190,19 @@ enum status server_view_round(struct server_view *view, struct book *book, int64
 
 /* ---- events and questions ---- */
 
+/* Each step brings one: they go to Redis and are not kept, or nothing else would be. */
+static bool is_routine(const char *kind)
+{
+    return strcmp(kind, "step") == 0 || strcmp(kind, "version") == 0;
+}
+
 enum status server_view_event(struct server_view *view, const char *kind, const char *text)
 {
-    struct buffer *line = ring_next(&view->events);
+    struct buffer *line = &view->text;
+    if (is_routine(kind))
+        buffer_clear(line);
+    else
+        line = ring_next(&view->events);
     TRY(buffer_printf(line, "{\"time_ms\":%" PRId64 ",\"kind\":\"%s\",\"text\":",
                       clock_wall_ns() / CLOCK_NS_PER_MS, kind));
     TRY(buffer_json_text(line, text));

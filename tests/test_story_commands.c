@@ -72,6 +72,24 @@ static const char *state_of(const struct story_run *run)
     return state;
 }
 
+/* Steps are none; what the supervisor wrote down is one, and stays one when the run is over. */
+static void look_at_events(const struct story_run *run, bool live)
+{
+    static const char alarm[] = "{\"time_ms\":1700000000000,\"name\":\"disk_low\",\"over\":false,"
+                                "\"text\":\"a made alarm\"}\n";
+    char path[FILE_PATH_MAX];
+    assert_int_equal(weir_of("events", run, ""), 0);
+    assert_null(strstr(said, "  version "));
+    assert_null(strstr(said, "  step "));
+    assert_int_equal(strstr(said, "a made alarm") == NULL, live);
+    assert_int_equal(file_path(path, "%s/alarms.jsonl", run->path), STATUS_OK);
+    if (live)
+        story_write(path, alarm);
+    assert_int_equal(weir_of("events", run, "-n 1000 --json"), 0);
+    assert_non_null(strstr(said, "\"kind\":\"alarm\",\"text\":\"a made alarm\"}\n"));
+    assert_int_equal(weir_of("events", run, "-n 0"), 2);
+}
+
 static const char *settings = "run.steps=100000 learner.checkpoint_every=5 store.max_staleness=1 "
                               "store.dynamic_sampling=false";
 
@@ -94,6 +112,7 @@ static void look_at(const struct story_run *run)
     json_t *page = json_loads(said, 0, NULL);
     assert_true(json_array_size(json_object_get(page, "processes")) >= 5);
     json_decref(page);
+    look_at_events(run, true);
     assert_int_equal(weir_of("rm", run, "--yes"), 2);
     assert_int_equal(weir_of("resume", run, ""), 2);
     assert_int_equal(weir("stattus"), 2);
@@ -178,6 +197,7 @@ static void test_story_commands_lead_through_the_life_of_a_run(void **state)
     look_at(&run);
     assert_int_equal(weir_of("stop", &run, ""), 0);
     assert_string_equal(state_of(&run), "over");
+    look_at_events(&run, false);
     assert_int_equal(story_shared_memory(&run), 0);
     assert_int_equal(up(&run, "life", settings), 2);
     assert_non_null(strstr(complained, "--clean"));

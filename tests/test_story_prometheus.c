@@ -373,6 +373,12 @@ static void test_story_prometheus_rules_are_those_of_the_table(void **state)
     assert_int_equal(story_wait_pid(pid, SOON_MS), 0);
     assert_string_equal(story_read(out, made, sizeof made),
                         story_read(SOURCE_DIR "/ops/prometheus/alerts.yml", stored, sizeof stored));
+    const char *const own[] = {"docs", "prometheus-rules", "alerts.truncated=0.375",
+                               "learner.grad_norm_alarm=0", NULL};
+    pid = story_spawn("weir", own, story_path(out, "own.yml"), story_path(err, "own.err"));
+    assert_int_equal(story_wait_pid(pid, SOON_MS), 0);
+    assert_non_null(strstr(story_read(out, made, sizeof made), "0.375"));
+    assert_null(strstr(made, "WeirGradNorm"));
     const char *const test[] = {"/usr/bin/promtool", "test", "rules",
                                 SOURCE_DIR "/ops/prometheus/alerts_test.yml", NULL};
     int code = story_wait_pid(start_program(test, "/dev/null", out), SOON_MS);

@@ -132,8 +132,13 @@ bool process_reap(struct process *process, int *wait_status)
     if (process->pid <= 0)
         return false;
     siginfo_t info = {0};
-    if (waitid(P_PID, (id_t)process->pid, &info, WEXITED | WNOHANG | WNOWAIT) != 0 ||
-        info.si_pid == 0)
+    bool known = waitid(P_PID, (id_t)process->pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0;
+    if (!known && errno == ECHILD) { /* somebody else took it: its number may be another's now */
+        *wait_status = PROCESS_END_UNKNOWN;
+        process->pid = 0;
+        return true;
+    }
+    if (!known || info.si_pid == 0)
         return false;
     kill(-process->pid, SIGKILL); /* while the zombie still holds the group's number */
     waitpid(process->pid, wait_status, 0);
@@ -171,7 +176,9 @@ unsigned process_kill_all(void)
 
 void process_describe_end(int wait_status, char *out, size_t size)
 {
-    if (WIFSIGNALED(wait_status))
+    if (wait_status == PROCESS_END_UNKNOWN)
+        snprintf(out, size, "gone, nobody knows how");
+    else if (WIFSIGNALED(wait_status))
         snprintf(out, size, "killed by signal %d (%s)", WTERMSIG(wait_status),
                  strsignal(WTERMSIG(wait_status)));
     else

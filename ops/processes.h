@@ -75,12 +75,15 @@ MUST_CHECK enum status process_start(struct process *process, int64_t now_ns);
 /* One letter of /proc/PID/stat: R S D T t Z; 0: gone. */
 char process_state(pid_t pid);
 void process_signal(const struct process *process, int number); /* of its whole group */
-/* true when it ended: *wait_status as of waitpid; what is left of its group gets SIGKILL. */
+/* Beyond what waitpid says; reads as exit 255. */
+enum { PROCESS_END_UNKNOWN = 0x1ff00 };
+/* true when it ended: *wait_status as of waitpid, or PROCESS_END_UNKNOWN when it is no child any more; what is left of
+ * its group gets SIGKILL. */
 bool process_reap(struct process *process, int *wait_status);
 /* SIGKILL to every child of this process, known or adopted, and reaps them. How many there were. */
 unsigned process_kill_all(void);
 
-/* "killed by signal 9 (Killed)" or "exit 3" */
+/* "killed by signal 9 (Killed)", "exit 3" or "gone, nobody knows how" */
 void process_describe_end(int wait_status, char *out, size_t size);
 /* Last error line of the log since the process was started, or its last line; without time and
  * role. "" when it said nothing. */

@@ -28,10 +28,10 @@ enum status run_name_check(const char *name)
                     RUN_NAME_MAX - 1);
     for (size_t i = 0; i < length; i++)
         if (!(isalnum((unsigned char)name[i]) || strchr("-_.", name[i]) != NULL) ||
-            (i == 0 && name[i] == '.'))
+            (i == 0 && (name[i] == '.' || name[i] == '-'))) /* hidden; an option of commands */
             return FAIL(STATUS_INVALID,
                         "run name \"%s\": byte %zu is not allowed there; take letters, digits, "
-                        "- _ and . (not first)",
+                        "_, and - and . (not first)",
                         name, i + 1);
     return STATUS_OK;
 }
@@ -53,7 +53,7 @@ enum status run_name_make(const char *recipe, int64_t wall_ns, char name[RUN_NAM
     for (char *at = made; *at != 0; at++)
         if (!isalnum((unsigned char)*at) && strchr("-_.", *at) == NULL)
             *at = '_';
-    if (made[0] == '.')
+    if (made[0] == '.' || made[0] == '-')
         made[0] = '_';
     memcpy(name, made, sizeof made);
     return run_name_check(name);

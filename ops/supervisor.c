@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "core/clock.h"
+#include "ops/signals.h"
 
 enum {
     FOLLOW_MS =
@@ -149,10 +150,7 @@ static void take_signals(struct supervisor *supervisor, int64_t now_ns)
         }
         supervisor->evicted |= info.ssi_signo == SIGTERM && info.ssi_code != SI_QUEUE &&
                                supervisor->phase == PHASE_RUNNING;
-        drain(supervisor, now_ns,
-              info.ssi_signo == SIGINT    ? "Ctrl-C"
-              : info.ssi_signo == SIGTERM ? "SIGTERM"
-                                          : "SIGHUP");
+        drain(supervisor, now_ns, signals_name((int)info.ssi_signo));
     }
 }
 
@@ -482,11 +480,8 @@ int supervisor_run(struct supervisor *supervisor)
 enum status supervisor_start(struct supervisor *supervisor)
 {
     sigset_t signals;
-    sigemptyset(&signals);
+    signals_fill(&signals);
     sigaddset(&signals, SIGCHLD);
-    sigaddset(&signals, SIGINT);
-    sigaddset(&signals, SIGTERM);
-    sigaddset(&signals, SIGHUP);
     sigprocmask(SIG_BLOCK, &signals, NULL);
     signal(SIGPIPE, SIG_IGN);
     prctl(PR_SET_CHILD_SUBREAPER, 1);

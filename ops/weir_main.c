@@ -1,4 +1,5 @@
 /* weir - the command of operators: starts runs, looks at them, ends them. Subcommands: ops/cmd.c. */
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -7,6 +8,8 @@
 
 int main(int argc, char **argv)
 {
+    /* What a parent ignores stays ignored over exec, and then no child could be waited for. */
+    signal(SIGCHLD, SIG_DFL);
     log_init("weir", 0, LOG_LEVEL_WARN);
     if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
         int code = cmd_help(0, NULL);

@@ -196,6 +196,44 @@ static const struct script idle_learner = {"learner.0", DUTY_LEARNER, TILL_DONE}
 
 /* ---- deaths ---- */
 
+/* Somebody else has waited for it, as the kernel does where SIGCHLD is ignored. */
+static void test_supervisor_child_reaped_by_another_counts_as_ended(void **state)
+{
+    (void)state;
+    int wait_status = 0;
+    char end[64];
+    struct process process = {.name = "actor.0", .arguments = {"/bin/true"}};
+    assert_int_equal(process_start(&process, clock_now_ns()), STATUS_OK);
+    assert_int_equal(waitpid(process.pid, NULL, 0), process.pid);
+    assert_true(process_reap(&process, &wait_status));
+    assert_int_equal(process.pid, 0);
+    assert_int_equal(wait_status, PROCESS_END_UNKNOWN);
+    assert_true(WIFEXITED(wait_status) && WEXITSTATUS(wait_status) != 0);
+    process_describe_end(wait_status, end, sizeof end);
+    assert_string_equal(end, "gone, nobody knows how");
+    assert_false(process_reap(&process, &wait_status));
+}
+
+static void test_supervisor_ignored_hangup_does_not_drain(void **state)
+{
+    (void)state;
+    const struct script scripts[] = {idle_store, idle_learner};
+    signal(SIGHUP, SIG_IGN); /* nohup */
+    pid_t pid = supervise(scripts, 2, 3000);
+    signal(SIGHUP, SIG_DFL);
+    assert_true(wait_start("learner.0", 1) > 0);
+    clock_sleep_ms(100);
+    kill(pid, SIGHUP);
+    clock_sleep_ms(300);
+    char said[4096];
+    read_text("drain", said);
+    assert_string_equal(said, "");
+    kill(pid, SIGTERM);
+    assert_int_equal(wait_exit(pid), 0);
+    read_text("drain", said);
+    assert_string_equal(said, "SIGTERM\n");
+}
+
 static void test_supervisor_actor_killed_is_replaced_at_once(void **state)
 {
     (void)state;
@@ -631,6 +669,8 @@ static void test_supervisor_run_names_are_checked_and_made(void **state)
     assert_int_equal(run_name_check("good_name-1.2"), STATUS_OK);
     assert_int_equal(run_name_check("../up"), STATUS_INVALID);
     assert_int_equal(run_name_check(""), STATUS_INVALID);
+    assert_int_equal(run_name_check("-x"), STATUS_INVALID); /* no command could name it */
+    assert_non_null(strstr(status_last_error(), "not first"));
     assert_int_equal(run_name_check("two words"), STATUS_INVALID);
     assert_int_equal(run_name_make("x/quick start.yaml", 0, name), STATUS_OK);
     assert_string_equal(name, "quick_start-19700101-000000");
@@ -641,6 +681,8 @@ static void test_supervisor_run_names_are_checked_and_made(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        CASE(test_supervisor_child_reaped_by_another_counts_as_ended),
+        CASE(test_supervisor_ignored_hangup_does_not_drain),
         CASE(test_supervisor_actor_killed_is_replaced_at_once),
         CASE(test_supervisor_quick_deaths_back_off_then_end_the_run),
         CASE(test_supervisor_store_killed_is_started_again),

@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,18 +15,21 @@
 #include "ops/cmd.h"
 #include "ops/endpoint_file.h"
 #include "ops/fleet_monitor.h"
+#include "ops/output.h"
 #include "ops/run.h"
 #include "ops/run_meta.h"
+#include "ops/signals.h"
 
 enum {
     ALONE_MS = 30000, /* a life that counts as joined where the store is not asked */
     ARENA_BYTES_MAX = 64 << 20,
-    ASK_MS = 1000,   /* many nodes ask one store */
-    LEAVE_MS = 5000, /* beyond run.drain_s, which the workers themselves take */
-    LOOK_MS = 1000,  /* at FOLDER/endpoint and meta.json */
-    LOST_MS = 3000,  /* the store's silence that is said, and that follows the end of a run */
-    PAUSE_MS = 100,  /* while waiting for the run */
-    SAY_MS = 10000,  /* "still waiting" */
+    ASK_MS = 1000,        /* many nodes ask one store */
+    LEAVE_MS = 5000,      /* beyond run.drain_s, which the workers themselves take */
+    LAST_WORDS_MS = 1000, /* for whoever reads slowly */
+    LOOK_MS = 1000,       /* at FOLDER/endpoint and meta.json */
+    LOST_MS = 3000,       /* the store's silence that is said, and that follows the end of a run */
+    PAUSE_MS = 100,       /* while waiting for the run */
+    SAY_MS = 10000,       /* "still waiting" */
 };
 
 struct node {
@@ -70,19 +72,6 @@ static PRINTF_LIKE(1, 2) void print_line(const char *fmt, ...)
 
 /* ---- waiting for the run ---- */
 
-/* Sleeps; SIGTERM, SIGINT or SIGHUP when it came, else 0 or less. They stay blocked, for the supervisor. */
-static int pause_or_signal(int64_t pause_ms)
-{
-    sigset_t signals;
-    struct timespec limit = {.tv_nsec = (long)(pause_ms * CLOCK_NS_PER_MS)};
-    sigemptyset(&signals);
-    sigaddset(&signals, SIGTERM);
-    sigaddset(&signals, SIGINT);
-    sigaddset(&signals, SIGHUP);
-    sigprocmask(SIG_BLOCK, &signals, NULL);
-    return sigtimedwait(&signals, NULL, &limit);
-}
-
 /* What is still missing, NULL: nothing. Reads the endpoint. */
 static const char *missing(struct node *node)
 {
@@ -104,9 +93,7 @@ static enum status await_run(struct node *node)
     int64_t say_at_ns = clock_after_ms(clock_now_ns(), LOOK_MS);
     bool told = false;
     while ((what = missing(node)) != NULL && wait_left_ms(&wait) > 0 && !told) {
-        int signal_number = pause_or_signal(wait_slice_ms(&wait, PAUSE_MS));
-        told = signal_number > 0;
-        node->evicted = signal_number == SIGTERM;
+        told = signals_take(wait_slice_ms(&wait, PAUSE_MS), &node->evicted) != 0;
         if (clock_now_ns() < say_at_ns)
             continue;
         print_line("waiting for %s/%s, which `weir run` writes; %lld s more", node->run_path, what,
@@ -451,6 +438,7 @@ static enum status prepare(struct node *node)
     for (size_t end = strlen(node->run_path); end > 1 && node->run_path[end - 1] == '/'; end--)
         node->run_path[end - 1] = 0;
     TRY(arena_create(&node->arena, ARENA_BYTES_MAX));
+    signals_block(); /* the supervisor reads them, once there is a run to join */
     TRY(await_run(node));
     return open_folder(node);
 }
@@ -476,6 +464,7 @@ static void print_end(const struct node *node)
 int node_run(const struct node_request *request)
 {
     static struct node node; /* large */
+    output_guard();
     node = (struct node){.request = request, .folder = {.lock_fd = -1}, .notify = {.fd = -1}};
     enum status status = prepare(&node);
     if (status == STATUS_OK)
@@ -486,6 +475,7 @@ int node_run(const struct node_request *request)
         return code;
     }
     int code = supervisor_run(&node.supervisor);
+    output_be_patient(LAST_WORDS_MS);
     if (code == EXIT_CODE_OK && node.supervisor.evicted)
         code = request->drained_code;
     bool again = node.begin_again;

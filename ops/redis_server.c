@@ -12,6 +12,7 @@
 
 #include "core/clock.h"
 #include "core/wait.h"
+#include "ops/signals.h"
 #include "transport/redis_connection.h"
 #include "transport/redis_view.h"
 
@@ -35,15 +36,28 @@ enum status redis_server_find(char path[FILE_PATH_MAX])
                 "(apt-get install redis-server, or ops/deps), or set redis.mode=off");
 }
 
+/* A run's resolved settings name the socket in its folder. As the recipe of another run they would put that run's
+ * Redis there. folder: of this run, without links. */
+static bool is_of_other_run(const struct settings *settings, const char *folder)
+{
+    const char *address = settings->redis.address, *slash = strrchr(address, '/');
+    char other[FILE_PATH_MAX], lock[FILE_PATH_MAX], whole[PATH_MAX];
+    if (settings->redis.mode != REDIS_START || slash == NULL || strcmp(slash, "/redis.sock") != 0 ||
+        file_path(other, "%.*s", (int)(slash - address), address) != STATUS_OK ||
+        file_path(lock, "%s/lock", other) != STATUS_OK || !file_exists(lock))
+        return false;
+    return realpath(other, whole) != NULL && strcmp(whole, folder) != 0;
+}
+
 enum status redis_server_address(const struct settings *settings, const struct run_folder *folder,
                                  char out[FILE_PATH_MAX])
 {
     struct sockaddr_un address;
-    if (settings->redis.address[0] != 0)
-        return file_path(out, "%s", settings->redis.address);
     char path[FILE_PATH_MAX], whole[PATH_MAX];
     if (realpath(folder->path, whole) == NULL)
         return FAIL(STATUS_IO, "%s: %s", folder->path, strerror(errno));
+    if (settings->redis.address[0] != 0 && !is_of_other_run(settings, whole))
+        return file_path(out, "%s", settings->redis.address);
     TRY(file_path(path, "%s/redis.sock", whole)); /* a relative one would read as host:port */
     if (strlen(path) >= sizeof address.sun_path)
         return FAIL(STATUS_LIMIT,
@@ -148,17 +162,20 @@ static enum status wait_ready(const struct settings *settings, const char *addre
 {
     struct redis_settings redis = client(settings, address);
     struct wait wait = wait_begin("start of redis-server", address, READY_MS);
-    bool ready = false;
+    bool ready = false, told = false;
     int wait_status = 0;
-    while (!ready && wait_left_ms(&wait) > 0) {
+    while (!ready && !told && wait_left_ms(&wait) > 0) {
         if (process_reap(process, &wait_status))
             break;
         ready = redis_probe(&redis) == STATUS_OK;
         if (!ready)
             clock_sleep_ms(PROBE_PAUSE_MS);
+        told = signals_waiting(); /* the run shall end: whoever called looks for it */
     }
     bool dead = process->pid == 0;
-    enum status status = wait_end(&wait, ready || dead);
+    enum status status = wait_end(&wait, ready || dead || told);
+    if (told && !ready && !dead)
+        return FAIL(STATUS_CANCELLED, "start of redis-server: told to end");
     if (!dead)
         return status;
     char words[400];

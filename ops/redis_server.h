@@ -10,7 +10,8 @@
 
 /* Full path of redis-server in PATH. NOT_FOUND with what to do. */
 MUST_CHECK enum status redis_server_find(char path[FILE_PATH_MAX]);
-/* What redis.address resolves to: as set, or the socket in the folder. */
+/* What redis.address resolves to: as set, or the socket in the folder; that, too, when it is set to the socket in the
+ * folder of another run, whose resolved settings were the recipe. */
 MUST_CHECK enum status redis_server_address(const struct settings *settings,
                                             const struct run_folder *folder,
                                             char out[FILE_PATH_MAX]);

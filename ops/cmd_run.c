@@ -12,6 +12,7 @@
 #include "core/wait.h"
 #include "ops/cmd.h"
 #include "ops/run.h"
+#include "ops/signals.h"
 
 enum { UP_START_MS = 20000 };
 
@@ -24,7 +25,7 @@ int run_in_foreground(struct run *run, struct run_request *request)
         run_print_plan(run);
     } else {
         code = run_start(run);
-        if (code == EXIT_CODE_OK)
+        if (code == EXIT_CODE_OK && !run->told_to_end)
             code = run_attend(run);
     }
     run_release(run);
@@ -65,7 +66,7 @@ static int attend_in_background(struct run *run, int report)
     if (run_folder_note(&run->folder, "running") != STATUS_OK)
         return command_failed("up", STATUS_IO);
     int code = run_start(run);
-    if (code != EXIT_CODE_OK)
+    if (code != EXIT_CODE_OK || run->told_to_end)
         return code;
     if (redirect_output(run) != 0)
         fprintf(stderr, "weir up: weir.log: %s\n", strerror(errno));
@@ -104,6 +105,10 @@ int run_in_background(struct run *run, struct run_request *request)
         run_print_plan(run);
         return code;
     }
+    if (run_told_to_end(run, &code)) {
+        run_release(run);
+        return code;
+    }
     fflush(NULL);
     pid_t pid = pipe2(report, O_CLOEXEC) == 0 ? fork() : -1;
     if (pid < 0) {
@@ -118,6 +123,7 @@ int run_in_background(struct run *run, struct run_request *request)
         return code;
     }
     close(report[1]);
+    signals_unblock(); /* Ctrl-C ends this waiting; the run goes on in its session */
     return wait_started(run, pid, report[0]); /* the lock lives on in the child */
 }
 

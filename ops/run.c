@@ -15,11 +15,14 @@
 #include "ops/cmd.h"
 #include "ops/endpoint_file.h"
 #include "ops/eval_table.h"
+#include "ops/output.h"
 #include "ops/redis_server.h"
 #include "ops/run_dash.h"
 #include "ops/run_meta.h"
+#include "ops/run_place.h"
+#include "ops/signals.h"
 
-enum { ARGUMENT_BYTES_MAX = 64 << 20, DRAIN_ASK_MS = 1000, PLAN_MS = 60000 };
+enum { ARGUMENT_BYTES_MAX = 64 << 20, DRAIN_ASK_MS = 1000, PLAN_MS = 60000, LAST_WORDS_MS = 1000 };
 
 /* ---- arguments ---- */
 
@@ -228,10 +231,12 @@ void run_clear_environment(const struct settings *settings)
         setenv("WEIR_REDIS_PASSWORD", settings->redis.password, 1);
 }
 
-static enum status clean_folder(const struct run *run, const char *name)
+static enum status clean_folder(const struct run *run, const struct run_request *request,
+                                const char *name)
 {
     char path[FILE_PATH_MAX];
     TRY(file_path(path, "%s/%s", run->settings.run.root, name));
+    TRY(run_place_check_clean(run->config, request->files, request->file_count, path));
     return file_exists(path) ? run_folder_remove(path) : STATUS_OK;
 }
 
@@ -248,8 +253,9 @@ static enum status write_meta(const struct run *run, const struct run_request *r
 
 static enum status prepare_folder(struct run *run, struct run_request *request, const char *name)
 {
+    TRY(run_place_check(&run->settings, name));
     if (request->clean)
-        TRY(clean_folder(run, name));
+        TRY(clean_folder(run, request, name));
     TRY(run_folder_open(&run->folder, run->settings.run.root, name, run->settings.run.resume));
     run->opened = true;
     endpoint_file_remove(run->folder.path); /* of the attempt before */
@@ -339,6 +345,7 @@ int run_prepare(struct run *run, struct run_request *request)
         return prepare_failed(request, EXIT_CODE_INPUT);
     if (request->check)
         return EXIT_CODE_OK;
+    signals_block(); /* from here on there is something to clean up: run_told_to_end */
     enum status status = prepare_folder(run, request, name);
     if (status == STATUS_OK)
         return EXIT_CODE_OK;
@@ -489,20 +496,37 @@ static void on_draining(void *self)
 }
 
 /* Nothing of it runs; a folder that was there before keeps what was said. */
-static void end_start(struct run *run)
+static void end_start(struct run *run, int code)
 {
     char why[1024];
     snprintf(why, sizeof why, "%s", error_sentence());
     fprintf(stderr, "weir: %s\n", why);
     process_kill_all();
-    if (!run->folder.fresh && run_meta_end(&run->folder, EXIT_CODE_FAILED, why) != STATUS_OK)
+    if (!run->folder.fresh && run_meta_end(&run->folder, code, why) != STATUS_OK)
         fprintf(stderr, "weir: %s\n", error_sentence());
     run_folder_discard(&run->folder);
+}
+
+bool run_told_to_end(struct run *run, int *code)
+{
+    bool evicted = false;
+    int number = signals_waiting() ? signals_take(0, &evicted) : 0;
+    if (number == 0)
+        return false;
+    enum status status = FAIL(
+        STATUS_CANCELLED, "%s before run %s had started: what was started of it is ended%s",
+        signals_name(number), run->folder.name, run->folder.fresh ? ", its folder is removed" : "");
+    (void)status; /* end_start prints it */
+    *code = evicted ? run->drained_code : EXIT_CODE_OK;
+    end_start(run, *code);
+    run->told_to_end = true;
+    return true;
 }
 
 int run_start(struct run *run)
 {
     char metrics[FILE_PATH_MAX];
+    int code;
     notify_open(&run->notify);
     enum status status = file_path(metrics, "%s/metrics.jsonl", run->folder.path);
     if (status == STATUS_OK)
@@ -510,6 +534,8 @@ int run_start(struct run *run)
                              checkpoints_newest(run->folder.path), run->quiet);
     if (status == STATUS_OK)
         status = add_processes(run);
+    if (run_told_to_end(run, &code))
+        return code;
     bool view = run->fleet.count == 0; /* Redis failed, nothing of ours was listed yet */
     if (status == STATUS_OK) {
         fleet_monitor_open(&run->monitor, &run->fleet, NULL);
@@ -528,8 +554,9 @@ int run_start(struct run *run)
     }
     if (status == STATUS_OK)
         return EXIT_CODE_OK;
-    end_start(run);
-    return view ? EXIT_CODE_DEPENDENCY : EXIT_CODE_FAILED;
+    code = view ? EXIT_CODE_DEPENDENCY : EXIT_CODE_FAILED;
+    end_start(run, code);
+    return code;
 }
 
 /* ---- attend ---- */
@@ -593,16 +620,18 @@ static void print_end(struct run *run, int code)
 
 int run_attend(struct run *run)
 {
+    output_guard(); /* whoever does not read what is printed must not stop the supervisor */
     print_header(run);
     screen_begin(&run->screen);
     if (fleet_connect(&run->fleet) != STATUS_OK) {
         run->folder.fresh = false; /* there are logs */
-        end_start(run);
+        end_start(run, EXIT_CODE_FAILED);
         return EXIT_CODE_FAILED;
     }
     int code = supervisor_run(&run->supervisor);
     if (run_meta_end(&run->folder, code, run->supervisor.why) != STATUS_OK)
         fprintf(stderr, "weir: %s\n", error_sentence());
+    output_be_patient(LAST_WORDS_MS);
     print_end(run, code);
     bool unfinished = run->supervisor.evicted && run->screen.last_step < run->settings.run.steps;
     return code == EXIT_CODE_OK && unfinished ? run->drained_code : code;

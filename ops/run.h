@@ -45,6 +45,7 @@ struct run {
     struct run_alarms alarms;
     struct buffer waiting; /* the line of what the run waits for */
     bool quiet, opened, dash_shown;
+    bool told_to_end; /* before it had started: there is nothing to attend */
     int drained_code;
 };
 
@@ -58,7 +59,11 @@ int run_prepare(struct run *run, struct run_request *request);
 /* Takes every setting out of the environment, but Redis's password: a resolved file holds what it said, and children
  * would let it beat what the command line said. */
 void run_clear_environment(const struct settings *settings);
+/* 0 to go on, unless run->told_to_end. */
 int run_start(struct run *run);
+/* A signal asked for the end between run_prepare and the supervisor: says so, ends and removes what there is, and
+ * gives the exit code. run_start looks for itself. */
+bool run_told_to_end(struct run *run, int *code);
 int run_attend(struct run *run); /* exit code of the run */
 /* "1" to "255" of --drained-code. false: no such number, or a code that says something else. */
 bool run_drained_code(const char *text, int *code);

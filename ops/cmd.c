@@ -224,12 +224,20 @@ const char *runs_root(void)
     return root != NULL && root[0] != 0 ? root : "runs";
 }
 
-enum status known_run_find(struct known_run *known, const char *run)
+enum status known_run_locate(struct known_run *known, const char *run)
 {
     struct known_run found = {0};
-    char path[FILE_PATH_MAX];
     TRY(run_folder_find(runs_root(), run, found.folder, found.name));
     found.supervisor = run_folder_holder(found.folder, found.state);
+    *known = found;
+    return STATUS_OK;
+}
+
+enum status known_run_find(struct known_run *known, const char *run)
+{
+    struct known_run found;
+    char path[FILE_PATH_MAX];
+    TRY(known_run_locate(&found, run));
     TRY(file_path(path, "%s/config.resolved.yaml", found.folder));
     const char *files[] = {path};
     struct config_input input = {.files = files, .file_count = 1};

@@ -130,6 +130,9 @@ struct known_run {
     uint64_t steps;   /* run.steps */
     uint32_t drain_s, stopped_s;
 };
+/* Folder, name, supervisor and state alone; the rest is 0 or "". Needs no settings, which another version of weir may
+ * have written, and no socket. */
+MUST_CHECK enum status known_run_locate(struct known_run *known, const char *run);
 /* `run`: name or folder, NULL: the only one running. */
 MUST_CHECK enum status known_run_find(struct known_run *known, const char *run);
 /* "run a is over: ..." and where its results are; EXIT_CODE_OK. */

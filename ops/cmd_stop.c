@@ -49,9 +49,10 @@ static enum status wait_for(const struct known_run *known, const char *what,
 
 static int cannot_signal(const struct known_run *known)
 {
+    int error = errno; /* before looking at the lock changes it */
     if (gone(known))
         return EXIT_CODE_OK;
-    fprintf(stderr, "weir stop: process %ld: %s\n", (long)known->supervisor, strerror(errno));
+    fprintf(stderr, "weir stop: process %ld: %s\n", (long)known->supervisor, strerror(error));
     return EXIT_CODE_FAILED;
 }
 
@@ -59,10 +60,11 @@ static int cannot_signal(const struct known_run *known)
  * stopped) gets SIGKILL, and its processes go with it. */
 static int stop_now(const struct known_run *known)
 {
+    bool begun = draining(known);
+    if (kill(known->supervisor, begun ? 0 : SIGINT) != 0) /* 0: may we? */
+        return cannot_signal(known);
     printf("run %s is stopped at once\n", known->name);
     fflush(stdout);
-    if (!draining(known) && kill(known->supervisor, SIGINT) != 0)
-        return cannot_signal(known);
     bool seen = wait_for(known, "start of the drain", draining, NOTICE_MS, false) == STATUS_OK;
     if (seen && !gone(known) && kill(known->supervisor, SIGINT) != 0)
         return cannot_signal(known);
@@ -88,6 +90,22 @@ static int stop_softly(const struct known_run *known)
     return status == STATUS_OK ? EXIT_CODE_OK : command_failed("stop", status);
 }
 
+/* run.drain_s of the run; the default where its settings cannot be read. */
+static uint32_t find_drain_s(const struct known_run *known)
+{
+    struct known_run whole;
+    struct settings settings;
+    struct config *config = NULL;
+    const struct config_input nothing = {0};
+    if (known_run_find(&whole, known->folder) == STATUS_OK)
+        return whole.drain_s;
+    if (settings_load(&settings, &config, &nothing) != STATUS_OK)
+        return 0;
+    uint32_t drain_s = settings.run.drain_s;
+    config_destroy(&config);
+    return drain_s;
+}
+
 static void sweep(const struct known_run *known)
 {
     struct run_folder folder = {.lock_fd = -1};
@@ -110,7 +128,7 @@ int cmd_stop(int argc, char **argv)
         else
             run = argv[i];
     }
-    enum status status = known_run_find(&known, run);
+    enum status status = known_run_locate(&known, run);
     if (status != STATUS_OK)
         return command_failed("stop", status);
     if (known.supervisor == 0) {
@@ -126,6 +144,7 @@ int cmd_stop(int argc, char **argv)
                  known.name, host, (long)known.supervisor, known.name);
         return command_refused("stop", status);
     }
+    known.drain_s = find_drain_s(&known);
     int code = now || draining(&known) ? stop_now(&known) : stop_softly(&known);
     if (code != EXIT_CODE_OK)
         return code;

@@ -4,6 +4,7 @@
  * the plans that the store still has. Groups of plans up to that checkpoint have left the store (rollout_store/book.h),
  * so an older checkpoint cannot go on with this ledger; a fork begins a ledger of its own. */
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
@@ -245,6 +246,7 @@ struct forked {
     char name[RUN_NAME_MAX];
     char final[FILE_PATH_MAX],
         partial[FILE_PATH_MAX]; /* made under the second name, then renamed */
+    char lock[FILE_PATH_MAX];
     uint64_t step;
 };
 
@@ -323,13 +325,25 @@ static enum status fill_fork(const struct wish *wish, const struct origin *origi
     return file_replace(path, "0 new\n", 6);
 }
 
-static enum status make_fork(const struct wish *wish, const struct origin *origin,
-                             struct forked *forked)
+/* One fork of a name at a time: they would remove each other's half. LIMIT: another has it. */
+static enum status lock_name(const struct origin *origin, struct forked *forked, int *fd)
 {
-    TRY(run_name_check(wish->words[1]));
-    snprintf(forked->name, sizeof forked->name, "%s", wish->words[1]);
-    TRY(file_path(forked->final, "%s/%s", origin->root, forked->name));
-    TRY(file_path(forked->partial, "%s/.%s.partial", origin->root, forked->name));
+    TRY(file_path(forked->lock, "%s/.%s.fork.lock", origin->root, forked->name));
+    *fd = open(forked->lock, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    if (*fd < 0)
+        return FAIL(STATUS_IO, "%s: %s", forked->lock, strerror(errno));
+    if (run_folder_take_lock(*fd))
+        return STATUS_OK;
+    close(*fd);
+    return FAIL(STATUS_LIMIT,
+                "the name %s is used: another `weir fork` makes that run just now; take another "
+                "name",
+                forked->name);
+}
+
+static enum status fork_locked(const struct wish *wish, const struct origin *origin,
+                               struct forked *forked)
+{
     if (file_exists(forked->final))
         return FAIL(STATUS_INVALID,
                     "%s exists already: take another name, or remove it first with "
@@ -346,6 +360,21 @@ static enum status make_fork(const struct wish *wish, const struct origin *origi
         return FAIL(status, "%s", why);
     }
     return STATUS_OK;
+}
+
+static enum status make_fork(const struct wish *wish, const struct origin *origin,
+                             struct forked *forked)
+{
+    TRY(run_name_check(wish->words[1]));
+    snprintf(forked->name, sizeof forked->name, "%s", wish->words[1]);
+    TRY(file_path(forked->final, "%s/%s", origin->root, forked->name));
+    TRY(file_path(forked->partial, "%s/.%s.partial", origin->root, forked->name));
+    int fd;
+    TRY(lock_name(origin, forked, &fd));
+    enum status status = fork_locked(wish, origin, forked);
+    unlink(forked->lock); /* while it is held: whoever opened it sees that it is gone */
+    close(fd);
+    return status;
 }
 
 int cmd_fork(int argc, char **argv)

@@ -12,7 +12,7 @@
 #include "ops/screen.h"
 #include "ops/store_query.h"
 
-enum { FOLLOW_PAUSE_MS = 1000, TAIL_DEFAULT = 5, TAIL_MAX = 10000 };
+enum { FOLLOW_PAUSE_MS = 1000, TAIL_DEFAULT = 5, TAIL_MAX = 10000, SILENT_SAID = 5 };
 
 /* ---- one question ---- */
 
@@ -169,6 +169,20 @@ static json_t *choose(const json_t *list, const struct query_options *options)
     return chosen;
 }
 
+/* One rollout as it is shown: text, or one JSON object in a line. */
+static enum status render(const json_t *rollout, bool json, struct buffer *text)
+{
+    buffer_clear(text);
+    if (!json)
+        return rollout_text(rollout, text);
+    char *line = json_dumps(rollout, JSON_COMPACT);
+    if (line == NULL)
+        return FAIL(STATUS_NO_MEMORY, "a rollout as JSON");
+    enum status status = buffer_printf(text, "%s\n", line);
+    free(line); /* lint: allow(free): jansson's buffer */
+    return status;
+}
+
 /* Prints the rollouts after *last (newest last in the list; all when *last is not in it). */
 static enum status print_rollouts(const struct buffer *json, const struct query_options *options,
                                   struct buffer *last)
@@ -185,16 +199,14 @@ static enum status print_rollouts(const struct buffer *json, const struct query_
                       value == NULL ? error.text : "another shape");
     size_t count = status == STATUS_OK ? json_array_size(list) : 0, from = count;
     while (status == STATUS_OK && from > 0) {
-        buffer_clear(&one);
-        status = rollout_text(json_array_get(list, from - 1), &one);
+        status = render(json_array_get(list, from - 1), options->json, &one);
         if (one.size == last->size && last->size > 0 &&
             memcmp(one.bytes, last->bytes, one.size) == 0)
             break;
         from--;
     }
     for (; status == STATUS_OK && from < count; from++) {
-        buffer_clear(last);
-        status = rollout_text(json_array_get(list, from), last);
+        status = render(json_array_get(list, from), options->json, last);
         if (status == STATUS_OK)
             fputs(buffer_string(last), stdout);
     }
@@ -203,6 +215,63 @@ static enum status print_rollouts(const struct buffer *json, const struct query_
     json_decref(list);
     json_decref(value);
     return status;
+}
+
+static int say_followed_to_the_end(const struct known_run *known, bool json)
+{
+    if (!json)
+        return say_run_over(known);
+    fprintf(stderr, "weir tail: run %s is over\n", known->name); /* stdout has rollouts alone */
+    return EXIT_CODE_OK;
+}
+
+/* The store leaves before the supervisor gives up the lock, and comes back when it was killed: with --follow silence
+ * is an error only of who is to blame for it. */
+static bool may_come_back(enum status status)
+{
+    return status == STATUS_TIMEOUT || status == STATUS_NETWORK || status == STATUS_AGAIN ||
+           status == STATUS_CANCELLED;
+}
+
+static int follow(const struct known_run *known, const struct query_options *options,
+                  const char *arguments)
+{
+    struct buffer json, last;
+    enum status status;
+    unsigned silent = 0;
+    buffer_init(&json, 0);
+    buffer_init(&last, 0);
+    for (;;) {
+        status = ask(known, "tail", arguments, &json);
+        silent = status == STATUS_OK ? 0 : silent + 1;
+        if (status == STATUS_OK)
+            status = print_rollouts(&json, options, &last);
+        bool goes_on = run_folder_holder(known->folder, NULL) != 0;
+        if (!goes_on || (status != STATUS_OK && !may_come_back(status)))
+            break;
+        if (silent == SILENT_SAID)
+            fprintf(stderr, "weir tail: %s; trying on\n", error_sentence());
+        clock_sleep_ms(FOLLOW_PAUSE_MS);
+    }
+    buffer_free(&json);
+    buffer_free(&last);
+    return status == STATUS_OK || may_come_back(status)
+               ? say_followed_to_the_end(known, options->json)
+               : command_failed("tail", status);
+}
+
+static int show_latest(const struct known_run *known, const struct query_options *options,
+                       const char *arguments)
+{
+    struct buffer json, last;
+    buffer_init(&json, 0);
+    buffer_init(&last, 0);
+    enum status status = ask(known, "tail", arguments, &json);
+    if (status == STATUS_OK)
+        status = options->json ? show(&json, true) : print_rollouts(&json, options, &last);
+    buffer_free(&json);
+    buffer_free(&last);
+    return status == STATUS_OK ? EXIT_CODE_OK : command_failed("tail", status);
 }
 
 int cmd_tail(int argc, char **argv)
@@ -225,17 +294,6 @@ int cmd_tail(int argc, char **argv)
                  options.group); /* a store that does not filter sends all it has */
     else
         snprintf(arguments, sizeof arguments, "{\"n\":%" PRIu64 "}", options.count);
-    struct buffer json, last;
-    buffer_init(&json, 0);
-    buffer_init(&last, 0);
-    do {
-        status = ask(&known, "tail", arguments, &json);
-        if (status == STATUS_OK)
-            status = options.json ? show(&json, true) : print_rollouts(&json, &options, &last);
-        if (status == STATUS_OK && options.follow)
-            clock_sleep_ms(FOLLOW_PAUSE_MS);
-    } while (status == STATUS_OK && options.follow && run_folder_holder(known.folder, NULL) != 0);
-    buffer_free(&json);
-    buffer_free(&last);
-    return status == STATUS_OK ? EXIT_CODE_OK : command_failed("tail", status);
+    return options.follow ? follow(&known, &options, arguments)
+                          : show_latest(&known, &options, arguments);
 }

@@ -177,6 +177,15 @@ static void print_result(const json_t *table)
         printf("no actor of this machine is left: without actors elsewhere the run waits\n");
 }
 
+/* The end of a run does what a drain wanted, but not what a scale did. */
+static int ended_first(const struct request *request)
+{
+    if (request->process != NULL)
+        return say_run_over(&request->known);
+    fprintf(stderr, "weir scale: run %s ended before it was done\n", request->known.name);
+    return EXIT_CODE_FAILED;
+}
+
 static int wait_done(const struct request *request)
 {
     char list[LIST_MAX] = "";
@@ -205,7 +214,7 @@ static int wait_done(const struct request *request)
         print_result(table);
     json_decref(table);
     if (over && !done)
-        return say_run_over(&request->known);
+        return ended_first(request);
     if (status != STATUS_OK)
         fprintf(stderr,
                 "weir %s: not done in time, still missing:%s; it goes on, see `weir "
@@ -239,6 +248,13 @@ int cmd_scale(int argc, char **argv)
     int code = parse(&request, argc, argv);
     if (code != EXIT_CODE_OK)
         return code;
+    if (strcmp(request.known.state, "draining") == 0 && request.known.supervisor != 0) {
+        fprintf(stderr,
+                "weir scale: run %s is draining: nothing is started or drained for it any more; "
+                "`weir resume %s run.actors=N` goes on with it afterwards\n",
+                request.known.name, request.known.name);
+        return EXIT_CODE_FAILED;
+    }
     if (request.known.supervisor != 0)
         return hand_over(&request);
     fprintf(stderr, "weir scale: run %s is over\n", request.known.name);

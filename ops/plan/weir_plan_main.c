@@ -6,6 +6,9 @@
 #include "core/log.h"
 #include "ops/plan/plan.h"
 
+/* Options of `weir run` that a plan has no use for. */
+static const char *const of_run[] = {"--dry-run", "--quiet", "--resume", "--clean", "--check"};
+
 static bool take(const char *argument, struct fleet_request *request)
 {
     if (strcmp(argument, "--json") == 0)
@@ -14,8 +17,9 @@ static bool take(const char *argument, struct fleet_request *request)
         return request->refuse = request->no_forecast = true;
     if (strcmp(argument, "--no-forecast") == 0)
         return request->no_forecast = true;
-    if (strcmp(argument, "--dry-run") == 0 || strcmp(argument, "--quiet") == 0)
-        return true;
+    for (size_t i = 0; i < sizeof of_run / sizeof of_run[0]; i++)
+        if (strcmp(argument, of_run[i]) == 0)
+            return true;
     if (argument[0] == '-')
         return false;
     bool setting = strchr(argument, '=') != NULL;

@@ -88,7 +88,7 @@ static int tell_store(const struct wish *wish, int argc, char **argv)
     struct buffer answer;
     buffer_init(&answer, 0);
     status = ask(&known, wish->word, source, &answer);
-    code = status == STATUS_OK ? say(wish->word, &answer) : command_failed(wish->name, status);
+    code = status == STATUS_OK ? say(wish->word, &answer) : command_refused(wish->name, status);
     buffer_free(&answer);
     return code;
 }

@@ -96,7 +96,8 @@ static void ask(struct look *look, const char *question)
     snprintf(sentence, sizeof sentence, "%s",
              status == STATUS_OK ? "its answer is not JSON" : error_sentence());
     if (look->trouble[0] == 0)
-        snprintf(look->trouble, sizeof look->trouble, "it does not answer: %s", sentence);
+        snprintf(look->trouble, sizeof look->trouble, "%s%s",
+                 status == STATUS_INVALID ? "" : "it does not answer: ", sentence);
 }
 
 static enum status print_json(const json_t *value, bool as_json)

@@ -1,9 +1,12 @@
 #include "ops/store_query.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -22,9 +25,34 @@ struct store_query {
     uint64_t request; /* of the open question */
 };
 
+static const char *owner_of(const char *path, char number[24])
+{
+    struct stat info;
+    if (stat(path, &info) != 0)
+        return "somebody else";
+    const struct passwd *user = getpwuid(info.st_uid);
+    snprintf(number, 24, "user %lu", (unsigned long)info.st_uid);
+    return user != NULL ? user->pw_name : number;
+}
+
+/* A store whose socket may not be opened would look like one that does not answer. */
+static enum status check_socket(const char *endpoint)
+{
+    static const char scheme[] = "ipc://";
+    const char *path = endpoint + sizeof scheme - 1;
+    char number[24];
+    if (strncmp(endpoint, scheme, sizeof scheme - 1) != 0 || access(path, R_OK | W_OK) == 0 ||
+        errno != EACCES)
+        return STATUS_OK;
+    return FAIL(STATUS_INVALID,
+                "%s may not be opened by this user: the run is of %s, who alone may ask its store",
+                path, owner_of(path, number));
+}
+
 enum status store_query_open(struct store_query **query, const char *endpoint, const char *run,
                              const char *keys_folder)
 {
+    TRY(check_socket(endpoint));
     struct store_query *made = memory_alloc(sizeof *made);
     if (made == NULL)
         return FAIL(STATUS_NO_MEMORY, "connection to the store of %s", run);

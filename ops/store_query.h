@@ -15,7 +15,8 @@
 enum { STORE_QUERY_MS = 2000 };
 
 struct store_query;
-/* Connects in the background: no store is needed yet. INVALID on a bad endpoint. keys_folder: run.keys,
+/* Connects in the background: no store is needed yet. INVALID on a bad endpoint, and on a socket that this user may not
+ * open (it names whose it is). keys_folder: run.keys,
  * NULL or "" for none. */
 MUST_CHECK enum status store_query_open(struct store_query **query, const char *endpoint,
                                         const char *run, const char *keys_folder);

@@ -8,6 +8,8 @@
 
 #include "rollout_store/book_state.h"
 
+enum { SOURCES_SAID = 20 };
+
 static enum status reply(struct book *book, struct peer *peer, const struct control *control,
                          bool ok, struct book_out *out)
 {
@@ -173,6 +175,11 @@ static enum status rescore(struct book *book, const struct control *control, boo
 
 /* ---- pause ---- */
 
+static bool matches(const char *glob, const char *name)
+{
+    return strcmp(glob, name) == 0 || fnmatch(glob, name, 0) == 0;
+}
+
 enum status book_pause(struct book *book, const char *glob, bool paused, struct book_out *out,
                        uint32_t *count)
 {
@@ -180,14 +187,41 @@ enum status book_pause(struct book *book, const char *glob, bool paused, struct 
     *count = 0;
     for (uint32_t i = 0; i < prompts_source_count(prompts); i++) {
         const char *name = prompts_source(prompts, i);
-        if (curriculum_paused(book->curriculum, i) == paused ||
-            (strcmp(glob, name) != 0 && fnmatch(glob, name, 0) != 0))
+        if (curriculum_paused(book->curriculum, i) == paused || !matches(glob, name))
             continue;
         struct record record = {.type = RECORD_PAUSED, .paused = {name, paused}};
         TRY(book_emit(book, out, &record));
         (*count)++;
     }
     return STATUS_OK;
+}
+
+static bool matches_any(const struct book *book, const char *glob)
+{
+    const struct prompts *prompts = book->config.prompts;
+    for (uint32_t i = 0; i < prompts_source_count(prompts); i++)
+        if (matches(glob, prompts_source(prompts, i)))
+            return true;
+    return false;
+}
+
+/* A typo that holds nothing must not read like success. */
+static enum status say_no_source(struct book *book, const char *glob)
+{
+    const struct prompts *prompts = book->config.prompts;
+    uint32_t count = prompts_source_count(prompts);
+    struct buffer text;
+    buffer_init(&text, 0);
+    enum status status =
+        buffer_printf(&text, "no data source matches \"%.200s\"; this run has", glob);
+    for (uint32_t i = 0; i < count && i < SOURCES_SAID && status == STATUS_OK; i++)
+        status = buffer_printf(&text, "%s %s", i > 0 ? "," : "", prompts_source(prompts, i));
+    if (status == STATUS_OK && count > SOURCES_SAID)
+        status = buffer_printf(&text, " and %" PRIu32 " more", count - SOURCES_SAID);
+    if (status == STATUS_OK)
+        status = write_error(book, buffer_string(&text));
+    buffer_free(&text);
+    return status;
 }
 
 /* {"source":"glob"}: no new prompt of it is drawn, or again; what is open goes on. */
@@ -202,6 +236,9 @@ static enum status pause_sources(struct book *book, const struct control *contro
     *ok = glob != NULL;
     if (!*ok) {
         status = write_error(book, "pause and resume take {\"source\":\"glob\"}");
+    } else if (!matches_any(book, glob)) {
+        *ok = false;
+        status = say_no_source(book, glob);
     } else {
         status = book_pause(book, glob, paused, out, &count);
         if (status == STATUS_OK)

@@ -189,6 +189,9 @@ static void test_book_paused_sources_survive_a_restart_and_rescore_resumes_them(
     assert_string_equal(ask(&world, "pause", "{\"source\":\"s[02]\"}"), "{\"sources\":2}");
     assert_string_equal(ask(&world, "pause", "{\"source\":\"s0\"}"), "{\"sources\":0}");
     assert_non_null(strstr(ask(&world, "pause", "{}"), "error"));
+    const char *refusal = ask(&world, "pause", "{\"source\":\"nosuch\"}");
+    assert_non_null(strstr(refusal, "no data source matches"));
+    assert_non_null(strstr(refusal, " s0, s1"));
     assert_non_null(strstr(ask(&world, "status", "{}"), "\"source\":\"s1\""));
     restart_store(&world);
     struct book_counters before, after;

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -126,6 +127,35 @@ static void test_store_query_start_and_take_never_wait(void **state)
     store_query_close(&query);
 }
 
+/* Root may open everything, so it becomes somebody else; others take their own right away. */
+static int open_forbidden(const char *path)
+{
+    char forbidden[160];
+    struct store_query *query = NULL;
+    if (geteuid() == 0 && (setgid(65534) != 0 || setuid(65534) != 0))
+        return 77;
+    if (geteuid() != 65534 && chmod(path, 0) != 0)
+        return 77;
+    snprintf(forbidden, sizeof forbidden, "ipc://%s", path);
+    return store_query_open(&query, forbidden, "a", NULL) != STATUS_INVALID ||
+           strstr(status_last_error(), "the run is of ") == NULL;
+}
+
+static void test_store_query_of_another_users_run_says_whose_it_is(void **state)
+{
+    (void)state;
+    char path[128];
+    int ended = 0;
+    snprintf(path, sizeof path, "%s/theirs.sock", folder);
+    assert_int_equal(file_replace(path, "", 0), STATUS_OK);
+    assert_int_equal(chmod(path, 0600), 0);
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(open_forbidden(path));
+    assert_int_equal(waitpid(pid, &ended, 0), pid);
+    assert_true(WIFEXITED(ended) && WEXITSTATUS(ended) == 0);
+}
+
 static void test_store_query_endpoint_of_a_deep_folder_is_refused(void **state)
 {
     (void)state;
@@ -153,6 +183,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(test_store_query_ask_returns_the_answer),
         CASE(test_store_query_silence_ends_at_the_deadline),
+        CASE(test_store_query_of_another_users_run_says_whose_it_is),
         CASE(test_store_query_start_and_take_never_wait),
         cmocka_unit_test(test_store_query_endpoint_of_a_deep_folder_is_refused),
     };

@@ -16,12 +16,18 @@ static char log_role[LOG_ROLE_BYTES] = "weir";
 static uint32_t log_rank;
 static enum log_level log_least = LOG_LEVEL_INFO;
 static _Atomic uint64_t log_version;
+static void (*log_writer)(const char *line, size_t size); /* NULL: stderr; set as log_role is */
 
 void log_init(const char *role, uint32_t rank, enum log_level least)
 {
     snprintf(log_role, sizeof log_role, "%s", role);
     log_rank = rank;
     log_least = least;
+}
+
+void log_set_writer(void (*writer)(const char *line, size_t size))
+{
+    log_writer = writer;
 }
 
 void log_set_version(uint64_t policy_version)
@@ -94,6 +100,10 @@ void log_line(struct log_site *site, enum log_level level, const char *module, c
     while (size > 0 && line[size - 1] == ' ')
         size--;
     memcpy(line + size, tail, tail_size);
+    if (log_writer != NULL) {
+        log_writer(line, size + tail_size);
+        return;
+    }
     ssize_t wrote = write(STDERR_FILENO, line, size + tail_size);
     (void)wrote; /* nowhere left to complain to */
 }

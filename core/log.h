@@ -9,6 +9,7 @@
 #define CORE_LOG_H
 
 #include <stdatomic.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "core/status.h"
@@ -23,6 +24,8 @@ struct log_site { /* one static per call site */
 
 void log_init(const char *role, uint32_t rank, enum log_level least); /* role is copied */
 void log_set_version(uint64_t policy_version);                        /* shown on every line */
+/* Lines go there, each as a whole, instead of to stderr. Before there are threads. */
+void log_set_writer(void (*writer)(const char *line, size_t size));
 void log_line(struct log_site *site, enum log_level level, const char *module, const char *text,
               const char *fmt, ...) PRINTF_LIKE(5, 6);
 

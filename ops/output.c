@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "core/clock.h"
+#include "core/log.h"
 
 enum { LINE_BUFFER_BYTES = 1 << 16 };
 
@@ -120,6 +121,12 @@ static void guard(FILE **stream, struct output *output, int fd)
     *stream = made;
 }
 
+static void write_log(const char *line, size_t size)
+{
+    fwrite(line, 1, size, stderr);
+    fflush(stderr);
+}
+
 void output_guard(void)
 {
     static bool guarded;
@@ -128,6 +135,7 @@ void output_guard(void)
     guarded = true;
     guard(&stdout, &outputs[0], STDOUT_FILENO);
     guard(&stderr, &outputs[1], STDERR_FILENO);
+    log_set_writer(write_log); /* what libraries log goes the same way */
 }
 
 void output_be_patient(int64_t wait_ms)

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "core/clock.h"
+#include "core/log.h"
 #include "ops/output.h"
 
 enum { LINES = 20000, LIMIT_MS = 5000, LAST_WORDS_MS = 50, DROPPED = 10, NONE_DROPPED, BAD };
@@ -172,6 +173,29 @@ static void test_output_to_a_file_is_whole(void **state)
     fclose(file);
 }
 
+static void test_output_logs_to_a_pipe_that_nobody_reads_do_not_block(void **state)
+{
+    (void)state;
+    int fds[2];
+    assert_int_equal(pipe(fds), 0);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        log_init("weir", 0, LOG_LEVEL_WARN);
+        if (dup2(fds[1], STDERR_FILENO) < 0)
+            _exit(BAD);
+        output_guard();
+        while (output_dropped() == 0)
+            fprintf(stderr, "one more line\n");
+        uint64_t dropped = output_dropped();
+        LOG_WARN("link", "store is silent", "seconds=%d", 3);
+        _exit(output_dropped() > dropped ? DROPPED : NONE_DROPPED);
+    }
+    assert_int_equal(end(pid), DROPPED);
+    close(fds[0]);
+    close(fds[1]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -180,6 +204,7 @@ int main(void)
         cmocka_unit_test(test_output_to_a_terminal_that_nobody_reads_does_not_block),
         cmocka_unit_test(test_output_to_a_terminal_after_ctrl_s_does_not_block),
         cmocka_unit_test(test_output_to_a_file_is_whole),
+        cmocka_unit_test(test_output_logs_to_a_pipe_that_nobody_reads_do_not_block),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,4 @@
-/* links: dash PkgConfig::hiredis */
+/* links: dash evaluate actor PkgConfig::hiredis */
 /* label: integration */
 /* timeout: 60 */
 /* The dashboard over a real Redis: news reach a viewer at once; without Redis it goes on, and it comes back by itself. */
@@ -12,6 +12,7 @@
 #include <cmocka.h>
 #include <hiredis/hiredis.h>
 
+#include "ops/eval/follow.h"
 #include "tests/dash_world.h"
 
 static struct dash_world world;
@@ -163,6 +164,44 @@ static void test_dash_redis_stopped_holds_no_request(void **state)
     assert_true(took_ms < 2000);
 }
 
+/* The evaluator ends after the learner: its figures of steps 2 and 3 take no later step away. */
+static void test_dash_redis_late_evaluations_cut_no_step_off(void **state)
+{
+    static struct follow_folder late;
+    struct redis_settings settings = world.program.settings.redis;
+    struct redis_view *view = NULL;
+    (void)state;
+    world_write(&world, "metrics.jsonl",
+                "{\"step\":1,\"wall\":1700000001.5,\"digest\":\"01\",\"reward/mean\":0.25}\n"
+                "{\"step\":2,\"wall\":1700000002.5,\"digest\":\"02\",\"reward/mean\":0.5}\n"
+                "{\"step\":3,\"wall\":1700000003.5,\"digest\":\"03\",\"reward/mean\":0.75}\n"
+                "{\"step\":4,\"wall\":1700000004.5,\"digest\":\"04\",\"reward/mean\":1}\n");
+    late.rows = json_loads("[{\"step\":2,\"set\":\"a\",\"digest\":\"02\",\"wall\":1700000009.5,"
+                           "\"eval/a/version\":2,\"eval/a/avg_at_n\":0.125},"
+                           "{\"step\":3,\"set\":\"a\",\"digest\":\"03\",\"wall\":1700000009.6,"
+                           "\"eval/a/version\":3,\"eval/a/avg_at_n\":0.625}]",
+                           0, NULL);
+    assert_non_null(late.rows);
+    snprintf(late.run, sizeof late.run, "%s", world.folder);
+    WORLD_CHECK(redis_view_open_set(&view, "tried", &settings));
+    assert_non_null(view);
+    WORLD_CHECK(follow_complete_metrics(&late, view));
+    redis_view_close(&view);
+    json_decref(late.rows);
+    wait_for("/api/metrics?names=eval/a/avg_at_n,reward/mean", "[null,0.125,0.625,null]", 5000);
+    assert_non_null(strstr(world_body(&world), "\"reward/mean\":[0.25,0.5,0.75,1]"));
+    say("XADD weir:{tried}:metrics * step 4 eval/a/avg_at_n 0.875"); /* behind those two */
+    wait_for("/api/metrics?names=eval/a/avg_at_n,reward/mean", "[null,0.125,0.625,0.875]", 5000);
+    assert_non_null(strstr(world_body(&world), "\"reward/mean\":[0.25,0.5,0.75,1]"));
+    redisContext *context = redisConnectUnix(redis_path);
+    redisReply *reply = redisCommand(context, "XREVRANGE weir:{tried}:metrics + - COUNT 2");
+    assert_int_equal(reply->elements, 2);
+    const redisReply *sent = reply->element[1]->element[1]; /* the evaluator's last */
+    assert_int_equal(sent->elements, 6); /* step and two figures: no time, no digest, no set */
+    freeReplyObject(reply);
+    redisFree(context);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -170,6 +209,7 @@ int main(void)
         cmocka_unit_test(test_dash_redis_news_reach_a_viewer_within_a_second),
         cmocka_unit_test(test_dash_redis_dies_and_comes_back_empty),
         cmocka_unit_test(test_dash_redis_stopped_holds_no_request),
+        cmocka_unit_test(test_dash_redis_late_evaluations_cut_no_step_off),
     };
     return cmocka_run_group_tests(tests, open_world, close_world);
 }

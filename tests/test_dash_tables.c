@@ -172,6 +172,56 @@ static void test_board_steps_of_a_branch_that_is_gone_go(void **state)
     board_close(&board);
 }
 
+static void take_text(struct board *board, const char *text, bool from_file)
+{
+    json_t *line = json_loads(text, 0, NULL);
+    assert_non_null(line);
+    board_lock(board);
+    board_take_metrics(board, line, from_file);
+    board_unlock(board);
+    json_decref(line);
+}
+
+/* Rows of evaluations that end after the last step: as they are sent, and as they stand in eval/table.jsonl. */
+static void test_board_late_figures_join_their_step(void **state)
+{
+    static struct board board;
+    static char text[65536];
+    struct buffer json;
+    bool lost;
+    (void)state;
+    buffer_init(&json, 0);
+    assert_int_equal(board_open(&board), STATUS_OK);
+    for (int i = 1; i <= 9; i++)
+        take_line(&board, i, 1000 + i);
+    uint64_t at = board.broadcast.head;
+    take_text(&board, "{\"step\":4,\"eval/a/reward\":0.25}", false);
+    take_text(&board,
+              "{\"step\":9,\"branch\":0,\"set\":\"a\",\"digest\":\"00ff\",\"wall\":5000,"
+              "\"eval/a/reward\":0.75,\"n\":3}",
+              false);
+    take_text(&board,
+              "{\"step\":5,\"branch\":0,\"set\":\"a\",\"digest\":\"00ff\",\"wall\":6000,"
+              "\"eval/a/reward\":0.5}",
+              false);
+    take_text(&board, "{\"step\":77,\"eval/a/reward\":1}", false); /* of no step that is here */
+    assert_int_equal(board.metrics.rows, 9);
+    struct metric_query query = {.names = "eval/a/reward,n", .to = INFINITY};
+    assert_int_equal(metric_table_json(&board.metrics, &query, &json), STATUS_OK);
+    assert_non_null(strstr(buffer_string(&json),
+                           "{\"eval/a/reward\":[null,null,null,0.25,0.5,null,null,null,0.75],"
+                           "\"n\":[null,null,null,null,null,null,null,null,null]}"));
+    assert_true(board.metrics.wall[4] == 1005 && board.metrics.wall[8] == 1009);
+    assert_true(json_number_value(json_object_get(board.latest, "reward/mean")) == 0.5);
+    assert_true(json_number_value(json_object_get(board.latest, "eval/a/reward")) == 0.75);
+    assert_null(json_object_get(board.latest, "set"));
+    text[broadcast_read(&board.broadcast, &at, text, sizeof text - 1, &lost)] = 0;
+    assert_non_null(strstr(text, "{\"step\":4,\"wall\":1004,\"series\":{\"eval/a/reward\":0.25}}"));
+    assert_null(strstr(text, "event: reset"));
+    board_close(&board);
+    buffer_free(&json);
+}
+
 static void test_metric_table_decimated_keeps_every_extreme(void **state)
 {
     enum { STEPS = 5000, POINTS = 100, SERIES = 3 };
@@ -496,6 +546,7 @@ int main(void)
         cmocka_unit_test(test_metric_table_step_made_again_replaces_its_row),
         cmocka_unit_test(test_metric_table_repeated_names_stand_once),
         cmocka_unit_test(test_board_steps_of_a_branch_that_is_gone_go),
+        cmocka_unit_test(test_board_late_figures_join_their_step),
         cmocka_unit_test(test_broadcast_large_message_makes_room),
         cmocka_unit_test(test_metric_table_decimated_keeps_every_extreme),
         cmocka_unit_test(test_broadcast_every_reader_sees_whole_messages),

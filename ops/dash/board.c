@@ -74,18 +74,32 @@ static void tell(struct board *board, const char *event, const char *data, size_
     complain(status);
 }
 
+static enum status dump_into(const json_t *value, struct buffer *text)
+{
+    size_t size = json_dumpb(value, NULL, 0, BOARD_JSON);
+    TRY(buffer_reserve(text, size + 1));
+    text->size += json_dumpb(value, (char *)text->bytes + text->size, size, BOARD_JSON);
+    return STATUS_OK;
+}
+
 /* ---- metrics ---- */
+
+/* The beginning of a message about a row; its series and "}" follow. */
+static enum status begin_step(const struct board *board, size_t row, struct buffer *text)
+{
+    char step[NUMBER_TEXT_MAX], wall[NUMBER_TEXT_MAX];
+    size_t step_size = number_text(board->metrics.step[row], step);
+    size_t wall_size = number_seconds(board->metrics.wall[row], wall);
+    return buffer_printf(text, "{\"step\":%.*s,\"wall\":%.*s,\"series\":", (int)step_size, step,
+                         (int)wall_size, wall);
+}
 
 static enum status tell_step(struct board *board, size_t row)
 {
     struct buffer text;
-    char step[NUMBER_TEXT_MAX], wall[NUMBER_TEXT_MAX];
-    size_t step_size = number_text(board->metrics.step[row], step);
-    size_t wall_size = number_seconds(board->metrics.wall[row], wall);
     buffer_init(&text, 0);
     enum status status;
-    TRY_GOTO(out, buffer_printf(&text, "{\"step\":%.*s,\"wall\":%.*s,\"series\":", (int)step_size,
-                                step, (int)wall_size, wall));
+    TRY_GOTO(out, begin_step(board, row, &text));
     TRY_GOTO(out, metric_table_row_json(&board->metrics, row, &text));
     TRY_GOTO(out, buffer_text(&text, "}"));
     tell(board, "metrics", (const char *)text.bytes, text.size);
@@ -121,7 +135,65 @@ void board_tell_reset(struct board *board)
     tell(board, "reset", "{}", 2);
 }
 
-void board_take_metrics(struct board *board, const json_t *line, bool from_file)
+/* ---- figures that come after their step ---- */
+
+/* A row of an evaluation, also one as written to table.jsonl: what it has of a time is when it was evaluated. The file has
+ * only steps. */
+static bool is_figures(const json_t *line, bool from_file)
+{
+    return !from_file &&
+           (json_object_get(line, "set") != NULL || !json_is_number(json_object_get(line, "wall")));
+}
+
+static enum status tell_figures(struct board *board, size_t row, const json_t *figures)
+{
+    struct buffer text;
+    buffer_init(&text, 0);
+    enum status status;
+    TRY_GOTO(out, begin_step(board, row, &text));
+    TRY_GOTO(out, dump_into(figures, &text));
+    TRY_GOTO(out, buffer_text(&text, "}"));
+    tell(board, "metrics", (const char *)text.bytes, text.size);
+out:
+    buffer_free(&text);
+    return status;
+}
+
+/* The newest line with its late figures, when they are of its step. */
+static void complete_latest(struct board *board, double step, const json_t *figures)
+{
+    if (board->latest == NULL || json_number_value(json_object_get(board->latest, "step")) != step)
+        return;
+    json_t *whole = json_copy(board->latest); /* whoever gave the line may hold it still */
+    json_object_update(whole, (json_t *)(uintptr_t)figures);
+    json_decref(board->latest);
+    board->latest = whole;
+}
+
+/* Those of a step that is not kept are left out: the line that has them comes with the file, or they are of a branch that is
+ * gone. */
+static void take_figures(struct board *board, const json_t *line)
+{
+    double step = json_number_value(json_object_get(line, "step"));
+    json_t *figures = json_object(), *value;
+    const char *name;
+    size_t row;
+    if (metric_table_find(&board->metrics, step, &row)) {
+        json_object_foreach((json_t *)(uintptr_t)line, name, value)
+        {
+            if (strncmp(name, "eval/", 5) != 0 || !json_is_number(value))
+                continue;
+            json_object_set(figures, name, value);
+            complain(metric_table_set(&board->metrics, row, name, json_number_value(value)));
+        }
+        complete_latest(board, step, figures);
+        if (json_object_size(figures) > 0 && !board->quiet)
+            complain(tell_figures(board, row, figures));
+    }
+    json_decref(figures);
+}
+
+static void take_step(struct board *board, const json_t *line, bool from_file)
 {
     size_t row = 0;
     bool fresh = false, known = is_known(board, line);
@@ -143,6 +215,14 @@ void board_take_metrics(struct board *board, const json_t *line, bool from_file)
         complain(tell_step(board, row));
     if (again && !board->quiet)
         board_tell_reset(board);
+}
+
+void board_take_metrics(struct board *board, const json_t *line, bool from_file)
+{
+    if (is_figures(line, from_file))
+        take_figures(board, line);
+    else
+        take_step(board, line, from_file);
 }
 
 /* ---- the other streams ---- */
@@ -215,14 +295,6 @@ void board_take_rollout(struct board *board, const json_t *rollout)
 }
 
 /* ---- texts for all ---- */
-
-static enum status dump_into(const json_t *value, struct buffer *text)
-{
-    size_t size = json_dumpb(value, NULL, 0, BOARD_JSON);
-    TRY(buffer_reserve(text, size + 1));
-    text->size += json_dumpb(value, (char *)text->bytes + text->size, size, BOARD_JSON);
-    return STATUS_OK;
-}
 
 void board_set_snapshot(struct board *board, const json_t *without_time, int64_t time_ms)
 {

@@ -47,6 +47,8 @@ void board_lock(struct board *board);
 void board_unlock(struct board *board);
 
 /* With the lock held; what cannot be kept is logged and left out. */
+/* A line of metrics.jsonl, from the file or from Redis. There one without "wall", or with "set" (a row of an evaluation), has
+ * figures of a step that is there: its eval/ members join that step. */
 void board_take_metrics(struct board *board, const json_t *line, bool from_file);
 void board_take_event(struct board *board, const json_t *event);
 void board_take_rollout(struct board *board, const json_t *rollout);

@@ -4,7 +4,8 @@
 
 Pure Python, standard library; a tool's own package is imported when it is asked for. Reads metrics.jsonl of the run folder
 from its beginning, follows it while the run goes on, and ends with it. Each step is handed on once: RUN/forward/TOOL.json
-remembers the last one, also when the run was killed and makes steps again, or this program was stopped and started.
+remembers the last one, also when the run was killed and makes steps again, or this program was stopped and started. Figures
+of evaluations that join an old line are handed on once, too: a version of a set is remembered by its number.
 
 `weir forward` calls main(); called by hand: weir_forward.py FOLDER '{"weir name": "other name"}' --to ...
 """
@@ -14,6 +15,7 @@ import fcntl
 import json
 import os
 import re
+import signal
 import sys
 import time
 
@@ -39,9 +41,18 @@ def need(tool, *modules):
                   f"another Python: WEIR_PYTHON=/path/to/python ({'; '.join(problems)})")
 
 
-# ---- sinks: start(config), step(step, wall, values), alarm(step, text), end() ----
+# ---- sinks: start(config), step(step, wall, values), alarm(step, text), flush(), end() ----
 
-class Stdout:
+class Sink:
+    def late(self, step, wall, values, newest):
+        """Figures of evaluations that joined an old line; newest: the step handed on last."""
+        self.step(step, wall, values)
+
+    def flush(self):
+        """What was handed on is written: after it the state file may say so."""
+
+
+class Stdout(Sink):
     def __init__(self, options, state):
         self.out = sys.stdout
 
@@ -58,7 +69,7 @@ class Stdout:
         pass
 
 
-class Csv:
+class Csv(Sink):
     """One row a step; a column that comes later makes the file anew with it."""
 
     def __init__(self, options, state):
@@ -80,15 +91,30 @@ class Csv:
     def start(self, config):
         pass
 
+    def read(self):
+        with open(self.path, newline="") as file:
+            return list(csv.DictReader(file))
+
+    def widen(self, row):
+        """Are there new columns in it?"""
+        more = [name for name in row if name not in self.columns]
+        self.columns += more
+        return bool(more)
+
     def step(self, step, wall, values):
         row = {"step": step, "wall": wall, **values}
-        more = [name for name in row if name not in self.columns]
-        if more:
-            with open(self.path, newline="") as file:
-                rows = list(csv.DictReader(file))
-            self.columns += more
-            self.write(rows, "w")
+        if self.widen(row):
+            self.write(self.read(), "w")
         self.write([row], "a")
+
+    def late(self, step, wall, values, newest):
+        rows = self.read()
+        old = next((row for row in reversed(rows) if row["step"] == str(step)), None)
+        if old is None:
+            return self.step(step, wall, values)
+        self.widen(values)
+        old.update(values)
+        self.write(rows, "w")
 
     def alarm(self, step, text):
         pass
@@ -97,7 +123,7 @@ class Csv:
         pass
 
 
-class Wandb:
+class Wandb(Sink):
     def __init__(self, options, state):
         self.wandb = need("wandb", "wandb")
         self.options = options
@@ -110,6 +136,10 @@ class Wandb:
     def step(self, step, wall, values):
         self.run.log(values, step=step)
 
+    def late(self, step, wall, values, newest):
+        """wandb takes nothing for a step that lies behind: eval/SET/version says which one it was."""
+        self.run.log(values, step=max(newest, getattr(self.run, "step", 0)))
+
     def alarm(self, step, text):
         self.run.alert(title=f"weir: step {step}", text=text)
 
@@ -117,7 +147,7 @@ class Wandb:
         self.run.finish()
 
 
-class Mlflow:
+class Mlflow(Sink):
     PARAMETERS = 100  # in one call; the server takes no more
 
     def __init__(self, options, state):
@@ -147,7 +177,7 @@ class Mlflow:
         self.mlflow.end_run()
 
 
-class Trackio:
+class Trackio(Sink):
     def __init__(self, options, state):
         self.trackio = need("trackio", "trackio")
         self.options, self.state = options, state
@@ -165,7 +195,7 @@ class Trackio:
         self.trackio.finish()
 
 
-class Tensorboard:
+class Tensorboard(Sink):
     """For folders elsewhere; weir writes tb/ of the run folder itself (metrics.tensorboard)."""
 
     def __init__(self, options, state):
@@ -181,6 +211,9 @@ class Tensorboard:
 
     def alarm(self, step, text):
         self.writer.add_text("alarm", text, step)
+
+    def flush(self):
+        self.writer.flush()
 
     def end(self):
         self.writer.close()
@@ -241,15 +274,16 @@ def run_goes_on(folder):
 
 
 class Lines:
-    """Whole lines of a file that grows, and is cut back when a killed run goes on."""
+    """Whole lines of a file that grows, is cut back when a killed run goes on, and is replaced by one with late figures."""
 
     def __init__(self, path):
-        self.path, self.offset, self.last = path, 0, b""
+        self.path, self.offset, self.last, self.inode = path, 0, b"", None
 
     def unchanged(self, file):
-        """Do the bytes before the offset still end with the line read last?"""
+        """Is it the same file, and do the bytes before the offset still end with the line read last?"""
+        known, self.inode = self.inode, os.fstat(file.fileno()).st_ino
         file.seek(self.offset - len(self.last))
-        return file.read(len(self.last)) == self.last
+        return known in (None, self.inode) and file.read(len(self.last)) == self.last
 
     def read(self):
         try:
@@ -288,26 +322,85 @@ class State:
         os.replace(self.path + ".tmp", self.path)
 
 
-def hand_on(line, sink, names, state):
-    row = json.loads(line)
-    step = row["step"]
-    if step <= state.values.get("step", 0):
-        return False
-    values = {names.get(name, name): value for name, value in row.items()
-              if name not in KEYS and isinstance(value, (int, float)) and not isinstance(value, bool)}
-    sink.step(step, row.get("wall", time.time()), values)
-    if row.get("alarm"):
-        sink.alarm(step, row["alarm"])
-    state.values["step"] = step
-    return True
+class Termination:
+    """SIGTERM ends as Ctrl-C does, but between two lines: what was begun is handed on whole. A second one ends at once."""
+
+    def __init__(self):
+        self.asked = False
+        signal.signal(signal.SIGTERM, self.note)
+
+    def note(self, number, frame):
+        self.asked = True
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def follow(options, sink, names, state):
+unread = set()  # lines that were complained about
+
+
+def read_row(line):
+    """None: no line of metrics, which is said once."""
+    try:
+        row = json.loads(line)
+        if isinstance(row["step"], int):
+            return row
+        problem = "its step is no whole number"
+    except (ValueError, KeyError, TypeError) as error:
+        problem = f"{type(error).__name__}: {error}"
+    if line not in unread:
+        print(f"weir forward: a line of metrics.jsonl is left out ({problem}): {line[:80]!r}", file=sys.stderr, flush=True)
+    unread.add(line)
+    return None
+
+
+def numbers_of(row):
+    return {name: value for name, value in row.items()
+            if name not in KEYS and isinstance(value, (int, float)) and not isinstance(value, bool)}
+
+
+def evaluations(row):
+    """{(set, version): {name: value}} of the eval/ members; without a version it is that of the line."""
+    sets = {}
+    for name, value in numbers_of(row).items():
+        if name.startswith("eval/"):
+            sets.setdefault(name.rpartition("/")[0], {})[name] = value
+    return {(name, figures.get(f"{name}/version", row["step"])): figures for name, figures in sets.items()}
+
+
+def hand_on(row, sink, names, state):
+    """False: there was nothing new in it."""
+    step, newest, seen = row["step"], state.values.get("step", 0), state.values.setdefault("evals", {})
+    wall, found = row.get("wall", time.time()), evaluations(row)
+    late = [key for key in found if key[1] not in seen.get(key[0], ())]
+    values = numbers_of(row) if step > newest else {name: value for key in late for name, value in found[key].items()}
+    renamed = {names.get(name, name): value for name, value in values.items()}
+    if step > newest:
+        sink.step(step, wall, renamed)
+        if row.get("alarm"):
+            sink.alarm(step, row["alarm"])
+        state.values["step"] = step
+    elif late:
+        sink.late(step, wall, renamed, newest)
+    for name, version in late:  # only now: what could not be handed on comes again
+        seen.setdefault(name, []).append(version)
+    return step > newest or bool(late)
+
+
+def hand_on_lines(lines, sink, names, state, termination):
+    news = False
+    for line in lines:
+        if termination.asked:
+            break
+        row = read_row(line) if line.strip() else None
+        news |= row is not None and hand_on(row, sink, names, state)
+    return news
+
+
+def follow(options, sink, names, state, termination):
     lines = Lines(os.path.join(options.folder, "metrics.jsonl"))
-    while True:
+    while not termination.asked:
         going = not options.once and run_goes_on(options.folder)  # before the read: what is written until the end counts
-        news = [hand_on(line, sink, names, state) for line in lines.read() if line.strip()]
-        if any(news):
+        if hand_on_lines(lines.read(), sink, names, state, termination):
+            sink.flush()
             state.save()
         if not going:
             return
@@ -331,6 +424,7 @@ def parse(arguments):
 
 def main(arguments):
     options = parse(arguments)
+    termination = Termination()
     state = State(options.folder, options.to, options.again)
     try:
         sink = SINKS[options.to](options, state.values)
@@ -340,14 +434,14 @@ def main(arguments):
     sink.start(read_config(options.folder))
     state.save()
     try:
-        follow(options, sink, json.loads(options.names), state)
+        follow(options, sink, json.loads(options.names), state, termination)
     except KeyboardInterrupt:
         pass
     except BrokenPipeError:  # who read our output has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     finally:
+        sink.end()  # first: what it still holds back is lost when this fails, and must not count as handed on
         state.save()
-        sink.end()
     return 0
 
 

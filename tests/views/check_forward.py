@@ -6,6 +6,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -17,6 +18,7 @@ def init(project=None, name=None, id=None, resume=None, config=None):
     note("init", project=project, name=name, id=id, resume=resume, config=config)
     return Run()
 class Run:
+    step = 0
     def log(self, data, step=None): note("log", data=data, step=step)
     def alert(self, title, text): note("alert", title=title, text=text)
     def finish(self): note("finish")
@@ -46,10 +48,17 @@ def finish(): note("finish")
 ''',
     "tensorboardX": '''
 class SummaryWriter:
-    def __init__(self, folder): note("init", folder=folder)
-    def add_scalar(self, tag, value, step, walltime=None): note("scalar", tag=tag, value=value, step=step)
+    def __init__(self, folder):
+        self.held = []  # as the real one, which writes every two minutes
+        note("init", folder=folder)
+    def add_scalar(self, tag, value, step, walltime=None): self.held.append(dict(tag=tag, value=value, step=step))
     def add_text(self, tag, text, step): note("alert", title=tag, text=text)
-    def close(self): note("finish")
+    def flush(self):
+        for values in self.held: note("scalar", **values)
+        self.held = []
+    def close(self):
+        self.flush()
+        note("finish")
 ''',
 }
 NOTE = '''
@@ -174,6 +183,125 @@ def check_csv(weir, source):
     case.close()
 
 
+def with_figures(line, **figures):
+    return json.dumps({**json.loads(line), **{f"eval/a/{name}": value for name, value in figures.items()}}) + "\n"
+
+
+def check_late(weir, source):
+    """Evaluations that end after the last step join old lines: each figure is handed on, once."""
+    old, new = {"eval/a/version": 2, "eval/a/avg_at_n": 0.25}, {"eval/a/version": 4, "eval/a/avg_at_n": 0.5}
+    for tool, steps in (("mlflow", [2, 4]), ("trackio", [2, 4]), ("wandb", [4, 4])):
+        case = Case(weir, source)
+        case.write([with_figures(case.lines[0], version=0, avg_at_n=0.125), *case.lines[1:4]])
+        case.run("--to", tool, "--once", "--alias", "weir")
+        before = len(case.calls("log"))
+        case.write([with_figures(case.lines[0], version=0, avg_at_n=0.125), with_figures(case.lines[1], version=2, avg_at_n=0.25), case.lines[2],
+                    with_figures(case.lines[3], version=4, avg_at_n=0.5)])
+        for _ in range(2):
+            case.run("--to", tool, "--once", "--alias", "weir")
+        late = case.calls("log")[before:]
+        assert [(call["step"], call["data"]) for call in late] == list(zip(steps, (old, new))), (tool, late)
+        case.close()
+
+
+def check_late_while_it_follows(weir, source):
+    """The file is replaced by one of the same size and the same last line; tensorboard and csv get the figure at its step."""
+    for tool in ("tensorboard", "csv"):
+        case = Case(weir, source)
+        spare = case.lines[0].rstrip("\n")
+        longer = with_figures(case.lines[0], version=1, avg_at_n=0.75)
+        padded = spare + " " * (len(longer) - len(spare) - 1) + "\n"
+        case.write([padded, *case.lines[1:3]])
+        with Following(case, tool) as child:
+            child.await_step(3)
+            with open(case.path + ".new", "w") as file:
+                file.writelines([longer, *case.lines[1:3]])
+            os.replace(case.path + ".new", case.path)
+            child.await_state(lambda state: state.get("evals") == {"eval/a": [1]})
+            assert child.end() == 0
+        if tool == "csv":
+            import csv
+            rows = list(csv.DictReader(open(os.path.join(case.folder, "metrics.csv"))))
+            assert [(row["step"], row["eval/a/avg_at_n"]) for row in rows] == [("1", "0.75"), ("2", ""), ("3", "")], rows
+        else:
+            found = [(call["step"], call["value"]) for call in case.calls("scalar") if call["tag"] == "eval/a/avg_at_n"]
+            assert found == [(1, 0.75)], found
+        case.close()
+
+
+class Following:
+    """weir forward of a run that goes on."""
+
+    def __init__(self, case, tool):
+        import fcntl
+        self.state = os.path.join(case.folder, "forward", f"{tool}.json")
+        self.lock = open(os.path.join(case.folder, "lock"), "w")
+        fcntl.flock(self.lock, fcntl.LOCK_EX)
+        self.child = subprocess.Popen(case.command("--to", tool, "--alias", "weir"), env=case.environment)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.lock.close()
+        if self.child.poll() is None:
+            self.child.kill()
+        self.child.wait()
+
+    def await_state(self, true):
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                with open(self.state) as file:
+                    if true(json.load(file)):
+                        return
+            except OSError:
+                pass
+            assert time.monotonic() < deadline and self.child.poll() is None, self.state
+            time.sleep(0.05)
+
+    def await_step(self, step):
+        self.await_state(lambda state: state.get("step") == step)
+
+    def end(self, number=None):
+        if number is None:
+            self.lock.close()
+        else:
+            self.child.send_signal(number)
+        return self.child.wait(20)
+
+
+def check_signals(weir, source):
+    """What the state says is written: after SIGKILL, too. SIGTERM ends as Ctrl-C does."""
+    case = Case(weir, source)
+    case.write(case.lines[:2])
+    with Following(case, "tensorboard") as child:
+        child.await_step(2)
+        child.end(signal.SIGKILL)
+    assert {call["step"] for call in case.calls("scalar")} == {1, 2} and not case.calls("finish")
+    for number in (signal.SIGTERM, signal.SIGINT):
+        before = len(case.calls("finish"))
+        with Following(case, "tensorboard") as child:
+            child.await_step(2)
+            deadline = time.monotonic() + 20
+            while len(case.calls("init")) < before + 2:
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            time.sleep(0.3)
+            assert child.end(number) == 0, number
+        assert len(case.calls("finish")) == before + 1, number
+    case.close()
+
+
+def check_bad_lines(weir, source):
+    case = Case(weir, source)
+    case.write([case.lines[0], "{\"step\":2,\"x\":\n", "[1]\n", "{\"step\":\"2\"}\n", *case.lines[1:3]])
+    done = subprocess.run(case.command("--to", "wandb", "--once"), env=case.environment, stderr=subprocess.PIPE, text=True, check=True)
+    assert [call["step"] for call in case.calls("log")] == [1, 2, 3]
+    assert done.stderr.count("is left out") == 3, done.stderr
+    case.close()
+
+
 def check_missing(weir, source):
     case = Case(weir, source)
     for tool in ("wandb", "mlflow"):
@@ -193,6 +321,10 @@ def main():
     check_tensorboard(weir, source)
     check_follow(weir, source)
     check_csv(weir, source)
+    check_late(weir, source)
+    check_late_while_it_follows(weir, source)
+    check_signals(weir, source)
+    check_bad_lines(weir, source)
     check_missing(weir, source)
     print("weir forward: all tools got every step once")
 

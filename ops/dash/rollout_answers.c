@@ -14,6 +14,7 @@ enum MHD_Result answer_rollouts(struct request *request)
     struct rollout_query query = {.source = query_text(request, "source"),
                                   .finish = query_text(request, "finish"),
                                   .before = query_text(request, "before"),
+                                  .text = query_text(request, "text"),
                                   .reward_min = NAN,
                                   .reward_max = NAN,
                                   .has_group = query_text(request, "group") != NULL};

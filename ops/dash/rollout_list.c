@@ -89,6 +89,9 @@ static bool fill_row(struct rollout_row *row, const json_t *rollout)
              (long long)json_integer_value(json_object_get(rollout, "attempt")));
     snprintf(row->source, sizeof row->source, "%s", text_of(rollout, "source"));
     snprintf(row->finish, sizeof row->finish, "%s", text_of(rollout, "finish"));
+    const json_t *prompt = json_object_get(rollout, "prompt_id");
+    row->prompt = json_is_integer(prompt) ? (uint64_t)json_integer_value(prompt) : UINT64_MAX;
+    write_excerpt(text_of(rollout, "text"), row->excerpt);
     return true;
 }
 
@@ -106,13 +109,11 @@ static char *dump(const json_t *value, size_t *size)
 static json_t *make_summary(const struct rollout_row *row, const json_t *rollout)
 {
     static const char *const long_keys[] = {"prompt", "text", "detail"};
-    char excerpt[ROLLOUT_EXCERPT + 1];
     json_t *summary = json_copy((json_t *)(uintptr_t)rollout);
     for (size_t i = 0; i < sizeof long_keys / sizeof long_keys[0]; i++)
         json_object_del(summary, long_keys[i]);
-    write_excerpt(text_of(rollout, "text"), excerpt);
     json_object_set_new(summary, "id", json_string(row->id));
-    json_object_set_new(summary, "excerpt", json_string(excerpt));
+    json_object_set_new(summary, "excerpt", json_string(row->excerpt));
     if (json_object_get(summary, "source") == NULL)
         json_object_set_new(summary, "source", json_string(""));
     return summary;
@@ -160,9 +161,19 @@ enum status rollout_list_add(struct rollout_list *list, const json_t *rollout,
 
 /* ---- answers ---- */
 
+static bool has_text(const struct rollout_row *row, const char *text)
+{
+    char prompt[24], group[24];
+    snprintf(prompt, sizeof prompt, "%" PRIu64, row->prompt);
+    snprintf(group, sizeof group, "%" PRIu64, row->group);
+    return strcasestr(row->excerpt, text) != NULL ||
+           (row->prompt != UINT64_MAX && strcmp(text, prompt) == 0) || strcmp(text, group) == 0;
+}
+
 static bool matches(const struct rollout_query *query, const struct rollout_row *row)
 {
-    return (query->source == NULL || strcmp(query->source, row->source) == 0) &&
+    return (query->text == NULL || has_text(row, query->text)) &&
+           (query->source == NULL || strcmp(query->source, row->source) == 0) &&
            (query->finish == NULL || strcmp(query->finish, row->finish) == 0) &&
            (!query->has_group || query->group == row->group) &&
            (isnan(query->reward_min) || row->reward >= query->reward_min) &&

@@ -22,8 +22,10 @@ enum {
 struct rollout_row {
     char id[ROLLOUT_ID_MAX]; /* GROUP.SAMPLE.ATTEMPT */
     uint64_t group;
-    double reward; /* NaN: none */
+    double reward;   /* NaN: none */
+    uint64_t prompt; /* its id; UINT64_MAX: none */
     char source[96], finish[24];
+    char excerpt[ROLLOUT_EXCERPT + 1];
     char *summary, *whole; /* JSON objects, owned */
     size_t bytes;
 };
@@ -42,7 +44,9 @@ MUST_CHECK enum status rollout_list_add(struct rollout_list *list, const json_t 
 struct rollout_query {
     size_t most;
     const char *source, *finish, *before; /* NULL: any */
-    double reward_min, reward_max;        /* NaN: any */
+    const char *
+        text; /* in the excerpt, large letters as small ones, or the id of the prompt or group; NULL: any */
+    double reward_min, reward_max; /* NaN: any */
     bool has_group;
     uint64_t group;
 };

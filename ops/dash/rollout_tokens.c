@@ -162,13 +162,14 @@ static json_t *as_published(struct rollout_reader *reader, const struct rollout_
 {
     uint64_t last =
         rollout->piece_count > 0 ? rollout->pieces[rollout->piece_count - 1].version : 0;
-    return json_pack("{s:I,s:I,s:i,s:i,s:i,s:I,s:I,s:s,s:s,s:f,s:s,s:o,s:o}", "group",
+    json_t *reward = isfinite(rollout->reward) ? json_real(rollout->reward) : json_null();
+    /* no "score": step files do not say how the scorer ended */
+    return json_pack("{s:I,s:I,s:i,s:i,s:i,s:I,s:I,s:s,s:o,s:s,s:o,s:o}", "group",
                      (json_int_t)rollout->group, "prompt_id", (json_int_t)rollout->prompt_id,
                      "sample", (int)rollout->sample, "attempt", (int)rollout->attempt, "tokens",
                      (int)rollout->count, "version_min", (json_int_t)version_at(rollout, 0),
-                     "version_max", (json_int_t)last, "finish", rollout->finish, "score", "ok",
-                     "reward", isfinite(rollout->reward) ? rollout->reward : 0.0, "source",
-                     rollout->source, "prompt",
+                     "version_max", (json_int_t)last, "finish", rollout->finish, "reward", reward,
+                     "source", rollout->source, "prompt",
                      decode(reader, rollout->prompt_ids, rollout->prompt_count), "text",
                      decode(reader, rollout->ids, rollout->count));
 }

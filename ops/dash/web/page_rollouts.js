@@ -6,7 +6,7 @@ import { feed, on } from "./feed.js";
 import { empty, panel } from "./panel.js";
 import { MODES, RolloutText, legendOf } from "./rollout_text.js";
 
-const KEPT = 300, FINISHES = ["eos", "length", "repetition", "stop", "abort"], SIBLINGS_MOST = 64, LOOK_AGAIN_MS = 3000;
+const KEPT = 300, FINISHES = ["eos", "turn", "length", "repetition", "stop", "abort"], AT_ONCE = 100, SIBLINGS_MOST = 64, LOOK_AGAIN_MS = 3000;
 
 /* tokens is a number in summaries and a list in whole rollouts; one form for both. */
 function sound(rollout) {
@@ -14,6 +14,7 @@ function sound(rollout) {
   return { ...rollout, tokens_detail: detail, count: detail ? detail.length : toNumber(rollout.tokens), reward: toNumber(rollout.reward) };
 }
 
+/* As the server filters (rollout_list.c), for those that come live. */
 function fits(rollout, filter) {
   if (filter.get("source") && rollout.source !== filter.get("source")) return false;
   if (filter.get("finish") && rollout.finish !== filter.get("finish")) return false;
@@ -47,14 +48,13 @@ class List {
 
   async load(older) {
     const filter = Object.fromEntries(this.filter);
-    delete filter.text;
     delete filter.id;
     try {
-      const answer = await get("rollouts", { n: 100, ...filter, before: older && this.rows.length ? this.rows[this.rows.length - 1].id : null });
-      const rows = (answer.rollouts || []).map(sound).filter((row) => fits(row, this.filter));
+      const answer = await get("rollouts", { n: AT_ONCE, ...filter, before: older && this.rows.length ? this.rows[this.rows.length - 1].id : null });
+      const rows = (answer.rollouts || []).map(sound);
       this.rows = older ? [...this.rows, ...rows].slice(-2 * KEPT) : rows;
       this.sources = answer.sources || [];
-      this.ended = rows.length === 0;
+      this.ended = rows.length < AT_ONCE;
       this.trouble = "";
     } catch (error) {
       this.trouble = error.message;
@@ -80,7 +80,7 @@ class List {
   item(row) {
     const good = isNumber(row.reward) ? (row.reward > 0 ? "good" : "bad") : "dim";
     return h("button", { type: "button", class: "item", "data-id": String(row.id), onclick: () => this.choose(row.id) },
-      h("b", { class: row.score && row.score !== "ok" && row.score !== "fail" ? "warn" : good, title: `score: ${row.score}` }, row.score && row.score !== "ok" && row.score !== "fail" ? row.score : plain(row.reward, 3)),
+      h("b", { class: row.score && row.score !== "ok" && row.score !== "fail" ? "warn" : good, title: row.score ? `score: ${row.score}` : "reward" }, row.score && row.score !== "ok" && row.score !== "fail" ? row.score : plain(row.reward, 3)),
       h("b", { title: "tokens" }, plain(row.count)), h("span", { class: row.finish === "eos" ? "dim" : "warn", title: "how it ended" }, row.finish || ""),
       h("span", { class: "dim" }, `${row.source || ""} g${row.group}·${row.sample}${row.version_max !== undefined ? ` v${row.version_min === row.version_max ? row.version_max : `${row.version_min}–${row.version_max}`}` : ""}`),
       h("span", { class: "excerpt" }, row.excerpt || ""));
@@ -164,7 +164,7 @@ class Pane {
     const found = list.filter(Boolean).sort((a, b) => (a.sample || 0) - (b.sample || 0));
     fill(side, h("h3", {}, `Group ${this.rollout.group}: ${found.length} answers to the same prompt`),
       h("div", { class: "siblings", "data-testid": "siblings", tabindex: "0", "aria-label": "group side by side" }, found.map((one) => h("div", { class: "sibling" },
-        h("header", { class: "row" }, h("b", { class: one.reward > 0 ? "good" : "bad" }, plain(one.reward, 3)), h("span", { class: "dim" }, `sample ${one.sample} · ${plain(one.count)} tokens · ${one.finish}`), h("span", { class: "grow" }),
+        h("header", { class: "row" }, h("b", { class: isNumber(one.reward) ? (one.reward > 0 ? "good" : "bad") : "dim" }, plain(one.reward, 3)), h("span", { class: "dim" }, `sample ${one.sample} · ${plain(one.count)} tokens · ${one.finish}`), h("span", { class: "grow" }),
           h("button", { type: "button", class: "small", onclick: () => this.list.choose(one.id) }, "open")), h("div", { class: "text" }, one.text || "")))));
   }
 }

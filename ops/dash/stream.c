@@ -8,6 +8,8 @@
 #include "ops/dash/server_state.h"
 
 enum { STREAM_BLOCK = 32 << 10, MISSED_STEPS_MAX = 5000 };
+/* Pages cannot see a comment of the stream: that it lives is an event. */
+static const char beat_text[] = "event: beat\ndata: {}\n\n";
 
 /* ---- what a viewer is told first ---- */
 
@@ -88,8 +90,8 @@ static ssize_t read_stream(void *self, uint64_t at, char *out, size_t room)
         return (ssize_t)take_head(viewer, out, room);
     }
     if (size == 0 && viewer->beat) {
-        size = room < 3 ? 0 : 3;
-        memcpy(out, ":\n\n", size);
+        size = room < sizeof beat_text - 1 ? 0 : sizeof beat_text - 1;
+        memcpy(out, beat_text, size);
         viewer->beat = false;
     }
     ssize_t result = (ssize_t)size;

@@ -263,11 +263,93 @@ def test_hundred_thousand_points(page, stub, shots):
     return f"first drawn in {best:.1f} ms (limit {FIRST_DRAW_MS}); with page load and every point over HTTP {whole * 1e3:.0f} ms; overview, thinned by the server, {thinned * 1e3:.0f} ms"
 
 
+QUESTION = "(q => [q.dataset.state, q.querySelector('b').textContent, q.textContent])(document.querySelector('[data-testid=question-alive]'))"
+
+
+def alive_says(page, stub, state, answer, *words, **changed):
+    """What the overview answers when processes are so."""
+    stub.run.tell_snapshot(**changed)
+    page.wait(f"(([state, answer, all]) => state === '{state}' && answer.startsWith('{answer}') && {list(words)}.every(word => all.includes(word)))({QUESTION})", f"Alive? {answer}")
+
+
+def test_a_dead_process_is_trouble(page, stub, shots):
+    died = {"pid": 0, "end": "killed by signal 11 (Segmentation fault)"}
+    visit(page, "overview")
+    try:
+        alive_says(page, stub, "good", "yes, 8 of 8")
+        alive_says(page, stub, "bad", "1 in trouble", "learner.0", "waiting", "Segmentation", learner_0={**died, "state": "waiting"})
+        alive_says(page, stub, "bad", "2 in trouble", "reward.0", reward_0={**died, "state": "ended"}, actor_1={"pid": 0, "state": "gone"})
+        alive_says(page, stub, "warn", "7 of 8", "actor.3 waiting", actor_3={"pid": 0, "end": "", "state": "waiting"})
+        alive_says(page, stub, "good", "yes, 6 of 8", actor_3={**died, "state": "out"}, learner_0={"pid": 0, "end": "exit 0", "state": "ended"})
+        visit(page, "fleet")
+        stub.run.tell_snapshot(learner_0={**died, "state": "waiting"})
+        page.wait("document.querySelector('[data-testid=\"process-learner.0\"] td.bad')?.textContent === 'waiting'", "the dead learner is marked in the fleet")
+    finally:
+        stub.run.tell_snapshot()
+
+
+def test_the_evaluation_is_that_of_its_last_version(page, stub, shots):
+    while stub.run.count % 25 != 7:
+        stub.run.step()  # not a version that is evaluated
+    page.open("about:blank")
+    page.open(url_of(stub) + "#/overview")
+    at = stub.run.count - stub.run.count % 25
+    page.wait(f"document.querySelector('[data-testid=tile-eval] .small-text')?.textContent.includes('step {at}')", "the step of the evaluation")
+    check("%" in page.run("document.querySelector('[data-testid=tile-eval] .big').textContent"), "the tile has no figure")
+
+
+def test_the_filter_of_rollouts_looks_at_all(page, stub, shots):
+    """The stub gives 100 at once: this group is not among them."""
+    visit(page, "rollouts")
+    page.wait("document.querySelector('[data-testid=rollout-list] .item')", "the list")
+    page.run("(f => { f.value = '40'; f.dispatchEvent(new Event('input', {bubbles: true})); })(document.querySelector('[data-testid=rollout-filter]'))")
+    page.wait("(all => all.length === 8 && all.every(e => e.textContent.includes('g40·')))([...document.querySelectorAll('[data-testid=rollout-list] .item')])", "the eight rollouts of group 40")
+    check(page.run("!document.querySelector('[data-testid=rollout-list]').textContent.includes('older')"), "it offers older ones, and there are none")
+    check(page.run("[...document.querySelectorAll('select[name=finish] option')].some(e => e.value === 'turn')"), "a turn is no end to choose")
+    page.run("(f => { f.value = ''; f.dispatchEvent(new Event('input', {bubbles: true})); })(document.querySelector('[data-testid=rollout-filter]'))")
+    page.wait("document.querySelectorAll('[data-testid=rollout-list] .item').length === 100", "all of them again")
+
+
+def test_a_rollout_without_a_reward_is_no_zero(page, stub, shots):
+    visit(page, "rewards")
+    words = "[...document.querySelectorAll('[data-testid=panel-reward-histogram] .legend')].map(e => e.textContent).join()"
+    page.wait(f"/last \\d+ rollouts/.test({words})", "the rewards")
+    before = page.run(words)
+    with stub.run.lock:
+        stub.run.say("rollout", {"id": "9-9-9", "group": 999999, "prompt_id": 1, "sample": 9, "attempt": 1, "tokens": 5, "finish": "eos", "reward": None, "source": "math", "excerpt": "none"})
+    time.sleep(0.5)
+    check(page.run(words) == before, f"a missing reward was counted: {before}, then {page.run(words)}")
+
+
+def test_the_length_bias_scrolls_in_its_panel(page, stub, shots):
+    page.size(360, 780, True)
+    try:
+        visit(page, "rewards")
+        page.wait("document.querySelector('[data-testid=length-bias] td')", "the table")
+        wide = page.run("(b => [b.scrollWidth, b.getBoundingClientRect().right, b.closest('section').getBoundingClientRect().right])(document.querySelector('[data-testid=length-bias]'))")
+        check(page.run("getComputedStyle(document.querySelector('[data-testid=length-bias]')).overflowX") == "auto" and wide[1] <= wide[2], f"the table leaves its panel: {wide}")
+    finally:
+        page.size(1440, 1000)
+
+
+def test_beats_alone_are_a_healthy_stream(page, stub, shots):
+    older = "import('./feed.js').then(m => { m.feed.heard -= %d; dispatchEvent(new Event('visibilitychange')); return true; })"
+    visit(page, "overview")
+    check(page.run(older % 20000), "the page's clock")
+    time.sleep(1.5)
+    check(page.run("document.getElementById('stale').hidden"), "20 s without news are marked, and the beat may be 10 s away")
+    with stub.run.lock:
+        stub.run.say("beat", {})
+    page.wait("import('./feed.js').then(m => performance.now() - m.feed.heard < 5000)", "the beat is heard")
+
+
 def test_a_stream_that_stops_is_marked(page, stub, shots):
     page.open(url_of(stub))
     page.wait("document.querySelector('[data-testid=page-overview]')", "the page")
+    page.wait("import('./feed.js').then(m => m.feed.open)", "the stream")
     check(page.run("document.getElementById('stale').hidden"), "fresh data are marked as stale")
     stub.run.silent = True
+    page.run("import('./feed.js').then(m => { m.feed.heard -= 24000; return true; })")  # as if so long ago
     page.wait("/no data for \\d+ s/.test(document.getElementById('stale').textContent)", "the mark of a silent stream", 9)
     stub.run.silent = False
     stub.run.step()
@@ -275,7 +357,8 @@ def test_a_stream_that_stops_is_marked(page, stub, shots):
 
 
 MADE_UP = (test_every_page_is_filled, test_a_step_is_seen_within_a_second, test_a_reset_loads_everything_again, test_zoom_cursor_and_double_click, test_keys_reach_everything, test_dark_and_light,
-           test_phone_has_no_horizontal_scroll, test_a_rollout_token_by_token, test_buttons_need_the_token, test_chart_builder_keeps_its_choice_in_the_address,
+           test_a_dead_process_is_trouble, test_the_evaluation_is_that_of_its_last_version, test_the_filter_of_rollouts_looks_at_all, test_a_rollout_without_a_reward_is_no_zero,
+           test_the_length_bias_scrolls_in_its_panel, test_beats_alone_are_a_healthy_stream, test_phone_has_no_horizontal_scroll, test_a_rollout_token_by_token, test_buttons_need_the_token, test_chart_builder_keeps_its_choice_in_the_address,
            test_three_thousand_messages_leave_no_more_than_the_caps)
 
 

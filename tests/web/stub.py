@@ -78,6 +78,8 @@ class Run:
         self.next_id = 1
         self.posts = []
         self.silent = False
+        self.changed = {}  # of processes: name -> what the snapshot says instead
+        self.state = "running"
         for _ in range(steps):
             self.add()
 
@@ -98,6 +100,12 @@ class Run:
                 self.say("rollout", summary(self.count * 8 + sample))
             if self.count % 7 == 0:
                 self.say("event", {"time_ms": int(time.time() * 1000), "kind": "version", "text": f"version {self.count} of branch 0"})
+
+    def tell_snapshot(self, **changed):
+        """changed: "actor_3" -> what is said of actor.3 instead."""
+        with self.lock:
+            self.changed = {name.replace("_", "."): value for name, value in changed.items()}
+            self.say("snapshot", snapshot(self))
 
     def say(self, event, value):
         self.messages.append((self.next_id, event, json.dumps(value)))
@@ -149,7 +157,7 @@ def snapshot(run):
         processes.append({"name": name, "role": role, "index": int(number or 0), "pid": 4000 + index, "state": "running", "joined": True,
                           "restarts": 1 if index == 2 else 0, "started": "2026-01-02T03:04:05Z", "end": "killed by signal 9 (Killed)" if index == 2 else "",
                           "host": "node-a" if index < 4 else "node-b", "device": f"cuda:{index}" if role in ("actor", "learner") else "cpu",
-                          "version": step - (index == 2) if role in ("actor", "learner") else None, "lag": int(index == 2) if role == "actor" else None, "stats": stats})
+                          "version": step - (index == 2) if role in ("actor", "learner") else None, "lag": int(index == 2) if role == "actor" else None, "stats": stats, **run.changed.get(name, {})})
     state = {"version": step, "groups_open": 24 + step % 5, "groups_eligible": step % 16, "samples_queued": 40 + step % 30, "leases_live": 460 - step % 20,
              "samples_unscored": step % 12, "dropped_zero_variance": step * 3, "dropped_stale": 0, "dropped_scoring_failed": 2, "dropped_drained": 0,
              "leases_expired": 4, "refused_duplicate": 0, "scores_retried": 3, "stage/index": 0, "stage/cap": CAP, "stage/plans": step, "stage/perplexity": 1.31,
@@ -183,6 +191,10 @@ def summary(number):
             "tokens": 20000 if number % 8 == 7 else 300 + number % 211, "version_min": number // 8, "version_max": number // 8 + number % 2,
             "finish": ("eos", "eos", "eos", "length", "repetition")[number % 5], "score": "timeout" if number % 41 == 5 else "ok", "reward": reward,
             "source": ("math", "logic", "code", "science")[number // 8 % 4], "excerpt": "".join(draw.choice(WORDS[:-1]) for _ in range(24)).replace("\n", " ")}
+
+
+def fits_text(row, text):
+    return text.lower() in row["excerpt"].lower() or text in (str(row["prompt_id"]), str(row["group"]))
 
 
 def rollout(number):
@@ -220,7 +232,7 @@ SETTINGS = [("run.steps", "1000", "recipe", "100", None, "Weight versions to tra
 
 def api(run, path, query):
     if path == "run":
-        return {"name": "made-up-7b", "folder": "runs/made-up-7b", "recipe": "m1-40k.yaml", "state": "running", "steps": 1000, "started_ms": BEGUN_MS, "attempt": 2,
+        return {"name": "made-up-7b", "folder": "runs/made-up-7b", "recipe": "m1-40k.yaml", "state": run.state, "steps": 1000, "started_ms": BEGUN_MS, "attempt": 2,
                 "host": "node-a", "version": "0.1.0", "redis": True, "writable": True, "parent": "made-up-base", "lines": {"pearson": [0.987, 0.997]}}
     if path == "snapshot":
         return snapshot(run)
@@ -239,7 +251,7 @@ def api(run, path, query):
         for number in range(newest, 7, -1):
             row = summary(number)
             if (not query.get("source") or row["source"] == query["source"]) and (not query.get("finish") or row["finish"] == query["finish"]) and \
-               (not query.get("group") or str(row["group"]) == query["group"]) and row["reward"] >= float(query.get("reward_min", -9)) and row["reward"] <= float(query.get("reward_max", 9)):
+               (not query.get("group") or str(row["group"]) == query["group"]) and fits_text(row, query.get("text", "")) and row["reward"] >= float(query.get("reward_min", -9)) and row["reward"] <= float(query.get("reward_max", 9)):
                 rows.append(row)
             if len(rows) >= int(query.get("n", 50)):
                 break

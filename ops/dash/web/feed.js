@@ -5,7 +5,7 @@
 import { get } from "./api.js";
 import { isNumber, toNumber } from "./format.js";
 
-const EVENTS_KEPT = 400, HISTORY_KEPT = 600, TEXT_KEPT = 2000, QUIET_S = 5;
+const EVENTS_KEPT = 400, HISTORY_KEPT = 600, TEXT_KEPT = 2000, QUIET_S = 25; /* the server's beat comes every 10 s, also when nothing happens */
 
 export const feed = {
   run: null, snapshot: null, latest: {}, events: [], histograms: null,
@@ -104,6 +104,20 @@ export function alive(process) {
   return process.pid > 0 && process.state !== "ended" && process.state !== "out";
 }
 
+/* Why a process of a run that goes on needs a look; "" when it does not: it does nothing, has gone, or died. One that waits for
+ * its first start has no end yet. */
+export function trouble(process, run) {
+  const { state = "", end = "" } = process;
+  if (!run || run.state === "over") return "";
+  const died = end !== "" && end !== "exit 0" && (state === "waiting" || (state === "ended" && run.state === "running"));
+  return died ? `${state} (${end})` : /stopped|cut off|silent|gone/.test(state) ? state : "";
+}
+
+/* Did all that was asked of it: the learner of a run that waits for its last evaluation, and whoever is drained. */
+export function done(process) {
+  return process.state === "out" || (process.state === "ended" && process.end === "exit 0");
+}
+
 function fleetFigures(snapshot) {
   const actors = processesOf(snapshot, "actor").filter(alive), rewards = processesOf(snapshot, "reward").filter(alive);
   const state = snapshot.state || {}, figures = {};
@@ -146,6 +160,7 @@ function connect() {
     tell("link");
     if (opened++ > 0) reopen();
   });
+  source.addEventListener("beat", parsed(() => {})); /* says that the stream lives */
   source.addEventListener("reset", reopen); /* messages were lost, or the run went back to a checkpoint */
   source.addEventListener("metrics", parsed(takeMetrics));
   source.addEventListener("event", parsed(takeEvent));

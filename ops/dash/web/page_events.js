@@ -5,29 +5,24 @@ import { clock, dateTime } from "./format.js";
 import { feed, on, processesOf } from "./feed.js";
 import { empty, panel } from "./panel.js";
 
-const QUIET = new Set(["step", "version"]); /* one of each a step: shown when asked for */
 const BAD = /alarm|error|death|dead|killed|fail|crash|lost/;
 
 function eventList(scope) {
   const body = h("div", { class: "scroll list" }), field = h("input", { type: "search", placeholder: "text or kind  ( / )", "aria-label": "filter events", "data-filter": true, "data-testid": "events-filter", oninput: () => paint() });
-  const every = h("button", { type: "button", class: "small", "aria-pressed": "false", onclick: () => {
-    every.setAttribute("aria-pressed", String(every.getAttribute("aria-pressed") !== "true"));
-    paint();
-  } }, "steps and versions too");
   const paint = perFrame(() => {
     if (scope.closed) return;
-    const text = field.value.toLowerCase(), all = every.getAttribute("aria-pressed") === "true";
-    const rows = feed.events.filter((event) => (all || !QUIET.has(event.kind)) && (!text || `${event.kind} ${event.text}`.toLowerCase().includes(text))).reverse();
+    const text = field.value.toLowerCase();
+    const rows = feed.events.filter((event) => (!text || `${event.kind} ${event.text}`.toLowerCase().includes(text))).reverse();
     const alarms = ((feed.snapshot && feed.snapshot.alarms) || []).map((alarm) => ({ ...alarm, kind: "alarm" })).filter((alarm) => !rows.some((row) => row.text === alarm.text) && (!text || alarm.text.toLowerCase().includes(text))).reverse();
     const shown = [...rows, ...alarms];
-    if (!shown.length) return void fill(body, empty(text ? "no event fits" : feed.events.length ? "nothing but steps and versions so far: no error, no alarm" : "no event yet"));
-    fill(body, h("table", { "data-testid": "events-table" }, h("tbody", {}, shown.map((event) => h("tr", {}, h("td", { class: "dim", title: dateTime(event.time_ms) }, clock(event.time_ms)), h("td", { class: BAD.test(event.kind) ? "bad" : "" }, event.kind), h("td", { class: "wrap" }, QUIET.has(event.kind) ? event.text.slice(0, 160) : event.text))))));
+    if (!shown.length) return void fill(body, empty(text ? "no event fits" : "no event yet: no death, no error, no alarm"));
+    fill(body, h("table", { "data-testid": "events-table" }, h("tbody", {}, shown.map((event) => h("tr", {}, h("td", { class: "dim", title: dateTime(event.time_ms) }, clock(event.time_ms)), h("td", { class: BAD.test(event.kind) ? "bad" : "" }, event.kind), h("td", { class: "wrap" }, event.text))))));
   });
   scope.add(on("event", paint));
   scope.add(on("snapshot", paint));
   scope.add(on("reopened", paint));
   paint();
-  return panel({ id: "events", title: "Events", wide: true, tools: h("span", { class: "row" }, every, field) }, body);
+  return panel({ id: "events", title: "Events", wide: true, tools: field }, body);
 }
 
 function logs(scope, parameters) {

@@ -2,7 +2,7 @@
 import { h, fill, perFrame, say } from "./dom.js";
 import { amount, bytes, isNumber, percent, plain, toNumber } from "./format.js";
 import { confirmAndPost } from "./api.js";
-import { alive, feed, on, processesOf, roleOf, stat } from "./feed.js";
+import { alive, feed, on, processesOf, roleOf, stat, trouble } from "./feed.js";
 import { empty, grid, historyPanel, panel } from "./panel.js";
 import { ACTOR_SENTENCE } from "./page_overview.js";
 
@@ -24,7 +24,6 @@ const COLUMNS = [
 ];
 
 const ORDER = ["store", "learner", "actor", "reward", "eval", "dash", "redis"];
-const TROUBLE = /stopped|cut off|silent/;
 
 async function drain(process) {
   await confirmAndPost(`Drain ${process}`, `${process} gets no new work, hands back what it holds with the tokens so far, and leaves. It stays out until the fleet is scaled.`, "drain", { process });
@@ -58,10 +57,9 @@ function roleRows(role, processes, columns, writable) {
   const figures = columns.map((column) => live.map((process) => column.of(process)).filter(isNumber));
   const worst = columns.map((column, i) => (column.worst && figures[i].length > 1 && Math.min(...figures[i]) !== Math.max(...figures[i]) ? (column.worst === "most" ? Math.max(...figures[i]) : Math.min(...figures[i])) : null));
   for (const process of processes) {
-    const trouble = TROUBLE.test(process.state || "");
     rows.push(h("tr", { "data-testid": `process-${process.name}` },
       h("td", {}, h("a", { href: `#/events?process=${encodeURIComponent(process.name)}`, title: "its log" }, process.name)),
-      h("td", { class: trouble ? "bad" : alive(process) ? "" : "dim" }, process.state || "–"),
+      h("td", { class: trouble(process, feed.run) ? "bad" : alive(process) ? "" : "dim" }, process.state || "–"),
       columns.map((column, i) => { const value = column.of(process); return h("td", { class: `n${worst[i] !== null && value === worst[i] ? " worst" : ""}` }, isNumber(value) ? column.show(value) : ""); }),
       h("td", { class: "n" }, plain(toNumber(process.restarts))), h("td", { class: "n" }, process.pid > 0 ? String(process.pid) : ""),
       h("td", {}, [process.host || process.node, process.device].filter(Boolean).join(" ")), h("td", { class: "wrap dim end" }, process.end || ""),
@@ -82,7 +80,7 @@ export function fleet(scope, root) {
     scale.update((feed.snapshot && feed.snapshot.fleet && feed.snapshot.fleet.wanted) || {}, writable);
     if (!all.length) return void fill(body, empty(feed.run && feed.run.state === "over" ? "the run is over and left no table of its processes (processes.json)" : "no process known yet: the supervisor writes processes.json within a second"));
     const columns = COLUMNS.filter((column) => all.some((process) => isNumber(column.of(process))));
-    const key = JSON.stringify([writable, all.map((process) => [process.name, process.state, process.pid, process.restarts, process.end, columns.map((column) => column.of(process))])]);
+    const key = JSON.stringify([writable, feed.run && feed.run.state, all.map((process) => [process.name, process.state, process.pid, process.restarts, process.end, columns.map((column) => column.of(process))])]);
     if (key === shown || body.querySelector("button:active")) return;
     shown = key;
     const roles = [...new Set(all.map(roleOf))].sort((a, b) => (ORDER.indexOf(a) + 1 || 99) - (ORDER.indexOf(b) + 1 || 99));

@@ -2,7 +2,7 @@
 import { h, fill, perFrame, say } from "./dom.js";
 import { get } from "./api.js";
 import { amount, clock, counted, duration, isNumber, percent, plain, toNumber } from "./format.js";
-import { alive, feed, on, over, processesOf, setting } from "./feed.js";
+import { alive, done, feed, on, over, processesOf, setting, trouble } from "./feed.js";
 import { feedSparks, grid, latest, metricPanel, panel, tile } from "./panel.js";
 import { Link } from "./chart.js";
 import { StackedBars } from "./chart_bars.js";
@@ -80,9 +80,11 @@ function aliveNow() {
   const { run, snapshot } = feed;
   if (!run) return ["bad", "unknown", feed.failed];
   if (run.state === "over") return ["", "over", snapshot && snapshot.step ? `after ${snapshot.step} steps` : "without a step"];
-  const all = processesOf(snapshot), up = all.filter(alive), wrong = all.filter((process) => /stopped|cut off|silent/.test(process.state || ""));
+  const all = processesOf(snapshot), up = all.filter(alive), wrong = all.filter((process) => trouble(process, run));
   const restarts = all.reduce((sum, process) => sum + (toNumber(process.restarts) || 0), 0);
-  if (wrong.length) return ["bad", `${wrong.length} in trouble`, wrong.map((process) => `${process.name} ${process.state}`).join(", ")];
+  if (wrong.length) return ["bad", `${wrong.length} in trouble`, wrong.map((process) => `${process.name} ${trouble(process, run)}`).join(", ")];
+  const missing = all.filter((process) => !alive(process) && !done(process) && process.state !== "elsewhere");
+  if (missing.length) return ["warn", `${up.length} of ${all.length} processes`, missing.map((process) => `${process.name} ${process.state || "is not there"}`).join(", ")];
   return [up.length ? "good" : "warn", up.length ? `yes, ${up.length} of ${all.length} processes` : "no process known", restarts ? counted(restarts, "restart") : "no restart"];
 }
 
@@ -165,7 +167,7 @@ function sixteen(scope, evals) {
   const tiles = [
     row("reward", "reward", { spark: "reward/mean", names: ["reward/mean", "reward/trained_mean"], value: () => latest("reward/mean"), below: () => `trained ${latest("reward/trained_mean")} ± ${latest("reward/std")}` }),
     row("zero", "zero-variance groups", { spark: "group/zero_std_frac", names: ["group/zero_std_frac"], value: () => latest("group/zero_std_frac"), state: () => limitState(at("group/zero_std_frac"), 0.4, 0.6), hint: "share of groups whose rewards are all equal" }),
-    row("eval", "evaluation", { spark: evals[0], names: evals.length ? evals : null, value: () => (evals[0] ? percent(at(evals[0])) : "–"), below: () => (evals[0] ? evals[0].slice(5) : setting("eval.every") === "0" ? "off: eval.every is 0" : "no rows yet"), hint: noEval() }),
+    row("eval", "evaluation", { spark: evals[0], names: evals.length ? evals : null, value: (last) => (last ? percent(last.value) : "–"), below: (last) => (evals[0] ? `${evals[0].slice(5)}${last ? ` · step ${last.step}` : ""}` : setting("eval.every") === "0" ? "off: eval.every is 0" : "no rows yet"), hint: noEval() }),
     row("length", "length, mean (tokens)", { spark: "len/mean", names: ["len/mean", "len/p99"], value: () => plain(at("len/mean")), below: () => `p99 ${plain(at("len/p99"))} · cap ${percent(at("len/truncated_frac"))}`, state: () => limitState(at("len/truncated_frac"), 0.1, 0.2), hint: "tokens of an answer; share that hit the cap" }),
     row("repetition", "repetition cuts", { spark: "rep/cut_frac", names: ["rep/cut_frac"], value: () => latest("rep/cut_frac"), state: () => limitState(at("rep/cut_frac"), 0.05, 0.2) }),
     row("entropy", "entropy", { spark: "entropy/mean", names: ["entropy/mean"], value: () => latest("entropy/mean") }),

@@ -70,7 +70,7 @@ function workers(scope) {
 /* Rewards of recent rollouts, and whether longer answers get more: Pearson correlation of length and score. */
 function recent(scope) {
   const chart = new Histogram({ label: "rewards of recent rollouts", name: "reward-histogram", colour: 2, height: 170 }), words = h("div", { class: "legend" }, ""), body = h("div", { class: "plot" });
-  const bias = h("tbody", {}), biasBody = h("div", {}, h("table", {}, bias)), note = h("p", { class: "dim" }, "");
+  const bias = h("tbody", {}), biasBody = h("div", { class: "scroll", "data-testid": "length-bias" }, h("table", {}, bias)), note = h("p", { class: "dim" }, "");
   let rows = [], key = 0;
   scope.add(() => chart.close());
   const paint = perFrame(() => {

@@ -128,8 +128,9 @@ export function historyPanel(scope, options) {
   return element;
 }
 
-/* One number with its recent course. value() gives the text, below() the small line, spark names a metric, and
- * state() "good", "warn" or "bad" with words in title. A click opens the chart of `names`. */
+/* One number with its recent course. value(last) gives the text, below(last) the small line, spark names a metric whose newest
+ * {step, value} is `last` (null: none yet), and state() "good", "warn" or "bad" with words in title. A click opens the chart of
+ * `names`. */
 export function tile(scope, { id, label, hint, value, below, spark, names, state }) {
   const big = h("b", { class: "big" }, "–"), small = h("span", { class: "small-text" });
   const chart = spark ? new LineChart({ series: [{ name: spark, colour: 0, sparse: /^eval\//.test(spark) }], axes: false, zoom: false, height: 26, label: "" }) : null;
@@ -137,20 +138,22 @@ export function tile(scope, { id, label, hint, value, below, spark, names, state
     chart.canvas.tabIndex = -1;
     chart.canvas.setAttribute("aria-hidden", "true");
   }
-  const element = h(names ? "a" : "div", { class: "tile", "data-testid": `tile-${id}`, title: hint || null, href: names ? `#/chart?m=${names.map(encodeURIComponent).join(",")}` : null },
+  const one = { chart, spark, last: null };
+  one.element = h(names ? "a" : "div", { class: "tile", "data-testid": `tile-${id}`, title: hint || null, href: names ? `#/chart?m=${names.map(encodeURIComponent).join(",")}` : null },
     h("span", { class: "label" }, label), big, small, chart && chart.element);
   const paint = perFrame(() => {
     if (scope.closed) return;
-    say(big, value());
-    say(small, below ? below() : "");
+    say(big, value(one.last));
+    say(small, below ? below(one.last) : "");
     const now = state ? state() : "";
-    if (element.dataset.state !== now) element.dataset.state = now;
+    if (one.element.dataset.state !== now) one.element.dataset.state = now;
   });
+  one.paint = paint;
   scope.add(on("metrics", paint));
   scope.add(on("snapshot", paint));
   if (chart) scope.add(() => chart.close());
   paint();
-  return { element, chart, spark };
+  return one;
 }
 
 /* Fills the sparks of tiles by one request, and keeps them going. */
@@ -158,7 +161,13 @@ export function feedSparks(scope, tiles) {
   const names = [...new Set(tiles.map((one) => one.spark).filter(Boolean))];
   const table = new Table(names, 100);
   table.limit = 400;
-  const paint = perFrame(() => { for (const one of tiles) if (one.chart && !scope.closed) one.chart.setData(table); });
+  const paint = perFrame(() => {
+    for (const one of tiles.filter((tile_) => tile_.chart && !scope.closed)) {
+      one.chart.setData(table);
+      one.last = table.last(one.spark);
+      one.paint();
+    }
+  });
   const load = () => table.load(null).then(paint, () => {});
   scope.add(on("metrics", (value) => { if (table.push(value)) paint(); }));
   scope.add(on("reopened", load));

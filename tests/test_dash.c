@@ -10,6 +10,8 @@
 
 #include <cmocka.h>
 
+#include "core/packed.h"
+#include "ops/dash/server_state.h"
 #include "tests/dash_world.h"
 
 static struct dash_world world;
@@ -24,12 +26,16 @@ static int open_world(void **state)
     (void)state;
     world_folder(&world);
     for (int i = 1; i <= 100; i++)
-        size += (size_t)snprintf(steps + size, sizeof steps - size,
-                                 "{\"step\":%d,\"wall\":%d.5,\"reward/mean\":%d.25,\"nan\":null,"
-                                 "\"digest\":\"x\"}\n",
-                                 i, 1700000000 + i, i);
+        size +=
+            (size_t)snprintf(steps + size, sizeof steps - size,
+                             "{\"step\":%d,\"wall\":%d.5,\"reward/mean\":%d.25,\"nan\":null,"
+                             "\"digest\":\"x\"%s}\n",
+                             i, 1700000000 + i, i, i == 40 ? ",\"alarm\":\"entropy is low\"" : "");
     world_write(&world, "metrics.jsonl", steps);
     world_write(&world, "histograms.jsonl", "{\"step\":100,\"is_weight\":{\"counts\":[1,2]}}\n");
+    world_write(
+        &world, "alarms.jsonl",
+        "{\"time_ms\":1700000030000,\"name\":\"disk\",\"over\":false,\"text\":\"disk: full\"}\n");
     world_write(&world, "logs/latest/learner.0.log", log_text);
     world_write(&world, "secret", "hunter2");
     world_write(
@@ -70,7 +76,10 @@ static void test_dash_every_path_answers(void **state)
         {"/api/metrics?names=reward/mean&from=99", "\"reward/mean\":[99.25,100.25]"},
         {"/api/metrics?names=reward%2Fmean&points=2&to=50", "\"step\":[1,50]"},
         {"/api/metrics", "\"names\":[\"reward/mean\",\"nan\"]"},
-        {"/api/events?n=3", "{\"events\":[]}"},
+        {"/api/events?n=3",
+         "{\"events\":[{\"time_ms\":1700000030000,\"kind\":\"alarm\",\"text\":\"disk: full\"},"
+         "{\"time_ms\":1700000040500,\"kind\":\"alarm\",\"text\":\"entropy is low\"}]}"},
+        {"/api/snapshot", "\"alarms\":[{\"time_ms\":1700000030000,"},
         {"/api/rollouts?n=5&source=a&finish=eos&reward_min=-1&reward_max=1e3&group=7&before=1.2.3",
          "{\"rollouts\":[],\"sources\":[]}"},
         {"/api/histograms", "\"counts\":[1,2]"},
@@ -116,6 +125,40 @@ static void test_dash_page_is_sent_once(void **state)
     snprintf(header, sizeof header, "If-None-Match: %.*s\r\n", (int)strcspn(etag, "\r"), etag);
     expect("GET", "/", header, "", 304, NULL);
     assert_string_equal(world_body(&world), "");
+}
+
+/* A step file says no score, and a reward that is missing is no 0. */
+static void test_dash_rollouts_of_step_files_have_no_made_up_figures(void **state)
+{
+    static struct dash_world old;
+    char path[FILE_PATH_MAX];
+    struct buffer text;
+    (void)state;
+    buffer_init(&text, 0);
+    world_folder(&old);
+    WORLD_CHECK(file_path(path, "%s/rollouts", old.folder));
+    WORLD_CHECK(file_make_dirs(path));
+    WORLD_CHECK(file_path(path, "%s/rollouts/step_000001.jsonl.zst", old.folder));
+    for (int sample = 0; sample < 2; sample++)
+        WORLD_CHECK(buffer_printf(
+            &text,
+            "{\"step\":1,\"group\":6,\"sample\":%d,\"prompt_id\":1,\"attempt\":0,\"source\":\"\","
+            "\"finish\":\"eos\",\"tokens\":1,\"reward\":%s,\"shaped\":0,\"advantage\":null,"
+            "\"pieces\":[],\"prompt\":[],\"ids\":[1],\"logprobs\":[0]}\n",
+            sample, sample == 0 ? "null" : "0.5"));
+    WORLD_CHECK(packed_write(path, &text));
+    buffer_free(&text);
+    world_open(&old, "127.0.0.1:0", NULL);
+    for (int i = 0; i < 500; i++) {
+        assert_int_equal(world_ask(&old, "GET", "/api/rollouts", "", ""), 200);
+        if (strstr(world_body(&old), "\"6.1.0\"") != NULL)
+            break;
+        clock_sleep_ms(10);
+    }
+    assert_non_null(strstr(world_body(&old), "\"reward\":0.5"));
+    assert_non_null(strstr(world_body(&old), "\"reward\":null"));
+    assert_null(strstr(world_body(&old), "\"score\""));
+    world_close(&old);
 }
 
 /* ---- refusals ---- */
@@ -331,15 +374,9 @@ static void test_dash_many_connections_leave_room(void **state)
 
 /* ---- streams ---- */
 
-static int open_stream(const char *headers, char *out, size_t room, const char *until)
+static void read_until(int fd, char *out, size_t room, const char *until)
 {
-    char text[600];
-    int fd = world_connect(&world);
-    int size = snprintf(text, sizeof text, "GET /api/stream HTTP/1.1\r\nHost: localhost\r\n%s\r\n",
-                        headers);
-    assert_int_equal(send(fd, text, (size_t)size, MSG_NOSIGNAL), size);
-    size_t got = 0;
-    out[0] = 0;
+    size_t got = strlen(out);
     while (strstr(out, until) == NULL) {
         struct pollfd wait = {.fd = fd, .events = POLLIN};
         if (poll(&wait, 1, 10000) <= 0)
@@ -350,6 +387,17 @@ static int open_stream(const char *headers, char *out, size_t room, const char *
         got += (size_t)part;
         out[got] = 0;
     }
+}
+
+static int open_stream(const char *headers, char *out, size_t room, const char *until)
+{
+    char text[600];
+    int fd = world_connect(&world);
+    int size = snprintf(text, sizeof text, "GET /api/stream HTTP/1.1\r\nHost: localhost\r\n%s\r\n",
+                        headers);
+    assert_int_equal(send(fd, text, (size_t)size, MSG_NOSIGNAL), size);
+    out[0] = 0;
+    read_until(fd, out, room, until);
     return fd;
 }
 
@@ -393,6 +441,18 @@ static void test_dash_stream_goes_on_where_it_stopped(void **state)
     close(fd);
 }
 
+/* A page cannot see comments: that the stream lives is an event of its own. */
+static void test_dash_stream_beats_are_events(void **state)
+{
+    static char out[1 << 20];
+    (void)state;
+    int fd = open_stream("", out, sizeof out, "event: snapshot");
+    out[0] = 0;
+    stream_beat(&world.dash);
+    read_until(fd, out, sizeof out, "event: beat\ndata: {}\n\n");
+    close(fd);
+}
+
 /* A viewer that never reads: the others go on, and closing does not wait for it. */
 static void test_dash_viewer_that_never_reads_holds_nobody(void **state)
 {
@@ -417,6 +477,7 @@ int main(void)
         cmocka_unit_test(test_dash_every_path_answers),
         cmocka_unit_test(test_dash_answers_carry_safe_headers),
         cmocka_unit_test(test_dash_page_is_sent_once),
+        cmocka_unit_test(test_dash_rollouts_of_step_files_have_no_made_up_figures),
         cmocka_unit_test(test_dash_wrong_requests_get_a_sentence),
         cmocka_unit_test(test_dash_buttons_need_the_token_and_a_live_run),
         cmocka_unit_test(test_dash_names_of_other_sites_are_refused),
@@ -426,6 +487,7 @@ int main(void)
         cmocka_unit_test(test_dash_broken_requests_do_no_harm),
         cmocka_unit_test(test_dash_many_connections_leave_room),
         cmocka_unit_test(test_dash_stream_goes_on_where_it_stopped),
+        cmocka_unit_test(test_dash_stream_beats_are_events),
         cmocka_unit_test(test_dash_viewer_that_never_reads_holds_nobody),
     };
     return cmocka_run_group_tests(tests, open_world, close_world);

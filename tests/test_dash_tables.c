@@ -222,6 +222,65 @@ static void test_board_late_figures_join_their_step(void **state)
     buffer_free(&json);
 }
 
+static void take_event(struct board *board, double time_ms, const char *kind, const char *text)
+{
+    json_t *event = json_pack("{s:f,s:s,s:s}", "time_ms", time_ms, "kind", kind, "text", text);
+    board_take_event(board, event);
+    json_decref(event);
+}
+
+static const char *event_at(const struct board *board, size_t i)
+{
+    return i < board->events.count ? text_ring_at(&board->events, i)->text : "";
+}
+
+/* From files, the store and Redis, in any order: by time, and each alarm once. */
+static void test_board_alarms_of_files_are_events_once(void **state)
+{
+    static struct board board;
+    json_t *step = json_pack("{s:i,s:f,s:s}", "step", 7, "wall", 1000.25, "alarm", "low entropy");
+    json_t *run = json_pack("{s:I,s:s,s:b,s:s}", "time_ms", (json_int_t)900000, "name", "disk",
+                            "over", 1, "text", "disk");
+    (void)state;
+    assert_int_equal(board_open(&board), STATUS_OK);
+    take_event(&board, 1000900, "alarm", "low entropy"); /* the store was told */
+    for (int again = 0; again < 2; again++) { /* a file is read anew when it is replaced */
+        board_take_step_alarm(&board, step);
+        board_take_run_alarm(&board, run);
+    }
+    take_event(&board, 900003, "alarm over", "disk");
+    take_event(&board, 1000200, "death", "actor.0: killed by signal 9 (Killed)");
+    assert_int_equal(board.events.count, 3);
+    assert_non_null(strstr(event_at(&board, 0), "\"alarm over\",\"text\":\"disk\""));
+    assert_non_null(strstr(event_at(&board, 1), "\"death\""));
+    assert_non_null(strstr(event_at(&board, 2), "low entropy"));
+    take_event(&board, 1200000, "alarm", "low entropy"); /* another one */
+    assert_int_equal(board.events.count, 4);
+    json_object_del(step, "alarm");
+    board_take_step_alarm(&board, step);
+    assert_int_equal(board.events.count, 4);
+    json_decref(step);
+    json_decref(run);
+    board_close(&board);
+}
+
+static void test_board_versions_push_no_death_out(void **state)
+{
+    static struct board board;
+    (void)state;
+    assert_int_equal(board_open(&board), STATUS_OK);
+    take_event(&board, 1, "death", "learner.0: exit 70");
+    take_event(&board, 2, "branch", "version 3 of branch 1");
+    for (int i = 0; i < 5000; i++) {
+        char text[64];
+        snprintf(text, sizeof text, "version %d of branch 1", i);
+        take_event(&board, 10 + i, "version", text);
+    }
+    assert_int_equal(board.events.count, 2);
+    assert_non_null(strstr(event_at(&board, 0), "learner.0: exit 70"));
+    board_close(&board);
+}
+
 static void test_metric_table_decimated_keeps_every_extreme(void **state)
 {
     enum { STEPS = 5000, POINTS = 100, SERIES = 3 };
@@ -357,9 +416,10 @@ static void add_rollout(struct rollout_list *list, int group, int sample, double
                         const char *text)
 {
     const struct rollout_row *added;
-    json_t *rollout = json_pack("{s:i,s:i,s:i,s:f,s:s,s:s,s:s,s:s}", "group", group, "sample",
-                                sample, "attempt", 1, "reward", reward, "finish", "eos", "source",
-                                group % 2 ? "odd" : "even", "text", text, "detail", "{\"a\":1}");
+    json_t *rollout =
+        json_pack("{s:i,s:i,s:i,s:i,s:f,s:s,s:s,s:s,s:s}", "group", group, "prompt_id", 100 + group,
+                  "sample", sample, "attempt", 1, "reward", reward, "finish", "eos", "source",
+                  group % 2 ? "odd" : "even", "text", text, "detail", "{\"a\":1}");
     assert_int_equal(rollout_list_add(list, rollout, &added), STATUS_OK);
     assert_non_null(added);
     assert_int_equal(rollout_list_add(list, rollout, &added), STATUS_OK);
@@ -408,6 +468,18 @@ static void test_rollout_list_filters_and_pages(void **state)
     some.reward_max = 30;
     assert_int_equal(count_rollouts(&list, &some, first),
                      7); /* groups 5 and 7: rewards 20..23, 28..30 of 31 */
+    some = all;
+    some.most = 100;
+    some.text = "WITH \"Quotes";
+    assert_int_equal(count_rollouts(&list, &some, first), 40);
+    some.text = "7"; /* group 7, not prompt 107 */
+    assert_int_equal(count_rollouts(&list, &some, first), 4);
+    assert_string_equal(first, "7.3.1");
+    some.text = "103";
+    assert_int_equal(count_rollouts(&list, &some, first), 4);
+    assert_string_equal(first, "3.3.1");
+    some.text = "nowhere";
+    assert_int_equal(count_rollouts(&list, &some, first), 0);
     rollout_list_close(&list);
 }
 
@@ -547,6 +619,8 @@ int main(void)
         cmocka_unit_test(test_metric_table_repeated_names_stand_once),
         cmocka_unit_test(test_board_steps_of_a_branch_that_is_gone_go),
         cmocka_unit_test(test_board_late_figures_join_their_step),
+        cmocka_unit_test(test_board_alarms_of_files_are_events_once),
+        cmocka_unit_test(test_board_versions_push_no_death_out),
         cmocka_unit_test(test_broadcast_large_message_makes_room),
         cmocka_unit_test(test_metric_table_decimated_keeps_every_extreme),
         cmocka_unit_test(test_broadcast_every_reader_sees_whole_messages),

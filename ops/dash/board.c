@@ -20,6 +20,8 @@ enum {
     SPAN_BYTES = 8 << 20,
     MESSAGE_BYTES = 4 << 20
 };
+/* Between two sources of one alarm: the line of its step, and who told the store or Redis of it. */
+static const double same_alarm_ms = 60000;
 /* Between two sources of one line: less than any step takes twice. */
 static const double same_wall_s = 0.01;
 
@@ -243,19 +245,71 @@ static void keep(struct board *board, struct text_ring *ring, double key, const 
         return;
     (void)json_dumpb(object, text, size, BOARD_JSON);
     if (!text_ring_has(ring, text, size)) {
-        complain(text_ring_add(ring, key, text, size));
-        if (event != NULL)
+        /* events come from several places, each in its own time */
+        complain(ring == &board->events ? text_ring_insert(ring, key, text, size)
+                                        : text_ring_add(ring, key, text, size));
+        if (event != NULL && !board->quiet)
             tell(board, event, text, size);
     }
     memory_free(text);
 }
 
+static bool is_same(const struct text_row *row, const json_t *event)
+{
+    json_t *other = json_loadb(row->text, row->size, 0, NULL);
+    bool same = json_equal(json_object_get(other, "kind"), json_object_get(event, "kind")) == 1 &&
+                json_equal(json_object_get(other, "text"), json_object_get(event, "text")) == 1;
+    json_decref(other);
+    return same;
+}
+
+/* Alarms stand in files, and are told by learner, supervisor and store: once is enough. */
+static bool is_told(const struct board *board, const json_t *event)
+{
+    double time_ms = number_of(event, "time_ms");
+    for (size_t i = board->events.count; i-- > 0;) {
+        const struct text_row *row = text_ring_at(&board->events, i);
+        if (row->key < time_ms - same_alarm_ms)
+            return false;
+        if (row->key <= time_ms + same_alarm_ms && strstr(row->text, "alarm") != NULL &&
+            is_same(row, event))
+            return true;
+    }
+    return false;
+}
+
 void board_take_event(struct board *board, const json_t *event)
 {
     const char *kind = json_string_value(json_object_get(event, "kind"));
-    if (kind == NULL || strcmp(kind, "step") == 0) /* those are in the metrics */
+    if (kind == NULL || strcmp(kind, "step") == 0 || strcmp(kind, "version") == 0)
+        return; /* one of each a step would push out what matters: the metrics have them */
+    if (strncmp(kind, "alarm", 5) == 0 && is_told(board, event))
         return;
     keep(board, &board->events, number_of(event, "time_ms"), event, "event");
+}
+
+static void take_alarm(struct board *board, double time_ms, const char *kind, const char *text)
+{
+    json_t *event =
+        json_pack("{s:I,s:s,s:s}", "time_ms", (json_int_t)time_ms, "kind", kind, "text", text);
+    if (event != NULL)
+        board_take_event(board, event);
+    json_decref(event);
+}
+
+void board_take_step_alarm(struct board *board, const json_t *line)
+{
+    const char *text = json_string_value(json_object_get(line, "alarm"));
+    if (text != NULL)
+        take_alarm(board, round(number_of(line, "wall") * 1000), "alarm", text);
+}
+
+void board_take_run_alarm(struct board *board, const json_t *line)
+{
+    const char *text = json_string_value(json_object_get(line, "text"));
+    bool over = json_is_true(json_object_get(line, "over"));
+    if (text != NULL)
+        take_alarm(board, number_of(line, "time_ms"), over ? "alarm over" : "alarm", text);
 }
 
 void board_take_histograms(struct board *board, const json_t *histograms)

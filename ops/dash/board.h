@@ -22,7 +22,7 @@ struct board {
     struct metric_table metrics;
     struct broadcast broadcast;
     struct rollout_list rollouts;
-    struct text_ring events;     /* key: time_ms */
+    struct text_ring events;     /* key: time_ms, ascending */
     struct text_ring histograms; /* key: step */
     struct text_ring spans;      /* key: step */
     struct buffer run, snapshot; /* JSON objects; empty: not yet */
@@ -50,7 +50,11 @@ void board_unlock(struct board *board);
 /* A line of metrics.jsonl, from the file or from Redis. There one without "wall", or with "set" (a row of an evaluation), has
  * figures of a step that is there: its eval/ members join that step. */
 void board_take_metrics(struct board *board, const json_t *line, bool from_file);
+/* But for one of each step (step, version), and alarms that are there: same text within a minute. */
 void board_take_event(struct board *board, const json_t *event);
+/* The alarm of a line of metrics.jsonl, if it has one; a line of alarms.jsonl (ops/run_alarms.h). */
+void board_take_step_alarm(struct board *board, const json_t *line);
+void board_take_run_alarm(struct board *board, const json_t *line);
 void board_take_rollout(struct board *board, const json_t *rollout);
 void board_take_histograms(struct board *board, const json_t *histograms);
 void board_take_span(struct board *board, const json_t *span);

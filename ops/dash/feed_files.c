@@ -23,8 +23,25 @@ static void take_metrics(void *self, const json_t *line)
     struct board *board = &((struct feed *)self)->dash->board;
     board_lock(board);
     board_take_metrics(board, line, true);
+    board_take_step_alarm(board, line);
     board_unlock(board);
     atomic_store(&board->fed_ns, clock_now_ns()); /* many steps take many seconds to read */
+}
+
+static void take_alarm(void *self, const json_t *line)
+{
+    struct board *board = &((struct feed *)self)->dash->board;
+    board_lock(board);
+    board_take_run_alarm(board, line);
+    board_unlock(board);
+}
+
+/* Steps with their alarms, and alarms between steps. What cannot be read is read next time. */
+static void read_steps(struct feed *feed)
+{
+    (void)!metrics_tail_poll(&feed->metrics, take_metrics, feed);
+    if (feed->alarms.path[0] != 0)
+        (void)!metrics_tail_poll(&feed->alarms, take_alarm, feed);
 }
 
 static void take_histograms(void *self, const json_t *line)
@@ -158,7 +175,11 @@ void feed_files_first(struct feed *feed)
     board_lock(board);
     board->quiet = true; /* a long run's steps would only push each other out of the messages */
     board_unlock(board);
-    (void)!metrics_tail_poll(&feed->metrics, take_metrics, feed); /* else: next time */
+    char path[FILE_PATH_MAX];
+    if (file_path(path, "%s/alarms.jsonl", feed->dash->folder) == STATUS_OK &&
+        metrics_tail_open(&feed->alarms, path) == STATUS_OK)
+        feed->alarms.stop = &feed->dash->closing;
+    read_steps(feed);
     board_lock(board);
     board->quiet = false;
     if (board->metrics.rows > 0)
@@ -171,7 +192,7 @@ void feed_files_round(struct feed *feed, int64_t now_ns, bool alone)
     if (now_ns < feed->next_file_ns)
         return;
     feed->next_file_ns = clock_after_ms(now_ns, alone ? FEED_WATCHED_MS : FEED_FILE_MS);
-    (void)!metrics_tail_poll(&feed->metrics, take_metrics, feed); /* else: next time */
+    read_steps(feed);
     if (alone && !feed->alone)
         begin_alone(feed);
     feed->alone = alone;
@@ -190,6 +211,7 @@ void feed_files_close(struct feed *feed)
 {
     metrics_tail_close(&feed->metrics);
     metrics_tail_close(&feed->histograms);
+    metrics_tail_close(&feed->alarms);
     forget_traces(feed);
     memory_free(feed->traces);
 }

@@ -7,13 +7,14 @@
 #include "core/clock.h"
 #include "core/log.h"
 #include "ops/dash/feed_state.h"
+#include "transport/redis_view.h"
 
 enum { SCAN_MS = 5000, CATCH_UP_ROUNDS = 20 };
 
 static const char *const stream_names[FEED_STREAMS] = {"metrics", "events", "rollouts",
                                                        "histograms", "spans"};
-/* Entries that a new connection begins with. */
-static const size_t newest[FEED_STREAMS] = {1, 1000, 500, 100, 5000};
+/* Entries that a new connection begins with. Of the events all: most are versions, which go. */
+static const size_t newest[FEED_STREAMS] = {1, REDIS_EVENTS_KEPT, 500, 100, 5000};
 
 enum status feed_redis_open(struct feed *feed)
 {

@@ -31,7 +31,7 @@ struct feed {
     int64_t next_scan_ns;
 
     /* the folder */
-    struct metrics_tail metrics, histograms;
+    struct metrics_tail metrics, histograms, alarms;
     struct feed_trace {
         char name[FEED_TRACE_NAME_MAX];
         struct metrics_tail tail;
@@ -63,7 +63,7 @@ MUST_CHECK enum status feed_redis_open(struct feed *feed);
 void feed_redis_round(struct feed *feed, int block_ms); /* returns at once when there is no Redis */
 void feed_redis_poll(struct feed *feed);
 /* feed_files.c */
-void feed_files_first(struct feed *feed); /* metrics.jsonl from its beginning */
+void feed_files_first(struct feed *feed); /* metrics.jsonl and alarms.jsonl from their beginning */
 void feed_files_round(struct feed *feed, int64_t now_ns, bool alone);
 void feed_store_round(struct feed *feed, int64_t now_ns, bool alone);
 void feed_files_close(struct feed *feed);

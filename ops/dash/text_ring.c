@@ -56,6 +56,20 @@ enum status text_ring_add(struct text_ring *ring, double key, const char *text, 
     return STATUS_OK;
 }
 
+enum status text_ring_insert(struct text_ring *ring, double key, const char *text, size_t size)
+{
+    if (ring->count == ring->room && key < text_ring_at(ring, 0)->key)
+        return STATUS_OK;
+    TRY(text_ring_add(ring, key, text, size));
+    for (size_t i = ring->count - 1; i > 0 && text_ring_at(ring, i - 1)->key > key; i--) {
+        struct text_row *later = &ring->rows[(ring->first + i - 1) % ring->room],
+                        *place = &ring->rows[(ring->first + i) % ring->room], moved = *later;
+        *later = *place;
+        *place = moved;
+    }
+    return STATUS_OK;
+}
+
 bool text_ring_has(const struct text_ring *ring, const char *text, size_t size)
 {
     uint64_t hash = hash64(text, size, 0);

@@ -25,6 +25,9 @@ void text_ring_clear(struct text_ring *ring);
 /* LIMIT: larger than the whole ring. */
 MUST_CHECK enum status text_ring_add(struct text_ring *ring, double key, const char *text,
                                      size_t size);
+/* The same for a ring that is in order of its keys, and stays so. A text that is older than all of a full ring is left out. */
+MUST_CHECK enum status text_ring_insert(struct text_ring *ring, double key, const char *text,
+                                        size_t size);
 /* i from 0 (oldest) to count - 1. */
 const struct text_row *text_ring_at(const struct text_ring *ring, size_t i);
 bool text_ring_has(const struct text_ring *ring, const char *text, size_t size);

@@ -453,6 +453,100 @@ static void test_dash_stream_beats_are_events(void **state)
     close(fd);
 }
 
+/* 4,000 steps of 150 metrics whose values take 10 digits each: 6 MB, more than sockets hold. */
+static void make_long_run(struct dash_world *many)
+{
+    enum { STEPS = 4000, METRICS = 150 };
+    for (int step = 1; step <= STEPS; step++) {
+        json_t *line = json_pack("{s:i,s:f}", "step", step, "wall", 1700000000.0 + step);
+        for (int i = 0; i < METRICS; i++) {
+            char name[32];
+            snprintf(name, sizeof name, "m%d", i);
+            json_object_set_new(line, name, json_real(step + i / 1234567.0));
+        }
+        board_lock(&many->dash.board);
+        board_take_metrics(&many->dash.board, line, true);
+        board_unlock(&many->dash.board);
+        json_decref(line);
+    }
+}
+
+static int ask_and_not_read(struct dash_world *many, const char *path, const char *headers)
+{
+    char text[2000], first[1];
+    int fd = world_connect(many);
+    int size =
+        snprintf(text, sizeof text, "GET %s HTTP/1.1\r\nHost: localhost\r\n%s\r\n", path, headers);
+    assert_int_equal(send(fd, text, (size_t)size, MSG_NOSIGNAL), size);
+    struct pollfd wait = {.fd = fd, .events = POLLIN};
+    assert_int_equal(poll(&wait, 1, 10000), 1);
+    assert_int_equal(recv(fd, first, 1, MSG_PEEK), 1); /* it is being answered */
+    return fd;
+}
+
+static void expect_unread(struct dash_world *many, uint64_t least, uint64_t most)
+{
+    uint64_t unread = 0;
+    for (int i = 0; i < 1000; i++, clock_sleep_ms(10)) {
+        unread = atomic_load(&many->dash.server->unread);
+        if (unread >= least && unread <= most)
+            return;
+    }
+    fail_msg("%llu bytes are unread, not %llu to %llu", (unsigned long long)unread,
+             (unsigned long long)least, (unsigned long long)most);
+}
+
+/* What clients ask for and do not read is bounded, whatever they ask for; small answers are given still. */
+static void test_dash_answers_that_nobody_reads_are_bounded(void **state)
+{
+    enum { MB = 1 << 20, ALL = 24 * MB, ASKERS = 12 };
+    static struct dash_world many;
+    char names[1500] = "/api/metrics?names=m0";
+    int fds[ASKERS + 1];
+    (void)state;
+    for (int i = 1; i < 150; i++)
+        snprintf(names + strlen(names), sizeof names - strlen(names), ",m%d", i);
+    world_folder(&many);
+    world_open(&many, "127.0.0.1:0", NULL);
+    make_long_run(&many);
+    many.dash.server->unread_max = ALL;
+    fds[ASKERS] =
+        ask_and_not_read(&many, "/api/stream",
+                         "Last-Event-ID: 0000000000000001-0000000000000001-0000000000000001\r\n");
+    expect_unread(&many, 8 * MB, ALL); /* the steps that this viewer missed */
+    for (int i = 0; i < ASKERS; i++)
+        fds[i] = ask_and_not_read(&many, names, "");
+    expect_unread(&many, ALL / 2, ALL);
+    assert_int_equal(world_ask(&many, "GET", names, "", ""), 503);
+    assert_non_null(strstr(many.answer, "Retry-After: "));
+    assert_non_null(strstr(many.answer, "do not read"));
+    assert_int_equal(world_ask(&many, "GET", "/api/run", "", ""), 200);
+    for (int i = 0; i <= ASKERS; i++)
+        close(fds[i]);
+    expect_unread(&many, 0, 0);
+    assert_int_equal(world_ask(&many, "GET", names, "", ""), 200);
+    assert_true(many.size > 4 * MB);
+    world_close(&many);
+}
+
+static void test_dash_answers_have_at_most_a_million_numbers(void **state)
+{
+    static struct dash_world many;
+    char names[1500] = "/api/metrics?names=m0";
+    (void)state;
+    for (int i = 1; i < 150; i++)
+        snprintf(names + strlen(names), sizeof names - strlen(names), ",m%d", i);
+    world_folder(&many);
+    world_open(&many, "127.0.0.1:0", NULL);
+    make_long_run(&many);
+    assert_int_equal(world_ask(&many, "GET", names, "", ""), 200);
+    snprintf(names + strlen(names), sizeof names - strlen(names), ",");
+    for (int i = 0; i < 110; i++)
+        snprintf(names + strlen(names), sizeof names - strlen(names), "x%d,", i);
+    assert_int_equal(world_ask(&many, "GET", names, "", ""), 413);
+    world_close(&many);
+}
+
 /* A viewer that never reads: the others go on, and closing does not wait for it. */
 static void test_dash_viewer_that_never_reads_holds_nobody(void **state)
 {
@@ -488,6 +582,8 @@ int main(void)
         cmocka_unit_test(test_dash_many_connections_leave_room),
         cmocka_unit_test(test_dash_stream_goes_on_where_it_stopped),
         cmocka_unit_test(test_dash_stream_beats_are_events),
+        cmocka_unit_test(test_dash_answers_that_nobody_reads_are_bounded),
+        cmocka_unit_test(test_dash_answers_have_at_most_a_million_numbers),
         cmocka_unit_test(test_dash_viewer_that_never_reads_holds_nobody),
     };
     return cmocka_run_group_tests(tests, open_world, close_world);

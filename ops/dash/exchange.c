@@ -66,21 +66,79 @@ static enum MHD_Result send_response(struct request *request, unsigned status, c
     return result;
 }
 
+/* ---- answers that wait for their readers ---- */
+
+struct answer {
+    struct dash_server *server; /* outlives every response */
+    void *bytes;                /* owned */
+    size_t held;
+};
+
+bool exchange_hold(struct dash_server *server, size_t size)
+{
+    uint64_t all = atomic_fetch_add(&server->unread, size) + size;
+    if (all <= server->unread_max || size <= SERVER_UNREAD_SMALL)
+        return true;
+    exchange_release(server, size);
+    return false;
+}
+
+void exchange_release(struct dash_server *server, size_t size)
+{
+    atomic_fetch_sub(&server->unread, size);
+}
+
+enum MHD_Result refuse_unread(struct request *request)
+{
+    return refuse(request, 503,
+                  "answers that clients have asked for and do not read fill the memory set aside "
+                  "for them: close pages that hang, or ask for less");
+}
+
+static void free_answer(void *self)
+{
+    struct answer *answer = self;
+    exchange_release(answer->server, answer->held);
+    memory_free(answer->bytes);
+    memory_free(answer);
+}
+
+/* bytes: taken over. room: what they take of memory. */
+static enum MHD_Result respond_owned(struct request *request, unsigned status, const char *type,
+                                     const char *etag, void *bytes, size_t size, size_t room)
+{
+    struct answer *answer = memory_alloc(sizeof *answer);
+    bool held = answer != NULL && exchange_hold(request->dash->server, room);
+    if (!held) {
+        memory_free(bytes);
+        memory_free(answer);
+        return answer != NULL ? refuse_unread(request) : MHD_NO;
+    }
+    *answer = (struct answer){request->dash->server, bytes, room};
+    struct MHD_Response *response =
+        MHD_create_response_from_buffer_with_free_callback_cls(size, bytes, free_answer, answer);
+    if (response == NULL)
+        free_answer(answer);
+    return send_response(request, status, type, etag, response);
+}
+
 enum MHD_Result respond(struct request *request, unsigned status, const char *type,
                         const void *bytes, size_t size, const char *etag)
 {
-    return send_response(
-        request, status, type, etag,
-        MHD_create_response_from_buffer(size, (void *)(uintptr_t)bytes, MHD_RESPMEM_MUST_COPY));
+    void *copy = memory_alloc(size + 1);
+    if (copy == NULL)
+        return MHD_NO;
+    if (size > 0)
+        memcpy(copy, bytes, size);
+    return respond_owned(request, status, type, etag, copy, size, size);
 }
 
 enum MHD_Result respond_taken(struct request *request, unsigned status, struct buffer *json)
 {
-    struct MHD_Response *response =
-        MHD_create_response_from_buffer_with_free_callback(json->size, json->bytes, memory_free);
-    if (response != NULL)
-        *json = (struct buffer){0}; /* the response frees it */
-    return send_response(request, status, "application/json; charset=utf-8", NULL, response);
+    struct buffer taken = *json;
+    *json = (struct buffer){0};
+    return respond_owned(request, status, "application/json; charset=utf-8", NULL, taken.bytes,
+                         taken.size, taken.capacity);
 }
 
 enum MHD_Result respond_json(struct request *request, unsigned status, const struct buffer *json)
@@ -332,7 +390,7 @@ enum MHD_Result exchange_handle(void *self, struct MHD_Connection *connection, c
     }
     if (request->suspended) { /* the store has answered */
         request->suspended = false;
-        return respond_json(request, request->job.http_status, &request->job.answer);
+        return respond_taken(request, request->job.http_status, &request->job.answer);
     }
     peer_busy(request, true);
     if (request->error_status == 0 && request->set_cookie && request->route->answer == answer_page)

@@ -9,7 +9,7 @@
 enum {
     ROOM_FIRST = 256,
     COLUMNS_FIRST = 128,
-    NUMBERS_MAX = 8000000, /* of an answer: 100 MB of text */
+    NUMBERS_MAX = 1000000, /* of an answer: 12 MB of text; a chart's take a hundredth */
     LOOKED_AT_MAX = 32000000
 };
 

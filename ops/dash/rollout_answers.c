@@ -29,7 +29,7 @@ enum MHD_Result answer_rollouts(struct request *request)
     board_lock(&request->dash->board);
     enum status status = rollout_list_json(&request->dash->board.rollouts, &query, &json);
     board_unlock(&request->dash->board);
-    result = status == STATUS_OK ? respond_json(request, 200, &json)
+    result = status == STATUS_OK ? respond_taken(request, 200, &json)
                                  : refuse(request, 500, "out of memory");
     buffer_free(&json);
     return result;
@@ -94,6 +94,6 @@ enum MHD_Result answer_rollout(struct request *request)
         return refuse(request, 500, "out of memory");
     const char *tokens = query_text(request, "tokens");
     if (job->known && tokens != NULL && strcmp(tokens, "0") == 0)
-        return respond_json(request, 200, &job->answer); /* the text alone: no file is opened */
+        return respond_taken(request, 200, &job->answer); /* the text alone: no file is opened */
     return ask_of(request->dash->files, request);
 }

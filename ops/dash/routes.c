@@ -79,7 +79,7 @@ static enum MHD_Result answer_ring(struct request *request, const struct text_ri
     board_unlock(&request->dash->board);
     if (status == STATUS_OK)
         status = buffer_text(&json, "]}");
-    enum MHD_Result result = status == STATUS_OK ? respond_json(request, 200, &json)
+    enum MHD_Result result = status == STATUS_OK ? respond_taken(request, 200, &json)
                                                  : refuse(request, 500, "out of memory");
     buffer_free(&json);
     return result;

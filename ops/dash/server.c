@@ -195,6 +195,7 @@ enum status server_start(struct dash *dash)
         return FAIL(STATUS_NO_MEMORY, "the dashboard's server");
     CHECK(pthread_mutex_init(&server->lock, NULL) == 0);
     server->dash = dash;
+    server->unread_max = SERVER_UNREAD_MAX;
     server->stop_fd = eventfd(0, EFD_CLOEXEC);
     dash->server = server;
     enum status status =

@@ -16,7 +16,13 @@ enum {
     SERVER_REQUEST_MS =
         20000, /* from its first byte, or from the last answer, to the whole request */
     SERVER_HEARTBEAT_MS = 10000,
-    SERVER_NEXT_PORTS = 20
+    SERVER_NEXT_PORTS = 20,
+    /* Bytes of answers on their way to clients, together: 20 of the largest ones. 512 connections that read nothing would hold
+     * gigabytes for SERVER_IDLE_S, again and again, beside a learner that needs the memory. */
+    SERVER_UNREAD_MAX = 256 << 20,
+    SERVER_UNREAD_SMALL =
+        64
+        << 10 /* an answer of so many bytes is always given: all connections have 32 MB of them */
 };
 
 /* Binds dash.address (a taken port: the next of SERVER_NEXT_PORTS, then any) and starts. */

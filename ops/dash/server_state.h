@@ -27,6 +27,7 @@ struct viewer { /* an open stream */
     bool beat;          /* a heartbeat is due */
     struct buffer head; /* what is said first: missed steps, the snapshot */
     size_t head_at;
+    size_t held; /* bytes of head that are counted as unread */
 };
 
 struct dash_server {
@@ -42,6 +43,8 @@ struct dash_server {
     bool watching;
     int stop_fd;
     _Atomic uint64_t requests, refused;
+    _Atomic uint64_t unread; /* bytes of answers that clients have not read yet */
+    uint64_t unread_max;     /* SERVER_UNREAD_MAX; tests lower it */
 };
 
 struct request {
@@ -75,9 +78,14 @@ void exchange_completed(void *self, struct MHD_Connection *connection, void **re
                         enum MHD_RequestTerminationCode how);
 enum MHD_Result respond(struct request *request, unsigned status, const char *type,
                         const void *bytes, size_t size, const char *etag);
-/* The same without a copy: takes over what the buffer holds. */
+/* The same without a copy: takes over what the buffer holds, also when it fails. */
 enum MHD_Result respond_taken(struct request *request, unsigned status, struct buffer *json);
 enum MHD_Result respond_json(struct request *request, unsigned status, const struct buffer *json);
+/* Counts bytes that wait for a client; false: too many do, and this is more than SERVER_UNREAD_SMALL. */
+MUST_CHECK bool exchange_hold(struct dash_server *server, size_t size);
+void exchange_release(struct dash_server *server, size_t size);
+/* 503, which says that answers are not read. */
+enum MHD_Result refuse_unread(struct request *request);
 /* {"error":sentence} */
 enum MHD_Result refuse(struct request *request, unsigned status, const char *fmt, ...)
     PRINTF_LIKE(3, 4);

@@ -56,6 +56,14 @@ static enum status write_head(struct viewer *viewer, const char *last_id)
 
 /* ---- reading ---- */
 
+static void free_head(struct viewer *viewer)
+{
+    exchange_release(viewer->dash->server, viewer->held);
+    viewer->held = 0;
+    viewer->head_at = 0;
+    buffer_free(&viewer->head);
+}
+
 static size_t take_head(struct viewer *viewer, char *out, size_t room)
 {
     size_t size = viewer->head.size - viewer->head_at;
@@ -63,10 +71,8 @@ static size_t take_head(struct viewer *viewer, char *out, size_t room)
         size = room;
     memcpy(out, viewer->head.bytes + viewer->head_at, size);
     viewer->head_at += size;
-    if (viewer->head_at == viewer->head.size) {
-        buffer_free(&viewer->head);
-        viewer->head_at = 0;
-    }
+    if (viewer->head_at == viewer->head.size)
+        free_head(viewer);
     return size;
 }
 
@@ -115,7 +121,7 @@ static void free_viewer(void *self)
         viewer->next->previous = viewer->previous;
     CHECK(pthread_mutex_unlock(&server->lock) == 0);
     atomic_fetch_sub(&viewer->dash->board.viewers, 1);
-    buffer_free(&viewer->head);
+    free_head(viewer);
     memory_free(viewer);
 }
 
@@ -149,6 +155,11 @@ enum MHD_Result answer_stream(struct request *request)
     enum status status = write_head(
         viewer, MHD_lookup_connection_value(request->connection, MHD_HEADER_KIND, "Last-Event-ID"));
     board_unlock(&dash->board);
+    if (status == STATUS_OK && !exchange_hold(dash->server, viewer->head.capacity)) {
+        free_viewer(viewer);
+        return refuse_unread(request);
+    }
+    viewer->held = status == STATUS_OK ? viewer->head.capacity : 0;
     struct MHD_Response *response =
         status == STATUS_OK ? MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK,
                                                                 read_stream, viewer, free_viewer)

@@ -473,6 +473,13 @@ static void on_say(void *self, const char *line)
     screen_say(&((struct run *)self)->screen, line);
 }
 
+static void on_died(void *self, const char *line)
+{
+    struct run *run = self;
+    run->alarms.redis = run->view.redis;
+    run_alarms_death(&run->alarms, line);
+}
+
 static bool on_drain(void *self, const char *reason)
 {
     struct run *run = self;
@@ -546,7 +553,7 @@ int run_start(struct run *run)
             .eval_ms = (int64_t)run->settings.eval.final_wait_s * 1000,
             .watch = {.stopped_ms = (int64_t)run->settings.run.stopped_s * 1000,
                       .silent_ms = (int64_t)run->settings.run.silent_s * 1000},
-            .hooks = {run, on_tick, on_progress, on_say, on_drain, on_draining},
+            .hooks = {run, on_tick, on_progress, on_say, on_drain, on_draining, on_died},
         };
         run->alarms = (struct run_alarms){
             .settings = &run->settings, .folder = run->folder.path, .say = on_say, .self = run};

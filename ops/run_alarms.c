@@ -53,20 +53,31 @@ static enum status append(const char *folder, const struct buffer *line)
     return written ? STATUS_OK : FAIL(STATUS_IO, "%s: %s", path, strerror(error));
 }
 
-static void publish(struct run_alarms *alarms, const char *text, bool over, int64_t time_ms)
+static enum status put_event(const char *kind, const char *text, int64_t time_ms,
+                             struct buffer *event)
+{
+    TRY(buffer_printf(event, "{\"time_ms\":%" PRId64 ",\"kind\":\"%s\",\"text\":", time_ms, kind));
+    TRY(buffer_json_text(event, text));
+    return buffer_text(event, "}");
+}
+
+static void publish(struct run_alarms *alarms, const char *kind, const char *text, int64_t time_ms)
 {
     struct buffer event;
     buffer_init(&event, 0);
-    enum status status =
-        buffer_printf(&event, "{\"time_ms\":%" PRId64 ",\"kind\":\"%s\",\"text\":", time_ms,
-                      over ? "alarm over" : "alarm");
-    if (status == STATUS_OK)
-        status = buffer_json_text(&event, text);
-    if (status == STATUS_OK)
-        status = buffer_text(&event, "}");
+    enum status status = put_event(kind, text, time_ms, &event);
     if (status == STATUS_OK && alarms->redis != NULL)
         redis_view_stream(alarms->redis, "events", buffer_string(&event), REDIS_EVENTS_KEPT);
     buffer_free(&event);
+}
+
+/* Appends the line that was made; that it failed is said once. */
+static void keep(struct run_alarms *alarms, enum status made, const struct buffer *line)
+{
+    enum status status = made == STATUS_OK ? append(alarms->folder, line) : made;
+    if (status != STATUS_OK && !alarms->write_failed)
+        LOG_FAILURE("alarm", "is missing in alarms.jsonl", status);
+    alarms->write_failed = status != STATUS_OK;
 }
 
 static void tell(struct run_alarms *alarms, enum alert_id id, const char *text, bool over)
@@ -77,14 +88,22 @@ static void tell(struct run_alarms *alarms, enum alert_id id, const char *text, 
     snprintf(said, sizeof said, "alarm%s: %s", over ? " over" : "", text);
     if (alarms->say != NULL)
         alarms->say(alarms->self, said);
-    publish(alarms, text, over, time_ms);
+    publish(alarms, over ? "alarm over" : "alarm", text, time_ms);
     buffer_init(&line, 0);
-    enum status status = put_line(alert_rules[id].name, text, over, time_ms, &line);
+    keep(alarms, put_line(alert_rules[id].name, text, over, time_ms, &line), &line);
+    buffer_free(&line);
+}
+
+void run_alarms_death(struct run_alarms *alarms, const char *text)
+{
+    struct buffer line;
+    int64_t time_ms = clock_wall_ns() / CLOCK_NS_PER_MS;
+    publish(alarms, "death", text, time_ms);
+    buffer_init(&line, 0);
+    enum status status = put_event("death", text, time_ms, &line);
     if (status == STATUS_OK)
-        status = append(alarms->folder, &line);
-    if (status != STATUS_OK && !alarms->write_failed)
-        LOG_FAILURE("alarm", "is missing in alarms.jsonl", status);
-    alarms->write_failed = status != STATUS_OK;
+        status = buffer_text(&line, "\n");
+    keep(alarms, status, &line);
     buffer_free(&line);
 }
 

@@ -6,7 +6,8 @@
  *     heartbeat  a process is stopped, cut off or silent (ops/watch.h)
  *
  * Each is said once when it begins and once when it is over: on the screen, as an event of kind alarm in Redis, and as a
- * line of RUN/alarms.jsonl {"time_ms","name","text","over"}, which `weir doctor` reads. One thread; never waits. */
+ * line of RUN/alarms.jsonl {"time_ms","name","text","over"}, which `weir doctor` reads. A death is noted beside them, as an
+ * event of kind death and a line {"time_ms","kind":"death","text"}. One thread; never waits. */
 #ifndef OPS_RUN_ALARMS_H
 #define OPS_RUN_ALARMS_H
 
@@ -41,6 +42,8 @@ struct run_alarm_view {
 };
 
 void run_alarms_tick(struct run_alarms *alarms, const struct run_alarm_view *view, int64_t now_ns);
+/* text: process and cause. */
+void run_alarms_death(struct run_alarms *alarms, const char *text);
 /* Raises when `crossed` and not raised yet, says that it is over when it was; `text` is the sentence. For tests, too. */
 void run_alarms_set(struct run_alarms *alarms, enum alert_id id, bool crossed, const char *text);
 

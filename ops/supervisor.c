@@ -38,6 +38,12 @@ static PRINTF_LIKE(2, 3) void say(struct supervisor *supervisor, const char *fmt
     supervisor->hooks.say(supervisor->hooks.self, line);
 }
 
+static void note_death(struct supervisor *supervisor, const char *line)
+{
+    if (supervisor->hooks.died != NULL)
+        supervisor->hooks.died(supervisor->hooks.self, line);
+}
+
 /* The first reason stays: what follows is its consequence. */
 static PRINTF_LIKE(3, 4) void set_outcome(struct supervisor *supervisor, int exit_code,
                                           const char *fmt, ...)
@@ -169,6 +175,7 @@ static void give_up(struct supervisor *supervisor, const struct process *process
                     const char *why)
 {
     struct buffer lines;
+    note_death(supervisor, why);
     buffer_init(&lines, 0);
     if (process_log_tail(process, LAST_LINES, &lines) == STATUS_OK && lines.size > 0)
         say(supervisor, "%s, last lines of %s:\n%.1000s", process->name, process->log,
@@ -187,7 +194,7 @@ static void restart_later(struct supervisor *supervisor, struct process *process
                           int wait_status)
 {
     int64_t lived_ms = (now_ns - process->started_ns) / CLOCK_NS_PER_MS, delay_ms = 0;
-    char why[600], words[300] = "";
+    char why[600], words[300] = "", line[1200];
     deaths_progress(&supervisor->deaths, now_ns,
                     supervisor->hooks.progress(supervisor->hooks.self));
     if (!deaths_judge(&supervisor->deaths, process, now_ns, wait_status, &delay_ms, why,
@@ -200,9 +207,11 @@ static void restart_later(struct supervisor *supervisor, struct process *process
         return;                 /* said when it was killed */
     if (WIFEXITED(wait_status)) /* a signal comes without a reason of its own */
         process_last_words(process, words, sizeof words);
-    say(supervisor, "%s: %s after %lld.%lld s; started again%s%s%s", process->name, process->end,
-        (long long)(lived_ms / 1000), (long long)(lived_ms % 1000 / 100),
-        delay_ms > 0 ? " after a pause" : "", words[0] != 0 ? "; it said: " : "", words);
+    snprintf(line, sizeof line, "%s: %s after %lld.%lld s; started again%s%s%s", process->name,
+             process->end, (long long)(lived_ms / 1000), (long long)(lived_ms % 1000 / 100),
+             delay_ms > 0 ? " after a pause" : "", words[0] != 0 ? "; it said: " : "", words);
+    say(supervisor, "%s", line);
+    note_death(supervisor, line);
 }
 
 /* It was asked to leave. */
@@ -283,7 +292,7 @@ static void died_at_the_end(struct supervisor *supervisor, struct process *proce
 static void died(struct supervisor *supervisor, struct process *process, int wait_status,
                  int64_t now_ns)
 {
-    char words[600];
+    char words[600], line[1200];
     const char *end = process->end;
     process_describe_end(wait_status, process->end, sizeof process->end);
     supervisor->changed = true;
@@ -293,6 +302,9 @@ static void died(struct supervisor *supervisor, struct process *process, int wai
         process_last_words(process, words, sizeof words);
         set_outcome(supervisor, code == EXIT_CODE_STOPPED ? EXIT_CODE_FAILED : code, "%s (%s, %s)",
                     words[0] != 0 ? words : end, process->name, words[0] != 0 ? end : process->log);
+        snprintf(line, sizeof line, "%s: %s, which ends the run%s%s", process->name, end,
+                 words[0] != 0 ? "; it said: " : "", words);
+        note_death(supervisor, line);
         begin_end(supervisor, now_ns, 0);
     } else if (supervisor->phase != PHASE_RUNNING) {
         died_at_the_end(supervisor, process, code, now_ns);
@@ -357,6 +369,7 @@ static void isolate(struct supervisor *supervisor, int64_t now_ns)
             supervisor->changed = true;
         }
         if (kill_it) {
+            note_death(supervisor, sentence);
             process->isolated = supervisor->changed = true;
             process_signal(process, SIGKILL);
         }

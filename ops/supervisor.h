@@ -38,6 +38,10 @@ struct supervisor_hooks {
     void (*say)(void *self, const char *line); /* one event for people */
     bool (*drain)(void *self, const char *reason); /* asks the store; false: not reached */
     void (*draining)(void *self);                  /* the drain has begun, for the lock file */
+    void (*died)(
+        void *self,
+        const char
+            *line); /* process and cause, of a death that nobody asked for; NULL: nobody notes it */
 };
 
 struct supervisor {

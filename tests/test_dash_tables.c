@@ -249,7 +249,11 @@ static void test_board_alarms_of_files_are_events_once(void **state)
         board_take_run_alarm(&board, run);
     }
     take_event(&board, 900003, "alarm over", "disk");
-    take_event(&board, 1000200, "death", "actor.0: killed by signal 9 (Killed)");
+    json_t *death = json_pack("{s:i,s:s,s:s}", "time_ms", 1000200, "kind", "death", "text",
+                              "actor.0: killed by signal 9 (Killed)");
+    board_take_run_alarm(&board, death); /* of alarms.jsonl */
+    board_take_event(&board, death);     /* of Redis */
+    json_decref(death);
     assert_int_equal(board.events.count, 3);
     assert_non_null(strstr(event_at(&board, 0), "\"alarm over\",\"text\":\"disk\""));
     assert_non_null(strstr(event_at(&board, 1), "\"death\""));

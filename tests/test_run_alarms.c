@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -256,6 +257,32 @@ static void test_doctor_running_run_has_age_alarms_and_sick_processes(void **sta
     assert_false(doctor.findings[ALERT_no_step].crossed);
 }
 
+/* A line of its own beside the alarms, which is no alarm. */
+static void test_run_alarms_deaths_are_noted_and_are_no_alarm(void **state)
+{
+    static struct doctor doctor;
+    struct run_alarms alarms = {.settings = &settings, .folder = folder, .say = on_say};
+    char path[FILE_PATH_MAX];
+    struct buffer text;
+    (void)state;
+    run_alarms_death(&alarms, "actor.0: killed by signal 9 (Killed) after \"0.1 s\"");
+    run_alarms_death(&alarms, "learner.0: exit 70");
+    assert_int_equal(said_count, 0); /* the supervisor has said it */
+    assert_int_equal(file_path(path, "%s/alarms.jsonl", folder), STATUS_OK);
+    buffer_init(&text, 0);
+    assert_int_equal(file_read(path, &text), STATUS_OK);
+    json_t *line = json_loads(strchr(buffer_string(&text), '\n') + 1, 0, NULL);
+    assert_string_equal(json_string_value(json_object_get(line, "kind")), "death");
+    assert_string_equal(json_string_value(json_object_get(line, "text")), "learner.0: exit 70");
+    assert_true(json_integer_value(json_object_get(line, "time_ms")) > 1700000000000);
+    json_decref(line);
+    buffer_free(&text);
+    write_text("config.resolved.yaml", "");
+    write_text("metrics.jsonl", "{\"step\":1,\"wall\":1}\n");
+    assert_int_equal(doctor_read(&doctor, folder, false, 2e9), STATUS_OK);
+    assert_int_equal(doctor_crossed(&doctor), 0);
+}
+
 static void test_doctor_empty_and_damaged_files_are_no_failure(void **state)
 {
     static struct doctor doctor;
@@ -282,6 +309,7 @@ int main(void)
         TEST(test_run_alarms_failing_rewards_are_counted_in_windows),
         TEST(test_run_alarms_full_disk_is_raised),
         TEST(test_run_alarms_stopped_process_is_named),
+        TEST(test_run_alarms_deaths_are_noted_and_are_no_alarm),
         TEST(test_doctor_finds_thresholds_since_when_and_how_bad),
         TEST(test_doctor_gap_between_attempts_is_no_alarm),
         TEST(test_doctor_running_run_has_age_alarms_and_sick_processes),

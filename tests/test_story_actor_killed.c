@@ -77,6 +77,18 @@ static void watch(struct story_view *view, struct story_run *run, uint64_t token
     }
 }
 
+/* The page, also of the run when it is over, shows who died and why. */
+static void assert_death_is_noted(const struct story_run *run)
+{
+    char path[FILE_PATH_MAX];
+    struct buffer text;
+    buffer_init(&text, 0);
+    assert_int_equal(file_path(path, "%s/alarms.jsonl", run->path), STATUS_OK);
+    assert_int_equal(file_read(path, &text), STATUS_OK);
+    assert_non_null(strstr(buffer_string(&text), "\"kind\":\"death\",\"text\":\"actor.0: killed"));
+    buffer_free(&text);
+}
+
 static void test_story_actor_killed_mid_rollout_loses_nothing(void **state)
 {
     (void)state;
@@ -102,6 +114,7 @@ static void test_story_actor_killed_mid_rollout_loses_nothing(void **state)
     assert_int_equal(after.continued, after.expired);
     assert_int_equal(after.regenerated, 0);
     assert_int_equal(after.lost, 0);
+    assert_death_is_noted(&run);
     json_t *lines = story_metrics(&run);
     story_assert_steps(lines, STEPS);
     for (size_t i = 0; i < STEPS; i++) {

@@ -74,6 +74,12 @@ static void hook_say(void *self, const char *line)
     append_line("said", line);
 }
 
+static void hook_died(void *self, const char *line)
+{
+    (void)self;
+    append_line("deaths", line);
+}
+
 static bool hook_drain(void *self, const char *reason)
 {
     (void)self;
@@ -110,14 +116,16 @@ static pid_t supervise(const struct script *scripts, size_t count, int64_t drain
     pid_t pid = fork();
     if (pid != 0)
         return pid;
-    struct supervisor supervisor = {
-        .processes = processes,
-        .count = count,
-        .drain_ms = drain_ms,
-        .eval_ms = eval_ms,
-        .watch = {.stopped_ms = STOPPED_MS, .silent_ms = 600000},
-        .hooks = {
-            .tick = hook_tick, .progress = hook_progress, .say = hook_say, .drain = hook_drain}};
+    struct supervisor supervisor = {.processes = processes,
+                                    .count = count,
+                                    .drain_ms = drain_ms,
+                                    .eval_ms = eval_ms,
+                                    .watch = {.stopped_ms = STOPPED_MS, .silent_ms = 600000},
+                                    .hooks = {.tick = hook_tick,
+                                              .progress = hook_progress,
+                                              .say = hook_say,
+                                              .drain = hook_drain,
+                                              .died = hook_died}};
     int code = supervisor_start(&supervisor) == STATUS_OK ? supervisor_run(&supervisor) : 99;
     append_line("why", supervisor.why);
     _exit(code);
@@ -255,6 +263,9 @@ static void test_supervisor_actor_killed_is_replaced_at_once(void **state)
     char said[4096];
     read_text("said", said);
     assert_non_null(strstr(said, "actor.0: killed by signal 9"));
+    read_text("deaths", said); /* and not those that the drain asked for */
+    assert_int_equal(strncmp(said, "actor.0: killed by signal 9", 27), 0);
+    assert_string_equal(strchr(said, '\n'), "\n");
 }
 
 static void test_supervisor_quick_deaths_back_off_then_end_the_run(void **state)
@@ -274,6 +285,10 @@ static void test_supervisor_quick_deaths_back_off_then_end_the_run(void **state)
     assert_non_null(strstr(text, "actor.0 ended 5 times in a row"));
     read_text("said", text);
     assert_non_null(strstr(text, "  cannot open the model"));
+    read_text("deaths", text);
+    assert_non_null(strstr(text, "actor.0: exit 9 after 0.0 s; started again"));
+    assert_non_null(strstr(text, "it said: cannot open the model"));
+    assert_non_null(strstr(text, "actor.0 ended 5 times in a row"));
     assert_gone("store.0");
     assert_gone("learner.0");
 }
@@ -322,6 +337,8 @@ static void test_supervisor_permanent_exit_ends_with_code_and_sentence(void **st
     char why[4096];
     read_text("why", why);
     assert_string_equal(why, "p.jsonl line 3: no prompt (store.0, exit 4)\n");
+    read_text("deaths", why);
+    assert_non_null(strstr(why, "store.0: exit 4, which ends the run; it said: p.jsonl line 3"));
     pid_t pids[PIDS_MAX];
     assert_int_equal(read_pids("store.0", pids), 1);
     assert_gone("actor.0");
@@ -488,6 +505,8 @@ static void test_supervisor_stopped_child_is_named_killed_and_replaced(void **st
     snprintf(sentence, sizeof sentence,
              "actor.0 (pid %ld) is stopped or cut off for 1 s (state T): killed and started again",
              (long)actor);
+    assert_non_null(strstr(said, sentence));
+    read_text("deaths", said);
     assert_non_null(strstr(said, sentence));
     kill(pid, SIGINT);
     assert_int_equal(wait_exit(pid), 0);

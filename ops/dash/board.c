@@ -306,10 +306,13 @@ void board_take_step_alarm(struct board *board, const json_t *line)
 
 void board_take_run_alarm(struct board *board, const json_t *line)
 {
-    const char *text = json_string_value(json_object_get(line, "text"));
+    const char *text = json_string_value(json_object_get(line, "text")),
+               *kind = json_string_value(json_object_get(line, "kind")); /* a death has one */
     bool over = json_is_true(json_object_get(line, "over"));
+    if (kind == NULL)
+        kind = over ? "alarm over" : "alarm";
     if (text != NULL)
-        take_alarm(board, number_of(line, "time_ms"), over ? "alarm over" : "alarm", text);
+        take_alarm(board, number_of(line, "time_ms"), kind, text);
 }
 
 void board_take_histograms(struct board *board, const json_t *histograms)

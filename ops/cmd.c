@@ -49,7 +49,7 @@ const struct command commands[] = {
      "[RUN] [-n N] [--group G] [--follow] [--json] [--step N|last [--sample S] [--tokens]]",
      "latest rollouts as text with their reward", GROUP_LOOK},
     {"events", cmd_events, "[RUN] [-n N] [--json]",
-     "what happened besides steps: alarms, branches, stages, stops", GROUP_LOOK},
+     "what happened besides steps: alarms, deaths, branches, stages, stops", GROUP_LOOK},
     {"dash", cmd_dash, "[RUN] [--address HOST:PORT] [--web FOLDER]",
      "the address of a run's dashboard; one in the foreground for a run that is over", GROUP_LOOK},
     {"trace", cmd_trace, "[RUN] [--from STEP] [--to STEP] [-o FILE]",

@@ -1,6 +1,6 @@
 /* ops/cmd_events.c - `weir events`: what happened in a run besides its steps, in the order of time: alarms and their ends,
- * branches, stages, stops. Of a live run the store says it; the supervisor's alarms stand in alarms.jsonl, and of a run
- * that is over the learner's in metrics.jsonl. */
+ * deaths, branches, stages, stops. Of a live run the store says it; the supervisor's alarms and the deaths of its processes
+ * stand in alarms.jsonl, and of a run that is over the learner's alarms in metrics.jsonl. */
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -56,11 +56,13 @@ static enum status ask_store(struct events *events, const struct known_run *know
 
 static void take_alarm(struct events *events, const json_t *row)
 {
-    const char *text = json_string_value(json_object_get(row, "text"));
+    const char *text = json_string_value(json_object_get(row, "text")),
+               *kind = json_string_value(json_object_get(row, "kind")); /* a death has one */
     bool over = json_is_true(json_object_get(row, "over"));
+    if (kind == NULL)
+        kind = over ? "alarm over" : "alarm";
     if (text != NULL)
-        add(events, json_integer_value(json_object_get(row, "time_ms")),
-            over ? "alarm over" : "alarm", text);
+        add(events, json_integer_value(json_object_get(row, "time_ms")), kind, text);
 }
 
 static void take_step(struct events *events, const json_t *row)

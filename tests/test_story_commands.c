@@ -76,7 +76,9 @@ static const char *state_of(const struct story_run *run)
 static void look_at_events(const struct story_run *run, bool live)
 {
     static const char alarm[] = "{\"time_ms\":1700000000000,\"name\":\"disk_low\",\"over\":false,"
-                                "\"text\":\"a made alarm\"}\n";
+                                "\"text\":\"a made alarm\"}\n"
+                                "{\"time_ms\":1700000000001,\"kind\":\"death\","
+                                "\"text\":\"actor.7: a made death\"}\n";
     char path[FILE_PATH_MAX];
     assert_int_equal(weir_of("events", run, ""), 0);
     assert_null(strstr(said, "  version "));
@@ -87,6 +89,7 @@ static void look_at_events(const struct story_run *run, bool live)
         story_write(path, alarm);
     assert_int_equal(weir_of("events", run, "-n 1000 --json"), 0);
     assert_non_null(strstr(said, "\"kind\":\"alarm\",\"text\":\"a made alarm\"}\n"));
+    assert_non_null(strstr(said, "\"kind\":\"death\",\"text\":\"actor.7: a made death\"}\n"));
     assert_int_equal(weir_of("events", run, "-n 0"), 2);
 }
 

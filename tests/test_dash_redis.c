@@ -176,11 +176,14 @@ static void test_dash_redis_late_evaluations_cut_no_step_off(void **state)
                 "{\"step\":2,\"wall\":1700000002.5,\"digest\":\"02\",\"reward/mean\":0.5}\n"
                 "{\"step\":3,\"wall\":1700000003.5,\"digest\":\"03\",\"reward/mean\":0.75}\n"
                 "{\"step\":4,\"wall\":1700000004.5,\"digest\":\"04\",\"reward/mean\":1}\n");
-    late.rows = json_loads("[{\"step\":2,\"set\":\"a\",\"digest\":\"02\",\"wall\":1700000009.5,"
-                           "\"eval/a/version\":2,\"eval/a/avg_at_n\":0.125},"
-                           "{\"step\":3,\"set\":\"a\",\"digest\":\"03\",\"wall\":1700000009.6,"
-                           "\"eval/a/version\":3,\"eval/a/avg_at_n\":0.625}]",
-                           0, NULL);
+    late.rows = json_loads(
+        "[{\"step\":2,\"set\":\"a\",\"digest\":\"02\",\"wall\":1700000009.5,"
+        "\"eval/a/version\":2,\"eval/a/avg_at_n\":0.125},"
+        "{\"step\":3,\"set\":\"a\",\"digest\":\"03\",\"wall\":1700000009.6,"
+        "\"eval/a/version\":3,\"eval/a/avg_at_n\":0.625},"
+        "{\"step\":1,\"set\":\"a\",\"digest\":\"ff\",\"wall\":1700000009.7," /* a branch that is gone */
+        "\"eval/a/version\":1,\"eval/a/avg_at_n\":0.375}]",
+        0, NULL);
     assert_non_null(late.rows);
     snprintf(late.run, sizeof late.run, "%s", world.folder);
     WORLD_CHECK(redis_view_open_set(&view, "tried", &settings));

@@ -13,12 +13,23 @@
 struct completion {
     const json_t *rows;
     json_t *seen;  /* {"eval/SET/version": {"20": true}} of the lines that are there */
-    json_t *added; /* rows that no line had; array */
+    json_t *steps; /* {"20": {"step":20,"digest":".."}} of the lines */
+    json_t *added; /* rows that no line had, and one gets here; array */
 };
 
 static bool is_figure(const char *key)
 {
     return strncmp(key, "eval/", 5) == 0;
+}
+
+static void note_step(json_t *steps, const json_t *line)
+{
+    char number[32];
+    snprintf(number, sizeof number, "%" JSON_INTEGER_FORMAT,
+             json_integer_value(json_object_get(line, "step")));
+    json_object_set_new(steps, number,
+                        json_pack("{s:O,s:O*}", "step", json_object_get(line, "step"), "digest",
+                                  json_object_get(line, "digest")));
 }
 
 static void note_line(json_t *seen, const json_t *line)
@@ -38,8 +49,18 @@ static void note_line(json_t *seen, const json_t *line)
     }
 }
 
-/* Figures without a line; rows that were skipped have none. */
-static bool is_wanted(const json_t *seen, const json_t *row)
+/* Are they of the weights that the line was trained to? Versions of a branch that is gone have other ones. */
+static bool is_of(const json_t *row, const json_t *line)
+{
+    const char *weights = json_string_value(json_object_get(row, "digest")),
+               *trained = json_string_value(json_object_get(line, "digest"));
+    return json_integer_value(json_object_get(row, "step")) ==
+               json_integer_value(json_object_get(line, "step")) &&
+           (weights == NULL || trained == NULL || strcmp(weights, trained) == 0);
+}
+
+/* Figures without a line that get one here; rows that were skipped have none. */
+static bool is_wanted(const struct completion *completion, const json_t *row)
 {
     char key[192], number[32];
     const char *set = json_string_value(json_object_get(row, "set"));
@@ -47,7 +68,8 @@ static bool is_wanted(const json_t *seen, const json_t *row)
     snprintf(number, sizeof number, "%" JSON_INTEGER_FORMAT,
              json_integer_value(json_object_get(row, "step")));
     return json_object_get(row, key) != NULL &&
-           json_object_get(json_object_get(seen, key), number) == NULL;
+           json_object_get(json_object_get(completion->seen, key), number) == NULL &&
+           is_of(row, json_object_get(completion->steps, number));
 }
 
 static void take_figures(json_t *figures, const json_t *row)
@@ -75,10 +97,7 @@ static json_t *figures_for(const json_t *rows, const json_t *line, bool first)
     }
     json_array_foreach(rows, i, row)
     {
-        const char *weights = json_string_value(json_object_get(row, "digest")),
-                   *trained = json_string_value(json_object_get(line, "digest"));
-        if (json_integer_value(json_object_get(row, "step")) == step &&
-            (weights == NULL || trained == NULL || strcmp(weights, trained) == 0))
+        if (is_of(row, line))
             take_figures(figures, row);
     }
     return figures;
@@ -137,6 +156,7 @@ static enum status complete(struct completion *completion, const struct buffer *
          at = newline + 1) {
         json_t *line = json_loadb(at, (size_t)(newline - at), 0, NULL);
         note_line(completion->seen, line);
+        note_step(completion->steps, line);
         json_decref(line);
         status = put_line(completion->rows, at, (size_t)(newline - at), at == begin, out);
     }
@@ -144,7 +164,7 @@ static enum status complete(struct completion *completion, const struct buffer *
     size_t i;
     json_array_foreach(completion->rows, i, row)
     {
-        if (is_wanted(completion->seen, row))
+        if (is_wanted(completion, row))
             json_array_append(completion->added, row);
     }
     return status;
@@ -174,7 +194,7 @@ enum status follow_complete_metrics(const struct follow_folder *folder, struct r
     char path[FILE_PATH_MAX];
     struct buffer text, out;
     struct completion completion = {
-        .rows = folder->rows, .seen = json_object(), .added = json_array()};
+        .rows = folder->rows, .seen = json_object(), .steps = json_object(), .added = json_array()};
     buffer_init(&text, 0);
     buffer_init(&out, 0);
     enum status status;
@@ -185,6 +205,7 @@ enum status follow_complete_metrics(const struct follow_folder *folder, struct r
     show(completion.added, redis);
 out:
     json_decref(completion.seen);
+    json_decref(completion.steps);
     json_decref(completion.added);
     buffer_free(&text);
     buffer_free(&out);

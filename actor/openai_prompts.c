@@ -18,7 +18,7 @@ static bool encode(const struct openai_source *source, const char *name, const c
     uint32_t *ids = NULL;
     size_t count = 0;
     enum status status =
-        specials ? tokenizer_encode_special(source->tokenizer, text, size, arena, &ids, &count)
+        specials ? tokenizer_encode_prompt(source->tokenizer, text, size, arena, &ids, &count)
                  : tokenizer_encode(source->tokenizer, text, size, arena, &ids, &count);
     if (status == STATUS_LIMIT)
         return openai_refuse(error, name, "%s is too long a text", name);

@@ -60,6 +60,17 @@ static enum status push(struct loading *loading, uint32_t id, float mask)
     return STATUS_OK;
 }
 
+/* What the tokenizer puts before the first text of a row that no chat format wrote: prompts of a run begin with it, too.
+ * Nobody says it. */
+static enum status begin_text(struct loading *loading)
+{
+    size_t count = 0;
+    const uint32_t *ids = tokenizer_before(loading->tokenizer, &count);
+    for (size_t i = 0; i < count; i++)
+        TRY(push(loading, ids[i], 0));
+    return STATUS_OK;
+}
+
 /* Tokens of a text that stands alone between two borders. until: the ids up to this one, and no others (-1: all);
  * *found: it was there. */
 static enum status add_text(struct loading *loading, const char *text, size_t size, float mask,
@@ -70,6 +81,8 @@ static enum status add_text(struct loading *loading, const char *text, size_t si
     *found = false;
     if (size == 0)
         return STATUS_OK;
+    if (loading->count == 0 && chat_is_none(&loading->chat))
+        TRY(begin_text(loading));
     enum status status =
         tokenizer_encode(loading->tokenizer, text, size, loading->scratch, &ids, &count);
     if (status != STATUS_OK) {
@@ -101,10 +114,17 @@ static enum status text_member(const struct loading *loading, const json_t *row,
                     : ", and {\"text\"} with sft.mode pretrain");
 }
 
+/* The end that an actor stops at; where the tokenizer names none, what its post-processor puts behind a text. */
 static enum status end_text(struct loading *loading)
 {
     int64_t eos = tokenizer_eos(loading->tokenizer);
-    return eos >= 0 ? push(loading, (uint32_t)eos, 1) : STATUS_OK;
+    size_t count = 0;
+    const uint32_t *ids = tokenizer_behind(loading->tokenizer, &count);
+    if (eos >= 0)
+        return push(loading, (uint32_t)eos, 1);
+    for (size_t i = 0; i < count && chat_is_none(&loading->chat); i++)
+        TRY(push(loading, ids[i], 1));
+    return STATUS_OK;
 }
 
 /* One assistant's turn, messages[at], and what stands between it and the last one. What closes a turn is trained up to

@@ -285,6 +285,17 @@ static enum status make_record(struct loading *loading, struct canonical row,
     return buffer_text(record, "}");
 }
 
+/* A chat format writes a begin of text itself; without one it comes from the tokenizer, as in the endpoint. */
+static enum status encode_prompt(struct loading *loading, uint32_t **ids, size_t *count)
+{
+    const char *text = (const char *)loading->text.bytes;
+    return chat_is_none(loading->chat)
+               ? tokenizer_encode_prompt(loading->tokenizer, text, loading->text.size,
+                                         loading->scratch, ids, count)
+               : tokenizer_encode(loading->tokenizer, text, loading->text.size, loading->scratch,
+                                  ids, count);
+}
+
 static enum status tokenise(struct loading *loading, uint32_t **ids, size_t *count)
 {
     if (loading->ids != NULL) {
@@ -292,8 +303,7 @@ static enum status tokenise(struct loading *loading, uint32_t **ids, size_t *cou
         *count = loading->id_count;
         return STATUS_OK;
     }
-    enum status status = tokenizer_encode(loading->tokenizer, (const char *)loading->text.bytes,
-                                          loading->text.size, loading->scratch, ids, count);
+    enum status status = encode_prompt(loading, ids, count);
     if (status == STATUS_OK && *count > 0)
         return STATUS_OK;
     char why[256];

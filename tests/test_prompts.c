@@ -12,6 +12,7 @@
 
 #include "core/file.h"
 #include "rollout_store/prompts.h"
+#include "tests/around_tokenizer.h"
 #include "text/chat.h"
 #include "text/tokenizer.h"
 
@@ -317,6 +318,46 @@ static void test_prompts_template_of_the_folder_renders_them(void **state)
     assert_non_null(strstr(status_last_error(), "chat_template.jinja:2: \"x\" is undefined"));
 }
 
+static void expect_ids(const struct prompt *prompt, const uint32_t *ids, uint32_t count)
+{
+    assert_int_equal(prompt->count, count);
+    assert_memory_equal(prompt->ids, ids, count * sizeof *ids);
+}
+
+/* As the endpoint does with the same text: what a chat format would have written comes from the tokenizer. */
+static void test_prompts_plain_texts_begin_as_the_tokenizer_says(void **state)
+{
+    (void)state;
+    static const uint32_t begun[] = {AROUND_BEGIN, 6, 3}, written[] = {0, 6, 0, 3, 0};
+    struct data_settings data = defaults();
+    struct prompts *prompts = NULL;
+    tokenizer_close(&tokenizer);
+    if (around_open(&tokenizer, NULL) != STATUS_OK)
+        fail_msg("%s", status_last_error());
+    const char *text = "{\"prompt\":\"abc\"}\n"
+                       "{\"prompt\":[{\"role\":\"user\",\"content\":\"abc\"}]}\n"
+                       "{\"prompt\":[6,3]}\n";
+    assert_int_equal(load(&prompts, text, &data, CHAT_NONE), STATUS_OK);
+    expect_ids(prompts_at(prompts, 0), begun, 3);
+    expect_ids(prompts_at(prompts, 1), begun, 3);
+    expect_ids(prompts_at(prompts, 2), begun + 1, 2);
+    expect_record(prompts_at(prompts, 0), "\"prompt_text\":\"abc\"");
+    prompts_destroy(&prompts);
+    data.prompt_tokens_max = 2; /* it counts */
+    assert_int_equal(load(&prompts, "{\"prompt\":\"abc\"}", &data, CHAT_NONE), STATUS_INVALID);
+    struct chat chat = {.format = CHAT_TEMPLATE};
+    data.prompt_tokens_max = 100;
+    static const char template[] = "-{{ messages[0].content }}-c-";
+    assert_int_equal(
+        chat_template_open_text(&chat.template, "t", template, sizeof template - 1, NULL, ""),
+        STATUS_OK);
+    assert_int_equal(file_replace(path, "{\"prompt\":\"ab\"}", 15), STATUS_OK);
+    assert_int_equal(prompts_load(&prompts, &data, &chat, tokenizer), STATUS_OK);
+    expect_ids(prompts_at(prompts, 0), written, 5);
+    prompts_destroy(&prompts);
+    chat_close(&chat);
+}
+
 /* `printf '{"prompt": "hi"}\n{"prompt": "yo"}\n' | zstd -c` */
 static void test_prompts_compressed_files_are_read(void **state)
 {
@@ -350,6 +391,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_prompts_ids_are_taken_as_they_are),
         TEST(test_prompts_template_of_the_folder_renders_them),
+        TEST(test_prompts_plain_texts_begin_as_the_tokenizer_says),
         TEST(test_prompts_compressed_files_are_read),
         TEST(test_prompts_published_gsm8k_rows_load),
         TEST(test_prompts_verl_and_trl_rows_load),

@@ -18,6 +18,7 @@
 #include "core/fault.h"
 #include "learner/sft.h"
 #include "learner/sft_batch.h"
+#include "tests/around_tokenizer.h"
 #include "tests/slow.h"
 #include "tests/trainer_case.h"
 
@@ -390,6 +391,54 @@ static void test_sft_messages_are_trained_on_what_the_assistant_said(void **stat
     expect_sentence(STATUS_INVALID, "set sft.mode to pretrain");
 }
 
+/* ids of the only row as "9 6 *3": trained ones have a star; pretraining has no mask. */
+static void expect_row(const char *wanted)
+{
+    char text[256] = "";
+    size_t at = 0;
+    assert_int_equal(load_rows(0), STATUS_OK);
+    assert_int_equal(rows.count, 1);
+    const struct train_sequence *row = &rows.rows[0];
+    for (uint32_t i = 0; i < row->prompt_count + row->response_count; i++) {
+        uint32_t response = i - row->prompt_count;
+        bool own = i >= row->prompt_count && row->mask[response] != 0;
+        at += (size_t)snprintf(
+            text + at, sizeof text - at, "%s%s%u", i > 0 ? " " : "", own ? "*" : "",
+            i < row->prompt_count ? row->prompt_ids[i] : row->response_ids[response]);
+        assert_true(at < sizeof text);
+    }
+    assert_string_equal(text, wanted);
+}
+
+/* Plain rows begin as the prompts of a run do. */
+static void test_sft_plain_rows_begin_as_the_tokenizer_says(void **state)
+{
+    (void)state;
+    static const char pair[] = "{\"prompt\": \"ab\", \"completion\": \"cd\"}";
+    static const char *const configs[] = {NULL, "{\"eos_token\": \"d\"}"};
+    static const char *const wanted[][2] = {{"9 6 *3 *4 *8", "9 6 3 8"},
+                                            {"9 6 *3 *4 *4", "9 6 3 4"}};
+    for (size_t i = 0; i < 2; i++) {
+        prepare("around");
+        tokenizer_close(&tokenizer);
+        assert_int_equal(around_open(&tokenizer, configs[i]), STATUS_OK);
+        write_data(pair);
+        expect_row(wanted[i][0]);
+        write_data("{\"messages\": [{\"role\":\"user\",\"content\":\"ab\"},"
+                   "{\"role\":\"assistant\",\"content\":\"cd\"}]}");
+        expect_row(wanted[i][0]);
+        write_data("{\"text\": \"abc\"}");
+        settings.sft.mode = SFT_MODE_PRETRAIN;
+        expect_row(wanted[i][1]);
+    }
+    settings.sft.mode = SFT_MODE_SFT;
+    settings.model.chat_format = CHAT_CHATML; /* it writes what it wants */
+    write_data(pair);
+    assert_int_equal(load_rows(0), STATUS_OK);
+    assert_true(rows.rows[0].prompt_ids[0] != AROUND_BEGIN);
+    tokenizer_close(&tokenizer);
+}
+
 static void test_sft_template_of_the_folder_masks_its_turns(void **state)
 {
     (void)state;
@@ -698,6 +747,7 @@ int main(void)
         cmocka_unit_test(test_sft_signal_leaves_a_checkpoint_that_goes_on),
         cmocka_unit_test(test_sft_held_out_loss_is_that_of_a_model_that_learns),
         cmocka_unit_test(test_sft_messages_are_trained_on_what_the_assistant_said),
+        cmocka_unit_test(test_sft_plain_rows_begin_as_the_tokenizer_says),
         cmocka_unit_test(test_sft_template_of_the_folder_masks_its_turns),
         cmocka_unit_test(test_sft_long_rows_are_refused_cut_or_left_out),
         cmocka_unit_test(test_sft_several_files_and_folders_are_read_in_order),

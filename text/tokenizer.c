@@ -211,19 +211,21 @@ static enum status push_all(struct id_list *list, const uint32_t *ids, size_t co
     return STATUS_OK;
 }
 
-static enum status encode(struct tokenizer *tokenizer, const char *text, size_t size, bool around,
-                          struct arena *arena, uint32_t **ids, size_t *count)
+enum around { AROUND_NONE, AROUND_BEFORE, AROUND_BOTH };
+
+static enum status encode(struct tokenizer *tokenizer, const char *text, size_t size,
+                          enum around around, struct arena *arena, uint32_t **ids, size_t *count)
 {
     const uint8_t *bytes = (const uint8_t *)text;
     tokenizer->ids.count = 0;
     if (size > text_max)
         return FAIL(STATUS_LIMIT, "text of %zu bytes; at most %zu are encoded at once", size,
                     text_max);
-    if (around)
+    if (around != AROUND_NONE)
         TRY(push_all(&tokenizer->ids, tokenizer->before, tokenizer->before_count));
     TRY(tokenizer->bytes ? encode_bytes(tokenizer, bytes, size)
                          : encode_text(tokenizer, bytes, size));
-    if (around)
+    if (around == AROUND_BOTH)
         TRY(push_all(&tokenizer->ids, tokenizer->behind, tokenizer->behind_count));
     size_t found = tokenizer->ids.count;
     uint32_t *copy = arena_array(arena, found ? found : 1, sizeof *copy);
@@ -239,13 +241,31 @@ static enum status encode(struct tokenizer *tokenizer, const char *text, size_t 
 enum status tokenizer_encode(struct tokenizer *tokenizer, const char *text, size_t size,
                              struct arena *arena, uint32_t **ids, size_t *count)
 {
-    return encode(tokenizer, text, size, false, arena, ids, count);
+    return encode(tokenizer, text, size, AROUND_NONE, arena, ids, count);
 }
 
 enum status tokenizer_encode_special(struct tokenizer *tokenizer, const char *text, size_t size,
                                      struct arena *arena, uint32_t **ids, size_t *count)
 {
-    return encode(tokenizer, text, size, true, arena, ids, count);
+    return encode(tokenizer, text, size, AROUND_BOTH, arena, ids, count);
+}
+
+enum status tokenizer_encode_prompt(struct tokenizer *tokenizer, const char *text, size_t size,
+                                    struct arena *arena, uint32_t **ids, size_t *count)
+{
+    return encode(tokenizer, text, size, AROUND_BEFORE, arena, ids, count);
+}
+
+const uint32_t *tokenizer_before(const struct tokenizer *tokenizer, size_t *count)
+{
+    *count = tokenizer->before_count;
+    return tokenizer->before;
+}
+
+const uint32_t *tokenizer_behind(const struct tokenizer *tokenizer, size_t *count)
+{
+    *count = tokenizer->behind_count;
+    return tokenizer->behind;
 }
 
 /* ---- decode and getters ---- */

@@ -44,6 +44,14 @@ MUST_CHECK enum status tokenizer_encode(struct tokenizer *tokenizer, const char 
 MUST_CHECK enum status tokenizer_encode_special(struct tokenizer *tokenizer, const char *text,
                                                 size_t size, struct arena *arena, uint32_t **ids,
                                                 size_t *count);
+/* The same with what the post-processor puts before a text, and nothing behind it: a prompt that no chat format wrote. It
+ * begins as a text does, and a model goes on with it. */
+MUST_CHECK enum status tokenizer_encode_prompt(struct tokenizer *tokenizer, const char *text,
+                                               size_t size, struct arena *arena, uint32_t **ids,
+                                               size_t *count);
+/* What the post-processor puts before a text, and behind it: [*count], the tokenizer's. */
+const uint32_t *tokenizer_before(const struct tokenizer *tokenizer, size_t *count);
+const uint32_t *tokenizer_behind(const struct tokenizer *tokenizer, size_t *count);
 /* Appends the bytes of ids, special tokens left out when skip_special. A cut-off id sequence may end inside
  * a character; bytes are never changed here. Ids inside the vocabulary that no token has give nothing. An id
  * beyond it (a model's padded rows can be sampled) gives U+FFFD: a reader and a reward see that something was there. */

@@ -263,19 +263,32 @@ static enum status check_terms(const struct loss_settings *loss, const struct lo
 
 static enum status check_shaping(const struct settings *settings, const struct loss_settings *loss)
 {
-    uint32_t cap = settings->sampling.response_tokens_max;
-    if (loss->overlong_buffer > cap)
-        return FAIL(STATUS_INVALID,
-                    "loss.overlong_buffer %u is above sampling.response_tokens_max %u, every "
-                    "rollout would be punished for its length: lower the first (DAPO: a fifth of "
-                    "the second)",
-                    loss->overlong_buffer, cap);
     if (loss->repetition != REPETITION_KEEP && settings->sampling.repetition_tokens == 0)
         return FAIL(STATUS_INVALID,
                     "loss.repetition is %s, but sampling.repetition_tokens is 0: no rollout is "
                     "ever cut by the repetition rule; set one of the two",
                     loss->repetition == REPETITION_MASK ? "mask" : "penalise");
     return STATUS_OK;
+}
+
+enum status loss_check_stage(const struct loss_settings *loss, const struct stage_lengths *lengths,
+                             uint32_t stage)
+{
+    uint32_t cap = lengths->tokens[stage], buffer = loss->overlong_buffer;
+    if (buffer <= cap)
+        return STATUS_OK;
+    if (stage + 1 == lengths->count)
+        return FAIL(STATUS_INVALID,
+                    "loss.overlong_buffer %u is above sampling.response_tokens_max %u, every "
+                    "rollout would be punished for its length: lower the first (DAPO: a fifth of "
+                    "the second)",
+                    buffer, cap);
+    return FAIL(STATUS_INVALID,
+                "loss.overlong_buffer %u is above %u, the cap of length stage %u (stages.lengths), "
+                "every rollout of the stage would be punished for its length: lower the first "
+                "(DAPO: a fifth of the cap; schedule.changes can raise it in later stages), or "
+                "begin with a longer stage",
+                buffer, cap, stage);
 }
 
 enum status loss_check(const struct settings *settings, const struct loss_settings *loss)

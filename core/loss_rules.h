@@ -7,6 +7,7 @@
 #define CORE_LOSS_RULES_H
 
 #include "core/settings.h"
+#include "core/stage_lengths.h"
 
 C_BEGIN
 
@@ -46,6 +47,9 @@ unsigned loss_reads(const struct loss_settings *loss);
 /* One objective on its own: INVALID says which settings contradict each other, why, and what to change. */
 MUST_CHECK enum status loss_check(const struct settings *settings,
                                   const struct loss_settings *loss);
+/* The same in length stage `stage` of `lengths`, whose cap may be lower than the last one: INVALID names stage and cap. */
+MUST_CHECK enum status loss_check_stage(const struct loss_settings *loss,
+                                        const struct stage_lengths *lengths, uint32_t stage);
 /* A number that is not at its default and that nothing in `reads` reads: INVALID names it. */
 MUST_CHECK enum status loss_check_unread(const struct loss_settings *loss, unsigned reads);
 /* Calls `say` with the name ("clip_high") of every setting that nothing in `reads` reads. */

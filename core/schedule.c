@@ -276,6 +276,17 @@ struct schedule_settings_now schedule_begin(const struct settings *settings)
 
 /* ---- checking ---- */
 
+/* The sentence of a contradiction that changes bring about, with the place where they do. */
+static enum status name_point(enum status status, uint64_t version, uint64_t stage)
+{
+    char kept[STATUS_TEXT_MAX];
+    if (status == STATUS_OK)
+        return status;
+    status_keep(kept);
+    return FAIL(status, "schedule.changes, at step %" PRIu64 " in stage %" PRIu64 ": %.900s",
+                version, stage, status_sentence(kept));
+}
+
 /* One point of the run; with_changes: it can only be reached by them, so the sentence says when. */
 static enum status check_point(const struct settings *settings, const struct schedule *schedule,
                                uint64_t version, uint64_t stage, unsigned *reads)
@@ -284,12 +295,7 @@ static enum status check_point(const struct settings *settings, const struct sch
     schedule_apply(schedule, version, stage, &now);
     *reads |= loss_reads(&now.loss);
     enum status status = loss_check(settings, &now.loss);
-    if (status == STATUS_OK || (version == 0 && stage == 0))
-        return status;
-    char kept[STATUS_TEXT_MAX];
-    status_keep(kept);
-    return FAIL(status, "schedule.changes, at step %" PRIu64 " in stage %" PRIu64 ": %.900s",
-                version, stage, status_sentence(kept));
+    return version == 0 && stage == 0 ? status : name_point(status, version, stage);
 }
 
 /* Versions, or stages, at which something changes, and 0. */
@@ -320,6 +326,25 @@ static enum status check_stages(const struct settings *settings, const struct sc
     return STATUS_OK;
 }
 
+/* Each length stage that the run can be in, with what may hold in it. */
+static enum status check_lengths(const struct settings *settings, const struct schedule *schedule,
+                                 const uint64_t *steps, uint32_t step_count)
+{
+    struct stage_lengths lengths;
+    TRY(stage_lengths_parse(settings->stages.lengths, settings->sampling.response_tokens_max,
+                            &lengths));
+    for (uint32_t g = settings->stages.start; g < lengths.count; g++)
+        for (uint32_t s = 0; s < step_count; s++) {
+            struct schedule_settings_now now = schedule_begin(settings);
+            schedule_apply(schedule, steps[s], g, &now);
+            enum status status = loss_check_stage(&now.loss, &lengths, g);
+            if (now.loss.overlong_buffer == settings->loss.overlong_buffer)
+                TRY(status);
+            TRY(name_point(status, steps[s], g));
+        }
+    return STATUS_OK;
+}
+
 enum status schedule_check(const struct settings *settings)
 {
     struct schedule schedule;
@@ -332,6 +357,7 @@ enum status schedule_check(const struct settings *settings)
     for (uint32_t g = 0; g < stage_count; g++)
         for (uint32_t s = 0; s < step_count; s++)
             TRY(check_point(settings, &schedule, steps[s], stages[g], &reads));
+    TRY(check_lengths(settings, &schedule, steps, step_count));
     for (uint32_t g = 0; g < stage_count; g++)
         for (uint32_t s = 0; s < step_count; s++) {
             struct schedule_settings_now now = schedule_begin(settings);

@@ -254,6 +254,31 @@ static void test_schedule_contradiction_of_a_change_is_refused_at_start(void **s
     recipe("schedule.changes=step 50: loss.kind=dapo", "loss.weight_max=2", NULL, NULL, NULL);
 }
 
+/* A plan's cap is that of its stage. */
+static void test_schedule_overlong_buffer_fits_each_stage_that_comes(void **state)
+{
+    (void)state;
+    static const char lengths[] = "stages.lengths=64, 128, 256";
+    recipe("loss.overlong_buffer=64", lengths, NULL, NULL, NULL);
+    recipe("loss.overlong_buffer=65", lengths, NULL, NULL,
+           "loss.overlong_buffer 65 is above 64, the cap of length stage 0 (stages.lengths)");
+    recipe("loss.overlong_buffer=65", lengths, "stages.start=1", NULL, NULL);
+    recipe("loss.overlong_buffer=200", lengths, "stages.start=1", NULL,
+           "above 128, the cap of length stage 1");
+    recipe("loss.overlong_buffer=257", lengths, "stages.start=2", NULL,
+           "above sampling.response_tokens_max 256");
+    recipe("loss.overlong_buffer=32", lengths,
+           "schedule.changes=stage 1: loss.overlong_buffer=100; stage 2: loss.overlong_buffer=256",
+           NULL, NULL);
+    recipe("loss.overlong_buffer=32", lengths, "schedule.changes=stage 1: loss.overlong_buffer=129",
+           NULL, "schedule.changes, at step 0 in stage 1: loss.overlong_buffer 129 is above 128");
+    /* the run may still be in its first stage then */
+    recipe("loss.overlong_buffer=32", lengths, "schedule.changes=step 9: loss.overlong_buffer=100",
+           NULL, "schedule.changes, at step 9 in stage 0: loss.overlong_buffer 100 is above 64");
+    recipe("loss.overlong_buffer=100", lengths, "schedule.changes=stage 2: loss.overlong_buffer=9",
+           NULL, "the cap of length stage 0");
+}
+
 static void test_schedule_knows_whether_a_reference_is_needed(void **state)
 {
     (void)state;
@@ -288,6 +313,7 @@ int main(void)
         cmocka_unit_test(test_schedule_contradictions_are_refused_with_the_reason),
         cmocka_unit_test(test_schedule_numbers_that_nothing_reads_are_refused),
         cmocka_unit_test(test_schedule_contradiction_of_a_change_is_refused_at_start),
+        cmocka_unit_test(test_schedule_overlong_buffer_fits_each_stage_that_comes),
         cmocka_unit_test(test_schedule_knows_whether_a_reference_is_needed),
     };
     return cmocka_run_group_tests_name("schedule", tests, NULL, teardown);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/checksum.h"
+#include "text/content.h"
 
 enum { LINE_BYTES_MAX = 256 << 20 };
 
@@ -97,12 +98,12 @@ enum status jsonl_prompt_text(const json_t *prompt, const char *role, struct buf
         const json_t *message = json_array_get(prompt, i),
                      *content = json_object_get(message, "content");
         const char *who = json_string_value(json_object_get(message, "role"));
-        if (!json_is_string(content) || (role != NULL && (who == NULL || strcmp(who, role) != 0)))
+        if (!content_is_text(content) || (role != NULL && (who == NULL || strcmp(who, role) != 0)))
             continue;
         if (!first)
             TRY(buffer_text(text, "\n"));
         first = false;
-        TRY(buffer_append(text, json_string_value(content), json_string_length(content)));
+        TRY(content_append(content, text));
     }
     return STATUS_OK;
 }

@@ -38,8 +38,8 @@ MUST_CHECK enum status jsonl_write(FILE *out, const json_t *row);
  * compact JSON (without the columns that weir itself adds: pass_rate). INVALID: a longer text. */
 MUST_CHECK enum status jsonl_id(const json_t *row, const char *key, char id[JSONL_ID_MAX]);
 
-/* The text of a prompt: a string, or the contents of a list of messages, joined by newlines (role: NULL all, else those
- * of this role). Appends; nothing when there is none. */
+/* The text of a prompt: a string, or the contents of a list of messages (text/content.h), joined by newlines (role: NULL
+ * all, else those of this role). Appends; nothing when there is none. */
 MUST_CHECK enum status jsonl_prompt_text(const json_t *prompt, const char *role,
                                          struct buffer *text);
 /* The ground truth as a run would find it: reward_model.ground_truth, else answer, solution, label, ground_truth;

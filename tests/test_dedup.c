@@ -325,9 +325,14 @@ static void test_dedup_command_writes_what_is_left_and_why(void **state)
     char a[FILE_PATH_MAX], b[FILE_PATH_MAX], e[FILE_PATH_MAX], out[FILE_PATH_MAX];
     snprintf(folder, sizeof folder, "/tmp/weir-dedup-%d", (int)getpid());
     must(file_make_dirs(folder));
-    write_file("a.jsonl", "{\"id\":\"a1\",  \"prompt\":\"Name a prime.\"}\n\n"
-                          "{\"id\":\"a2\",\"prompt\":[{\"role\":\"system\",\"content\":\"s\"},"
-                          "{\"role\":\"user\",\"content\":\"What is 2+2?\"}]}\n");
+    write_file("a.jsonl",
+               "{\"id\":\"a1\",  \"prompt\":\"Name a prime.\"}\n\n"
+               "{\"id\":\"a2\",\"prompt\":[{\"role\":\"system\",\"content\":\"s\"},"
+               "{\"role\":\"user\",\"content\":\"What is 2+2?\"}]}\n"
+               "{\"id\":\"a3\",\"prompt\":[{\"role\":\"user\",\"content\":[{\"type\":"
+               "\"text\",\"text\":\"What is\"},{\"type\":\"text\",\"text\":\"2+2?\"}]}]}\n"
+               "{\"id\":\"a4\",\"prompt\":[{\"role\":\"user\",\"content\":[{\"type\":"
+               "\"text\",\"text\":\"Name a lake.\"}]}]}\n");
     write_file("b.jsonl",
                "{\"id\":7,\"question\":\"name a PRIME\"}\n{\"problem\":\"Name a river\"}");
     write_file("e.jsonl", "{\"task_id\":\"e1\",\"question\":\"what is 2 + 2\"}\n");
@@ -337,7 +342,10 @@ static void test_dedup_command_writes_what_is_left_and_why(void **state)
     must(file_path(out, "%s/out", folder));
     char *argv[] = {"dedup", a, b, "--out", out, "--id", "id", "--against", e, NULL};
     assert_int_equal(dedup_command(9, argv), 0);
-    expect_file("out/a.jsonl", "{\"id\":\"a1\",  \"prompt\":\"Name a prime.\"}\n");
+    expect_file("out/a.jsonl",
+                "{\"id\":\"a1\",  \"prompt\":\"Name a prime.\"}\n"
+                "{\"id\":\"a4\",\"prompt\":[{\"role\":\"user\",\"content\":[{\"type\":"
+                "\"text\",\"text\":\"Name a lake.\"}]}]}\n");
     expect_file("out/b.jsonl", "{\"problem\":\"Name a river\"}\n");
     char path[FILE_PATH_MAX];
     struct buffer bytes;
@@ -346,6 +354,8 @@ static void test_dedup_command_writes_what_is_left_and_why(void **state)
     must(file_read(path, &bytes));
     assert_non_null(strstr(buffer_string(&bytes), "\"id\":\"a2\""));
     assert_non_null(strstr(buffer_string(&bytes), "\"reason\":\"eval_exact\""));
+    assert_non_null(strstr(buffer_string(&bytes), "\"id\":\"a3\""));
+    assert_null(strstr(buffer_string(&bytes), "\"reason\":\"empty\""));
     assert_non_null(strstr(buffer_string(&bytes), "\"reason\":\"exact\",\"like\":{\"id\":\"a1\""));
     buffer_free(&bytes);
     must(file_remove_tree(folder));

@@ -262,6 +262,24 @@ static void test_filter_joins_rates_and_says_why(void **state)
     must(file_remove_tree(folder));
 }
 
+static void test_filter_math_clean_reads_contents_in_parts(void **state)
+{
+    (void)state;
+    static const char row[] =
+        "{\"id\":\"a\",\"prompt\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":"
+        "\"What is\"},{\"type\":\"text\",\"text\":\"$1 + 1$?\"}]}],\"answer\":\"2\"}\n";
+    char in[FILE_PATH_MAX], out[FILE_PATH_MAX];
+    open_folder();
+    write_file("in.jsonl", row);
+    must(file_path(in, "%s/in.jsonl", folder));
+    must(file_path(out, "%s/out.jsonl", folder));
+    char *argv[] = {"filter", in, "--math-clean", "--out", out, NULL};
+    optind = 0;
+    assert_int_equal(filter_command(5, argv), 0);
+    expect_file("out.jsonl", row);
+    must(file_remove_tree(folder));
+}
+
 static void test_filter_bad_scores_are_named_by_line(void **state)
 {
     (void)state;
@@ -305,6 +323,7 @@ int main(void)
         cmocka_unit_test(test_filter_bad_expressions_are_refused_by_column),
         cmocka_unit_test(test_filter_math_rules_on_both_sides),
         cmocka_unit_test(test_filter_joins_rates_and_says_why),
+        cmocka_unit_test(test_filter_math_clean_reads_contents_in_parts),
         cmocka_unit_test(test_filter_bad_scores_are_named_by_line),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -6,6 +6,7 @@
 
 #include "core/file.h"
 #include "core/memory.h"
+#include "text/content.h"
 #include "text/jinja.h"
 
 enum { FILE_MAX = 64 << 20 };
@@ -42,19 +43,14 @@ static enum status add_span(void *self, struct jinja_span span)
 
 /* ---- contents ---- */
 
-/* The text of a list of parts that are all texts, joined by newlines; NULL: it has others. */
+/* The text of a list of parts that are all texts; NULL: it has others. */
 static json_t *join_parts(const json_t *parts)
 {
     struct buffer text;
-    enum status status = STATUS_OK;
+    if (!content_is_text(parts))
+        return NULL;
     buffer_init(&text, 0);
-    for (size_t i = 0; i < json_array_size(parts) && status == STATUS_OK; i++) {
-        const json_t *piece = json_object_get(json_array_get(parts, i), "text");
-        status = json_is_string(piece) ? buffer_append(&text, i > 0 ? "\n" : "", i > 0)
-                                       : STATUS_UNSUPPORTED;
-        if (status == STATUS_OK)
-            status = buffer_append(&text, json_string_value(piece), json_string_length(piece));
-    }
+    enum status status = content_append(parts, &text);
     json_t *joined = status == STATUS_OK ? json_stringn(buffer_string(&text), text.size) : NULL;
     buffer_free(&text);
     return joined;

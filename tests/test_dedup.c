@@ -44,6 +44,11 @@ static void test_dedup_texts_that_mean_the_same_are_one(void **state)
     expect_normal("two-digit and/or 3-4 5/6", "two digit and or 3 - 4 5 / 6");
     expect_normal("3 \xc3\x97 4 \xe2\x88\x92 \xef\xbc\xa1", "3 * 4 - a");
     expect_normal("\xe6\xb1\x82\xe5\x92\x8c", "\xe6\xb1\x82 \xe5\x92\x8c");
+    /* primes and ratios are mathematics, apostrophes and quotes that open are not */
+    expect_normal("f'(1), f\xe2\x80\xb2(1), f\xe2\x80\x99(1)", "f ' ( 1 ) f ' ( 1 ) f ' ( 1 )");
+    expect_normal("f''(x)' and \\alpha'", "f ' ' ( x ) ' and alpha '");
+    expect_normal("Tom's 'new' car isn't 5' long", "tom s new ' car isn t 5 long");
+    expect_normal("2:3 and 12:30: 4", "2 : 3 and 12 : 30 4");
     expect_normal("bad \xff\xfe bytes", "bad bytes");
     expect_normal("", "");
 }
@@ -115,6 +120,9 @@ static const struct pair pairs[] = {
      "11", DEDUP_KEPT},
     {"Find x.", "1", "Find y.", "1", DEDUP_KEPT},
     {"a b", "1", "...", "1", DEDUP_EMPTY},
+    /* a derivative is another function, a ratio no two numbers */
+    {"Let f(x) = x^2. Find f(1).", "1", "Let f(x) = x^2. Find f'(1).", "2", DEDUP_KEPT},
+    {"Divide 60 in 2:3.", "24", "Divide 60 in 2 3.", "x", DEDUP_KEPT},
 };
 
 static void judge_pair(const struct pair *pair, enum dedup_role role,

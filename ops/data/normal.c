@@ -254,6 +254,24 @@ static enum status add_sign(struct reader *reader, utf8proc_int32_t point, size_
     return add(reader, at, size, NORMAL_SIGN, false);
 }
 
+static bool is_prime_mark(utf8proc_int32_t point)
+{
+    return point == '\'' || point == 0x2019 || point == 0x2032;
+}
+
+/* Marks that are signs only where they stand: the prime of f'(1), which no letter follows ("Tom's"), and the colon of
+ * 2:3. NULL: no sign. */
+static const char *sign_by_place(const struct reader *reader, utf8proc_int32_t point, size_t size)
+{
+    utf8proc_int32_t after = 0, last = reader->last;
+    peek(reader->at + size, reader->end, &after);
+    if (point == ':')
+        return is_digit(last) && is_digit(after) ? ":" : NULL;
+    bool bears = is_letter(last) || is_prime_mark(last) ||
+                 (last != 0 && last < 128 && strchr(")]}\\", (int)last) != NULL);
+    return is_prime_mark(point) && bears && !is_letter(after) ? "'" : NULL;
+}
+
 static enum status add_next(struct reader *reader)
 {
     utf8proc_int32_t point = 0;
@@ -266,11 +284,12 @@ static enum status add_next(struct reader *reader)
         return add_command(reader);
     if (is_sign(point))
         return add_sign(reader, point, (size_t)size);
-    if (point == '.' || point == '?' || point == ':' || point == '\n')
+    const char *sign = sign_by_place(reader, point, (size_t)size);
+    if (sign == NULL && (point == '.' || point == '?' || point == ':' || point == '\n'))
         reader->opens = true;
     reader->last = point;
     reader->at += size;
-    return STATUS_OK;
+    return sign != NULL ? add(reader, sign, 1, NORMAL_SIGN, false) : STATUS_OK;
 }
 
 enum status normal_read(struct normal *normal, const char *text, size_t size)

@@ -1,8 +1,9 @@
 /* ops/data/normal.h - the text of a problem as a list of tokens by which two problems are compared (docs/data.md).
  *
  * Unicode NFKC with case folding; then words (runs of letters), numbers ("1,000", "3.50" and "007" are 1000, 3.5 and 7) and
- * the signs + - * / ^ = < > ! % | & # and brackets. Gone: other punctuation, dollar signs and braces, what LaTeX writes for
- * looks (\left \, \displaystyle \text ...; \dfrac is \frac), hyphens and slashes between letters. Pure; any thread. */
+ * the signs + - * / ^ = < > ! % | & # and brackets; a prime (f'), which no letter follows; the colon of 2:3. Gone: other
+ * punctuation, dollar signs and braces, what LaTeX writes for looks (\left \, \displaystyle \text ...; \dfrac is \frac),
+ * hyphens and slashes between letters. Pure; any thread. */
 #ifndef OPS_DATA_NORMAL_H
 #define OPS_DATA_NORMAL_H
 

@@ -51,6 +51,8 @@ struct openai_source {
 struct openai_prompt {
     const uint32_t *ids; /* [count] at least 1 */
     uint32_t count;
+    uint32_t
+        added; /* of them, first: what the tokenizer put before the text; they are none of it */
     uint32_t budget;  /* tokens it may be answered with; 0: none (echo) */
     const char *text; /* as it was given; NULL: as ids */
     size_t text_size;

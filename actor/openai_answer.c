@@ -223,12 +223,13 @@ static enum status prompt_text(const struct openai_answer *answer,
     return status;
 }
 
-static json_t *whole_choice(const struct openai_answer *answer, const struct openai_choice *choice)
+static json_t *whole_choice(const struct openai_answer *answer, struct openai_choice *choice)
 {
     const struct openai_request *request = answer->request;
     struct buffer text;
     buffer_init(&text, 0);
     enum status status = request->echo ? prompt_text(answer, choice, &text) : STATUS_OK;
+    choice->prompt_characters = openai_text_characters(text.bytes, text.size);
     if (status == STATUS_OK)
         status = buffer_append(&text, choice->text.text.bytes, choice->text.text.size);
     json_t *said = status == STATUS_OK ? json_stringn(buffer_string(&text), text.size) : NULL;

@@ -24,10 +24,10 @@ struct openai_choice {
     uint32_t counted;     /* tokens of the answer; those after a stop string do not count */
     const char *finish;   /* "stop", "length"; NULL: it runs, or failed */
     bool ended;
+    uint32_t prompt_characters; /* of the echoed prompt that is written, before its answer */
     /* Of a stream: */
     bool opened, closed;
-    uint32_t told;              /* tokens whose logprobs were sent */
-    uint32_t prompt_characters; /* of the echoed prompt that was sent */
+    uint32_t told; /* tokens whose logprobs were sent */
 };
 
 struct openai_answer {

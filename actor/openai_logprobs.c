@@ -99,9 +99,9 @@ static void add_to_lists(struct names *names, struct lists *lists, const struct 
     names->failed |= json_array_append_new(lists->offsets, json_integer(offset)) != 0;
 }
 
-/* The prompt's tokens, and how many characters they are. */
+/* The prompt's tokens. Those that the tokenizer put before the text are no characters of it. */
 static void add_prompt(struct names *names, struct lists *lists, const struct openai_choice *choice,
-                       uint32_t top, uint32_t *characters)
+                       uint32_t top)
 {
     const float *logprobs = (const float *)(const void *)choice->prompt_logprobs.bytes;
     const struct serve_best *best =
@@ -118,11 +118,12 @@ static void add_prompt(struct names *names, struct lists *lists, const struct op
         struct shown shown = {.id = choice->prompt->ids[t],
                               .logprob = t > 0 ? logprobs[t - 1] : NAN,
                               .best = t > 0 && top > 0 ? best + (size_t)(t - 1) * top : NULL};
-        add_to_lists(names, lists, &shown, top, text.characters);
-        names->failed |= openai_text_push(&text, shown.id, &stopped) != STATUS_OK;
+        /* A tokenizer that changes texts can make more characters of one than it has. */
+        uint32_t most = choice->prompt_characters;
+        add_to_lists(names, lists, &shown, top, text.characters < most ? text.characters : most);
+        if (t >= choice->prompt->added)
+            names->failed |= openai_text_push(&text, shown.id, &stopped) != STATUS_OK;
     }
-    names->failed |= openai_text_end(&text) != STATUS_OK;
-    *characters = text.characters;
     openai_text_free(&text);
 }
 
@@ -140,7 +141,7 @@ static json_t *completion_lists(struct names *names, const struct openai_choice 
     uint32_t top = names->answer->request->top, characters = choice->prompt_characters;
     struct lists lists = {json_array(), json_array(), json_array(), json_array()};
     if (with_prompt)
-        add_prompt(names, &lists, choice, top, &characters);
+        add_prompt(names, &lists, choice, top);
     for (uint32_t t = from; t < to; t++) {
         struct shown shown = shown_at(choice, t, top);
         uint32_t start = ((const uint32_t *)(const void *)choice->starts.bytes)[t];

@@ -30,8 +30,14 @@ static bool encode(const struct openai_source *source, const char *name, const c
     if (copy == NULL)
         return refuse_memory(error);
     memcpy(copy, text, size);
-    *prompt = (struct openai_prompt){
-        .ids = ids, .count = (uint32_t)count, .text = copy, .text_size = size};
+    size_t added = 0;
+    if (specials)
+        (void)tokenizer_before(source->tokenizer, &added);
+    *prompt = (struct openai_prompt){.ids = ids,
+                                     .count = (uint32_t)count,
+                                     .added = (uint32_t)added,
+                                     .text = copy,
+                                     .text_size = size};
     return true;
 }
 

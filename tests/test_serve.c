@@ -11,6 +11,7 @@
 #include <jansson.h>
 
 #include "actor/score.h"
+#include "tests/around_tokenizer.h"
 #include "tests/serve_world.h"
 #include "tests/slow.h"
 
@@ -277,6 +278,68 @@ static void test_serve_streams_say_what_whole_answers_say(void **state)
             buffer_free(&text);
         }
     assert_empty(&world);
+    serve_shut(&world);
+}
+
+/* ---- a tokenizer that puts a token before texts ---- */
+
+static void around_serve(struct serve_world *world)
+{
+    char path[FILE_PATH_MAX];
+    must(file_path(path, "%s/tokenizer.json", serve_model));
+    must(file_replace(path, around_json, sizeof around_json - 1));
+    serve_open(world, NULL, 0);
+    must(file_remove_tree(path));
+}
+
+static void add_numbers(const json_t *list, char *text, size_t size)
+{
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        size_t at = strlen(text);
+        snprintf(text + at, size - at, "%s%lld", at > 0 ? " " : "",
+                 (long long)json_integer_value(json_array_get(list, i)));
+    }
+}
+
+/* text_offset of an answer, or of all events of a stream. */
+static void offsets(const struct serve_world *world, const char *body, char text[256])
+{
+    struct reply reply = client_ask(world, "/v1/completions", body);
+    assert_int_equal(reply.status, 200);
+    text[0] = '\0';
+    for (const char *at = buffer_string(&reply.body); at != NULL; at = strstr(at, "\n\n")) {
+        at = strchr(at, '{');
+        json_t *json =
+            at != NULL ? json_loads(at, JSON_ALLOW_NUL | JSON_DISABLE_EOF_CHECK, NULL) : NULL;
+        if (json == NULL)
+            break;
+        const json_t *lists = json_object_get(choice(json, 0), "logprobs");
+        add_numbers(json_object_get(lists, "text_offset"), text, 256);
+        json_decref(json);
+    }
+    reply_free(&reply);
+}
+
+static void test_serve_offsets_count_the_text_and_not_its_begin(void **state)
+{
+    (void)state;
+    struct serve_world world;
+    char whole[256], stream[256];
+    around_serve(&world);
+    /* <s> ab c, then the answer */
+    offsets(&world,
+            "{\"prompt\":\"abc\",\"max_tokens\":4,\"echo\":true,\"logprobs\":1,\"seed\":3,"
+            "\"ignore_eos\":true}",
+            whole);
+    offsets(&world,
+            "{\"prompt\":\"abc\",\"max_tokens\":4,\"echo\":true,\"logprobs\":1,\"seed\":3,"
+            "\"ignore_eos\":true,\"stream\":true}",
+            stream);
+    assert_int_equal(strncmp(whole, "0 0 2 3 ", 8), 0);
+    assert_string_equal(stream, whole);
+    /* ids are text, also those of special tokens */
+    offsets(&world, "{\"prompt\":[9,6,3],\"max_tokens\":0,\"echo\":true,\"logprobs\":1}", whole);
+    assert_string_equal(whole, "0 3 5");
     serve_shut(&world);
 }
 
@@ -609,6 +672,7 @@ int main(void)
         cmocka_unit_test(test_serve_echo_scores_tokens_as_sampling_and_weir_score_do),
         cmocka_unit_test(test_serve_greedy_takes_the_most_probable_token),
         cmocka_unit_test(test_serve_streams_say_what_whole_answers_say),
+        cmocka_unit_test(test_serve_offsets_count_the_text_and_not_its_begin),
         cmocka_unit_test(test_serve_wrong_requests_are_refused_by_name),
         cmocka_unit_test(test_serve_http_is_spoken_as_the_standard_says),
         cmocka_unit_test(test_serve_token_is_wanted_where_a_file_has_one),

@@ -10,6 +10,7 @@
 #include "core/check.h"
 #include "core/schedule.h"
 #include "learner/losses.h"
+#include "learner/sft.h"
 
 static const char *const normaliser_names[] = {"prompt", "batch", "sample", "constant", "combined"};
 static const char *const normaliser_formulas[] = {
@@ -474,4 +475,27 @@ enum status explain_run(const struct settings *settings, struct buffer *buffer)
     TRY(explain_schedule(settings, buffer));
     TRY(explain_later(settings, buffer));
     return elsewhere(loss, tokens, buffer);
+}
+
+static bool is_set(const char *text)
+{
+    return text != NULL && text[0] != '\0';
+}
+
+enum status explain_recipe(const struct settings *settings, struct buffer *buffer)
+{
+    if (!is_set(settings->sft.train) && !is_set(settings->sft.out)) {
+        TRY(settings_check_run(settings));
+        return explain_run(settings, buffer);
+    }
+    const struct loss_settings loss = sft_loss(settings);
+    double tokens = loss_normaliser_tokens(settings, &loss);
+    TRY(settings_check(settings));
+    TRY(buffer_printf(buffer,
+                      "for `weir sft`, %s is set (it reads neither loss.kind nor "
+                      "schedule.changes)\n",
+                      is_set(settings->sft.train) ? "sft.train" : "sft.out"));
+    TRY(explain_objective(&loss, tokens, buffer));
+    TRY(explain_notes(&loss, buffer));
+    return elsewhere(&loss, tokens, buffer);
 }

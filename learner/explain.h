@@ -12,5 +12,9 @@ C_BEGIN
  * LIMIT or NO_MEMORY: the buffer's. */
 MUST_CHECK enum status explain_run(const struct settings *settings, struct buffer *buffer);
 
+/* The same of what the recipe is for: of `weir sft` where sft.train or sft.out is set, else of a run, which it then must
+ * be fit for. INVALID: it is not. */
+MUST_CHECK enum status explain_recipe(const struct settings *settings, struct buffer *buffer);
+
 C_END
 #endif

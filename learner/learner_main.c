@@ -94,9 +94,7 @@ static int explain(int argc, char **argv)
         return code;
     struct buffer text;
     buffer_init(&text, 0);
-    enum status status = settings_check_run(&program.settings);
-    if (status == STATUS_OK)
-        status = explain_run(&program.settings, &text);
+    enum status status = explain_recipe(&program.settings, &text);
     if (status == STATUS_OK)
         fputs(buffer_string(&text), stdout);
     buffer_free(&text);

@@ -217,15 +217,21 @@ static uint64_t rows_of(const struct sft_batch *batch)
     return rows;
 }
 
+struct loss_settings sft_loss(const struct settings *settings)
+{
+    struct loss_settings loss = settings->loss;
+    loss.kind = LOSS_SFT;
+    loss.normaliser = NORMALISER_BATCH;
+    loss.entropy_coefficient = loss.kl_coefficient = 0;
+    return loss;
+}
+
 static enum status train_one(struct sft *sft, const struct optim_schedule *rate)
 {
-    struct trainer_loss objective = {.loss = sft->settings->loss,
+    struct trainer_loss objective = {.loss = sft_loss(sft->settings),
                                      .lr = optim_schedule_lr(rate, sft->step),
                                      .weight_decay = sft->settings->optim.weight_decay,
                                      .grad_clip = sft->settings->optim.grad_clip};
-    objective.loss.kind = LOSS_SFT;
-    objective.loss.normaliser = NORMALISER_BATCH;
-    objective.loss.entropy_coefficient = objective.loss.kl_coefficient = 0;
     struct train_stats stats;
     double eval_loss = (double)NAN;
     TRY(enter_stage(sft));

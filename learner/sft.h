@@ -18,6 +18,9 @@ struct sft_progress {
     double tokens_per_s, left_s;
 };
 
+/* The objective of these settings: maximum likelihood, the mean over trained tokens of a batch. What loss.* says of a run
+ * does not count, but for the router loss. */
+struct loss_settings sft_loss(const struct settings *settings);
 /* progress: after every 20th update, every evaluation and the last update; may be NULL. With run.resume the newest
  * checkpoint goes on, bit for bit as if it had never stopped. A signal ends it with a checkpoint (CANCELLED). */
 MUST_CHECK enum status sft_run(const struct settings *settings, atomic_int *stop_signals,

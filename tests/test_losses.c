@@ -12,6 +12,7 @@
 #include <jansson.h>
 
 #include "learner/advantage.h"
+#include "learner/explain.h"
 #include "learner/losses.h"
 #include "learner/normaliser.h"
 
@@ -506,6 +507,43 @@ static void test_losses_rollout_weight_is_truncated(void **state)
     assert_true(isnan(losses_rollout_weight(&two, NAN, -1)));
 }
 
+/* What `weir explain` says of these overrides; INVALID with its sentence. */
+static enum status explain(const char *const *overrides, size_t count, struct buffer *buffer)
+{
+    struct config *config = NULL;
+    struct settings settings;
+    const struct config_input input = {.overrides = overrides, .override_count = count};
+    assert_int_equal(settings_load(&settings, &config, &input), STATUS_OK);
+    buffer_clear(buffer);
+    enum status status = explain_recipe(&settings, buffer);
+    config_destroy(&config);
+    return status;
+}
+
+/* A recipe of `weir sft` trains maximum likelihood, whatever loss.* says. */
+static void test_losses_explain_of_a_warm_start_is_what_it_trains(void **state)
+{
+    (void)state;
+    static const char *const plain[] = {"sft.train=rows.jsonl", "loss.normaliser=prompt",
+                                        "loss.entropy_coefficient=0.1"};
+    static const char *const named[] = {"sft.out=warm", "loss.kind=sft"};
+    static const char *const run[] = {"loss.kind=sft"};
+    struct buffer buffer;
+    buffer_init(&buffer, 0);
+    assert_int_equal(explain(plain, 3, &buffer), STATUS_OK);
+    assert_non_null(strstr(buffer_string(&buffer), "for `weir sft`, sft.train is set"));
+    assert_non_null(strstr(buffer_string(&buffer), "loss.kind = sft"));
+    assert_non_null(strstr(buffer_string(&buffer), "(loss.normaliser = batch)"));
+    assert_non_null(strstr(buffer_string(&buffer), "no entropy bonus"));
+    assert_null(strstr(buffer_string(&buffer), "cispo"));
+    assert_null(strstr(buffer_string(&buffer), "rewards, after"));
+    assert_int_equal(explain(named, 2, &buffer), STATUS_OK);
+    assert_non_null(strstr(buffer_string(&buffer), "for `weir sft`, sft.out is set"));
+    assert_int_equal(explain(run, 1, &buffer), STATUS_INVALID);
+    assert_non_null(strstr(status_last_error(), "for `weir sft` only"));
+    buffer_free(&buffer);
+}
+
 static void test_losses_explain_into_a_full_buffer_fails(void **state)
 {
     (void)state;
@@ -533,6 +571,7 @@ int main(void)
         cmocka_unit_test(test_losses_rows_that_share_an_op_fill_it_alike),
         cmocka_unit_test(test_losses_kl_and_entropy_have_their_formula_and_slope),
         cmocka_unit_test(test_losses_rollout_weight_is_truncated),
+        cmocka_unit_test(test_losses_explain_of_a_warm_start_is_what_it_trains),
         cmocka_unit_test(test_losses_explain_into_a_full_buffer_fails),
     };
     return cmocka_run_group_tests_name("losses", tests, setup, teardown);

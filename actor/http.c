@@ -150,16 +150,16 @@ static enum status open_texts(struct http_server *server)
     TRY(tokenizer_open(&server->tokenizer, settings->model.path, settings->model.tokenizer));
     enum setting_chat_format format = (enum setting_chat_format)settings->model.chat_format;
     bool built_in = format == CHAT_CHATML || format == CHAT_MINIMAX;
+    server->chat.format = built_in ? format : CHAT_NONE;
     enum status status = built_in ? STATUS_NOT_FOUND
-                                  : chat_template_open(&server->chat, settings->model.path,
+                                  : chat_template_open(&server->chat.template, settings->model.path,
                                                        settings->model.chat_template,
                                                        settings->model.chat_variables);
     if (status != STATUS_OK && status != STATUS_NOT_FOUND)
         LOG_WARN("http", "no chat: the template cannot be used", "why=\"%s\"",
                  status_sentence(status_last_error()));
     server->source = (struct openai_source){.tokenizer = server->tokenizer,
-                                            .chat = server->chat,
-                                            .format = built_in ? format : CHAT_NONE,
+                                            .chat = &server->chat,
                                             .model = server->config.model,
                                             .path = settings->model.path,
                                             .context = engine->positions_max,
@@ -276,7 +276,7 @@ void http_close(struct http_server **pointer, struct engine *engine, const char 
     if (engine->report_self == server->hub)
         engine->report = NULL;
     serve_destroy(&server->hub);
-    chat_template_close(&server->chat);
+    chat_close(&server->chat);
     tokenizer_close(&server->tokenizer);
     memory_free(server->tokenizer_info);
     memory_free(server->token);

@@ -137,8 +137,9 @@ char *http_read_tokenizer_info(const struct http_server *server)
     flatten_tokens(info);
     json_object_set_new(info, "vocab_size", json_integer(tokenizer_vocabulary(server->tokenizer)));
     json_object_set_new(info, "model_max_length", json_integer(server->source.context));
-    if (server->chat != NULL)
-        json_object_set_new(info, "chat_template", json_string(chat_template_source(server->chat)));
+    if (server->chat.template != NULL)
+        json_object_set_new(info, "chat_template",
+                            json_string(chat_template_source(server->chat.template)));
     if (json_object_get(info, "tokenizer_class") == NULL)
         json_object_set_new(info, "tokenizer_class", json_string("PreTrainedTokenizerFast"));
     struct buffer text;

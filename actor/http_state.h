@@ -35,7 +35,7 @@ struct http_server {
     struct MHD_Daemon *daemon;
     struct serve_hub *hub;
     struct tokenizer *tokenizer; /* the HTTP thread's own */
-    struct chat_template *chat;  /* NULL: the model has none */
+    struct chat chat;
     struct openai_source source;
     char address[HTTP_NAME_MAX];
     char *token;          /* NULL: none is wanted */

@@ -12,7 +12,7 @@
 
 #include "actor/openai_text.h"
 #include "core/arena.h"
-#include "text/chat_template.h"
+#include "text/chat.h"
 #include "text/tokenizer.h"
 
 enum {
@@ -39,13 +39,12 @@ json_t *openai_error_json(const struct openai_error *error);
 /* What requests are read with; everything is borrowed. */
 struct openai_source {
     struct tokenizer *tokenizer;
-    const struct chat_template *chat; /* NULL: the model has none */
-    enum setting_chat_format format;  /* then this one; CHAT_NONE: no chat */
-    const char *model;                /* its name */
-    const char *path;                 /* of its folder: requests may name that, too; or NULL */
-    uint32_t context;                 /* tokens of prompt and answer together */
-    uint32_t vocabulary;              /* ids are below it */
-    uint64_t (*draw_seed)(void);      /* for requests without one */
+    const struct chat *chat;     /* none: requests with messages are refused */
+    const char *model;           /* its name */
+    const char *path;            /* of its folder: requests may name that, too; or NULL */
+    uint32_t context;            /* tokens of prompt and answer together */
+    uint32_t vocabulary;         /* ids are below it */
+    uint64_t (*draw_seed)(void); /* for requests without one */
 };
 
 struct openai_prompt {

@@ -4,8 +4,6 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "text/chat.h"
-
 static bool refuse_memory(struct openai_error *error)
 {
     return openai_refuse_as(error, 503, "server_error", NULL, "out of memory for this request");
@@ -139,6 +137,15 @@ static bool check_part(const json_t *part, size_t message, struct openai_error *
     return true;
 }
 
+/* What has called a tool need not have said anything. */
+static bool may_be_silent(const json_t *message)
+{
+    const char *role = json_string_value(json_object_get(message, "role"));
+    return role != NULL && strcmp(role, "assistant") == 0 &&
+           (json_array_size(json_object_get(message, "tool_calls")) > 0 ||
+            json_is_object(json_object_get(message, "function_call")));
+}
+
 static bool check_message(const json_t *message, size_t at, struct openai_error *error)
 {
     const json_t *content = json_object_get(message, "content"), *part;
@@ -152,57 +159,22 @@ static bool check_message(const json_t *message, size_t at, struct openai_error 
         if (!check_part(part, at, error))
             return false;
     }
-    bool known = content == NULL || json_is_null(content) || json_is_string(content) ||
-                 json_is_array(content);
+    bool known = json_is_string(content) || json_is_array(content) ||
+                 ((content == NULL || json_is_null(content)) && may_be_silent(message));
     return known || openai_refuse(error, "messages",
-                                  "messages[%zu].content must be a text or a list of parts", at);
-}
-
-/* The built-in formats know roles and texts. */
-static enum status render_format(const struct openai_source *source, const json_t *messages,
-                                 bool generation, struct arena *arena, struct buffer *text)
-{
-    size_t count = json_array_size(messages), i, k;
-    struct chat_message *list = arena_array(arena, count, sizeof *list);
-    const json_t *message, *part;
-    if (list == NULL)
-        return FAIL(STATUS_NO_MEMORY, "%zu messages", count);
-    json_array_foreach((json_t *)(uintptr_t)messages, i, message)
-    {
-        const json_t *content = json_object_get(message, "content");
-        struct buffer joined;
-        buffer_init(&joined, 0);
-        enum status status = STATUS_OK;
-        if (json_is_string(content))
-            status = buffer_text(&joined, json_string_value(content));
-        json_array_foreach((json_t *)(uintptr_t)content, k, part)
-        {
-            if (status == STATUS_OK && k > 0)
-                status = buffer_text(&joined, "\n");
-            if (status == STATUS_OK)
-                status = buffer_text(&joined, json_string_value(json_object_get(part, "text")));
-        }
-        list[i] = (struct chat_message){
-            .role = json_string_value(json_object_get(message, "role")),
-            .content = status == STATUS_OK ? arena_text(arena, buffer_string(&joined)) : NULL};
-        buffer_free(&joined);
-        if (list[i].content == NULL)
-            return FAIL(STATUS_NO_MEMORY, "%zu messages", count);
-    }
-    return chat_render(source->format, list, count, generation, text);
+                                  "messages[%zu].content must be a text or a list of parts; only "
+                                  "an assistant's message with tool_calls may have none",
+                                  at);
 }
 
 static enum status render(const struct openai_source *source, const json_t *json, bool generation,
-                          struct arena *arena, struct buffer *text)
+                          struct buffer *text)
 {
-    const json_t *messages = json_object_get(json, "messages");
-    if (source->chat == NULL)
-        return render_format(source, messages, generation, arena, text);
     const json_t *variables = json_object_get(json, "chat_template_kwargs");
-    struct chat_request request = {.messages = messages,
+    struct chat_request request = {.messages = json_object_get(json, "messages"),
                                    .variables = json_is_object(variables) ? variables : NULL,
                                    .add_generation_prompt = generation};
-    return chat_template_render(source->chat, &request, text, NULL);
+    return chat_text(source->chat, &request, text, NULL);
 }
 
 static bool check_messages(const struct openai_source *source, const json_t *json,
@@ -225,7 +197,7 @@ static bool check_messages(const struct openai_source *source, const json_t *jso
     if (other != NULL && !json_is_null(other))
         return openai_refuse(error, "chat_template",
                              "chat_template is not taken from requests; the model's own is used");
-    if (source->chat == NULL && source->format == CHAT_NONE)
+    if (chat_is_none(source->chat))
         return openai_refuse(error, "messages",
                              "the model's folder has no chat template: use /v1/completions, or "
                              "serve it with model.chat_format=chatml");
@@ -242,10 +214,11 @@ bool openai_read_messages(const struct openai_source *source, const json_t *json
         return false;
     struct buffer text;
     buffer_init(&text, (size_t)64 << 20);
-    enum status status = render(source, json, generation, arena, &text);
+    enum status status = render(source, json, generation, &text);
     bool fine = status == STATUS_OK;
     if (!fine)
-        openai_refuse(error, "messages", "the chat template: %s",
+        openai_refuse(error, "messages", "the chat %s: %s",
+                      source->chat->template != NULL ? "template" : "format",
                       status_sentence(status_last_error()));
     else
         fine = encode(source, "messages", buffer_string(&text), text.size, false, arena, prompt,

@@ -145,6 +145,8 @@ static void test_prompts_mistakes_name_file_line_and_key(void **state)
         {"[1]", "no object"},
         {"{\"prompt\":", "one JSON object"},
         {"{\"prompt\":\"\xff\"}", "one JSON object"},
+        {"{\"prompt\":\"a\\u0000b\"}", "one JSON object"},
+        {"{\"prompt\":[{\"role\":\"user\",\"content\":\"a\\u0000b\"}]}", "one JSON object"},
     };
     struct data_settings data = defaults();
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {

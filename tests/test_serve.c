@@ -343,6 +343,27 @@ static void test_serve_offsets_count_the_text_and_not_its_begin(void **state)
     serve_shut(&world);
 }
 
+/* ---- messages ---- */
+
+/* Built-in formats are those of runs (text/chat.h), with everything that contents have. */
+static void test_serve_messages_are_rendered_as_in_runs(void **state)
+{
+    (void)state;
+    struct serve_world world;
+    serve_open(&world, NULL, 0);
+    static const char wanted[] = "<|im_start|>user\na\0b\nc<|im_end|>\n<|im_start|>assistant\n";
+    json_t *made = ask(&world, "/tokenize",
+                       "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":"
+                       "\"a\\u0000b\"},{\"type\":\"text\",\"text\":\"c\"}]}]}",
+                       200);
+    const json_t *tokens = json_object_get(made, "tokens");
+    assert_int_equal(json_array_size(tokens), sizeof wanted - 1);
+    for (size_t i = 0; i < sizeof wanted - 1; i++)
+        assert_int_equal(json_integer_value(json_array_get(tokens, i)), (unsigned char)wanted[i]);
+    json_decref(made);
+    serve_shut(&world);
+}
+
 /* ---- errors ---- */
 
 static void test_serve_wrong_requests_are_refused_by_name(void **state)
@@ -386,6 +407,13 @@ static void test_serve_wrong_requests_are_refused_by_name(void **state)
          "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":"
          "\"image_url\"}]}]}",
          400, "messages", "image_url"},
+        {"/v1/chat/completions", "{\"messages\":[{\"role\":\"user\",\"content\":null}]}", 400,
+         "messages", "messages[0].content must be a text"},
+        {"/v1/chat/completions", "{\"messages\":[{\"role\":\"assistant\"}]}", 400, "messages",
+         "messages[0].content must be a text"},
+        {"/v1/chat/completions",
+         "{\"messages\":[{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{}]}]}", 400,
+         "messages", "the chat format: message 0 lacks"}, /* this format has none */
         {"/v1/chat/completions",
          "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"tools\":[{}]}", 400, "tools", ""},
         {"/v1/chat/completions",
@@ -673,6 +701,7 @@ int main(void)
         cmocka_unit_test(test_serve_greedy_takes_the_most_probable_token),
         cmocka_unit_test(test_serve_streams_say_what_whole_answers_say),
         cmocka_unit_test(test_serve_offsets_count_the_text_and_not_its_begin),
+        cmocka_unit_test(test_serve_messages_are_rendered_as_in_runs),
         cmocka_unit_test(test_serve_wrong_requests_are_refused_by_name),
         cmocka_unit_test(test_serve_http_is_spoken_as_the_standard_says),
         cmocka_unit_test(test_serve_token_is_wanted_where_a_file_has_one),

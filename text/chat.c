@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/check.h"
+#include "text/content.h"
 
 enum chat_role { ROLE_SYSTEM, ROLE_USER, ROLE_ASSISTANT, ROLE_COUNT };
 static const char *const role_names[ROLE_COUNT] = {"system", "user", "assistant"};
@@ -36,14 +37,17 @@ static enum status find_role(const char *name, size_t index, enum chat_role *rol
                 index, name);
 }
 
-static enum status render_turn(enum setting_chat_format format, size_t index, const char *role_name,
-                               const char *content, struct buffer *text)
+static enum status open_turn(enum setting_chat_format format, size_t index, const char *role_name,
+                             struct buffer *text)
 {
     enum chat_role role = ROLE_USER;
     TRY(find_role(role_name, index, &role));
-    TRY(buffer_text(text, formats[format].open[role]));
-    TRY(buffer_text(text, content));
-    return buffer_text(text, formats[format].close);
+    return buffer_text(text, formats[format].open[role]);
+}
+
+static enum status open_answer(enum setting_chat_format format, bool wanted, struct buffer *text)
+{
+    return wanted ? buffer_text(text, formats[format].open[ROLE_ASSISTANT]) : STATUS_OK;
 }
 
 enum status chat_render(enum setting_chat_format format, const struct chat_message *messages,
@@ -51,52 +55,39 @@ enum status chat_render(enum setting_chat_format format, const struct chat_messa
 {
     CHECK((size_t)format < sizeof formats / sizeof formats[0]);
     TRY(buffer_text(text, formats[format].begin));
-    for (size_t i = 0; i < count; i++)
-        TRY(render_turn(format, i, messages[i].role, messages[i].content, text));
-    return add_generation_prompt ? buffer_text(text, formats[format].open[ROLE_ASSISTANT])
-                                 : STATUS_OK;
+    for (size_t i = 0; i < count; i++) {
+        TRY(open_turn(format, i, messages[i].role, text));
+        TRY(buffer_text(text, messages[i].content));
+        TRY(buffer_text(text, formats[format].close));
+    }
+    return open_answer(format, add_generation_prompt, text);
 }
 
-/* The text of a content: a text, or the texts of its parts between newlines. */
-static enum status content_text(const json_t *content, size_t index, struct buffer *text)
+static enum status add_message(enum setting_chat_format format, size_t index, const json_t *message,
+                               struct buffer *text)
 {
-    buffer_clear(text);
-    if (json_is_string(content))
-        return buffer_text(text, json_string_value(content));
-    bool whole = json_is_array(content);
-    for (size_t i = 0; i < json_array_size(content) && whole; i++) {
-        const char *part = json_string_value(json_object_get(json_array_get(content, i), "text"));
-        whole = part != NULL;
-        if (whole) {
-            TRY(buffer_text(text, i > 0 ? "\n" : ""));
-            TRY(buffer_text(text, part));
-        }
-    }
-    return whole ? STATUS_OK
-                 : FAIL(STATUS_INVALID,
-                        "message %zu lacks a text \"role\" or \"content\" (a list of parts is "
-                        "text if each part is)",
-                        index);
+    const char *role = json_string_value(json_object_get(message, "role"));
+    const json_t *content = json_object_get(message, "content");
+    if (role == NULL || !content_is_text(content))
+        return FAIL(STATUS_INVALID,
+                    "message %zu lacks a text \"role\" or \"content\" (a list of parts is "
+                    "text if each part is)",
+                    index);
+    TRY(open_turn(format, index, role, text));
+    TRY(content_append(content, text));
+    return buffer_text(text, formats[format].close);
 }
 
 static enum status built_in(enum setting_chat_format format, const struct chat_request *request,
-                            struct buffer *text, struct buffer *content)
+                            struct buffer *text)
 {
     if (json_array_size(request->tools) > 0)
         return FAIL(STATUS_INVALID,
                     "the chat format has no tools: set model.chat_format to template");
-    size_t count = json_array_size(request->messages);
     TRY(buffer_text(text, formats[format].begin));
-    for (size_t i = 0; i < count; i++) {
-        const json_t *message = json_array_get(request->messages, i);
-        const char *role = json_string_value(json_object_get(message, "role"));
-        if (role == NULL)
-            return FAIL(STATUS_INVALID, "message %zu lacks a text \"role\" or \"content\"", i);
-        TRY(content_text(json_object_get(message, "content"), i, content));
-        TRY(render_turn(format, i, role, buffer_string(content), text));
-    }
-    return request->add_generation_prompt ? buffer_text(text, formats[format].open[ROLE_ASSISTANT])
-                                          : STATUS_OK;
+    for (size_t i = 0; i < json_array_size(request->messages); i++)
+        TRY(add_message(format, i, json_array_get(request->messages, i), text));
+    return open_answer(format, request->add_generation_prompt, text);
 }
 
 enum status chat_text(const struct chat *chat, const struct chat_request *request,
@@ -106,10 +97,7 @@ enum status chat_text(const struct chat *chat, const struct chat_request *reques
         return chat_template_render(chat->template, request, text, spans);
     CHECK((size_t)chat->format < sizeof formats / sizeof formats[0]);
     size_t before = text->size;
-    struct buffer content;
-    buffer_init(&content, 0);
-    enum status status = built_in(chat->format, request, text, &content);
-    buffer_free(&content);
+    enum status status = built_in(chat->format, request, text);
     if (status != STATUS_OK)
         text->size = before;
     return status;

@@ -70,13 +70,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static struct openai_source source;
     static struct tokenizer *tokenizer;
-    static struct chat_template *chat;
+    static struct chat chat = {.format = CHAT_TEMPLATE};
     if (tokenizer == NULL) {
         CHECK(tokenizer_open(&tokenizer, ".", TOKENIZER_BYTE) == STATUS_OK);
-        CHECK(chat_template_open_text(&chat, "fuzz", template_text, sizeof template_text - 1, NULL,
-                                      "") == STATUS_OK);
+        CHECK(chat_template_open_text(&chat.template, "fuzz", template_text,
+                                      sizeof template_text - 1, NULL, "") == STATUS_OK);
         source = (struct openai_source){.tokenizer = tokenizer,
-                                        .chat = chat,
+                                        .chat = &chat,
                                         .model = "tiny",
                                         .context = 512,
                                         .vocabulary = 257,

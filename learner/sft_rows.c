@@ -12,6 +12,7 @@
 #include "core/memory.h"
 #include "core/packed.h"
 #include "text/chat_turns.h"
+#include "text/content.h"
 
 enum { MESSAGES_MAX = 4096 };
 
@@ -227,6 +228,25 @@ static enum status add_templated(struct loading *loading, const json_t *messages
     return STATUS_OK;
 }
 
+/* Role and text of a message, in the arena. */
+static enum status read_message(struct loading *loading, const json_t *entry, size_t index,
+                                struct chat_message *message)
+{
+    const json_t *content = json_object_get(entry, "content");
+    struct buffer *text = &loading->before;
+    message->role = json_string_value(json_object_get(entry, "role"));
+    if (message->role == NULL || !content_is_text(content))
+        return FAIL(STATUS_INVALID,
+                    "%s:%u: message %zu has no \"role\" and \"content\" that are texts (a list of "
+                    "parts is text if each part is)",
+                    loading->path, loading->line, index);
+    buffer_clear(text);
+    TRY(content_append(content, text));
+    message->content = arena_text(loading->scratch, buffer_string(text));
+    return message->content != NULL ? STATUS_OK
+                                    : FAIL(STATUS_LIMIT, "the data does not fit into memory");
+}
+
 /* from: the first message that may be learnt from. */
 static enum status read_messages(struct loading *loading, const json_t *list, const json_t *tools,
                                  size_t from)
@@ -245,16 +265,8 @@ static enum status read_messages(struct loading *loading, const json_t *list, co
     struct chat_message *messages = arena_array(loading->scratch, count, sizeof *messages);
     if (messages == NULL)
         return FAIL(STATUS_LIMIT, "the data does not fit into memory");
-    for (size_t i = 0; i < count; i++) {
-        const json_t *entry = json_array_get(list, i);
-        messages[i] =
-            (struct chat_message){.role = json_string_value(json_object_get(entry, "role")),
-                                  .content = json_string_value(json_object_get(entry, "content"))};
-        if (messages[i].role == NULL || messages[i].content == NULL)
-            return FAIL(STATUS_INVALID,
-                        "%s:%u: message %zu has no \"role\" and \"content\" that are texts",
-                        loading->path, loading->line, i);
-    }
+    for (size_t i = 0; i < count; i++)
+        TRY(read_message(loading, json_array_get(list, i), i, &messages[i]));
     return add_chat(loading, messages, count, from);
 }
 

@@ -391,6 +391,32 @@ static void test_sft_messages_are_trained_on_what_the_assistant_said(void **stat
     expect_sentence(STATUS_INVALID, "set sft.mode to pretrain");
 }
 
+/* As runs, evaluation and the endpoint take them. */
+static void test_sft_contents_may_be_lists_of_texts(void **state)
+{
+    (void)state;
+    static const char *const files[] = {
+        "{\"messages\": [{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"a\"},"
+        "{\"type\":\"text\",\"text\":\"b\"}]},{\"role\":\"assistant\",\"content\":"
+        "[{\"type\":\"text\",\"text\":\"C\"}]}]}\n",
+        "{\"prompt\": [{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"a\\nb\"}]}],"
+        "\"completion\": [{\"role\":\"assistant\",\"content\":\"C\"}]}\n"};
+    prepare("parts");
+    for (size_t i = 0; i < 2; i++) {
+        write_data(files[i]);
+        settings.model.chat_format = CHAT_CHATML;
+        assert_int_equal(load_rows(0), STATUS_OK);
+        assert_string_equal(shown(0, false), "<|im_start|>user\na\nb<|im_end|>\n"
+                                             "<|im_start|>assistant\nC<|im_end|>\n$");
+        settings.model.chat_format = CHAT_NONE;
+        assert_int_equal(load_rows(0), STATUS_OK);
+        assert_string_equal(shown(0, true), "...C$");
+    }
+    write_data("{\"messages\": [{\"role\":\"user\",\"content\":[{\"type\":\"image_url\"}]},"
+               "{\"role\":\"assistant\",\"content\":\"b\"}]}\n");
+    expect_sentence(STATUS_INVALID, "train.jsonl:1: message 0 has no");
+}
+
 /* ids of the only row as "9 6 *3": trained ones have a star; pretraining has no mask. */
 static void expect_row(const char *wanted)
 {
@@ -747,6 +773,7 @@ int main(void)
         cmocka_unit_test(test_sft_signal_leaves_a_checkpoint_that_goes_on),
         cmocka_unit_test(test_sft_held_out_loss_is_that_of_a_model_that_learns),
         cmocka_unit_test(test_sft_messages_are_trained_on_what_the_assistant_said),
+        cmocka_unit_test(test_sft_contents_may_be_lists_of_texts),
         cmocka_unit_test(test_sft_plain_rows_begin_as_the_tokenizer_says),
         cmocka_unit_test(test_sft_template_of_the_folder_masks_its_turns),
         cmocka_unit_test(test_sft_long_rows_are_refused_cut_or_left_out),

@@ -133,7 +133,7 @@ bool openai_number(const json_t *json, const char *name, double least, double mo
 
 /* ---- what is not supported ---- */
 
-enum neutral_kind { EMPTY, ZERO, ONE, NO };
+enum neutral_kind { EMPTY, ZERO, ONE, NO, YES };
 
 /* A member that may only say what happens anyway. */
 struct neutral {
@@ -152,6 +152,8 @@ static bool says_nothing(const json_t *value, enum neutral_kind neutral)
         return json_is_number(value) && json_number_value(value) == 0.0;
     case ONE:
         return json_is_number(value) && json_number_value(value) == 1.0;
+    case YES:
+        return json_is_true(value);
     default:
         return json_is_false(value);
     }
@@ -206,6 +208,9 @@ bool openai_refuse_unsupported(const json_t *json, bool chat, struct openai_erro
                                               {"continue_final_message", NO},
                                               {"function_call", EMPTY},
                                               {"reasoning_effort", EMPTY},
+                                              {"truncate_prompt_tokens", EMPTY},
+                                              {"prompt_logprobs", EMPTY},
+                                              {"skip_special_tokens", YES},
                                               {"typical_p", ONE}};
     for (size_t i = 0; i < sizeof neutrals / sizeof neutrals[0]; i++) {
         const json_t *value = member(json, neutrals[i].name);
@@ -214,6 +219,12 @@ bool openai_refuse_unsupported(const json_t *json, bool chat, struct openai_erro
                                  "%s is not supported, and would change the answer",
                                  neutrals[i].name);
     }
+    bool specials = false;
+    if (chat && !openai_flag(json, "add_special_tokens", false, &specials, error))
+        return false;
+    if (specials) /* /v1/completions reads it */
+        return openai_refuse(error, "add_special_tokens",
+                             "add_special_tokens: the chat template writes all of the prompt");
     int64_t n = 1, best = 0;
     if (!chat && (!openai_integer(json, "n", 1, OPENAI_CHOICES_MAX, 1, &n, error) ||
                   !openai_integer(json, "best_of", 1, OPENAI_CHOICES_MAX, n, &best, error)))

@@ -71,11 +71,11 @@ bool openai_read_ids(const struct openai_source *source, const char *name, const
     return true;
 }
 
-static bool read_one(const struct openai_source *source, const json_t *json, struct arena *arena,
-                     struct openai_prompt *prompt, struct openai_error *error)
+static bool read_one(const struct openai_source *source, const json_t *json, bool specials,
+                     struct arena *arena, struct openai_prompt *prompt, struct openai_error *error)
 {
     if (json_is_string(json)) {
-        if (!encode(source, "prompt", json_string_value(json), json_string_length(json), true,
+        if (!encode(source, "prompt", json_string_value(json), json_string_length(json), specials,
                     arena, prompt, error))
             return false;
     } else if (json_is_array(json)) {
@@ -98,6 +98,9 @@ bool openai_read_prompts(const struct openai_source *source, const json_t *json,
     if (prompt == NULL || json_is_null(prompt))
         return openai_refuse(error, "prompt", "prompt is missing");
     size_t count = 1;
+    bool specials = true;
+    if (!openai_flag(json, "add_special_tokens", true, &specials, error))
+        return false;
     bool many = json_is_array(prompt) && (json_is_string(json_array_get(prompt, 0)) ||
                                           json_is_array(json_array_get(prompt, 0)));
     if (many)
@@ -112,7 +115,7 @@ bool openai_read_prompts(const struct openai_source *source, const json_t *json,
     if (request->prompts == NULL)
         return refuse_memory(error);
     for (size_t i = 0; i < count; i++)
-        if (!read_one(source, many ? json_array_get(prompt, i) : prompt, arena,
+        if (!read_one(source, many ? json_array_get(prompt, i) : prompt, specials, arena,
                       &request->prompts[i], error))
             return false;
     return true;

@@ -77,10 +77,12 @@ static void test_serve_same_seed_gives_the_same_text_alone_and_in_company(void *
     serve_open(&world, NULL, 0);
     json_t *alone =
         ask(&world, "/v1/completions", "{\"prompt\":\"abc\",\"max_tokens\":20,\"seed\":5}", 200);
-    json_t *three = ask(&world, "/v1/completions",
-                        "{\"prompt\":[\"abc\",\"xy\",[97,98,99]],\"n\":2,\"max_tokens\":20,"
-                        "\"seed\":5,\"model\":\"tiny\",\"user\":\"nobody\"}",
-                        200);
+    json_t *three =
+        ask(&world, "/v1/completions",
+            "{\"prompt\":[\"abc\",\"xy\",[97,98,99]],\"n\":2,\"max_tokens\":20,"
+            "\"seed\":5,\"model\":\"tiny\",\"user\":\"nobody\",\"truncate_prompt_tokens\":null,"
+            "\"skip_special_tokens\":true,\"prompt_logprobs\":null}",
+            200);
     assert_int_equal(json_array_size(json_object_get(three, "choices")), 6);
     assert_string_equal(text_of(alone, 0), text_of(three, 0));
     assert_string_not_equal(text_of(three, 0), text_of(three, 1)); /* n: another sample */
@@ -343,6 +345,22 @@ static void test_serve_offsets_count_the_text_and_not_its_begin(void **state)
     serve_shut(&world);
 }
 
+static void test_serve_begin_of_text_can_be_left_out(void **state)
+{
+    (void)state;
+    struct serve_world world;
+    char whole[256];
+    around_serve(&world);
+    offsets(&world,
+            "{\"prompt\":\"abc\",\"max_tokens\":0,\"echo\":true,\"logprobs\":1,"
+            "\"add_special_tokens\":false}",
+            whole);
+    assert_string_equal(whole, "0 2");
+    offsets(&world, "{\"prompt\":\"abc\",\"max_tokens\":0,\"echo\":true,\"logprobs\":1}", whole);
+    assert_string_equal(whole, "0 0 2");
+    serve_shut(&world);
+}
+
 /* ---- messages ---- */
 
 /* Built-in formats are those of runs (text/chat.h), with everything that contents have. */
@@ -397,6 +415,17 @@ static void test_serve_wrong_requests_are_refused_by_name(void **state)
         {"/v1/completions", "{\"prompt\":\"a\",\"logit_bias\":{\"5\":1}}", 400, "logit_bias", ""},
         {"/v1/completions", "{\"prompt\":\"a\",\"presence_penalty\":0.5}", 400, "presence_penalty",
          ""},
+        {"/v1/completions", "{\"prompt\":\"a\",\"add_special_tokens\":1}", 400,
+         "add_special_tokens", "true or false"},
+        {"/v1/completions", "{\"prompt\":\"a\",\"truncate_prompt_tokens\":4}", 400,
+         "truncate_prompt_tokens", "supported"},
+        {"/v1/completions", "{\"prompt\":\"a\",\"skip_special_tokens\":false}", 400,
+         "skip_special_tokens", "supported"},
+        {"/v1/completions", "{\"prompt\":\"a\",\"prompt_logprobs\":1}", 400, "prompt_logprobs",
+         "supported"},
+        {"/v1/chat/completions",
+         "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"add_special_tokens\":true}", 400,
+         "add_special_tokens", "template"},
         {"/v1/completions", "{\"prompt\":\"a\",\"logprobs\":21}", 400, "logprobs", "20"},
         {"/v1/completions", "{\"prompt\":\"a\",\"stop\":[\"\"]}", 400, "stop", "item 0"},
         {"/v1/completions", "{\"prompt\":\"a\",\"stream_options\":{}}", 400, "stream_options", ""},
@@ -701,6 +730,7 @@ int main(void)
         cmocka_unit_test(test_serve_greedy_takes_the_most_probable_token),
         cmocka_unit_test(test_serve_streams_say_what_whole_answers_say),
         cmocka_unit_test(test_serve_offsets_count_the_text_and_not_its_begin),
+        cmocka_unit_test(test_serve_begin_of_text_can_be_left_out),
         cmocka_unit_test(test_serve_messages_are_rendered_as_in_runs),
         cmocka_unit_test(test_serve_wrong_requests_are_refused_by_name),
         cmocka_unit_test(test_serve_http_is_spoken_as_the_standard_says),

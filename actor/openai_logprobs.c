@@ -163,6 +163,19 @@ static json_t *entry(struct names *names, uint32_t id, float logprob)
     return json_pack("{s:o,s:o,s:o}", "token", token, "logprob", number(logprob), "bytes", bytes);
 }
 
+/* The best ones, and the token itself where it is none of them. */
+static json_t *chat_top(struct names *names, const struct shown *shown, uint32_t top)
+{
+    json_t *list = json_array();
+    for (uint32_t k = 0; k < top; k++)
+        if (shown->best[k].id != UINT32_MAX)
+            names->failed |= json_array_append_new(list, entry(names, shown->best[k].id,
+                                                               shown->best[k].logprob)) != 0;
+    if (top > 0 && !is_best(shown, top))
+        names->failed |= json_array_append_new(list, entry(names, shown->id, shown->logprob)) != 0;
+    return list;
+}
+
 static json_t *chat_list(struct names *names, const struct openai_choice *choice, uint32_t from,
                          uint32_t to)
 {
@@ -170,12 +183,9 @@ static json_t *chat_list(struct names *names, const struct openai_choice *choice
     json_t *content = json_array();
     for (uint32_t t = from; t < to; t++) {
         struct shown shown = shown_at(choice, t, top);
-        json_t *one = entry(names, shown.id, shown.logprob), *list = json_array();
-        for (uint32_t k = 0; k < top; k++)
-            if (shown.best[k].id != UINT32_MAX)
-                names->failed |= json_array_append_new(list, entry(names, shown.best[k].id,
-                                                                   shown.best[k].logprob)) != 0;
-        names->failed |= json_object_set_new(one, "top_logprobs", list) != 0;
+        json_t *one = entry(names, shown.id, shown.logprob);
+        names->failed |=
+            json_object_set_new(one, "top_logprobs", chat_top(names, &shown, top)) != 0;
         names->failed |= json_array_append_new(content, one) != 0;
     }
     return json_pack("{s:o}", "content", content);

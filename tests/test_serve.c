@@ -207,6 +207,33 @@ static void test_serve_greedy_takes_the_most_probable_token(void **state)
     serve_shut(&world);
 }
 
+/* Chat's own shape of the top ones. */
+static void test_serve_chat_top_logprobs_have_the_token_itself(void **state)
+{
+    (void)state;
+    struct serve_world world;
+    serve_open(&world, NULL, 0);
+    json_t *made = ask(&world, "/v1/chat/completions",
+                       "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"max_tokens\":20,"
+                       "\"seed\":4,\"logprobs\":true,\"top_logprobs\":1,\"temperature\":3,"
+                       "\"ignore_eos\":true}",
+                       200);
+    const json_t *content =
+        json_object_get(json_object_get(choice(made, 0), "logprobs"), "content");
+    size_t others = 0;
+    assert_int_equal(json_array_size(content), 20);
+    for (size_t i = 0; i < 20; i++) {
+        const json_t *one = json_array_get(content, i), *top = json_object_get(one, "top_logprobs");
+        const json_t *last = json_array_get(top, json_array_size(top) - 1);
+        others += json_array_size(top) == 2;
+        assert_true(json_equal(json_object_get(last, "token"), json_object_get(one, "token")));
+        assert_true(json_equal(json_object_get(last, "logprob"), json_object_get(one, "logprob")));
+    }
+    assert_true(others > 0);
+    json_decref(made);
+    serve_shut(&world);
+}
+
 /* ---- streams ---- */
 
 /* The texts of all events together; *events counts them. */
@@ -727,6 +754,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_serve_same_seed_gives_the_same_text_alone_and_in_company),
         cmocka_unit_test(test_serve_echo_scores_tokens_as_sampling_and_weir_score_do),
+        cmocka_unit_test(test_serve_chat_top_logprobs_have_the_token_itself),
         cmocka_unit_test(test_serve_greedy_takes_the_most_probable_token),
         cmocka_unit_test(test_serve_streams_say_what_whole_answers_say),
         cmocka_unit_test(test_serve_offsets_count_the_text_and_not_its_begin),

@@ -201,8 +201,6 @@ bool openai_read_tokenize(const struct openai_source *source, const char *body, 
         fine = openai_read_messages(source, json, true, arena, prompt, error);
     else if (fine && !json_is_string(text))
         fine = openai_refuse(error, "prompt", "prompt must be a text (or give messages)");
-    else if (fine && json_string_length(text) == 0)
-        *prompt = (struct openai_prompt){.text = ""};
     else if (fine)
         fine = openai_read_text(source, json_string_value(text), json_string_length(text), special,
                                 arena, prompt, error);

@@ -372,6 +372,32 @@ static void test_serve_offsets_count_the_text_and_not_its_begin(void **state)
     serve_shut(&world);
 }
 
+static void expect_tokens(const struct serve_world *world, const char *body, const char *wanted)
+{
+    char text[256] = "";
+    json_t *made = ask(world, "/tokenize", body, 200);
+    add_numbers(json_object_get(made, "tokens"), text, sizeof text);
+    assert_string_equal(text, wanted);
+    json_decref(made);
+}
+
+/* The ids of /v1/completions: what stands before a text, nothing of what stands behind. */
+static void test_serve_tokenize_gives_the_ids_of_a_prompt(void **state)
+{
+    (void)state;
+    struct serve_world world;
+    around_serve(&world);
+    expect_tokens(&world, "{\"prompt\":\"abc\"}", "9 6 3");
+    expect_tokens(&world, "{\"prompt\":\"abc\",\"add_special_tokens\":false}", "6 3");
+    expect_tokens(&world, "{\"prompt\":\"\"}", "9");
+    expect_tokens(&world, "{\"prompt\":\"\",\"add_special_tokens\":false}", "");
+    json_t *made = ask(&world, "/v1/completions", "{\"prompt\":\"\",\"max_tokens\":1}", 200);
+    assert_int_equal(
+        json_integer_value(json_object_get(json_object_get(made, "usage"), "prompt_tokens")), 1);
+    json_decref(made);
+    serve_shut(&world);
+}
+
 static void test_serve_begin_of_text_can_be_left_out(void **state)
 {
     (void)state;
@@ -759,6 +785,7 @@ int main(void)
         cmocka_unit_test(test_serve_streams_say_what_whole_answers_say),
         cmocka_unit_test(test_serve_offsets_count_the_text_and_not_its_begin),
         cmocka_unit_test(test_serve_begin_of_text_can_be_left_out),
+        cmocka_unit_test(test_serve_tokenize_gives_the_ids_of_a_prompt),
         cmocka_unit_test(test_serve_messages_are_rendered_as_in_runs),
         cmocka_unit_test(test_serve_wrong_requests_are_refused_by_name),
         cmocka_unit_test(test_serve_http_is_spoken_as_the_standard_says),

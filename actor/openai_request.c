@@ -37,14 +37,13 @@ static bool set_budget(const struct openai_source *source, struct openai_prompt 
                        int64_t wanted, uint32_t most, struct openai_error *error)
 {
     const char *param = "max_tokens";
-    /* The answer's last token is sampled and never fed; the engine counts it all the same. */
-    if (prompt->count >= source->context ||
-        (wanted > 0 && wanted > source->context - prompt->count)) {
+    int64_t least = wanted < 0 ? 1 : wanted;
+    if ((int64_t)prompt->count + least > (int64_t)source->context) {
         openai_refuse(error, param,
                       "the prompt has %u tokens and %lld are to be generated; this model serves "
                       "%u tokens together (a prompt of %u at most)",
-                      prompt->count, (long long)(wanted < 0 ? 1 : wanted), source->context,
-                      source->context - 1);
+                      prompt->count, (long long)least, source->context,
+                      source->context - (least > 0));
         error->code = "context_length_exceeded";
         return false;
     }

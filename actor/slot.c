@@ -31,7 +31,7 @@ static enum status measure_spans(const struct lease *lease, uint64_t *prompt, ui
 
 static enum status make_arrays(struct slot *slot)
 {
-    slot->ids = memory_array(slot->capacity, sizeof *slot->ids);
+    slot->ids = memory_array((size_t)slot->prompt + slot->budget, sizeof *slot->ids);
     slot->logprobs = memory_array(slot->budget + 1, sizeof *slot->logprobs);
     slot->logprobs_truncated = memory_array(slot->budget + 1, sizeof *slot->logprobs_truncated);
     if (slot->ids != NULL && slot->logprobs != NULL && slot->logprobs_truncated != NULL)
@@ -95,7 +95,7 @@ enum status slot_fill_order(struct slot *slot, const struct slot_order *order)
         .sample = order->sampling.sample,
         .budget = order->budget,
         .sampling = order->sampling,
-        .capacity = order->count + order->budget,
+        .capacity = order->count + order->budget - 1, /* the last token is sampled and never fed */
         .prompt = order->count,
         .kv_version_min = UINT64_MAX,
         .rebuilt_at = UINT32_MAX,

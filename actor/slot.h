@@ -30,8 +30,8 @@ struct slot {
     struct op_sample_row sampling; /* position is filled in at each step */
     struct repetition_guard guard;
 
-    uint32_t *ids;     /* [capacity] owned */
-    uint32_t capacity; /* prompt + budget */
+    uint32_t *ids;     /* [prompt + budget] owned */
+    uint32_t capacity; /* positions in the cache: prompt + budget; one less when it is served */
     uint32_t prompt, response;
     uint32_t inherited; /* response tokens that came with the lease */
     uint32_t cached;

@@ -414,6 +414,41 @@ static void test_serve_begin_of_text_can_be_left_out(void **state)
     serve_shut(&world);
 }
 
+/* As long as the context is: a prompt whose tokens are scored, or one less with a token to answer. */
+static void test_serve_prompt_may_fill_the_context(void **state)
+{
+    (void)state;
+    enum { CONTEXT = 256 };
+    static const struct {
+        uint32_t count, tokens;
+        int status;
+        const char *says;
+    } cases[] = {{CONTEXT, 0, 200, NULL},
+                 {CONTEXT - 1, 1, 200, NULL},
+                 {CONTEXT, 1, 400, "(a prompt of 255 at most)"},
+                 {CONTEXT + 1, 0, 400, "(a prompt of 256 at most)"}};
+    struct serve_world world;
+    serve_open(&world, NULL, 0);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char prompt[CONTEXT + 2] = "", body[CONTEXT + 128];
+        memset(prompt, 'a', cases[i].count);
+        snprintf(body, sizeof body,
+                 "{\"prompt\":\"%s\",\"max_tokens\":%u,\"echo\":true,\"logprobs\":1}", prompt,
+                 cases[i].tokens);
+        json_t *made = ask(&world, "/v1/completions", body, cases[i].status);
+        const json_t *lists = json_object_get(choice(made, 0), "logprobs");
+        if (cases[i].status == 200)
+            assert_int_equal(json_array_size(json_object_get(lists, "token_logprobs")), CONTEXT);
+        else
+            assert_non_null(strstr(
+                json_string_value(json_object_get(json_object_get(made, "error"), "message")),
+                cases[i].says));
+        json_decref(made);
+    }
+    assert_empty(&world);
+    serve_shut(&world);
+}
+
 /* ---- messages ---- */
 
 /* Built-in formats are those of runs (text/chat.h), with everything that contents have. */
@@ -786,6 +821,7 @@ int main(void)
         cmocka_unit_test(test_serve_offsets_count_the_text_and_not_its_begin),
         cmocka_unit_test(test_serve_begin_of_text_can_be_left_out),
         cmocka_unit_test(test_serve_tokenize_gives_the_ids_of_a_prompt),
+        cmocka_unit_test(test_serve_prompt_may_fill_the_context),
         cmocka_unit_test(test_serve_messages_are_rendered_as_in_runs),
         cmocka_unit_test(test_serve_wrong_requests_are_refused_by_name),
         cmocka_unit_test(test_serve_http_is_spoken_as_the_standard_says),

@@ -472,91 +472,92 @@ static void test_serve_messages_are_rendered_as_in_runs(void **state)
 
 /* ---- errors ---- */
 
+static const struct {
+    const char *path, *body;
+    int status;
+    const char *param, *says;
+} refused[] = {
+    {"/v1/completions", "{\"prompt\":", 400, NULL, "line 1"},
+    {"/v1/completions", "[1]", 400, NULL, "object"},
+    {"/v1/completions", "", 400, NULL, "not JSON"},
+    {"/v1/completions", "{}", 400, "prompt", "missing"},
+    {"/v1/completions", "{\"prompt\":\"\"}", 400, "prompt", "empty"},
+    {"/v1/completions", "{\"prompt\":[]}", 400, "prompt", "empty"},
+    {"/v1/completions", "{\"prompt\":[[1],[]]}", 400, "prompt", "empty"},
+    {"/v1/completions", "{\"prompt\":7}", 400, "prompt", "list of ids"},
+    {"/v1/completions", "{\"prompt\":[1,260]}", 400, "prompt", "vocabulary of 260"},
+    {"/v1/completions", "{\"prompt\":[-1]}", 400, "prompt", "vocabulary"},
+    {"/v1/completions", "{\"prompt\":[1,2.5]}", 400, "prompt", "whole number"},
+    {"/v1/completions", "{\"prompt\":\"a\",\"max_tokens\":0}", 400, "max_tokens", "from 1"},
+    {"/v1/completions", "{\"prompt\":\"a\",\"max_tokens\":\"7\"}", 400, "max_tokens", "text"},
+    {"/v1/completions", "{\"prompt\":\"a\",\"max_tokens\":256}", 400, "max_tokens", "256"},
+    {"/v1/completions", "{\"prompt\":\"a\",\"temperature\":-1}", 400, "temperature", "-1"},
+    {"/v1/completions", "{\"prompt\":\"a\",\"temperature\":1e-9}", 400, "temperature", "1e-09"},
+    {"/v1/completions", "{\"prompt\":\"a\",\"top_p\":0}", 400, "top_p", "above 0"},
+    {"/v1/completions", "{\"prompt\":\"a\",\"n\":2000}", 400, "n", "1024"},
+    {"/v1/completions", "{\"prompt\":\"a\",\"best_of\":3}", 400, "best_of", "best_of"},
+    {"/v1/completions", "{\"prompt\":\"a\",\"suffix\":\"b\"}", 400, "suffix", "supported"},
+    {"/v1/completions", "{\"prompt\":\"a\",\"logit_bias\":{\"5\":1}}", 400, "logit_bias", ""},
+    {"/v1/completions", "{\"prompt\":\"a\",\"presence_penalty\":0.5}", 400, "presence_penalty", ""},
+    {"/v1/completions", "{\"prompt\":\"a\",\"add_special_tokens\":1}", 400, "add_special_tokens",
+     "true or false"},
+    {"/v1/completions", "{\"prompt\":\"a\",\"truncate_prompt_tokens\":4}", 400,
+     "truncate_prompt_tokens", "supported"},
+    {"/v1/completions", "{\"prompt\":\"a\",\"skip_special_tokens\":false}", 400,
+     "skip_special_tokens", "supported"},
+    {"/v1/completions", "{\"prompt\":\"a\",\"prompt_logprobs\":1}", 400, "prompt_logprobs",
+     "supported"},
+    {"/v1/chat/completions",
+     "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"add_special_tokens\":true}", 400,
+     "add_special_tokens", "template"},
+    {"/v1/completions", "{\"prompt\":\"a\",\"logprobs\":21}", 400, "logprobs", "20"},
+    {"/v1/completions", "{\"prompt\":\"a\",\"stop\":[\"\"]}", 400, "stop", "item 0"},
+    {"/v1/completions", "{\"prompt\":\"a\",\"stream_options\":{}}", 400, "stream_options", ""},
+    {"/v1/completions", "{\"prompt\":\"a\",\"model\":\"gpt\"}", 404, "model", "tiny"},
+    {"/v1/chat/completions", "{\"messages\":[]}", 400, "messages", "at least one"},
+    {"/v1/chat/completions", "{\"messages\":[{\"content\":\"x\"}]}", 400, "messages", "role"},
+    {"/v1/chat/completions",
+     "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":"
+     "\"image_url\"}]}]}",
+     400, "messages", "image_url"},
+    {"/v1/chat/completions", "{\"messages\":[{\"role\":\"user\",\"content\":null}]}", 400,
+     "messages", "messages[0].content must be a text"},
+    {"/v1/chat/completions", "{\"messages\":[{\"role\":\"assistant\"}]}", 400, "messages",
+     "messages[0].content must be a text"},
+    {"/v1/chat/completions",
+     "{\"messages\":[{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{}]}]}", 400,
+     "messages", "the chat format: message 0 lacks"}, /* this format has none */
+    {"/v1/chat/completions",
+     "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"tools\":[{}]}", 400, "tools", ""},
+    {"/v1/chat/completions",
+     "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"top_logprobs\":2}", 400,
+     "top_logprobs", "logprobs"},
+    {"/v1/chat/completions",
+     "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"response_format\":{\"type\":"
+     "\"json_object\"}}",
+     400, "response_format", ""},
+    {"/tokenize", "{\"prompt\":[1]}", 400, "prompt", "text"},
+    {"/detokenize", "{\"tokens\":[1,999]}", 400, "tokens", "vocabulary"},
+    {"/nowhere", "{}", 404, NULL, "/nowhere"},
+    {"/health", "{}", 405, NULL, "GET"},
+};
+
 static void test_serve_wrong_requests_are_refused_by_name(void **state)
 {
     (void)state;
-    static const struct {
-        const char *path, *body;
-        int status;
-        const char *param, *says;
-    } cases[] = {
-        {"/v1/completions", "{\"prompt\":", 400, NULL, "line 1"},
-        {"/v1/completions", "[1]", 400, NULL, "object"},
-        {"/v1/completions", "", 400, NULL, "not JSON"},
-        {"/v1/completions", "{}", 400, "prompt", "missing"},
-        {"/v1/completions", "{\"prompt\":\"\"}", 400, "prompt", "empty"},
-        {"/v1/completions", "{\"prompt\":[]}", 400, "prompt", "empty"},
-        {"/v1/completions", "{\"prompt\":[[1],[]]}", 400, "prompt", "empty"},
-        {"/v1/completions", "{\"prompt\":7}", 400, "prompt", "list of ids"},
-        {"/v1/completions", "{\"prompt\":[1,260]}", 400, "prompt", "vocabulary of 260"},
-        {"/v1/completions", "{\"prompt\":[-1]}", 400, "prompt", "vocabulary"},
-        {"/v1/completions", "{\"prompt\":[1,2.5]}", 400, "prompt", "whole number"},
-        {"/v1/completions", "{\"prompt\":\"a\",\"max_tokens\":0}", 400, "max_tokens", "from 1"},
-        {"/v1/completions", "{\"prompt\":\"a\",\"max_tokens\":\"7\"}", 400, "max_tokens", "text"},
-        {"/v1/completions", "{\"prompt\":\"a\",\"max_tokens\":256}", 400, "max_tokens", "256"},
-        {"/v1/completions", "{\"prompt\":\"a\",\"temperature\":-1}", 400, "temperature", "-1"},
-        {"/v1/completions", "{\"prompt\":\"a\",\"temperature\":1e-9}", 400, "temperature", "1e-09"},
-        {"/v1/completions", "{\"prompt\":\"a\",\"top_p\":0}", 400, "top_p", "above 0"},
-        {"/v1/completions", "{\"prompt\":\"a\",\"n\":2000}", 400, "n", "1024"},
-        {"/v1/completions", "{\"prompt\":\"a\",\"best_of\":3}", 400, "best_of", "best_of"},
-        {"/v1/completions", "{\"prompt\":\"a\",\"suffix\":\"b\"}", 400, "suffix", "supported"},
-        {"/v1/completions", "{\"prompt\":\"a\",\"logit_bias\":{\"5\":1}}", 400, "logit_bias", ""},
-        {"/v1/completions", "{\"prompt\":\"a\",\"presence_penalty\":0.5}", 400, "presence_penalty",
-         ""},
-        {"/v1/completions", "{\"prompt\":\"a\",\"add_special_tokens\":1}", 400,
-         "add_special_tokens", "true or false"},
-        {"/v1/completions", "{\"prompt\":\"a\",\"truncate_prompt_tokens\":4}", 400,
-         "truncate_prompt_tokens", "supported"},
-        {"/v1/completions", "{\"prompt\":\"a\",\"skip_special_tokens\":false}", 400,
-         "skip_special_tokens", "supported"},
-        {"/v1/completions", "{\"prompt\":\"a\",\"prompt_logprobs\":1}", 400, "prompt_logprobs",
-         "supported"},
-        {"/v1/chat/completions",
-         "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"add_special_tokens\":true}", 400,
-         "add_special_tokens", "template"},
-        {"/v1/completions", "{\"prompt\":\"a\",\"logprobs\":21}", 400, "logprobs", "20"},
-        {"/v1/completions", "{\"prompt\":\"a\",\"stop\":[\"\"]}", 400, "stop", "item 0"},
-        {"/v1/completions", "{\"prompt\":\"a\",\"stream_options\":{}}", 400, "stream_options", ""},
-        {"/v1/completions", "{\"prompt\":\"a\",\"model\":\"gpt\"}", 404, "model", "tiny"},
-        {"/v1/chat/completions", "{\"messages\":[]}", 400, "messages", "at least one"},
-        {"/v1/chat/completions", "{\"messages\":[{\"content\":\"x\"}]}", 400, "messages", "role"},
-        {"/v1/chat/completions",
-         "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":"
-         "\"image_url\"}]}]}",
-         400, "messages", "image_url"},
-        {"/v1/chat/completions", "{\"messages\":[{\"role\":\"user\",\"content\":null}]}", 400,
-         "messages", "messages[0].content must be a text"},
-        {"/v1/chat/completions", "{\"messages\":[{\"role\":\"assistant\"}]}", 400, "messages",
-         "messages[0].content must be a text"},
-        {"/v1/chat/completions",
-         "{\"messages\":[{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{}]}]}", 400,
-         "messages", "the chat format: message 0 lacks"}, /* this format has none */
-        {"/v1/chat/completions",
-         "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"tools\":[{}]}", 400, "tools", ""},
-        {"/v1/chat/completions",
-         "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"top_logprobs\":2}", 400,
-         "top_logprobs", "logprobs"},
-        {"/v1/chat/completions",
-         "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"response_format\":{\"type\":"
-         "\"json_object\"}}",
-         400, "response_format", ""},
-        {"/tokenize", "{\"prompt\":[1]}", 400, "prompt", "text"},
-        {"/detokenize", "{\"tokens\":[1,999]}", 400, "tokens", "vocabulary"},
-        {"/nowhere", "{}", 404, NULL, "/nowhere"},
-        {"/health", "{}", 405, NULL, "GET"},
-    };
     struct serve_world world;
     serve_open(&world, NULL, 0);
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        json_t *json = ask(&world, cases[i].path, cases[i].body, cases[i].status);
+    for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++) {
+        json_t *json = ask(&world, refused[i].path, refused[i].body, refused[i].status);
         json_t *error = json_object_get(json, "error");
         const char *message = json_string_value(json_object_get(error, "message"));
         json_t *param = json_object_get(error, "param");
-        if (message == NULL || strstr(message, cases[i].says) == NULL ||
-            (cases[i].param == NULL ? !json_is_null(param)
-                                    : json_string_value(param) == NULL ||
-                                          strcmp(json_string_value(param), cases[i].param) != 0))
-            fail_msg("%s: %s", cases[i].body, json_dumps(json, 0));
+        if (message == NULL || strstr(message, refused[i].says) == NULL ||
+            (refused[i].param == NULL
+                 ? !json_is_null(param)
+                 : json_string_value(param) == NULL ||
+                       strcmp(json_string_value(param), refused[i].param) != 0))
+            fail_msg("%s: %s", refused[i].body, json_dumps(json, 0));
         assert_non_null(json_string_value(json_object_get(error, "type")));
         json_decref(json);
     }

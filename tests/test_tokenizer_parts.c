@@ -294,6 +294,28 @@ static void test_tokenizer_parts_added_tokens_take_spaces_or_stand_alone(void **
     tokenizer_close(&t);
 }
 
+/* Each part asks the tables that the package asks: words and cases those of 16.0, punctuation those of 8.0. */
+static void test_tokenizer_parts_tables_are_of_the_unicode_that_the_package_has(void **state)
+{
+    (void)state;
+    struct tokenizer *t = open_text(
+        "{\"added_tokens\":[{\"id\":9,\"content\":\"bb\",\"single_word\":true}],\"normalizer\":{"
+        "\"type\":\"Lowercase\"},\"pre_tokenizer\":{\"type\":\"Punctuation\"},\"decoder\":{"
+        "\"type\":"
+        "\"Fuse\"},\"model\":{\"type\":\"BPE\",\"unk_token\":\"?\",\"vocab\":{\"?\":0,\"a\":1,"
+        "\"b\":2,\"\xe2\xb9\x83\":3,\"a\xe2\xb9\x83\":4,\"\xe1\x99\xad\":5,"
+        "\"a\xe1\x99\xad\":6,\"\xea\x9f\x9b\":7,\"\xf0\x90\xb5\xb0\":8},"
+        "\"merges\":[[\"a\",\"\xe2\xb9\x83\"],[\"a\",\"\xe1\x99\xad\"]]}}");
+    assert_ids(t, false, "a\xe2\xb9\x83", "4");          /* U+2E43: punctuation of 9.0 */
+    assert_ids(t, false, "a\xe1\x99\xad", "1 5");        /* U+166D: a symbol since 12.0 */
+    assert_ids(t, false, "\xea\x9f\x9a", "7");           /* U+A7DA: 16.0 */
+    assert_ids(t, false, "\xf0\x90\xb5\x90", "8");       /* U+10D50 */
+    assert_ids(t, false, "bb\xf0\x90\xb5\x8a", "2 2 0"); /* U+10D4A: a letter of 16.0 */
+    assert_ids(t, false, "bb\xf0\x90\xb5\x80", "2 2 0"); /* U+10D40: a digit */
+    assert_ids(t, false, "bb\xf0\x9d\x8b\x80", "9 0");   /* U+1D2C0: a number and no digit */
+    tokenizer_close(&t);
+}
+
 static void write_file(const char *folder, const char *name, const char *text)
 {
     char path[FILE_PATH_MAX];
@@ -403,6 +425,7 @@ int main(void)
         cmocka_unit_test(test_tokenizer_parts_five_behaviours_of_a_split),
         cmocka_unit_test(test_tokenizer_parts_patterns_are_read_as_oniguruma_does),
         cmocka_unit_test(test_tokenizer_parts_scanners_match_what_pcre2_matches),
+        cmocka_unit_test(test_tokenizer_parts_tables_are_of_the_unicode_that_the_package_has),
         cmocka_unit_test(test_tokenizer_parts_added_tokens_take_spaces_or_stand_alone),
         cmocka_unit_test(test_tokenizer_parts_vocab_and_merges_stand_in_for_tokenizer_json),
         cmocka_unit_test(test_tokenizer_parts_unicode_forms_work_around_what_may_change),

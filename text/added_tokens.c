@@ -6,6 +6,7 @@
 
 #include "core/checksum.h"
 #include "core/memory.h"
+#include "text/pattern_unicode.h"
 #include "text/utf8.h"
 
 enum status added_tokens_push(struct added_tokens *added, const struct added_token *token)
@@ -165,6 +166,9 @@ static bool is_word(int32_t point)
     case UTF8PROC_CATEGORY_NL:
     case UTF8PROC_CATEGORY_PC:
         return true;
+    case UTF8PROC_CATEGORY_CN: /* or younger than utf8proc's tables */
+        return pattern_newer_has("L", point) || pattern_newer_has("M", point) ||
+               pattern_newer_has("Nd", point);
     default: /* joiners, and the circled letters, which are Alphabetic */
         return point == 0x200c || point == 0x200d || (point >= 0x24b6 && point <= 0x24e9) ||
                (point >= 0x1f130 && point <= 0x1f149) || (point >= 0x1f150 && point <= 0x1f169) ||

@@ -300,6 +300,19 @@ static enum status strip(const struct normalizer_step *step, const uint8_t *text
     return begin < end ? buffer_append(out, text + begin, end - begin) : STATUS_OK;
 }
 
+/* The letters of Unicode 16 that utf8proc's tables lack; others through them. */
+static int32_t lower(int32_t point)
+{
+    static const int32_t newer[][2] = {
+        {0x1c89, 0x1c8a}, {0xa7cb, 0x264}, {0xa7cc, 0xa7cd}, {0xa7da, 0xa7db}, {0xa7dc, 0x19b}};
+    for (size_t i = 0; i < sizeof newer / sizeof newer[0]; i++)
+        if (point == newer[i][0])
+            return newer[i][1];
+    if (point >= 0x10d50 && point <= 0x10d65) /* Garay */
+        return point + 0x20;
+    return utf8proc_tolower(point);
+}
+
 static enum status lowercase(const uint8_t *text, size_t size, struct buffer *out)
 {
     size_t length;
@@ -310,7 +323,7 @@ static enum status lowercase(const uint8_t *text, size_t size, struct buffer *ou
             TRY(buffer_text(out, "i\xcc\x87"));
             continue;
         }
-        utf8proc_ssize_t count = utf8proc_encode_char(utf8proc_tolower(point), bytes);
+        utf8proc_ssize_t count = utf8proc_encode_char(lower(point), bytes);
         TRY(buffer_append(out, bytes, (size_t)count));
     }
     return STATUS_OK;

@@ -2,6 +2,7 @@
  * when PCRE2's own tables have them as well. */
 #include "text/pattern_unicode.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 static const struct {
@@ -38,6 +39,9 @@ static const struct {
           "\\x{11f50}-\\x{11f59}\\x{16130}-\\x{16139}\\x{16d70}-\\x{16d79}"
           "\\x{1ccf0}-\\x{1ccf9}\\x{1d2c0}-\\x{1d2d3}\\x{1e4f0}-\\x{1e4f9}"
           "\\x{1e5f1}-\\x{1e5fa}"},
+    {"Nd", "\\x{10d40}-\\x{10d49}\\x{116d0}-\\x{116e3}\\x{11bf0}-\\x{11bf9}"
+           "\\x{11f50}-\\x{11f59}\\x{16130}-\\x{16139}\\x{16d70}-\\x{16d79}"
+           "\\x{1ccf0}-\\x{1ccf9}\\x{1e4f0}-\\x{1e4f9}\\x{1e5f1}-\\x{1e5fa}"},
     {"P", "\\x{1b4e}-\\x{1b4f}\\x{1b7f}\\x{10d6e}\\x{113d4}-\\x{113d5}\\x{113d7}-\\x{113d8}"
           "\\x{11b00}-\\x{11b09}\\x{11be1}\\x{11f43}-\\x{11f4f}\\x{16d6d}-\\x{16d6f}"
           "\\x{1e5ff}"},
@@ -56,4 +60,20 @@ const char *pattern_newer_points(const char *category, size_t size)
         if (strlen(rows[i].category) == size && memcmp(rows[i].category, category, size) == 0)
             return rows[i].points;
     return "";
+}
+
+bool pattern_newer_has(const char *category, int32_t point)
+{
+    enum { OPENING = 3 /* \x{ */ };
+    const char *at = pattern_newer_points(category, strlen(category));
+    while (*at != '\0') {
+        char *end = NULL;
+        long first = strtol(at + OPENING, &end, 16), last = first;
+        if (end[1] == '-')
+            last = strtol(end + 2 + OPENING, &end, 16);
+        if (point >= first && point <= last)
+            return true;
+        at = end + 1;
+    }
+    return false;
 }

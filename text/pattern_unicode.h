@@ -3,9 +3,13 @@
 #ifndef TEXT_PATTERN_UNICODE_H
 #define TEXT_PATTERN_UNICODE_H
 
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /* Those of a general category ("L", "Lu", ...) as the inside of a character class; "": none are known. */
 const char *pattern_newer_points(const char *category, size_t size);
+/* Whether a code point is one of them. */
+bool pattern_newer_has(const char *category, int32_t point);
 
 #endif

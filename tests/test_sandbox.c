@@ -586,8 +586,8 @@ static void test_sandbox_file_locks_are_for_runs_that_ask(void **state)
 /* As a container's runtime does it: a part of /proc is covered, and the kernel allows its user no whole one below. */
 static bool mask_proc(void)
 {
-    return unshare(CLONE_NEWNS) == 0 && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
-           mount("none", "/proc/tty", "tmpfs", MS_RDONLY, NULL) == 0 &&
+    return unshare(CLONE_NEWNS) == 0 && mount("none", "/", "", MS_REC | MS_PRIVATE, "") == 0 &&
+           mount("none", "/proc/tty", "tmpfs", MS_RDONLY, "") == 0 &&
            setresgid(MASKED_USER, MASKED_USER, MASKED_USER) == 0 &&
            setresuid(MASKED_USER, MASKED_USER, MASKED_USER) == 0;
 }

@@ -408,7 +408,7 @@ static enum status start(struct node *node)
         .watch = {.stopped_ms = (int64_t)node->settings.run.stopped_s * 1000,
                   .silent_ms = (int64_t)node->settings.run.silent_s * 1000},
         .node = true,
-        .hooks = {node, on_tick, on_progress, on_say, on_drain, on_draining, NULL},
+        .hooks = {node, on_tick, on_progress, on_say, on_drain, on_draining, NULL, NULL},
     };
     TRY(connect_store(node));
     node->heard_ns = clock_now_ns();

@@ -495,6 +495,14 @@ static bool on_drain(void *self, const char *reason)
     return status == STATUS_OK;
 }
 
+/* The last word to a Redis that is ours: it leaves with the views, and would be missed. */
+static void on_views_leave(void *self)
+{
+    struct run *run = self;
+    if (run->settings.redis.mode == REDIS_START)
+        run_view_close(&run->view, &run->fleet, &run->supervisor);
+}
+
 static void on_draining(void *self)
 {
     struct run *run = self;
@@ -553,7 +561,8 @@ int run_start(struct run *run)
             .eval_ms = (int64_t)run->settings.eval.final_wait_s * 1000,
             .watch = {.stopped_ms = (int64_t)run->settings.run.stopped_s * 1000,
                       .silent_ms = (int64_t)run->settings.run.silent_s * 1000},
-            .hooks = {run, on_tick, on_progress, on_say, on_drain, on_draining, on_died},
+            .hooks = {run, on_tick, on_progress, on_say, on_drain, on_draining, on_views_leave,
+                      on_died},
         };
         run->alarms = (struct run_alarms){
             .settings = &run->settings, .folder = run->folder.path, .say = on_say, .self = run};

@@ -434,6 +434,8 @@ static void enforce_end(struct supervisor *supervisor, int64_t now_ns)
             return;
         struct process *view = find_duty(supervisor, DUTY_VIEW);
         if (view != NULL && supervisor->kill_at_ns != INT64_MAX) {
+            if (supervisor->hooks.views_leave != NULL)
+                supervisor->hooks.views_leave(supervisor->hooks.self);
             for (size_t i = 0; i < supervisor->count; i++)
                 if (supervisor->processes[i].duty == DUTY_VIEW)
                     process_signal(&supervisor->processes[i], SIGTERM);

@@ -38,6 +38,8 @@ struct supervisor_hooks {
     void (*say)(void *self, const char *line); /* one event for people */
     bool (*drain)(void *self, const char *reason); /* asks the store; false: not reached */
     void (*draining)(void *self);                  /* the drain has begun, for the lock file */
+    void (*views_leave)(
+        void *self); /* all others are gone, and those of DUTY_VIEW are about to be; or NULL */
     void (*died)(
         void *self,
         const char

@@ -91,6 +91,8 @@ MUST_CHECK enum status config_help(const struct config_section *sections, size_t
                                    struct buffer *text);
 MUST_CHECK enum status config_markdown(const struct config_section *sections, size_t section_count,
                                        struct buffer *markdown);
+/* A password: it is never written. */
+bool config_is_secret(const struct config_field *field);
 const char *config_choice_name(const struct config_field *field, uint32_t index, char *out,
                                size_t size);
 

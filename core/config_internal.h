@@ -50,6 +50,5 @@ MUST_CHECK enum status config_refused(const struct config *config, enum status s
 MUST_CHECK enum status config_read_file(struct config *config, const char *path);
 
 bool config_is_utf8(const char *text);
-bool config_is_secret(const struct config_field *field);
 
 #endif

@@ -255,3 +255,13 @@ enum status known_run_find(struct known_run *known, const char *run)
         *known = found;
     return status;
 }
+
+enum status known_run_ask(const struct known_run *known, const char *question,
+                          const char *arguments_json, struct buffer *json)
+{
+    struct store_query *query = NULL;
+    TRY(store_query_open(&query, known->endpoint, known->name, known->keys));
+    enum status status = store_query_ask(query, question, arguments_json, STORE_QUERY_MS, json);
+    store_query_close(&query);
+    return status;
+}

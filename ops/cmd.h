@@ -135,6 +135,9 @@ struct known_run {
 MUST_CHECK enum status known_run_locate(struct known_run *known, const char *run);
 /* `run`: name or folder, NULL: the only one running. */
 MUST_CHECK enum status known_run_find(struct known_run *known, const char *run);
+/* One question to its store (ops/store_query.h), whose answer replaces what `json` holds. */
+MUST_CHECK enum status known_run_ask(const struct known_run *known, const char *question,
+                                     const char *arguments_json, struct buffer *json);
 /* "run a is over: ..." and where its results are; EXIT_CODE_OK. */
 int say_run_over(const struct known_run *known);
 /* The same, as a JSON object (ops/run_list.h) when that was asked for. */

@@ -1,6 +1,7 @@
 /* ops/cmd_events.c - `weir events`: what happened in a run besides its steps, in the order of time: alarms and their ends,
  * deaths, branches, stages, stops. Of a live run the store says it; the supervisor's alarms and the deaths of its processes
  * stand in alarms.jsonl, and of a run that is over the learner's alarms in metrics.jsonl. */
+#include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,10 +10,10 @@
 
 #include "core/memory.h"
 #include "ops/cmd.h"
-#include "ops/jsonl.h"
-#include "ops/store_query.h"
+#include "ops/run_alarms.h"
+#include "ops/screen.h"
 
-enum { EVENTS_DEFAULT = 50, EVENTS_MAX = 100000, STORE_EVENTS = 256 };
+enum { EVENTS_DEFAULT = 50, EVENTS_MAX = 100000 };
 
 struct events {
     json_t *list; /* {"time_ms","kind","text"} */
@@ -21,76 +22,41 @@ struct events {
     const char *run;
 };
 
-static void add(struct events *events, json_int_t time_ms, const char *kind, const char *text)
-{
-    json_array_append_new(
-        events->list, json_pack("{s:I,s:s,s:s}", "time_ms", time_ms, "kind", kind, "text", text));
-}
-
 static enum status ask_store(struct events *events, const struct known_run *known)
 {
-    struct store_query *query = NULL;
     struct buffer answer;
-    size_t i;
-    const json_t *event;
-    char arguments[32];
+    char arguments[48];
     buffer_init(&answer, 0);
-    snprintf(arguments, sizeof arguments, "{\"n\":%d}", STORE_EVENTS);
-    enum status status = store_query_open(&query, known->endpoint, known->name, known->keys);
-    if (status == STATUS_OK)
-        status = store_query_ask(query, "events", arguments, STORE_QUERY_MS, &answer);
-    store_query_close(&query);
+    snprintf(arguments, sizeof arguments, "{\"n\":%" PRIu64 "}", events->count);
+    enum status status = known_run_ask(known, "events", arguments, &answer);
     json_t *said =
         status == STATUS_OK ? json_loadb((const char *)answer.bytes, answer.size, 0, NULL) : NULL;
-    json_array_foreach(json_object_get(said, "events"), i, event)
-    {
-        const char *kind = json_string_value(json_object_get(event, "kind"));
-        const char *text = json_string_value(json_object_get(event, "text"));
-        if (kind != NULL && text != NULL)
-            add(events, json_integer_value(json_object_get(event, "time_ms")), kind, text);
-    }
+    json_array_extend(events->list, json_object_get(said, "events"));
     json_decref(said);
     buffer_free(&answer);
     return status;
 }
 
-static void take_alarm(struct events *events, const json_t *row)
+static void take_alarm(void *self, const json_t *line)
 {
-    const char *text = json_string_value(json_object_get(row, "text")),
-               *kind = json_string_value(json_object_get(row, "kind")); /* a death has one */
-    bool over = json_is_true(json_object_get(row, "over"));
-    if (kind == NULL)
-        kind = over ? "alarm over" : "alarm";
-    if (text != NULL)
-        add(events, json_integer_value(json_object_get(row, "time_ms")), kind, text);
+    json_array_append_new(((struct events *)self)->list, run_alarms_event(line)); /* NULL: none */
 }
 
-static void take_step(struct events *events, const json_t *row)
+static void take_step(void *self, const json_t *line)
 {
-    const char *text = json_string_value(json_object_get(row, "alarm"));
-    if (text != NULL)
-        add(events, (json_int_t)(json_number_value(json_object_get(row, "wall")) * 1000), "alarm",
-            text);
+    json_array_append_new(((struct events *)self)->list, run_alarms_of_step(line));
 }
 
-/* Rows of a file of the run folder. A last line that is being written, or was cut by a crash, ends it. */
-static enum status read_rows(struct events *events, const struct known_run *known, const char *name,
-                             void (*take)(struct events *events, const json_t *row))
+static enum status read_lines(struct events *events, const struct known_run *known,
+                              const char *name, void (*take)(void *self, const json_t *line))
 {
     char path[FILE_PATH_MAX];
-    struct jsonl file = {0};
-    json_t *row = NULL;
+    struct metrics_tail tail;
     TRY(file_path(path, "%s/%s", known->folder, name));
-    if (!file_exists(path))
-        return STATUS_OK;
-    TRY(jsonl_open(&file, path));
-    while (jsonl_next(&file, &row) == STATUS_OK && row != NULL) {
-        take(events, row);
-        json_decref(row);
-        row = NULL;
-    }
-    jsonl_close(&file);
-    return STATUS_OK;
+    TRY(metrics_tail_open(&tail, path));
+    enum status status = metrics_tail_poll(&tail, take, events);
+    metrics_tail_close(&tail);
+    return status;
 }
 
 static int compare(const void *a, const void *b)
@@ -113,8 +79,9 @@ static void print_event(const json_t *event, bool json)
     }
     if (gmtime_r(&seconds, &utc) != NULL)
         strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &utc);
-    printf("%s  %-10s  %s\n", text, json_string_value(json_object_get(event, "kind")),
-           json_string_value(json_object_get(event, "text")));
+    const char *kind = json_string_value(json_object_get(event, "kind")),
+               *what = json_string_value(json_object_get(event, "text"));
+    printf("%s  %-10s  %s\n", text, kind != NULL ? kind : "?", what != NULL ? what : "");
 }
 
 static enum status print_newest(const struct events *events)
@@ -167,9 +134,9 @@ int cmd_events(int argc, char **argv)
         return command_failed("events", status);
     events.list = json_array();
     status = known.supervisor != 0 ? ask_store(&events, &known)
-                                   : read_rows(&events, &known, "metrics.jsonl", take_step);
+                                   : read_lines(&events, &known, "metrics.jsonl", take_step);
     if (status == STATUS_OK)
-        status = read_rows(&events, &known, "alarms.jsonl", take_alarm);
+        status = read_lines(&events, &known, "alarms.jsonl", take_alarm);
     if (status == STATUS_OK)
         status = print_newest(&events);
     json_decref(events.list);

@@ -88,16 +88,6 @@ int command_over(const struct known_run *known, bool json)
     return EXIT_CODE_OK;
 }
 
-static enum status ask(const struct known_run *known, const char *question, const char *arguments,
-                       struct buffer *json)
-{
-    struct store_query *query = NULL;
-    TRY(store_query_open(&query, known->endpoint, known->name, known->keys));
-    enum status status = store_query_ask(query, question, arguments, STORE_QUERY_MS, json);
-    store_query_close(&query);
-    return status;
-}
-
 static enum status show(const struct buffer *json, bool as_json)
 {
     if (as_json) {
@@ -242,7 +232,7 @@ static int follow(const struct known_run *known, const struct query_options *opt
     buffer_init(&json, 0);
     buffer_init(&last, 0);
     for (;;) {
-        status = ask(known, "tail", arguments, &json);
+        status = known_run_ask(known, "tail", arguments, &json);
         silent = status == STATUS_OK ? 0 : silent + 1;
         if (status == STATUS_OK)
             status = print_rollouts(&json, options, &last);
@@ -266,7 +256,7 @@ static int show_latest(const struct known_run *known, const struct query_options
     struct buffer json, last;
     buffer_init(&json, 0);
     buffer_init(&last, 0);
-    enum status status = ask(known, "tail", arguments, &json);
+    enum status status = known_run_ask(known, "tail", arguments, &json);
     if (status == STATUS_OK)
         status = options->json ? show(&json, true) : print_rollouts(&json, options, &last);
     buffer_free(&json);

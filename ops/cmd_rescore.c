@@ -13,16 +13,12 @@
 static enum status ask(const struct known_run *known, const char *command, const char *source,
                        struct buffer *answer)
 {
-    struct store_query *query = NULL;
     json_t *arguments = source != NULL ? json_pack("{s:s}", "source", source) : json_object();
     char *text = arguments != NULL ? json_dumps(arguments, JSON_COMPACT) : NULL;
     json_decref(arguments);
     if (text == NULL)
         return FAIL(STATUS_INVALID, "--source is not UTF-8");
-    enum status status = store_query_open(&query, known->endpoint, known->name, known->keys);
-    if (status == STATUS_OK)
-        status = store_query_ask(query, command, text, STORE_QUERY_MS, answer);
-    store_query_close(&query);
+    enum status status = known_run_ask(known, command, text, answer);
     free(text); /* lint: allow(free): jansson's buffer */
     return status;
 }

@@ -95,14 +95,9 @@ static int parse(struct request *request, int argc, char **argv)
 
 static int ask_store(const struct request *request, const char *arguments)
 {
-    struct store_query *query = NULL;
     struct buffer json;
     buffer_init(&json, 0);
-    enum status status =
-        store_query_open(&query, request->known.endpoint, request->known.name, request->known.keys);
-    if (status == STATUS_OK)
-        status = store_query_ask(query, "drain", arguments, STORE_QUERY_MS, &json);
-    store_query_close(&query);
+    enum status status = known_run_ask(&request->known, "drain", arguments, &json);
     if (status == STATUS_OK)
         printf("%s\n", buffer_string(&json));
     buffer_free(&json);

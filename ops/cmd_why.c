@@ -206,14 +206,11 @@ static json_t *fleet_of(const struct look *look)
 /* The newest alarms of the run, oldest first; NULL: there are none, or the store does not say. */
 static json_t *alarms_of(const struct look *look)
 {
-    struct store_query *query = NULL;
     struct buffer json;
     json_t *answer = NULL, *alarms = json_array(), *event;
     size_t i;
     buffer_init(&json, 0);
-    if (store_query_open(&query, look->known.endpoint, look->known.name, look->known.keys) ==
-            STATUS_OK &&
-        store_query_ask(query, "events", "{\"n\":1000}", STORE_QUERY_MS, &json) == STATUS_OK)
+    if (known_run_ask(&look->known, "events", "{\"n\":1000}", &json) == STATUS_OK)
         answer = json_loadb((const char *)json.bytes, json.size, JSON_DECODE_ANY, NULL);
     json_array_foreach(json_object_get(answer, "events"), i, event)
     {
@@ -224,7 +221,6 @@ static json_t *alarms_of(const struct look *look)
         if (json_array_size(alarms) > ALARMS_SHOWN)
             json_array_remove(alarms, 0);
     }
-    store_query_close(&query);
     buffer_free(&json);
     json_decref(answer);
     if (json_array_size(alarms) > 0)

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/eval_schedule.h"
 #include "ops/cmd.h"
 
 const struct renderer renderers[] = {
@@ -23,13 +24,18 @@ const struct renderer renderers[] = {
 
 const size_t renderer_count = sizeof renderers / sizeof renderers[0];
 
-void render_name(const char *recipe, size_t size, char out[])
+bool render_actors_on_gpus(const struct settings *settings)
 {
-    const char *file = strrchr(recipe, '/');
-    file = file != NULL ? file + 1 : recipe;
-    const char *ending = strrchr(file, '.');
-    int length = ending != NULL && ending > file ? (int)(ending - file) : (int)strlen(file);
-    snprintf(out, size, "%.*s", length, file);
+    char device[SETTINGS_DEVICE_MAX];
+    settings_device(settings, settings->actor.device, 0, device);
+    return strncmp(device, "cuda", 4) == 0;
+}
+
+const char *render_eval_device(const struct settings *settings, long head_gpus)
+{
+    if (!eval_is_on(settings) || settings->eval.device[0] != 0 || !render_actors_on_gpus(settings))
+        return NULL;
+    return head_gpus > 0 ? "cuda:0" : "cpu";
 }
 
 static void print_renderers(void)

@@ -5,7 +5,10 @@
 #ifndef OPS_RENDER_H
 #define OPS_RENDER_H
 
+#include <stdbool.h>
 #include <stddef.h>
+
+#include "core/settings.h"
 
 struct renderer {
     const char *name;
@@ -17,8 +20,10 @@ struct renderer {
 extern const struct renderer renderers[];
 extern const size_t renderer_count;
 
-/* The recipe's name without folder and its last ending: "a/hybrid-1.5b.yaml" is "hybrid-1.5b". */
-void render_name(const char *recipe, size_t size, char out[]);
+bool render_actors_on_gpus(const struct settings *settings);
+/* Of the evaluator beside a head with so many GPUs: an actor's device would be one of another machine. NULL: nobody
+ * evaluates, or its device is set or no GPU. */
+const char *render_eval_device(const struct settings *settings, long head_gpus);
 int render_slurm(int argc, char **argv);   /* ops/render_slurm.c */
 int render_systemd(int argc, char **argv); /* ops/render_systemd.c */
 int render_k8s(int argc, char **argv);     /* ops/render_k8s.c */

@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/eval_schedule.h"
 #include "ops/cmd.h"
 #include "ops/render.h"
 
@@ -170,13 +169,6 @@ static unsigned gpus_of_learner(const struct settings *settings)
     return strncmp(device, "cuda", 4) == 0 ? settings->learner.ranks : 0;
 }
 
-static bool actors_on_gpus(const struct settings *settings)
-{
-    char device[SETTINGS_DEVICE_MAX];
-    settings_device(settings, settings->actor.device, 0, device);
-    return strncmp(device, "cuda", 4) == 0;
-}
-
 /* What a cluster needs in place of what one machine has. */
 static void add_overrides(struct k8s_request *request)
 {
@@ -197,15 +189,15 @@ static void add_overrides(struct k8s_request *request)
     }
     if (k8s->head_gpus > 0)
         add(request, "learner.device=%s", devices);
-    if (actors_on_gpus(&request->settings) && eval_is_on(&request->settings) &&
-        request->settings.eval.device[0] == 0) /* an actor's device would be one of another pod */
-        add(request, "eval.device=%s", k8s->head_gpus > 0 ? "cuda:0" : "cpu");
+    const char *eval_device = render_eval_device(&request->settings, (long)k8s->head_gpus);
+    if (eval_device != NULL)
+        add(request, "eval.device=%s", eval_device);
 }
 
 static enum status check(const struct k8s_request *request)
 {
     const struct settings *settings = &request->settings;
-    if (request->gpus > 0 && !actors_on_gpus(settings))
+    if (request->gpus > 0 && !render_actors_on_gpus(settings))
         return FAIL(
             STATUS_INVALID,
             "--gpus-per-actor %ld, and the actors compute on the CPU: say run.device=cuda:0 "
@@ -217,7 +209,7 @@ static enum status check(const struct k8s_request *request)
             "--gpus-per-actor %ld: an actor computes on one GPU; say --gpus-per-actor 1 and "
             "more --actors",
             request->gpus);
-    if (request->gpus == 0 && actors_on_gpus(settings))
+    if (request->gpus == 0 && render_actors_on_gpus(settings))
         return FAIL(
             STATUS_INVALID,
             "--gpus-per-actor 0, and the actors compute on a GPU (run.device, actor.device)");
@@ -247,8 +239,7 @@ static enum status put_recipe(const struct config *config, struct buffer *yaml)
             char key[128];
             snprintf(key, sizeof key, "%s.%s", section->name, field->name);
             source = config_source(config, key, &text);
-            if (source == NULL || strcmp(source, "default") == 0 ||
-                strcmp(field->unit, "secret") == 0)
+            if (source == NULL || strcmp(source, "default") == 0 || config_is_secret(field))
                 continue;
             TRY(buffer_printf(yaml, "%s%s  %s: ", begun ? "" : section->name, begun ? "" : ":\n",
                               field->name));
@@ -270,7 +261,7 @@ static enum status prepare(struct k8s_request *request)
     char made[RUN_NAME_MAX];
     TRY(load(request));
     TRY(check(request));
-    render_name(request->files[0], sizeof made, made);
+    run_name_stem(request->files[0], sizeof made, made);
     TRY(k8s_name(request->name != NULL        ? request->name
                  : settings->run.name[0] != 0 ? settings->run.name
                                               : made,
@@ -283,7 +274,8 @@ static enum status prepare(struct k8s_request *request)
     k8s->actors = request->actors >= 0 ? (unsigned)request->actors : settings->run.actors;
     k8s->rewards =
         request->rewards >= 0 ? (unsigned)request->rewards : settings->run.reward_workers;
-    k8s->gpus_per_actor = request->gpus >= 0 ? (unsigned)request->gpus : actors_on_gpus(settings);
+    k8s->gpus_per_actor =
+        request->gpus >= 0 ? (unsigned)request->gpus : render_actors_on_gpus(settings);
     k8s->head_gpus = gpus_of_learner(settings);
     k8s->settings = settings;
     TRY(k8s_look_at_reward(k8s));

@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/eval_schedule.h"
 #include "ops/cmd.h"
 #include "ops/render.h"
 
@@ -109,25 +108,15 @@ static int parse(struct slurm_job *job, int argc, char **argv)
     return code;
 }
 
-static bool actors_on_gpus(const struct settings *settings)
-{
-    char device[SETTINGS_DEVICE_MAX];
-    settings_device(settings, settings->actor.device, 0, device);
-    return strncmp(device, "cuda", 4) == 0;
-}
-
 /* "redis.password=..." */
 static bool is_secret(const char *override)
 {
+    char key[128];
     for (size_t s = 0; s < settings_section_count; s++)
         for (size_t f = 0; f < settings_sections[s].count; f++) {
             const struct config_field *field = &settings_sections[s].fields[f];
-            size_t section = strlen(settings_sections[s].name), name = strlen(field->name);
-            if (strcmp(field->unit, "secret") == 0 &&
-                strncmp(override, settings_sections[s].name, section) == 0 &&
-                override[section] == '.' &&
-                strncmp(override + section + 1, field->name, name) == 0 &&
-                override[section + 1 + name] == '=')
+            snprintf(key, sizeof key, "%s.%s=", settings_sections[s].name, field->name);
+            if (config_is_secret(field) && strncmp(override, key, strlen(key)) == 0)
                 return true;
         }
     return false;
@@ -150,7 +139,7 @@ static enum status check(const struct slurm_job *job)
     if (job->actors + job->rewards == 0)
         return FAIL(STATUS_INVALID, "--actors-per-node 0 and --rewards-per-node 0: the nodes would "
                                     "have nothing to do");
-    if (job->gpus == 0 && actors_on_gpus(&job->settings))
+    if (job->gpus == 0 && render_actors_on_gpus(&job->settings))
         return FAIL(
             STATUS_INVALID,
             "--gpus-per-node 0, and the actors compute on a GPU (run.device, actor.device)");
@@ -306,9 +295,9 @@ static void print_steps(const struct slurm_job *job)
            DRAINED_CODE);
     if (job->rewards > 0)
         printf(" run.reward_workers=0");
-    if (actors_on_gpus(&job->settings) && eval_is_on(&job->settings) &&
-        job->settings.eval.device[0] == 0) /* an actor's device would be one of another node */
-        printf(" eval.device=%s", job->head_gpus > 0 ? "cuda:0" : "cpu");
+    const char *eval_device = render_eval_device(&job->settings, job->head_gpus);
+    if (eval_device != NULL)
+        printf(" eval.device=%s", eval_device);
     if (strncmp(job->settings.store.endpoint, "tcp://", 6) != 0)
         printf(" 'store.endpoint=tcp://*:0'");
     printf(" &\nrun=$!\n"
@@ -330,7 +319,7 @@ static void name_of(const struct slurm_job *job, char *out, size_t size)
     else if (job->settings.run.name[0] != 0)
         snprintf(out, size, "%s", job->settings.run.name);
     else
-        render_name(job->files[0], size, out);
+        run_name_stem(job->files[0], size, out);
 }
 
 int render_slurm(int argc, char **argv)
@@ -351,7 +340,7 @@ int render_slurm(int argc, char **argv)
     enum status status = config_load(&config, settings_sections, settings_section_count, &input,
                                      &job.settings); /* its devices are those of other machines */
     if (job.gpus < 0)
-        job.gpus = status == STATUS_OK && actors_on_gpus(&job.settings) ? job.actors : 0;
+        job.gpus = status == STATUS_OK && render_actors_on_gpus(&job.settings) ? job.actors : 0;
     if (status == STATUS_OK)
         status = check(&job);
     if (status == STATUS_OK) {

@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <jansson.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -106,6 +106,35 @@ void run_alarms_death(struct run_alarms *alarms, const char *text)
     keep(alarms, status, &line);
     buffer_free(&line);
 }
+
+/* ---- reading it ---- */
+
+json_t *run_alarms_event(const json_t *line)
+{
+    const json_t *text = json_object_get(line, "text"),
+                 *kind = json_object_get(line, "kind"); /* a death has one */
+    bool over = json_is_true(json_object_get(line, "over"));
+    if (!json_is_string(text))
+        return NULL;
+    return json_pack("{s:I,s:s,s:O}", "time_ms",
+                     json_integer_value(json_object_get(line, "time_ms")), "kind",
+                     json_is_string(kind) ? json_string_value(kind)
+                     : over               ? "alarm over"
+                                          : "alarm",
+                     "text", text);
+}
+
+json_t *run_alarms_of_step(const json_t *line)
+{
+    const json_t *text = json_object_get(line, "alarm");
+    double wall_ms = json_number_value(json_object_get(line, "wall")) * 1000;
+    if (!json_is_string(text))
+        return NULL;
+    return json_pack("{s:I,s:s,s:O}", "time_ms", (json_int_t)round(wall_ms), "kind", "alarm",
+                     "text", text);
+}
+
+/* ---- raising it ---- */
 
 void run_alarms_set(struct run_alarms *alarms, enum alert_id id, bool crossed, const char *text)
 {

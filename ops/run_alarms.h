@@ -11,6 +11,7 @@
 #ifndef OPS_RUN_ALARMS_H
 #define OPS_RUN_ALARMS_H
 
+#include <jansson.h>
 #include "core/alert_rules.h"
 #include "ops/supervisor.h"
 #include "transport/redis_view.h"
@@ -41,6 +42,10 @@ struct run_alarm_view {
     bool running;            /* the run is not ending */
 };
 
+/* A line of alarms.jsonl, or the alarm of a line of metrics.jsonl, as an event {"time_ms","kind","text"}: a new reference.
+ * NULL: it is none, or has none. */
+json_t *run_alarms_event(const json_t *line);
+json_t *run_alarms_of_step(const json_t *line);
 void run_alarms_tick(struct run_alarms *alarms, const struct run_alarm_view *view, int64_t now_ns);
 /* text: process and cause. */
 void run_alarms_death(struct run_alarms *alarms, const char *text);

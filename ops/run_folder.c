@@ -36,20 +36,26 @@ enum status run_name_check(const char *name)
     return STATUS_OK;
 }
 
+void run_name_stem(const char *recipe, size_t size, char out[])
+{
+    const char *slash = strrchr(recipe, '/'), *stem = slash != NULL ? slash + 1 : recipe,
+               *dot = strrchr(stem, '.');
+    int length = dot != NULL && dot != stem ? (int)(dot - stem) : (int)strlen(stem);
+    snprintf(out, size, "%.*s", length, stem);
+}
+
 enum status run_name_make(const char *recipe, int64_t wall_ns, char name[RUN_NAME_MAX])
 {
-    const char *slash = strrchr(recipe, '/');
-    const char *stem = slash != NULL ? slash + 1 : recipe;
-    const char *dot = strrchr(stem, '.');
-    int length = dot != NULL && dot != stem ? (int)(dot - stem) : (int)strlen(stem);
     enum { STEM_MAX = RUN_NAME_MAX - 1 - 16 };
+    char stem[STEM_MAX + 1];
+    run_name_stem(recipe, sizeof stem, stem);
     time_t seconds = (time_t)(wall_ns / CLOCK_NS_PER_S);
     struct tm utc;
     gmtime_r(&seconds, &utc);
     char when[20];
     strftime(when, sizeof when, "%Y%m%d-%H%M%S", &utc);
     char made[RUN_NAME_MAX];
-    snprintf(made, sizeof made, "%.*s-%s", length < STEM_MAX ? length : STEM_MAX, stem, when);
+    snprintf(made, sizeof made, "%s-%.15s", stem, when);
     for (char *at = made; *at != 0; at++)
         if (!isalnum((unsigned char)*at) && strchr("-_.", *at) == NULL)
             *at = '_';

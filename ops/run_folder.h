@@ -27,6 +27,8 @@ struct run_folder {
 
 /* Letters, digits, '-', '_' and '.', not starting with a dot, at most RUN_NAME_MAX - 1 bytes. */
 MUST_CHECK enum status run_name_check(const char *name);
+/* The recipe's name without folder and its last ending: "a/hybrid-1.5b.yaml" is "hybrid-1.5b"; cut to size. */
+void run_name_stem(const char *recipe, size_t size, char out[]);
 /* "examples/quickstart.yaml" at 2026-01-02 03:04:05 UTC -> "quickstart-20260102-030405" */
 MUST_CHECK enum status run_name_make(const char *recipe, int64_t wall_ns, char name[RUN_NAME_MAX]);
 

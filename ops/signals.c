@@ -37,11 +37,10 @@ void signals_unblock(void)
 
 bool signals_waiting(void)
 {
-    sigset_t pending;
-    if (sigpending(&pending) != 0)
-        return false;
-    return sigismember(&pending, SIGINT) == 1 || sigismember(&pending, SIGTERM) == 1 ||
-           (sigismember(&pending, SIGHUP) == 1 && !is_ignored(SIGHUP));
+    sigset_t set, pending, both;
+    signals_fill(&set);
+    return sigpending(&pending) == 0 && sigandset(&both, &set, &pending) == 0 &&
+           sigisemptyset(&both) == 0;
 }
 
 int signals_take(int64_t wait_ms, bool *evicted)

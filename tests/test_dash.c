@@ -496,19 +496,28 @@ static void expect_unread(struct dash_world *many, uint64_t least, uint64_t most
              (unsigned long long)least, (unsigned long long)most);
 }
 
+enum { NAMES_MAX = 1500 };
+
+/* names: the question for all its series. */
+static void open_long_run(struct dash_world *many, char names[NAMES_MAX])
+{
+    size_t size = (size_t)snprintf(names, NAMES_MAX, "/api/metrics?names=m0");
+    for (int i = 1; i < 150; i++)
+        size += (size_t)snprintf(names + size, NAMES_MAX - size, ",m%d", i);
+    world_folder(many);
+    world_open(many, "127.0.0.1:0", NULL);
+    make_long_run(many);
+}
+
 /* What clients ask for and do not read is bounded, whatever they ask for; small answers are given still. */
 static void test_dash_answers_that_nobody_reads_are_bounded(void **state)
 {
     enum { MB = 1 << 20, ALL = 24 * MB, ASKERS = 12 };
     static struct dash_world many;
-    char names[1500] = "/api/metrics?names=m0";
+    char names[NAMES_MAX];
     int fds[ASKERS + 1];
     (void)state;
-    for (int i = 1; i < 150; i++)
-        snprintf(names + strlen(names), sizeof names - strlen(names), ",m%d", i);
-    world_folder(&many);
-    world_open(&many, "127.0.0.1:0", NULL);
-    make_long_run(&many);
+    open_long_run(&many, names);
     many.dash.server->unread_max = ALL;
     fds[ASKERS] =
         ask_and_not_read(&many, "/api/stream",
@@ -532,13 +541,9 @@ static void test_dash_answers_that_nobody_reads_are_bounded(void **state)
 static void test_dash_answers_have_at_most_a_million_numbers(void **state)
 {
     static struct dash_world many;
-    char names[1500] = "/api/metrics?names=m0";
+    char names[NAMES_MAX];
     (void)state;
-    for (int i = 1; i < 150; i++)
-        snprintf(names + strlen(names), sizeof names - strlen(names), ",m%d", i);
-    world_folder(&many);
-    world_open(&many, "127.0.0.1:0", NULL);
-    make_long_run(&many);
+    open_long_run(&many, names);
     assert_int_equal(world_ask(&many, "GET", names, "", ""), 200);
     snprintf(names + strlen(names), sizeof names - strlen(names), ",");
     for (int i = 0; i < 110; i++)

@@ -10,6 +10,7 @@
 #include "core/log.h"
 #include "core/memory.h"
 #include "ops/dash/number.h"
+#include "ops/run_alarms.h"
 
 enum {
     EVENTS_MAX = 2000,
@@ -288,10 +289,8 @@ void board_take_event(struct board *board, const json_t *event)
     keep(board, &board->events, number_of(event, "time_ms"), event, "event");
 }
 
-static void take_alarm(struct board *board, double time_ms, const char *kind, const char *text)
+static void take_alarm(struct board *board, json_t *event)
 {
-    json_t *event =
-        json_pack("{s:I,s:s,s:s}", "time_ms", (json_int_t)time_ms, "kind", kind, "text", text);
     if (event != NULL)
         board_take_event(board, event);
     json_decref(event);
@@ -299,20 +298,12 @@ static void take_alarm(struct board *board, double time_ms, const char *kind, co
 
 void board_take_step_alarm(struct board *board, const json_t *line)
 {
-    const char *text = json_string_value(json_object_get(line, "alarm"));
-    if (text != NULL)
-        take_alarm(board, round(number_of(line, "wall") * 1000), "alarm", text);
+    take_alarm(board, run_alarms_of_step(line));
 }
 
 void board_take_run_alarm(struct board *board, const json_t *line)
 {
-    const char *text = json_string_value(json_object_get(line, "text")),
-               *kind = json_string_value(json_object_get(line, "kind")); /* a death has one */
-    bool over = json_is_true(json_object_get(line, "over"));
-    if (kind == NULL)
-        kind = over ? "alarm over" : "alarm";
-    if (text != NULL)
-        take_alarm(board, number_of(line, "time_ms"), kind, text);
+    take_alarm(board, run_alarms_event(line));
 }
 
 void board_take_histograms(struct board *board, const json_t *histograms)

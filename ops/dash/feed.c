@@ -71,7 +71,9 @@ static enum status open_all(struct feed *feed)
     TRY(metrics_tail_open(&feed->metrics, path));
     TRY(file_path(path, "%s/histograms.jsonl", feed->dash->folder));
     TRY(metrics_tail_open(&feed->histograms, path));
-    feed->metrics.stop = feed->histograms.stop = &feed->dash->closing;
+    TRY(file_path(path, "%s/alarms.jsonl", feed->dash->folder));
+    TRY(metrics_tail_open(&feed->alarms, path));
+    feed->metrics.stop = feed->histograms.stop = feed->alarms.stop = &feed->dash->closing;
     return feed_redis_open(feed);
 }
 

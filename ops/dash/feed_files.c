@@ -40,8 +40,7 @@ static void take_alarm(void *self, const json_t *line)
 static void read_steps(struct feed *feed)
 {
     (void)!metrics_tail_poll(&feed->metrics, take_metrics, feed);
-    if (feed->alarms.path[0] != 0)
-        (void)!metrics_tail_poll(&feed->alarms, take_alarm, feed);
+    (void)!metrics_tail_poll(&feed->alarms, take_alarm, feed);
 }
 
 static void take_histograms(void *self, const json_t *line)
@@ -175,10 +174,6 @@ void feed_files_first(struct feed *feed)
     board_lock(board);
     board->quiet = true; /* a long run's steps would only push each other out of the messages */
     board_unlock(board);
-    char path[FILE_PATH_MAX];
-    if (file_path(path, "%s/alarms.jsonl", feed->dash->folder) == STATUS_OK &&
-        metrics_tail_open(&feed->alarms, path) == STATUS_OK)
-        feed->alarms.stop = &feed->dash->closing;
     read_steps(feed);
     board_lock(board);
     board->quiet = false;
@@ -268,13 +263,11 @@ static void take_answer(struct feed *feed, bool alone)
     board_lock(board);
     if (feed->question == FEED_ASK_STATUS)
         take_status(feed, answer, alone);
-    else if (!alone)
-        ; /* Redis is back, and says it */
-    else if (feed->question == FEED_ASK_TAIL)
+    if (alone) { /* else Redis is back, and says it; an answer has one of the two */
         json_array_foreach(json_object_get(answer, "rollouts"), i, row)
             board_take_rollout(board, row);
-    else
         json_array_foreach(json_object_get(answer, "events"), i, row) board_take_event(board, row);
+    }
     board_unlock(board);
     json_decref(answer);
 }

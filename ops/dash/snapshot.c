@@ -60,21 +60,18 @@ static void set_stats(json_t *row, json_t *stats, double learner_version)
 static json_t *stats_of(const struct feed *feed, const char *name)
 {
     json_t *stats = json_object_get(feed->procs, name);
-    bool fresh = clock_now_ns() - feed->peers_at_ns < (int64_t)PEERS_FRESH_MS * CLOCK_NS_PER_MS;
-    return stats != NULL || !fresh || feed->over ? stats : json_object_get(feed->peers, name);
+    return stats != NULL ? stats : json_object_get(feed->peers, name);
 }
 
-/* Processes of `from` that no supervisor of the folder has, and `list` has not. */
-static void add_elsewhere(const struct feed *feed, const json_t *table, json_t *from,
-                          const json_t *without, double version, json_t *list)
+/* Processes of `from` that no supervisor of the folder has, and `without` has not. */
+static void add_elsewhere(const json_t *table, json_t *from, const json_t *without, double version,
+                          json_t *list)
 {
     const char *name;
-    json_t *member;
-    json_object_foreach(from, name, member)
+    json_t *stats;
+    json_object_foreach(from, name, stats)
     {
-        json_t *stats = stats_of(feed, name);
-        if (stats == NULL || process_table_find(table, name) != NULL ||
-            json_object_get(without, name) != NULL)
+        if (process_table_find(table, name) != NULL || json_object_get(without, name) != NULL)
             continue;
         bool silent = json_is_false(json_object_get(stats, "connected"));
         json_t *made = json_pack("{s:s,s:s,s:b,s:i,s:s,s:s}", "name", name, "state",
@@ -111,8 +108,8 @@ static json_t *make_processes(const struct feed *feed, const json_t *table, doub
             json_object_set_new(made, "state", json_string("over"));
         json_array_append_new(list, made);
     }
-    add_elsewhere(feed, table, feed->procs, NULL, version, list);
-    add_elsewhere(feed, table, feed->peers, feed->procs, version, list);
+    add_elsewhere(table, feed->procs, NULL, version, list);
+    add_elsewhere(table, feed->peers, feed->procs, version, list);
     return list;
 }
 
@@ -280,7 +277,10 @@ void feed_make_snapshot(struct feed *feed)
     char state[16] = "";
     feed->over = run_folder_holder(feed->dash->folder, state) == 0;
     feed->draining = strcmp(state, "draining") == 0;
-    json_decref(feed->meta_file); /* a run that goes on has another attempt */
+    if (feed->over ||
+        clock_now_ns() - feed->peers_at_ns > (int64_t)PEERS_FRESH_MS * CLOCK_NS_PER_MS)
+        json_object_clear(feed->peers); /* of then */
+    json_decref(feed->meta_file);       /* a run that goes on has another attempt */
     feed->meta_file = NULL;
     if (run_folder_json(feed->dash->folder, "meta.json", META_BYTES_MAX, &feed->meta_file) !=
         STATUS_OK)

@@ -10,6 +10,8 @@
 
 #include "ops/eval/follow.h"
 
+enum { NUMBER_MAX = 32 };
+
 struct completion {
     const json_t *rows;
     json_t *seen;  /* {"eval/SET/version": {"20": true}} of the lines that are there */
@@ -22,11 +24,16 @@ static bool is_figure(const char *key)
     return strncmp(key, "eval/", 5) == 0;
 }
 
+static void step_text(const json_t *line, char number[NUMBER_MAX])
+{
+    snprintf(number, NUMBER_MAX, "%" JSON_INTEGER_FORMAT,
+             json_integer_value(json_object_get(line, "step")));
+}
+
 static void note_step(json_t *steps, const json_t *line)
 {
-    char number[32];
-    snprintf(number, sizeof number, "%" JSON_INTEGER_FORMAT,
-             json_integer_value(json_object_get(line, "step")));
+    char number[NUMBER_MAX];
+    step_text(line, number);
     json_object_set_new(steps, number,
                         json_pack("{s:O,s:O*}", "step", json_object_get(line, "step"), "digest",
                                   json_object_get(line, "digest")));
@@ -39,7 +46,7 @@ static void note_line(json_t *seen, const json_t *line)
     json_object_foreach((json_t *)(uintptr_t)line, key, value)
     {
         size_t size = strlen(key);
-        char number[32];
+        char number[NUMBER_MAX];
         if (!is_figure(key) || size < 8 || strcmp(key + size - 8, "/version") != 0)
             continue;
         snprintf(number, sizeof number, "%.0f", json_number_value(value));
@@ -62,11 +69,10 @@ static bool is_of(const json_t *row, const json_t *line)
 /* Figures without a line that get one here; rows that were skipped have none. */
 static bool is_wanted(const struct completion *completion, const json_t *row)
 {
-    char key[192], number[32];
+    char key[192], number[NUMBER_MAX];
     const char *set = json_string_value(json_object_get(row, "set"));
     snprintf(key, sizeof key, "eval/%s/version", set != NULL ? set : "");
-    snprintf(number, sizeof number, "%" JSON_INTEGER_FORMAT,
-             json_integer_value(json_object_get(row, "step")));
+    step_text(row, number);
     return json_object_get(row, key) != NULL &&
            json_object_get(json_object_get(completion->seen, key), number) == NULL &&
            is_of(row, json_object_get(completion->steps, number));

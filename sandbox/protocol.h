@@ -18,6 +18,7 @@
 #include "sandbox/sandbox.h"
 
 enum { LAUNCHER_FD_CONTROL = 3, LAUNCHER_FD_LIBRARY = 4 }; /* of a launcher when it starts */
+enum { PROBE_WITHOUT_PROC = 3 }; /* nothing came out, and there is no /proc */
 enum { RUN_DESCRIPTORS_MAX = 3, RUN_ITEMS_MAX = 65536, RUN_TEXT_MAX = 256 };
 #define RUN_BODY_MAX (UINT64_C(1) << 32)
 
